@@ -1,0 +1,17 @@
+"""The operations that a hash-grid radiance field is made of, each with several backends.
+
+    hash_encode   multiresolution hash encoding (Instant NGP, arXiv 2201.05989, section 3)
+    march         rays through an occupancy grid, into packed samples
+    composite     packed samples into colour, accumulation and depth (arXiv 2003.08934, equation 3)
+
+`torch` is the twin in plain PyTorch that defines the meaning; `cpu` is compiled by Numba when first
+used and cached. NERF_INSERT_KERNELS or `use_backend` forces one.
+"""
+
+from nerf_insert.kernels.backends import active_backend, use_backend
+from nerf_insert.kernels.compositing import Composite, composite
+from nerf_insert.kernels.hashgrid import GridSpec, hash_encode
+from nerf_insert.kernels.marching import march
+from nerf_insert.kernels.samples import Samples
+
+__all__ = ["Composite", "GridSpec", "Samples", "active_backend", "composite", "hash_encode", "march", "use_backend"]

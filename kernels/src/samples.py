@@ -1,0 +1,53 @@
+"""Packed samples along rays: N rays, M samples in all, those of one ray side by side and front to back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+
+class Samples(NamedTuple):
+    """Intervals of N rays, packed: ray i owns the samples offsets[i] to offsets[i + 1] - 1.
+
+    `starts` and `ends` are distances along the ray in the units of the rays' origins.
+    """
+
+    starts: Float[Tensor, "M"]
+    ends: Float[Tensor, "M"]
+    ray_index: Int64[Tensor, "M"]
+    offsets: Int64[Tensor, "N+1"]
+
+    @property
+    def count(self) -> int:
+        return self.starts.shape[0]
+
+    @property
+    def ray_count(self) -> int:
+        return self.offsets.shape[0] - 1
+
+    @property
+    def lengths(self) -> Float[Tensor, "M"]:
+        return self.ends - self.starts
+
+    @property
+    def distances(self) -> Float[Tensor, "M"]:
+        """Distances along the rays to the middle of each sample."""
+        return (self.starts + self.ends) / 2
+
+    def midpoints(self, origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"]) -> Float[Tensor, "M 3"]:
+        return origins[self.ray_index] + self.distances[:, None] * directions[self.ray_index]
+
+    def select(self, keep: Bool[Tensor, "M"]) -> Samples:
+        """The samples where `keep` is true; every ray stays, perhaps with none."""
+        return Samples.packed(self.starts[keep], self.ends[keep], self.ray_index[keep], self.ray_count)
+
+    @staticmethod
+    def packed(starts: Tensor, ends: Tensor, ray_index: Tensor, ray_count: int) -> Samples:
+        """Samples that already lie side by side, with the offsets counted from `ray_index`."""
+        counts = torch.bincount(ray_index, minlength=ray_count)
+        offsets = torch.zeros(ray_count + 1, dtype=torch.int64, device=starts.device)
+        torch.cumsum(counts, 0, out=offsets[1:])
+        return Samples(starts, ends, ray_index, offsets)
