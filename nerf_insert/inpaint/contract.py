@@ -1,0 +1,61 @@
+"""The contract between the edit loop and whatever paints the masked part of the views.
+
+An inpainter is any object with an `inpaint` method of this form. H and W are a view's height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.cameras import Camera
+from nerf_insert.capture import View
+from nerf_insert.guide import Guide
+from nerf_insert.progress import Progress
+from nerf_insert.regions.base import Region
+from nerf_insert.rendering import Stack
+
+
+@dataclass(frozen=True, eq=False)
+class InpaintView:
+    """One view to be painted."""
+
+    name: str  # the photograph's file_path in the capture, e.g. "images/007.png"
+    image: Float[Tensor, "H W 3"]  # 0..1 sRGB: the photograph with the current render inside the region
+    original: Float[Tensor, "H W 3"]  # the photograph
+    mask: Bool[Tensor, "H W"]  # true: paint
+    depth: Float[Tensor, "H W"]  # distance along the ray to the current scene, world units (inf: none)
+    camera: Camera
+
+
+@runtime_checkable
+class Inpainter(Protocol):
+    def inpaint(
+        self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
+    ) -> list[torch.Tensor]:
+        """Paint each view where its mask is true.
+
+        Returns one float tensor [H, W, 3] in 0..1 (sRGB) per view, in order. Pixels outside the mask
+        are ignored by the caller, which keeps the photograph there.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class EditContext:
+    """What the edit is about, for an inpainter that has a `prepare(context)` method.
+
+    The loop calls `prepare` once in every process that runs the edit, before the first `inpaint`.
+    """
+
+    scene: Stack  # all that lies below the layer being made
+    region: Region
+    guide: Guide
+    views: tuple[View, ...]  # the capture's training views, at the size that is painted
+    seed: int
+    progress: Progress

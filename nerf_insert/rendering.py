@@ -1,0 +1,216 @@
+"""From rays to pixels: a base field, the layers over it, and the one rule that combines them.
+
+    density, colour (x, d) = topmost enabled layer whose region contains x, else base
+
+Locality holds by construction: the base is always sampled, queried and composited by itself, over the
+same rays in the same pieces whatever the layers are; only rays with a sample inside a region are then
+composited again. Every other pixel keeps the very bits that the base gave it.
+
+N is the number of rays, M the number of samples; coordinates and distances are in world units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.cameras import Camera, Rays
+from nerf_insert.kernels import Samples, composite, median_distance
+from nerf_insert.regions.base import Region
+
+RAYS_AT_ONCE = 1 << 14
+
+
+class RadianceField(Protocol):
+    """What can be a base: nerfacto, our own hash grid, or a formula in a test."""
+
+    background: Float[Tensor, "3"]  # sRGB, what shows where a ray meets nothing
+
+    def sample(self, rays: Rays) -> Samples:
+        """Where along the rays there may be something."""
+
+    def query(
+        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+        """Density per world unit, at least 0, and sRGB colour in 0..1."""
+
+
+class LayerField(Protocol):
+    """What an enabled layer brings to rendering."""
+
+    region: Region
+
+    def sample(self, rays: Rays) -> Samples:
+        """Samples inside the region, skipping where the layer is known to be empty."""
+
+    def query(
+        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]: ...
+
+    def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+        """The layer's share at points of its region: 1, but for the blend shell at the border."""
+
+
+class Rendered(NamedTuple):
+    rgb: Float[Tensor, "N 3"]  # sRGB 0..1 over the background
+    accumulation: Float[Tensor, "N"]  # 0..1
+    depth: Float[Tensor, "N"]  # distance at which half of the light is stopped; infinity: never
+
+
+class Shaded(NamedTuple):
+    """Samples with what is there."""
+
+    samples: Samples
+    density: Float[Tensor, "M"]
+    rgb: Float[Tensor, "M 3"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A base and the enabled layers over it, bottom to top."""
+
+    base: RadianceField
+    layers: Sequence[LayerField] = ()
+
+    @torch.no_grad()
+    def render(self, rays: Rays, carve: Region | None = None) -> Rendered:
+        """The pixels of N rays. `carve`: a region taken to be empty."""
+        parts = [
+            self._render(rays[start : start + RAYS_AT_ONCE], carve) for start in range(0, rays.count, RAYS_AT_ONCE)
+        ]
+        if not parts:
+            return Rendered(rays.origins, rays.origins[:, 0], rays.origins[:, 0])
+        return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def picture(self, camera: Camera, carve: Region | None = None) -> Rendered:
+        """The same for all pixels of a camera: [H, W, 3], [H, W], [H, W]."""
+        flat = self.render(camera.rays(), carve)
+        return Rendered(*(column.view(camera.height, camera.width, *column.shape[1:]) for column in flat))
+
+    def query(
+        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+        """Density and colour of the whole stack at points, blend shells included."""
+        density, rgb = self.base.query(points, directions)
+        for layer in self.layers:
+            inside = layer.region.contains(points).nonzero()[:, 0]
+            if len(inside):
+                below = density[inside], rgb[inside]
+                density[inside], rgb[inside] = blend(layer, points[inside], directions[inside], below)
+        return density, rgb
+
+    def shade_outside(self, rays: Rays, region: Region) -> Shaded:
+        """All that the stack has outside a region, front to back along each ray."""
+        base = _shade(self.base, rays)
+        return self._overlay(rays, base, carve=region)
+
+    def _render(self, rays: Rays, carve: Region | None) -> Rendered:
+        base = _shade(self.base, rays)
+        rendered = self._composite(base)
+        hit = torch.zeros(rays.count, dtype=torch.bool, device=rays.origins.device)
+        for region in [layer.region for layer in self.layers] + ([carve] if carve is not None else []):
+            hit |= hits(region, rays)
+        index = hit.nonzero()[:, 0]
+        if len(index):
+            chosen = rays[index]
+            edited = self._composite(self._overlay(chosen, _take(base, hit), carve))
+            for whole, part in zip(rendered, edited, strict=True):
+                whole[index] = part
+        return rendered
+
+    def _overlay(self, rays: Rays, base: Shaded, carve: Region | None) -> Shaded:
+        """What is seen along rays: each sample from the topmost owner of its place."""
+        owners = [layer.region for layer in self.layers] + ([carve] if carve is not None else [])
+        parts = [_outside(base, rays, owners)]
+        for level, layer in enumerate(self.layers):
+            samples = layer.sample(rays)
+            points = samples.midpoints(*rays)
+            free = torch.ones(samples.count, dtype=torch.bool, device=points.device)
+            for region in owners[level + 1 :]:
+                free &= ~region.contains(points)
+            samples, points = samples.select(free), points[free]
+            directions = rays.directions[samples.ray_index]
+            density, rgb = layer.query(points, directions)
+            shell = (layer.weight(points) < 1).nonzero()[:, 0]
+            if len(shell):
+                below = Stack(self.base, self.layers[:level]).query(points[shell], directions[shell])
+                density[shell], rgb[shell] = blend(layer, points[shell], directions[shell], below)
+            parts.append(Shaded(samples, density, rgb))
+        return interleave(parts)
+
+    def _composite(self, shaded: Shaded) -> Rendered:
+        samples = shaded.samples
+        thickness = shaded.density * samples.lengths
+        out = composite(thickness, shaded.rgb, samples.distances, samples.offsets)
+        rgb = out.rgb + (1 - out.accumulation)[:, None] * self.base.background
+        depth = median_distance(thickness, samples.distances, samples.offsets)
+        return Rendered(rgb.clamp(0, 1), out.accumulation, depth)
+
+
+def hits(region: Region, rays: Rays) -> Bool[Tensor, "N"]:
+    """Which rays have a sample in the region; the same answer for masks, fitting and rendering."""
+    samples = region.sample(rays)
+    return samples.offsets[1:] > samples.offsets[:-1]
+
+
+def blend(
+    layer: LayerField,
+    points: Float[Tensor, "M 3"],
+    directions: Float[Tensor, "M 3"],
+    below: tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]],
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+    """A layer over what lies below it, at points of its region: densities are mixed by the layer's
+    weight, colours by the densities that they come with."""
+    return mix(layer.weight(points), layer.query(points, directions), below)
+
+
+def mix(weight: Float[Tensor, "M"], above: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    upper, lower = weight * above[0], (1 - weight) * below[0]
+    density = upper + lower
+    share = (upper / density.clamp_min(1e-12))[:, None]
+    return density, share * above[1] + (1 - share) * below[1]
+
+
+def interleave(parts: Sequence[Shaded]) -> Shaded:
+    """Samples of several sources over the same rays, sorted along each ray."""
+    parts = [part for part in parts if part.samples.count] or list(parts[:1])
+    if len(parts) == 1:
+        return parts[0]
+    samples = [part.samples for part in parts]
+    starts, ends = (torch.cat([getattr(s, name) for s in samples]) for name in ("starts", "ends"))
+    ray_index = torch.cat([s.ray_index for s in samples])
+    order = torch.argsort(starts + ends, stable=True)
+    order = order[torch.argsort(ray_index[order], stable=True)]
+    density, rgb = torch.cat([p.density for p in parts]), torch.cat([p.rgb for p in parts])
+    packed = Samples.packed(starts[order], ends[order], ray_index[order], samples[0].ray_count)
+    return Shaded(packed, density[order], rgb[order])
+
+
+def _shade(field: RadianceField, rays: Rays) -> Shaded:
+    samples = field.sample(rays)
+    density, rgb = field.query(samples.midpoints(*rays), rays.directions[samples.ray_index])
+    return Shaded(samples, density, rgb)
+
+
+def _outside(shaded: Shaded, rays: Rays, regions: Sequence[Region]) -> Shaded:
+    points = shaded.samples.midpoints(*rays)
+    free = torch.ones(len(points), dtype=torch.bool, device=points.device)
+    for region in regions:
+        free &= ~region.contains(points)
+    return Shaded(shaded.samples.select(free), shaded.density[free], shaded.rgb[free])
+
+
+def _take(shaded: Shaded, rays_kept: Bool[Tensor, "N"]) -> Shaded:
+    """The samples of some of the rays, which are numbered anew."""
+    samples = shaded.samples
+    keep = rays_kept[samples.ray_index]
+    renumbered = torch.cumsum(rays_kept, 0) - 1
+    packed = Samples.packed(
+        samples.starts[keep], samples.ends[keep], renumbered[samples.ray_index[keep]], int(rays_kept.sum())
+    )
+    return Shaded(packed, shaded.density[keep], shaded.rgb[keep])
