@@ -47,29 +47,40 @@ class Region(ABC):
 
     @cached_property
     def occupancy(self) -> Bool[Tensor, "R R R"]:
+        return self.occupancy_grid(CELLS)
+
+    def occupancy_grid(self, cells: int) -> Bool[Tensor, "R R R"]:
         """Cells of `bounds` that may hold a point of the region (axes x, y, z); never misses one that
         is wider than half a cell."""
-        fine = 2 * CELLS
+        fine = 2 * cells
         axes = [
             torch.linspace(float(self.bounds[0, k]), float(self.bounds[1, k]), 2 * fine + 1)[1::2] for k in range(3)
         ]
         points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         inside = torch.cat([self.contains(part) for part in points.split(1 << 20)])
         inside = inside.view(1, 1, fine, fine, fine).float()
-        cells = torch.nn.functional.max_pool3d(inside, 2)
-        return torch.nn.functional.max_pool3d(cells, 3, stride=1, padding=1)[0, 0] > 0
+        coarse = torch.nn.functional.max_pool3d(inside, 2)
+        return torch.nn.functional.max_pool3d(coarse, 3, stride=1, padding=1)[0, 0] > 0
 
-    def sample(self, rays: Rays, step: float | None = None, offsets: Float[Tensor, "N"] | None = None) -> Samples:
+    def sample(
+        self,
+        rays: Rays,
+        step: float | None = None,
+        offsets: Float[Tensor, "N"] | None = None,
+        occupancy: Bool[Tensor, "R R R"] | None = None,
+    ) -> Samples:
         """Samples of equal length along each ray, those whose midpoints are inside.
 
         `step` is their length (default: the region's own), `offsets` in 0..1 shifts each ray's samples
         by a share of it. Sample borders are multiples of the step counted from the entry into `bounds`.
+        `occupancy`: cells of `bounds` outside which nothing is wanted, for a layer that knows where it
+        is empty; the samples are then some of those that there would be without it.
         """
         step = step or self.step
         samples = march(
             rays.origins,
             rays.directions,
-            self.occupancy,
+            self.occupancy if occupancy is None else occupancy,
             bounds=self.bounds,
             step=step,
             offsets=offsets,

@@ -1,0 +1,70 @@
+"""What a crash must not lose: a module, its Adam and the step, written now and then while a run goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nerf_insert.errors import InputError
+from nerf_insert.files import read_tensors, write_tensors
+
+EVERY = 15.0  # seconds
+
+
+class Checkpoint:
+    """One file that holds a run's last saved state.
+
+    `same` says what the run is; a checkpoint of a run with another `same` is not used.
+    """
+
+    def __init__(self, path: Path, module: nn.Module, adam: torch.optim.Adam, same: dict[str, str]):
+        self.path, self.module, self.adam, self.same = path, module, adam, same
+        self._saved_at = time.monotonic()
+
+    def load(self) -> tuple[int, dict]:
+        """Put the saved state into the module and Adam; the step to go on with (0: from the start) and
+        what else was saved."""
+        if not self.path.exists():
+            return 0, {}
+        try:
+            tensors, metadata = read_tensors(self.path)
+        except InputError:  # cut short by a crash of the machine: start again
+            return 0, {}
+        notes = json.loads(metadata["notes"])
+        if notes["same"] != self.same:
+            return 0, {}
+        state = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
+        for name, tensor in self.module.state_dict().items():
+            tensor.copy_(state[name].to(tensor.dtype))
+        for index, parameter in enumerate(self._parameters()):
+            self.adam.state[parameter] = {
+                "step": tensors[f"adam.{index}.step"],
+                "exp_avg": tensors[f"adam.{index}.exp_avg"],
+                "exp_avg_sq": tensors[f"adam.{index}.exp_avg_sq"],
+            }
+        return notes["step"], notes["extra"]
+
+    def maybe_save(self, step: int, extra: dict | None = None) -> None:
+        """Save if the last time is long enough ago; called after every step."""
+        if time.monotonic() - self._saved_at >= EVERY:
+            self.save(step, extra)
+
+    def save(self, step: int, extra: dict | None = None) -> None:
+        tensors = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
+        tensors = {k: t.to(torch.uint8) if t.dtype == torch.bool else t for k, t in tensors.items()}
+        for index, parameter in enumerate(self._parameters()):
+            for name, tensor in self.adam.state.get(parameter, {}).items():
+                tensors[f"adam.{index}.{name}"] = tensor
+        notes = {"same": self.same, "step": step, "extra": extra or {}}
+        write_tensors(self.path, tensors, metadata={"notes": json.dumps(notes)})
+        self._saved_at = time.monotonic()
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [parameter for group in self.adam.param_groups for parameter in group["params"]]

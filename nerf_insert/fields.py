@@ -1,0 +1,109 @@
+"""A small radiance field: multiresolution hash encoding and multilayer perceptrons.
+
+Points come in unit coordinates: the field fills the cube 0..1. M is the number of points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+
+import torch
+from jaxtyping import Float
+from nerfstudio.utils.math import components_from_spherical_harmonics
+from torch import Tensor, nn
+
+from nerf_insert.kernels import GridSpec, hash_encode, mlp
+
+GEOMETRY_FEATURES = 15
+HARMONICS = 16  # spherical harmonics up to degree 3
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """The size of a field; names in brackets are those of Instant NGP (arXiv 2201.05989, table 1)."""
+
+    n_levels: int = 16  # L
+    log2_hashmap_size: int = 17  # log2 T
+    base_resolution: int = 16  # N_min
+    max_resolution: int = 2048  # N_max
+    width: int = 64
+    view_dependent: bool = True
+
+    @property
+    def grid(self) -> GridSpec:
+        return GridSpec(
+            n_levels=self.n_levels,
+            log2_hashmap_size=self.log2_hashmap_size,
+            base_resolution=self.base_resolution,
+            max_resolution=self.max_resolution,
+        )
+
+    def to_text(self) -> dict[str, str]:
+        """For the metadata of a weights file; `from_text` reads it back."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+    @staticmethod
+    def from_text(metadata: dict[str, str]) -> FieldConfig:
+        """Raises KeyError or ValueError if a value is missing or not of its kind."""
+        values = {field.name: metadata[field.name] for field in fields(FieldConfig)}
+        view_dependent = values.pop("view_dependent") == "True"
+        return FieldConfig(**{name: int(text) for name, text in values.items()}, view_dependent=view_dependent)
+
+
+class HashField(nn.Module):
+    """Raw density and colour at unit points; without view dependence one perceptron gives both."""
+
+    def __init__(self, config: FieldConfig, generator: torch.Generator | None = None):
+        super().__init__()
+        self.config = config
+        grid, width = config.grid, config.width
+        table = torch.rand(grid.n_entries, grid.n_features, generator=generator)
+        self.table = nn.Parameter((table * 2 - 1) * 1e-4)
+        features = 1 + GEOMETRY_FEATURES if config.view_dependent else 4
+        self.trunk = _weights([grid.output_dim, width, features], generator)
+        self.head = nn.ParameterList()
+        if config.view_dependent:
+            self.head = _weights([GEOMETRY_FEATURES + HARMONICS, width, width, 3], generator)
+
+    def forward(
+        self, unit: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+        """Raw density (before the exponential) and sRGB colour in 0..1."""
+        features = self._features(unit)
+        if not self.config.view_dependent:
+            return features[:, 0], features[:, 1:].sigmoid()
+        harmonics = components_from_spherical_harmonics(4, directions)
+        colour = mlp(torch.cat([features[:, 1:], harmonics], -1), list(self.head))
+        return features[:, 0], colour.sigmoid()
+
+    def raw_density(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+        return self._features(unit)[:, 0]
+
+    def _features(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, "M F"]:
+        return mlp(hash_encode(unit, self.table, self.config.grid), list(self.trunk))
+
+
+def _weights(widths: list[int], generator: torch.Generator | None) -> nn.ParameterList:
+    """Weight matrices [out, in], He-uniform."""
+    layers = nn.ParameterList()
+    for wide, narrow in zip(widths, widths[1:], strict=False):
+        bound = (6 / wide) ** 0.5
+        layers.append(nn.Parameter((torch.rand(narrow, wide, generator=generator) * 2 - 1) * bound))
+    return layers
+
+
+class _TruncatedExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):  # type: ignore[override]
+        ctx.save_for_backward(x)
+        return x.clamp(max=15).exp()
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return grad * x.clamp(-15, 15).exp()
+
+
+def truncated_exp(x: Tensor) -> Tensor:
+    """exp whose value and gradient stay finite, as Instant NGP uses it for densities."""
+    return _TruncatedExp.apply(x)  # type: ignore[no-any-return]

@@ -1,0 +1,93 @@
+"""A layer: a region and the small field that lives only there.
+
+Coordinates are world coordinates; the field's unit cube is the region's box, scaled evenly so that its
+longest side has length one. M is the number of points, R the resolution of the occupancy grid.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nerf_insert.cameras import Rays
+from nerf_insert.errors import InputError
+from nerf_insert.fields import FieldConfig, HashField, truncated_exp
+from nerf_insert.files import read_tensors, write_tensors
+from nerf_insert.kernels import Samples
+from nerf_insert.regions.base import Region
+
+LAYER_FIELD = FieldConfig(n_levels=8, log2_hashmap_size=15, max_resolution=256, view_dependent=False)
+RESOLUTION = 64  # cells of the occupancy grid along each side of the region's box
+EMPTY = 0.005  # optical thickness of one step under which a cell counts as empty
+
+
+class Layer(nn.Module):
+    """What `rendering.LayerField` asks for, trainable.
+
+    `shell` is the thickness of the blend shell inside the region's border, in world units (0: none).
+    """
+
+    def __init__(self, region: Region, config: FieldConfig = LAYER_FIELD, shell: float = 0.0, seed: int = 0):
+        super().__init__()
+        self.region, self.shell = region, shell
+        self.field = HashField(config, torch.Generator().manual_seed(seed))
+        self.register_buffer("occupancy", region.occupancy_grid(RESOLUTION))
+        self._side = float((region.bounds[1] - region.bounds[0]).max())
+
+    def sample(self, rays: Rays, step: float | None = None, offsets: Float[Tensor, "N"] | None = None) -> Samples:
+        return self.region.sample(rays, step=step, offsets=offsets, occupancy=self.occupancy)
+
+    def query(
+        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+        raw, rgb = self.field(self._unit(points), directions)
+        return self._density(raw), rgb
+
+    def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+        """A smooth ramp from 0 at the region's border to 1 where the shell ends."""
+        if self.shell <= 0:
+            return torch.ones_like(points[:, 0])
+        depth = (-self.region.distance(points) / self.shell).clamp(0, 1)
+        return depth * depth * (3 - 2 * depth)
+
+    def _unit(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
+        return (points - self.region.bounds[0]) / self._side
+
+    def _density(self, raw: Tensor) -> Tensor:
+        """Per world unit; the whole region starts with an optical thickness near 1."""
+        return truncated_exp(raw) / self.region.diagonal
+
+    @torch.no_grad()
+    def update_occupancy(self) -> None:
+        """Mark the cells that hold density, and their neighbours; the others are never sampled again."""
+        step = 1 / (2 * RESOLUTION)
+        axis = torch.arange(2 * RESOLUTION) * step + step / 2
+        extent = self.region.bounds[1] - self.region.bounds[0]
+        dense = torch.zeros(2 * RESOLUTION, 2 * RESOLUTION, 2 * RESOLUTION)
+        for i, x in enumerate(axis):
+            slab = torch.stack(torch.meshgrid(x[None], axis, axis, indexing="ij"), -1).reshape(-1, 3)
+            raw = self.field.raw_density(slab * extent / self._side)
+            dense[i] = self._density(raw).view(2 * RESOLUTION, 2 * RESOLUTION)
+        cells = torch.nn.functional.max_pool3d(dense[None, None], 2)
+        near = torch.nn.functional.max_pool3d(cells, 3, stride=1, padding=1)[0, 0]
+        self.occupancy.copy_(self.region.occupancy_grid(RESOLUTION) & (near * self.region.step > EMPTY))
+
+    def save(self, path: Path) -> None:
+        state = {name: tensor for name, tensor in self.state_dict().items()}
+        state["occupancy"] = self.occupancy.to(torch.uint8)
+        write_tensors(path, state, metadata={**self.field.config.to_text(), "shell": repr(self.shell)})
+
+    @staticmethod
+    def load(path: Path, region: Region) -> Layer:
+        """Raises InputError if the file is not a layer of ours."""
+        tensors, metadata = read_tensors(path)
+        try:
+            layer = Layer(region, FieldConfig.from_text(metadata), float(metadata["shell"]))
+            tensors["occupancy"] = tensors["occupancy"].bool()
+            layer.load_state_dict(tensors)
+        except (KeyError, ValueError, TypeError, RuntimeError) as cause:
+            raise InputError(f"{path} does not hold a layer of NeRF-Insert: {cause}") from cause
+        return layer.eval().requires_grad_(False)

@@ -1,0 +1,54 @@
+"""Photographs as one long list of pixels, each with its ray; what fields are fitted to.
+
+P is the number of pixels of all views together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from nerf_insert.cameras import Camera, Rays
+
+
+class Pixels:
+    """P pixels of several views. Directions are kept once per lens, colours as bytes."""
+
+    def __init__(self, cameras: Sequence[Camera], pictures: Sequence[UInt8[Tensor, "H W C"]]):
+        """`pictures`: sRGB, or sRGB and alpha, one per camera and of its size."""
+        self.colours = torch.cat([picture.reshape(-1, picture.shape[-1]) for picture in pictures])
+        self._poses = torch.stack([camera.c2w for camera in cameras])
+        sizes = torch.tensor([camera.width * camera.height for camera in cameras])
+        self._ends = torch.cumsum(sizes, 0)
+        self._begins = self._ends - sizes
+        lenses: dict[tuple, int] = {}
+        directions: list[Tensor] = []
+        first = []
+        for camera in cameras:
+            lens = (camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height)
+            lens = (*lens, camera.distortion, camera.model)
+            if lens not in lenses:
+                lenses[lens] = sum(len(d) for d in directions)
+                directions.append(camera.rays().directions @ camera.c2w[:, :3])
+            first.append(lenses[lens])
+        self._directions = torch.cat(directions)
+        self._first = torch.tensor(first)
+
+    def __len__(self) -> int:
+        return len(self.colours)
+
+    def rays(self, index: Int64[Tensor, "N"]) -> Rays:
+        view = torch.searchsorted(self._ends, index, right=True)
+        local = self._directions[self._first[view] + index - self._begins[view]]
+        poses = self._poses[view]
+        return Rays(poses[:, :, 3].contiguous(), (poses[:, :, :3] @ local[:, :, None])[:, :, 0].contiguous())
+
+    def rgba(self, index: Int64[Tensor, "N"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 1"]]:
+        """sRGB in 0..1, and alpha (1 where the pictures have none)."""
+        colours = self.colours[index].float() / 255
+        if colours.shape[-1] == 3:
+            return colours, torch.ones_like(colours[:, :1])
+        return colours[:, :3], colours[:, 3:]
