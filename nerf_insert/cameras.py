@@ -36,7 +36,7 @@ class Rays(NamedTuple):
     def count(self) -> int:
         return self.origins.shape[0]
 
-    def at(self, distances: Float[Tensor, "N"]) -> Float[Tensor, "N 3"]:
+    def at(self, distances: Float[Tensor, " N"]) -> Float[Tensor, "N 3"]:
         return self.origins + distances[:, None] * self.directions
 
 
@@ -44,8 +44,8 @@ class Projection(NamedTuple):
     """Where N points fall in a picture."""
 
     pixels: Float[Tensor, "N 2"]  # (x, y); meaningful where `inside`
-    distance: Float[Tensor, "N"]  # from the camera's centre, world units
-    inside: Bool[Tensor, "N"]  # in front of the camera and within the picture
+    distance: Float[Tensor, " N"]  # from the camera's centre, world units
+    inside: Bool[Tensor, " N"]  # in front of the camera and within the picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +99,15 @@ class Camera:
         )
 
     @property
-    def centre(self) -> Float[Tensor, "3"]:
+    def centre(self) -> Float[Tensor, " 3"]:
         return self.c2w[:, 3]
 
     def scaled(self, factor: float) -> Camera:
         """The same camera with a picture `factor` times as wide and high (rounded, at least 1 pixel)."""
-        width, height = max(1, round(self.width * factor)), max(1, round(self.height * factor))
+        return self.resized(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same camera with its picture stretched to another size."""
         x, y = width / self.width, height / self.height
         return replace(
             self,

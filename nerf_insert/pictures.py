@@ -50,8 +50,9 @@ def read_array(path: str | Path) -> np.ndarray:
     """Decoded pixels, float32 [H, W, C] in 0..1: C is 1 or 3 for colour, one more with transparency."""
     with open_picture(path) as picture:
         try:
-            if picture.mode == "P" or "transparency" in picture.info:
-                picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+            if picture.mode in ("P", "PA") or "transparency" in picture.info:
+                opaque = picture.mode != "PA" and "transparency" not in picture.info
+                picture = picture.convert("RGB" if opaque else "RGBA")
             elif picture.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
                 picture = picture.convert("RGB")
             elif picture.mode in ("1", "La", "RGBa"):

@@ -1,0 +1,203 @@
+"""A capture: posed photographs, checked and split into those to train and those to test on.
+
+World coordinates are those of the capture's transforms.json, in its units, OpenGL camera axes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import posixpath
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert import dataparsers
+from nerf_insert.errors import InputError
+from nerf_insert.pictures import picture_size
+from nerf_insert.views import View
+
+__all__ = ["Capture", "View"]
+
+FEWEST = 3  # photographs that a capture needs
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Photographs of one scene. `views` are sorted by name; no view is both in `train` and in `test`."""
+
+    path: Path
+    views: tuple[View, ...]
+    train: tuple[View, ...]
+    test: tuple[View, ...]
+    warnings: tuple[str, ...] = ()
+
+    @staticmethod
+    def load(path: str | Path, *, dataparser: str | None = None, downscale: float | None = None) -> Capture:
+        """The capture in a folder, or of a transforms.json.
+
+        `dataparser` is the name of one of nerfstudio's or of an installed plugin's, by default what the
+        folder's content suggests. With `downscale` cameras and photographs are that many times smaller.
+        Reads no pixels. Raises InputError naming what is wrong and where; what can be lived with ends
+        up in `warnings`.
+        """
+        path = Path(path).expanduser()
+        if downscale is not None and not 0 < downscale < float("inf"):
+            raise InputError(f"cannot scale the capture down by {downscale}: a positive number is needed")
+        if not path.exists():
+            raise InputError(f"there is no capture {path}")
+        path = path.resolve()
+        parsed = dataparsers.read(path, dataparser)
+        warnings = []
+        if parsed.missing:
+            warnings.append(
+                f"{len(parsed.missing)} of {len(parsed.missing) + len(parsed.views)} photographs that {path} "
+                f"lists do not exist and are left out: {some(parsed.missing)}"
+            )
+        if len(parsed.views) < FEWEST:
+            raise InputError(
+                f"{path} has {len(parsed.views)} usable photographs, at least {FEWEST} are needed"
+                + (f" ({warnings[0]})" if warnings else "")
+            )
+        found = sorted(parsed.views, key=lambda view: view.name)
+        views = tuple(fit_camera(view) for view in found)
+        rescaled = [new.name for new, old in zip(views, found, strict=True) if new is not old]
+        if rescaled:
+            warnings.append(
+                f"{len(rescaled)} photographs have another size than their intrinsics, which were scaled "
+                f"to match: {some(rescaled)}"
+            )
+        for view in views:
+            check_mask(view)
+        train, test = split([view.name for view in views], parsed.splits, parsed.default_split, warnings)
+        capture = Capture(
+            path,
+            views,
+            tuple(view for view in views if view.name in train),
+            tuple(view for view in views if view.name in test),
+            tuple(warnings),
+        )
+        return capture if downscale is None else capture.scaled(1 / downscale)
+
+    def view(self, name: str | Path) -> View:
+        """The view of that file_path, file name or stem. Raises InputError with what comes near it."""
+        wanted = posixpath.normpath(str(name).replace("\\", "/"))
+        keys = (
+            lambda view: posixpath.normpath(view.name),
+            lambda view: str(view.path),
+            lambda view: view.path.name,
+            lambda view: view.path.stem,
+        )
+        for key in keys:
+            found = [view for view in self.views if key(view) == wanted]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise InputError(
+                    f"{name} could be any of {some([view.name for view in found])}: give the whole path"
+                )
+        names = [view.name for view in self.views]
+        near = (
+            difflib.get_close_matches(wanted, names, n=3, cutoff=0.5) or [n for n in names if wanted in n][:3]
+        )
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {some(names)}"
+        raise InputError(f"the capture {self.path} has no photograph {name}: {hint}")
+
+    def scaled(self, factor: float) -> Capture:
+        """The capture with every camera and photograph `factor` times as wide and high."""
+        views = {view.name: replace(view, camera=view.camera.scaled(factor)) for view in self.views}
+        chosen = {
+            part: tuple(views[v.name] for v in getattr(self, part)) for part in ("views", "train", "test")
+        }
+        return replace(self, **chosen)
+
+    @cached_property
+    def up(self) -> Float[Tensor, "3"]:
+        """The mean of the cameras' up directions, unit length, world coordinates."""
+        mean = torch.stack([view.camera.c2w[:, 1] for view in self.views]).mean(0)
+        length = mean.norm()
+        return mean / length if length > 1e-6 else torch.tensor([0.0, 0.0, 1.0])
+
+    @cached_property
+    def centre_of_attention(self) -> Float[Tensor, "3"]:
+        """The point that the cameras look at, by nerfstudio's `focus_of_attention`, world coordinates."""
+        from nerfstudio.cameras.camera_utils import focus_of_attention
+
+        poses = torch.stack([view.camera.c2w for view in self.views]).double()
+        centre = poses[:, :, 3].mean(0)
+        try:
+            focus = focus_of_attention(poses.float(), centre.float())
+        except torch.linalg.LinAlgError:  # all look the same way
+            focus = centre.float()
+        return focus if bool(focus.isfinite().all()) else centre.float()
+
+
+def fit_camera(view: View) -> View:
+    """The view with its camera in the size of its picture. Raises InputError where no scale does that."""
+    camera, (width, height) = view.camera, picture_size(view.path)
+    if (camera.width, camera.height) == (width, height):
+        return view
+    scale = width / camera.width
+    if abs(camera.height * scale - height) > 1 + scale / 2:  # one pixel of rounding in either picture
+        turned = (camera.height, camera.width) == (width, height)
+        raise InputError(
+            f"the photograph {view.path} is {width}x{height} pixels but its intrinsics are for "
+            f"{camera.width}x{camera.height}: "
+            + (
+                "it was turned, store it as the camera took it"
+                if turned
+                else "it was cropped or is another one"
+            )
+        )
+    return replace(view, camera=camera.resized(width, height))
+
+
+def check_mask(view: View) -> None:
+    if view.mask_path is None:
+        return
+    found, wanted = picture_size(view.mask_path), picture_size(view.path)
+    if found != wanted:
+        raise InputError(
+            f"the mask {view.mask_path} is {found[0]}x{found[1]} pixels but its photograph {view.path} "
+            f"is {wanted[0]}x{wanted[1]}"
+        )
+
+
+def split(
+    names: list[str], splits: dict[str, set[str]], default: str, warnings: list[str]
+) -> tuple[set[str], set[str]]:
+    """(train, test) among `names`, disjoint: what the capture lists, else nerfstudio's own split."""
+    usable = set(names)
+    train = splits.get("train", set()) & usable
+    test = (splits.get("test") or splits.get("val") or set()) & usable
+    if train & test:
+        warnings.append(f"{len(train & test)} photographs are listed to train and to test on; they only test")
+        train -= test
+        if not train:
+            test = set()
+    if not test and train:
+        test = usable - train
+    if not train and test:
+        train = usable - test
+    return (train, test) if train and test else default_split(names, default)
+
+
+def default_split(names: list[str], mode: str) -> tuple[set[str], set[str]]:
+    """nerfstudio's split of its nerfstudio ("fraction") and colmap ("interval") dataparsers."""
+    from nerfstudio.data.utils import dataparsers_utils as utils
+
+    if mode == "interval":
+        train, test = utils.get_train_eval_split_interval(names, 8)
+    else:
+        train, test = utils.get_train_eval_split_fraction(names, 0.9)
+    return {names[i] for i in train}, {names[i] for i in test}
+
+
+def some(names: list[Any], most: int = 3) -> str:
+    """The first of many names, for a message."""
+    rest = len(names) - most
+    return ", ".join(map(str, names[:most])) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,55 @@
+"""One photograph of a capture, with its camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.cameras import Camera
+from nerf_insert.pictures import read_array, read_picture, resize
+
+
+@dataclass(frozen=True)
+class View:
+    """A photograph and its camera. Pictures are read when asked for and not kept."""
+
+    name: str  # the frame's file_path as written in the capture
+    path: Path
+    camera: Camera
+    mask_path: Path | None = None
+    background: tuple[float, float, float] = (
+        1.0,
+        1.0,
+        1.0,
+    )  # shows through where a photograph is transparent
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the camera, and of the pictures unless another size is asked for."""
+        return self.camera.width, self.camera.height
+
+    def photograph(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W 3"]:
+        """The photograph, sRGB in 0..1, composited over `background`. Raises InputError when unreadable."""
+        colour, alpha = read_picture(self.path)
+        if alpha is not None:
+            colour = colour * alpha[..., None] + torch.tensor(self.background) * (1 - alpha[..., None])
+        return resize(colour, size or self.size)
+
+    def alpha(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W"] | None:
+        """The photograph's opacity in 0..1, None when all of it is opaque."""
+        alpha = read_picture(self.path)[1]
+        return None if alpha is None or bool((alpha == 1).all()) else resize(alpha, size or self.size)
+
+    def valid(self, size: tuple[int, int] | None = None) -> Bool[Tensor, "H W"] | None:
+        """The pixels that nerfstudio's mask does not exclude (zero = ignored), None when there is no mask.
+
+        In a smaller size a pixel is valid when all that it covers is.
+        """
+        if self.mask_path is None:
+            return None
+        ignored = (torch.from_numpy(read_array(self.mask_path)[..., 0]) == 0).float()
+        return resize(ignored, size or self.size) < 1e-3
