@@ -9,9 +9,21 @@ used and cached. NERF_INSERT_KERNELS or `use_backend` forces one.
 """
 
 from nerf_insert.kernels.backends import active_backend, use_backend
-from nerf_insert.kernels.compositing import Composite, composite
-from nerf_insert.kernels.hashgrid import GridSpec, hash_encode
+from nerf_insert.kernels.compositing import Composite, composite, median_distance, transmittance
+from nerf_insert.kernels.hashgrid import GridSpec, hash_encode, new_table
 from nerf_insert.kernels.marching import march
 from nerf_insert.kernels.samples import Samples
 
-__all__ = ["Composite", "GridSpec", "Samples", "active_backend", "composite", "hash_encode", "march", "use_backend"]
+__all__ = [
+    "Composite",
+    "GridSpec",
+    "Samples",
+    "active_backend",
+    "composite",
+    "hash_encode",
+    "march",
+    "median_distance",
+    "new_table",
+    "transmittance",
+    "use_backend",
+]

@@ -37,7 +37,9 @@ class Samples(NamedTuple):
         """Distances along the rays to the middle of each sample."""
         return (self.starts + self.ends) / 2
 
-    def midpoints(self, origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"]) -> Float[Tensor, "M 3"]:
+    def midpoints(
+        self, origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"]
+    ) -> Float[Tensor, "M 3"]:
         return origins[self.ray_index] + self.distances[:, None] * directions[self.ray_index]
 
     def select(self, keep: Bool[Tensor, "M"]) -> Samples:

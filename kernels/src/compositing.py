@@ -1,0 +1,51 @@
+"""Volume rendering of packed samples (arXiv 2003.08934, equation 3).
+
+N rays, M samples in all; ray i owns the samples offsets[i] to offsets[i + 1] - 1, front to back. A
+sample's `thickness` is its density times its length: its opacity is alpha = 1 - exp(-thickness), the
+transmittance T in front of it exp(-sum of the thicknesses before it), its weight T * alpha.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nerf_insert.kernels.backends import implementation
+
+
+class Composite(NamedTuple):
+    """What N rays see: colour without background, opacity, and depth not divided by it."""
+
+    rgb: Float[Tensor, "N 3"]
+    accumulation: Float[Tensor, "N"]
+    depth: Float[Tensor, "N"]
+
+
+def composite(
+    thickness: Float[Tensor, "M"],
+    rgb: Float[Tensor, "M 3"],
+    distances: Float[Tensor, "M"],
+    offsets: Int64[Tensor, "N+1"],
+) -> Composite:
+    """Sums of the samples' weights times their colour, one, and distance.
+
+    `thickness` is at least zero. Gradients go to `thickness` and `rgb`, none to `distances`.
+    """
+    return implementation("composite", thickness)(thickness, rgb, distances.detach(), offsets)
+
+
+@torch.no_grad()
+def median_distance(
+    thickness: Float[Tensor, "M"], distances: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"]
+) -> Float[Tensor, "N"]:
+    """The distance of the sample in which the transmittance falls below one half; infinity where none does."""
+    return implementation("median_distance", thickness)(thickness, distances, offsets)
+
+
+@torch.no_grad()
+def transmittance(thickness: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+    """The share of light that reaches the front of each sample."""
+    return implementation("transmittance", thickness)(thickness, offsets)

@@ -1,0 +1,170 @@
+"""The operations compiled by Numba for the machine's own processor, float32, with closed-form gradients.
+
+The first use of each compiles it (seconds); the result is cached on disk. Gradients and
+values do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerf_insert.kernels import cpu_compositing, cpu_hashgrid, cpu_marching
+from nerf_insert.kernels.compositing import Composite
+from nerf_insert.kernels.hashgrid import GridSpec
+from nerf_insert.kernels.samples import Samples
+from nerf_insert.kernels.threads import run
+
+BLOCK = 1 << 13  # points of one task
+RAYS = 256  # rays of one task
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()
+
+
+def _blocks(count: int, size: int) -> int:
+    return -(-count // size)
+
+
+def hash_encode(points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    if spec.n_features != cpu_hashgrid.FEATURES:
+        from nerf_insert.kernels import torch_backend
+
+        return torch_backend.hash_encode(points, table, spec)
+    return _HashEncode.apply(points, table, spec)
+
+
+class _HashEncode(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+        ctx.save_for_backward(points, table)
+        ctx.spec = spec
+        planes = torch.empty(spec.output_dim, points.shape[0])
+        blocks = _blocks(points.shape[0], BLOCK)
+        run(
+            cpu_hashgrid.forward,
+            blocks * spec.n_levels,
+            BLOCK,
+            *_levels(spec),
+            _array(points),
+            _array(table),
+            planes.numpy(),
+        )
+        return planes.t()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor):
+        points, table = ctx.saved_tensors
+        spec, count = ctx.spec, points.shape[0]
+        planes = _array(grad.t())
+        to_points = to_table = None
+        if ctx.needs_input_grad[1]:
+            to_table = torch.empty_like(table, memory_format=torch.contiguous_format)
+            run(
+                cpu_hashgrid.backward, spec.n_levels, *_levels(spec), _array(points), planes, to_table.numpy()
+            )
+        if ctx.needs_input_grad[0]:
+            to_points = torch.empty(count, 3)
+            run(
+                cpu_hashgrid.backward_points,
+                _blocks(count, BLOCK),
+                BLOCK,
+                *_levels(spec),
+                _array(points),
+                _array(table),
+                planes,
+                to_points.numpy(),
+            )
+        return to_points, to_table, None
+
+
+def _levels(spec: GridSpec) -> tuple[np.ndarray, ...]:
+    return spec.scales, spec.resolutions, spec.dense, spec.offsets
+
+
+def composite(thickness: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor) -> Composite:
+    return Composite(*_Composite.apply(thickness, rgb, distances, offsets))
+
+
+class _Composite(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, thickness: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor):
+        ctx.save_for_backward(thickness, rgb, distances, offsets)
+        rays = offsets.shape[0] - 1
+        sums = torch.empty(rays, 5)
+        run(
+            cpu_compositing.forward,
+            _blocks(rays, RAYS),
+            RAYS,
+            _array(thickness),
+            _array(rgb),
+            _array(distances),
+            _array(offsets),
+            sums.numpy(),
+        )
+        return sums[:, :3].contiguous(), sums[:, 3].contiguous(), sums[:, 4].contiguous()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_rgb: Tensor, grad_accumulation: Tensor, grad_depth: Tensor):
+        thickness, rgb, distances, offsets = ctx.saved_tensors
+        grad = torch.cat([grad_rgb, grad_accumulation[:, None], grad_depth[:, None]], 1)
+        to_thickness = torch.empty(thickness.shape)
+        to_rgb = torch.empty(rgb.shape)
+        run(
+            cpu_compositing.backward,
+            _blocks(grad.shape[0], RAYS),
+            RAYS,
+            _array(thickness),
+            _array(rgb),
+            _array(distances),
+            _array(offsets),
+            _array(grad),
+            to_thickness.numpy(),
+            to_rgb.numpy(),
+        )
+        return to_thickness, to_rgb, None, None
+
+
+def median_distance(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
+    rays = offsets.shape[0] - 1
+    median = torch.empty(rays)
+    arrays = (_array(t) for t in (thickness, distances, offsets, median))
+    run(cpu_compositing.median_distance, _blocks(rays, RAYS), RAYS, *arrays)
+    return median
+
+
+def transmittance(thickness: Tensor, offsets: Tensor) -> Tensor:
+    result = torch.empty(thickness.shape)
+    arrays = (_array(t) for t in (thickness, offsets, result))
+    run(cpu_compositing.transmittance, _blocks(offsets.shape[0] - 1, RAYS), RAYS, *arrays)
+    return result
+
+
+def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) -> Samples:
+    low, high = np.asarray(bounds, dtype=np.float64)
+    return _march(cpu_marching.box, origins, directions, occupancy, offsets, (step, low, high, near, far))
+
+
+def march_contracted(origins, directions, occupancy, offsets, step, near, far) -> Samples:
+    return _march(cpu_marching.contracted, origins, directions, occupancy, offsets, (step, near, far))
+
+
+def _march(
+    kernel, origins: Tensor, directions: Tensor, occupancy: Tensor, offsets: Tensor, rest: tuple
+) -> Samples:
+    """Walk all rays twice: count their samples, then write them where they belong."""
+    rays = origins.shape[0]
+    ends_at = torch.zeros(rays + 1, dtype=torch.int64)
+    inputs = (RAYS, *(_array(t) for t in (origins, directions, occupancy, offsets)), *rest)
+    none = np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0, np.int64)
+    run(kernel, _blocks(rays, RAYS), *inputs, ends_at.numpy(), *none, False)
+    ends_at = ends_at.cumsum(0)
+    total = int(ends_at[-1])
+    starts, ends, index = torch.empty(total), torch.empty(total), torch.empty(total, dtype=torch.int64)
+    out = (t.numpy() for t in (ends_at, starts, ends, index))
+    run(kernel, _blocks(rays, RAYS), *inputs, *out, True)
+    return Samples(starts, ends, index, ends_at)

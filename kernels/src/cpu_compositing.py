@@ -1,0 +1,79 @@
+"""Compiled volume rendering of packed samples; `compositing` says what is computed.
+
+Each task is a block of rays. Sums are kept in float64: it costs nothing beside the exponential.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+jit = njit(cache=True, nogil=True, error_model="numpy")
+
+
+@jit
+def forward(task, block, thickness, rgb, distances, offsets, sums):
+    for ray in range(task * block, min((task + 1) * block, sums.shape[0])):
+        r = g = b = total = depth = 0.0
+        before = 1.0
+        for i in range(offsets[ray], offsets[ray + 1]):
+            behind = before * math.exp(-np.float64(thickness[i]))
+            weight = before - behind
+            r += weight * rgb[i, 0]
+            g += weight * rgb[i, 1]
+            b += weight * rgb[i, 2]
+            total += weight
+            depth += weight * distances[i]
+            before = behind
+        sums[ray, 0] = r
+        sums[ray, 1] = g
+        sums[ray, 2] = b
+        sums[ray, 3] = total
+        sums[ray, 4] = depth
+
+
+@jit
+def backward(task, block, thickness, rgb, distances, offsets, grad, to_thickness, to_rgb):
+    """With q = d loss / d weight: d loss / d thickness_i = q_i T_(i+1) - sum over j > i of q_j weight_j."""
+    for ray in range(task * block, min((task + 1) * block, grad.shape[0])):
+        gr, gg, gb, gt, gd = grad[ray, 0], grad[ray, 1], grad[ray, 2], grad[ray, 3], grad[ray, 4]
+        first, last = offsets[ray], offsets[ray + 1]
+        before = 1.0
+        for i in range(first, last):  # front to back: the weights
+            behind = before * math.exp(-np.float64(thickness[i]))
+            weight = before - behind
+            to_rgb[i, 0] = weight * gr
+            to_rgb[i, 1] = weight * gg
+            to_rgb[i, 2] = weight * gb
+            to_thickness[i] = weight
+            before = behind
+        behind_sum = 0.0
+        for i in range(last - 1, first - 1, -1):  # back to front: what each sample hides
+            weight = np.float64(to_thickness[i])
+            q = gr * rgb[i, 0] + gg * rgb[i, 1] + gb * rgb[i, 2] + gt + gd * distances[i]
+            to_thickness[i] = q * before - behind_sum
+            behind_sum += q * weight
+            before += weight
+
+
+@jit
+def median_distance(task, block, thickness, distances, offsets, median):
+    for ray in range(task * block, min((task + 1) * block, median.shape[0])):
+        median[ray] = np.inf
+        depth = 0.0
+        for i in range(offsets[ray], offsets[ray + 1]):
+            depth += thickness[i]
+            if depth > math.log(2.0):
+                median[ray] = distances[i]
+                break
+
+
+@jit
+def transmittance(task, block, thickness, offsets, result):
+    for ray in range(task * block, min((task + 1) * block, offsets.shape[0] - 1)):
+        depth = 0.0
+        for i in range(offsets[ray], offsets[ray + 1]):
+            result[i] = math.exp(-depth)
+            depth += thickness[i]

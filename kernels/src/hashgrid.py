@@ -1,0 +1,106 @@
+"""Multiresolution hash encoding (Instant NGP, arXiv 2201.05989, section 3), as tiny-cuda-nn lays it out.
+
+M points, L levels, F features a level, T at most 2^log2_hashmap_size entries a level. Level l has
+scale s_l = base_resolution * per_level_scale^l - 1 and a point x in 0..1 lies at s_l * x + 0.5 on it.
+A level whose ceil(s_l + 1)^3 grid points fit into T is indexed densely, a finer one through
+the paper's hash. Parameters of the two therefore interchange.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.kernels.backends import implementation
+
+PRIMES = (1, 2654435761, 805459861)
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """The shape of a hash grid: L levels from `base_resolution` (N_min) to `max_resolution` (N_max)."""
+
+    n_levels: int = 16
+    n_features: int = 2
+    log2_hashmap_size: int = 19
+    base_resolution: int = 16
+    max_resolution: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.n_levels < 1 or self.n_features < 1 or not 3 <= self.log2_hashmap_size <= 28:
+            raise ValueError(
+                f"a hash grid needs levels, features and 2^3 to 2^28 entries a level, not {self}"
+            )
+        if not 1 < self.base_resolution <= self.max_resolution:
+            raise ValueError(f"a hash grid's resolutions grow from at least 2, not {self}")
+
+    @property
+    def per_level_scale(self) -> float:
+        """The growth factor between levels (b in the paper, equation 3)."""
+        if self.n_levels == 1:
+            return 1.0
+        return float((self.max_resolution / self.base_resolution) ** (1 / (self.n_levels - 1)))
+
+    @property
+    def output_dim(self) -> int:
+        return self.n_levels * self.n_features
+
+    @cached_property
+    def scales(self) -> np.ndarray:
+        """s_l, float32 [L], in float32 arithmetic as tiny-cuda-nn computes them."""
+        growth = np.log2(np.float32(self.per_level_scale))
+        levels = np.arange(self.n_levels, dtype=np.float32)
+        return np.exp2(levels * growth) * np.float32(self.base_resolution) - np.float32(1)
+
+    @cached_property
+    def resolutions(self) -> np.ndarray:
+        """Grid points along a side of each level, int64 [L]."""
+        return np.ceil(self.scales).astype(np.int64) + 1
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Entries of each level, int64 [L]: a multiple of 8, at most 2^log2_hashmap_size."""
+        return np.minimum(-(-(self.resolutions**3) // 8) * 8, 1 << self.log2_hashmap_size)
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """The first entry of each level in the table, and its end: int64 [L + 1]."""
+        return np.concatenate([[0], np.cumsum(self.sizes)])
+
+    @property
+    def n_entries(self) -> int:
+        return int(self.offsets[-1])
+
+    @cached_property
+    def dense(self) -> np.ndarray:
+        """Which levels are indexed densely, bool [L]."""
+        return self.resolutions**3 <= self.sizes
+
+
+def hash_encode(
+    points: Float[Tensor, "M 3"], table: Float[Tensor, "entries features"], spec: GridSpec
+) -> Float[Tensor, "M output"]:
+    """Trilinearly interpolated features of each level side by side: [M, n_levels * n_features].
+
+    `points` are in 0..1 and clamped to that; `table` is [spec.n_entries, spec.n_features]. Gradients go
+    to the table, and to the points if they require them (that costs more than all the rest); the
+    gradient of a clamped coordinate is zero. The result may be a view with column-major strides.
+    Raises ValueError for tensors of the wrong shape.
+    """
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise ValueError(f"points should have shape [M, 3], not {list(points.shape)}")
+    if table.shape != (spec.n_entries, spec.n_features):
+        raise ValueError(
+            f"the table of {spec} should be [{spec.n_entries}, {spec.n_features}], not {list(table.shape)}"
+        )
+    return implementation("hash_encode", table)(points.to(table.dtype), table, spec)
+
+
+def new_table(spec: GridSpec, generator: torch.Generator | None = None) -> Float[Tensor, "entries features"]:
+    """A table as it is before training: uniform in -1e-4..1e-4 (arXiv 2201.05989, section 4)."""
+    return (torch.rand(spec.n_entries, spec.n_features, generator=generator) * 2 - 1) * 1e-4

@@ -1,0 +1,58 @@
+"""Spreads a compiled kernel over threads.
+
+Numba's own pools (OpenMP, workqueue) are not used: a second OpenMP runtime beside torch's stalls both,
+and workqueue may not be entered from two threads at once, as a web page does. Kernels release the
+GIL, so plain Python threads do: they sleep when idle, and each takes the next task when it has
+finished one, so a core that is busy with something else delays no more than one task.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+
+
+def run(kernel: Callable, tasks: int, *arguments) -> None:
+    """kernel(task, *arguments) for each task in 0..tasks-1, on at most torch.get_num_threads() threads.
+
+    The first tasks start first: put the longest there. Tasks may not write to the same memory.
+    """
+    queue = iter(range(tasks))  # next() on it is atomic under the GIL
+    helpers = min(torch.get_num_threads(), tasks) - 1
+    futures = [_executor().submit(_work, kernel, queue, arguments) for _ in range(helpers)]
+    try:
+        _work(kernel, queue, arguments)
+    finally:
+        for future in futures:
+            if not future.cancel():
+                future.result()
+
+
+def _work(kernel: Callable, queue: Iterator[int], arguments: tuple) -> None:
+    for task in queue:
+        kernel(task, *arguments)
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "nerf-insert-kernels")
+        return _pool
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,164 @@
+"""The operations in plain PyTorch: they define the meaning, in any dtype and on any device.
+
+Gradients are autograd's own. M points or samples, N rays.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from nerf_insert.kernels.compositing import Composite
+from nerf_insert.kernels.hashgrid import PRIMES, GridSpec
+from nerf_insert.kernels.samples import Samples
+
+OPAQUE = 800.0  # exp(-800) is zero in float64: nothing is lost by stopping there, and sums stay exact
+
+
+def hash_encode(
+    points: Float[Tensor, "M 3"], table: Float[Tensor, "entries features"], spec: GridSpec
+) -> Float[Tensor, "M output"]:
+    points = points.clamp(0, 1)
+    corners = torch.tensor([[i >> 0 & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], device=points.device)
+    features = []
+    for level in range(spec.n_levels):
+        # scale * x + 0.5 rounded once, as by the fused multiply-add of compiled backends
+        position = (points.double() * float(spec.scales[level]) + 0.5).to(points.dtype)
+        cell = position.detach().floor()
+        weight = (position - cell)[:, None]
+        weight = torch.where(corners == 1, weight, 1 - weight).prod(-1)
+        index = _index(cell.long()[:, None] + corners, spec, level)
+        features.append((weight[..., None] * table[index]).sum(1))
+    return torch.cat(features, -1)
+
+
+def _index(cell: Int64[Tensor, "M 8 3"], spec: GridSpec, level: int) -> Int64[Tensor, "M 8"]:
+    x, y, z = cell.unbind(-1)
+    if spec.dense[level]:
+        resolution = int(spec.resolutions[level])
+        index = x + resolution * (y + resolution * z)
+    else:
+        index = (x * PRIMES[0]) ^ (y * PRIMES[1]) ^ (z * PRIMES[2])
+    return index % int(spec.sizes[level]) + int(spec.offsets[level])
+
+
+def composite(
+    thickness: Float[Tensor, "M"],
+    rgb: Float[Tensor, "M 3"],
+    distances: Float[Tensor, "M"],
+    offsets: Int64[Tensor, "N+1"],
+) -> Composite:
+    ray = _ray_index(offsets)
+    before, _ = _depths(thickness, offsets, ray)
+    weights = (torch.exp(-before) * -torch.expm1(-thickness.double())).to(thickness.dtype)
+
+    def total(values: Tensor) -> Tensor:
+        return values.new_zeros(offsets.shape[0] - 1, *values.shape[1:]).index_add(0, ray, values)
+
+    return Composite(total(weights[:, None] * rgb), total(weights), total(weights * distances))
+
+
+def median_distance(
+    thickness: Float[Tensor, "M"], distances: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"]
+) -> Float[Tensor, "N"]:
+    ray = _ray_index(offsets)
+    _, behind = _depths(thickness, offsets, ray)
+    count = thickness.shape[0]
+    crossed = torch.where(behind > math.log(2), torch.arange(count, device=ray.device), count)
+    first = crossed.new_full((offsets.shape[0] - 1,), count).scatter_reduce(0, ray, crossed, "amin")
+    return torch.cat([distances, distances.new_full((1,), math.inf)])[first]
+
+
+def transmittance(thickness: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+    before, _ = _depths(thickness, offsets, _ray_index(offsets))
+    return torch.exp(-before).to(thickness.dtype)
+
+
+def _ray_index(offsets: Int64[Tensor, "N+1"]) -> Int64[Tensor, "M"]:
+    rays = torch.arange(offsets.shape[0] - 1, device=offsets.device)
+    return rays.repeat_interleave(offsets.diff())
+
+
+def _depths(
+    thickness: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"], ray: Int64[Tensor, "M"]
+) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
+    """The optical depth in front of and behind each sample, float64."""
+    thickness = thickness.double().clamp_max(OPAQUE)
+    sums = torch.cat([thickness.new_zeros(1), thickness.cumsum(0)])
+    first = sums[offsets[:-1]][ray]
+    return sums[:-1] - first, sums[1:] - first
+
+
+def march_box(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    occupancy: Bool[Tensor, "X Y Z"],
+    offsets: Float[Tensor, "N"],
+    step: float,
+    bounds: list[list[float]],
+    near: float,
+    far: float,
+) -> Samples:
+    o, d, u = origins.double(), directions.double(), offsets.double()
+    low, high = torch.tensor(bounds, dtype=torch.float64, device=o.device)
+    # A ray along a side: it is between the two planes for ever, or never.
+    a, b = (low - o) / d, (high - o) / d
+    between = torch.where((o >= low) & (o <= high), -math.inf, math.inf)
+    entry = torch.where(d == 0, between, torch.minimum(a, b)).amax(-1).clamp_min(near)
+    leave = torch.where(d == 0, -between, torch.maximum(a, b)).amin(-1).clamp_max(far)
+    meets = (leave > entry) & leave.isfinite()
+    count = torch.where(meets, ((leave - entry) / step + u).ceil() + 1, 0).long()
+    ray = torch.arange(o.shape[0], device=o.device).repeat_interleave(count)
+    first = count.cumsum(0) - count
+    k = torch.arange(ray.shape[0], device=o.device) - first[ray]
+    start = torch.where(k == 0, entry[ray], entry[ray] + (k - u[ray]) * step)
+    end = torch.minimum(entry[ray] + (k + 1 - u[ray]) * step, leave[ray])
+    middle = 0.5 * (start + end)
+    cells = torch.tensor(occupancy.shape, device=o.device)
+    cell = (((o[ray] + middle[:, None] * d[ray]) - low) * (cells / (high - low))).floor().long()
+    return _kept(start, end, ray, cell, occupancy, origins)
+
+
+def march_contracted(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    occupancy: Bool[Tensor, "X Y Z"],
+    offsets: Float[Tensor, "N"],
+    step: float,
+    near: float,
+    far: float,
+) -> Samples:
+    o, d, u = origins.double(), directions.double(), offsets.double()
+    ray = torch.arange(o.shape[0], device=o.device)
+    start, share = torch.full_like(u, near), 1 - u
+    starts, ends, rays = [start[:0]], [start[:0]], [ray[:0]]
+    while (alive := start < far).any():
+        start, share, ray = start[alive], share[alive], ray[alive]
+        size = (o[ray] + start[:, None] * d[ray]).abs().amax(-1).clamp_min(1)
+        end = start + share * (step * (size * size))
+        starts.append(start)
+        ends.append(end.clamp_max(far))
+        rays.append(ray)
+        start, share = end, torch.ones_like(end)
+    ray, order = torch.cat(rays).sort(stable=True)
+    start, end = torch.cat(starts)[order], torch.cat(ends)[order]
+    middle = 0.5 * (start + end)
+    points = o[ray] + middle[:, None] * d[ray]
+    size = points.abs().amax(-1, keepdim=True)
+    points = torch.where(size <= 1, points, (2 - 1 / size) / size * points)
+    cells = torch.tensor(occupancy.shape, device=o.device)
+    cell = ((points + 2) * (cells / 4)).floor().long()
+    return _kept(start, end, ray, cell, occupancy, origins)
+
+
+def _kept(
+    start: Tensor, end: Tensor, ray: Tensor, cell: Tensor, occupancy: Tensor, origins: Tensor
+) -> Samples:
+    """The samples in occupied cells, in the dtype of the rays."""
+    x, y, z = (cell[:, k].clamp(0, occupancy.shape[k] - 1) for k in range(3))
+    start, end = start.to(origins.dtype), end.to(origins.dtype)
+    keep = (end > start) & occupancy[x, y, z]
+    return Samples.packed(start[keep], end[keep], ray[keep], origins.shape[0])
