@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from nerfstudio.cameras.camera_utils import _compute_residual_and_jacobian
+from nerfstudio.cameras.camera_utils import radial_and_tangential_undistort
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
@@ -125,13 +126,29 @@ class Camera:
         return self.rays_through(torch.stack([x.reshape(-1), y.reshape(-1)], -1) + 0.5)
 
     def rays_through(self, pixels: Float[Tensor, "N 2"]) -> Rays:
-        """Rays through pixel coordinates (x, y); the lens distortion is undone by nerfstudio."""
-        cameras = self.nerfstudio
-        bundle = cameras._generate_rays_from_coords(
-            camera_indices=torch.zeros(pixels.shape[0], 1, dtype=torch.long),
-            coords=pixels.flip(-1).float(),
-        )
-        return Rays(bundle.origins.contiguous(), bundle.directions.contiguous())
+        """Rays through pixel coordinates (x, y); the lens distortion is undone by nerfstudio.
+
+        A pixel's ray is the same to the last bit whichever other pixels are asked for with it.
+        """
+        pixels = pixels.to(self.c2w)
+        if self.model not in PROJECTABLE:
+            indices = torch.zeros(pixels.shape[0], 1, dtype=torch.long)
+            bundle = self.nerfstudio._generate_rays_from_coords(indices, pixels.flip(-1))
+            return Rays(bundle.origins.contiguous(), bundle.directions.contiguous())
+        x, y = (pixels[:, 0] - self.cx) / self.fx, (pixels[:, 1] - self.cy) / self.fy
+        if any(self.distortion):
+            x, y = radial_and_tangential_undistort(
+                torch.stack([x, y], -1), x.new_tensor(self.distortion)
+            ).unbind(-1)
+        z = torch.ones_like(x)
+        if self.model == "FISHEYE":
+            angle = torch.hypot(x, y).clamp_max(torch.pi)
+            shrink = torch.sinc(angle / torch.pi)  # sin(angle) / angle, defined on the axis too
+            x, y, z = x * shrink, y * shrink, torch.cos(angle)
+        right, up, back = self.c2w[:, :3].unbind(1)
+        directions = x[:, None] * right - y[:, None] * up - z[:, None] * back
+        directions = directions / directions.square().sum(-1, keepdim=True).sqrt()
+        return Rays(self.centre.expand_as(directions).contiguous(), directions)
 
     def project(self, points: Float[Tensor, "N 3"]) -> Projection:
         """Where points fall in the picture, with lens distortion. Points behind the camera are outside.
@@ -145,45 +162,63 @@ class Camera:
                 f"photographs, which works for {' and '.join(PROJECTABLE).lower()} cameras"
             )
         c2w = self.c2w.to(points)
-        local = (points - c2w[:, 3]) @ c2w[:, :3]
-        x, y, z = local[:, 0], -local[:, 1], -local[:, 2]  # OpenCV: +y down, looking along +z
-        distance = local.norm(dim=-1)
+        right, up, back = c2w[:, :3].unbind(1)
+        offset = points - c2w[:, 3]
+        # OpenCV's axes, +y down and looking along +z; sums rather than a matrix product, whose rounding
+        # depends on how many points there are
+        x, y, z = (offset * right).sum(-1), -(offset * up).sum(-1), -(offset * back).sum(-1)
+        distance = offset.square().sum(-1).sqrt()
         if self.model == "FISHEYE":
-            in_front = distance > 1e-9
             off_axis = torch.hypot(x, y).clamp_min(1e-12)
-            scale = torch.atan2(off_axis, z) / off_axis
-            x, y = x * scale, y * scale
+            angle = torch.atan2(off_axis, z)
+            x, y = x * (angle / off_axis), y * (angle / off_axis)
+            in_front = distance > 1e-9
         else:
             in_front = z > 1e-6 * distance.clamp_min(1e-9)
             z = torch.where(in_front, z, torch.ones_like(z))
             x, y = x / z, y / z
-        # Far outside the picture the distortion polynomial folds back into it: only points within the
-        # undistorted corners' radius have an image.
         in_front = in_front & (torch.hypot(x, y) <= self._radius)
-        if any(self.distortion):
-            lens = torch.tensor(self.distortion, dtype=points.dtype, device=points.device)
-            zero = torch.zeros_like(x)
-            x, y = _compute_residual_and_jacobian(x, y, zero, zero, lens)[:2]
+        x, y = self._distort(x, y)
         pixels = torch.stack([self.fx * x + self.cx, self.fy * y + self.cy], -1)
-        size = torch.tensor([self.width, self.height], dtype=pixels.dtype, device=pixels.device)
+        pixels = torch.where(in_front[:, None], pixels, torch.full_like(pixels, -1))
+        size = pixels.new_tensor([self.width, self.height])
         inside = in_front & (pixels >= 0).all(-1) & (pixels < size).all(-1)
         return Projection(pixels, distance, inside)
 
+    def _distort(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """OpenCV's lens model on coordinates of the image plane (for fisheye: angles off the axis)."""
+        if not any(self.distortion):
+            return x, y
+        k1, k2, k3, k4, p1, p2 = self.distortion
+        r = x * x + y * y
+        radial = 1 + r * (k1 + r * (k2 + r * (k3 + r * k4)))
+        return (
+            x * radial + 2 * p1 * x * y + p2 * (r + 2 * x * x),
+            y * radial + 2 * p2 * x * y + p1 * (r + 2 * y * y),
+        )
+
     @cached_property
     def _radius(self) -> float:
-        """Largest undistorted off-axis radius (tangent, or angle for fisheye) on the picture's border."""
-        w, h = float(self.width), float(self.height)
-        along = torch.linspace(0, 1, 33)
-        zero, one = torch.zeros_like(along), torch.ones_like(along)
-        border = torch.cat(
-            [
-                torch.stack([along * w, zero], -1),
-                torch.stack([along * w, one * h], -1),
-                torch.stack([zero, along * h], -1),
-                torch.stack([one * w, along * h], -1),
-            ]
+        """The largest off-axis radius (tangent, for fisheye angle) that the picture shows.
+
+        Farther out the distortion polynomial turns round and would fold points back into the picture:
+        the limit is where it does, or the picture's border where that comes first.
+        """
+        along, zero = torch.linspace(0, 1, 33), torch.zeros(33)
+        edges = [(along, zero), (along, zero + 1), (zero, along), (zero + 1, along)]
+        border = torch.cat([torch.stack(edge, -1) for edge in edges]) * torch.tensor(
+            [self.width, self.height]
         )
-        local = self.rays_through(border).directions @ self.c2w[:, :3]
-        off_axis, z = torch.hypot(local[:, 0], local[:, 1]), -local[:, 2]
+        directions = self.rays_through(border).directions
+        z = -(directions @ self.c2w[:, 2])
+        off_axis = (1 - z * z).clamp_min(0).sqrt()
         radius = torch.atan2(off_axis, z) if self.model == "FISHEYE" else off_axis / z.clamp_min(1e-6)
-        return float(radius.max()) * 1.001
+        return min(1.001 * float(radius[radius.isfinite()].max()), self._turn)
+
+    @cached_property
+    def _turn(self) -> float:
+        """The radius at which the radial distortion r (1 + k1 r^2 + ...) stops growing; infinity if never."""
+        k1, k2, k3, k4 = self.distortion[:4]
+        roots = np.roots(np.trim_zeros([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1.0], "f"))  # of the slope, in r^2
+        real = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 0)]
+        return float(np.sqrt(real.min())) if real.size else float("inf")
