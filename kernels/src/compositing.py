@@ -20,15 +20,15 @@ class Composite(NamedTuple):
     """What N rays see: colour without background, opacity, and depth not divided by it."""
 
     rgb: Float[Tensor, "N 3"]
-    accumulation: Float[Tensor, "N"]
-    depth: Float[Tensor, "N"]
+    accumulation: Float[Tensor, " N"]
+    depth: Float[Tensor, " N"]
 
 
 def composite(
-    thickness: Float[Tensor, "M"],
+    thickness: Float[Tensor, " M"],
     rgb: Float[Tensor, "M 3"],
-    distances: Float[Tensor, "M"],
-    offsets: Int64[Tensor, "N+1"],
+    distances: Float[Tensor, " M"],
+    offsets: Int64[Tensor, " N+1"],
 ) -> Composite:
     """Sums of the samples' weights times their colour, one, and distance.
 
@@ -39,13 +39,13 @@ def composite(
 
 @torch.no_grad()
 def median_distance(
-    thickness: Float[Tensor, "M"], distances: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"]
-) -> Float[Tensor, "N"]:
-    """The distance of the sample in which the transmittance falls below one half; infinity where none does."""
+    thickness: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+) -> Float[Tensor, " N"]:
+    """The distance of the sample in which the transmittance falls below 1/2; infinity where none does."""
     return implementation("median_distance", thickness)(thickness, distances, offsets)
 
 
 @torch.no_grad()
-def transmittance(thickness: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+def transmittance(thickness: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]) -> Float[Tensor, " M"]:
     """The share of light that reaches the front of each sample."""
     return implementation("transmittance", thickness)(thickness, offsets)

@@ -24,7 +24,7 @@ def march(
     *,
     bounds: Float[Tensor, "2 3"],
     step: float,
-    offsets: Float[Tensor, "N"] | None = None,
+    offsets: Float[Tensor, " N"] | None = None,
     near: float = 0.0,
     far: float = math.inf,
     contract: bool = False,

@@ -15,10 +15,10 @@ class Samples(NamedTuple):
     `starts` and `ends` are distances along the ray in the units of the rays' origins.
     """
 
-    starts: Float[Tensor, "M"]
-    ends: Float[Tensor, "M"]
-    ray_index: Int64[Tensor, "M"]
-    offsets: Int64[Tensor, "N+1"]
+    starts: Float[Tensor, " M"]
+    ends: Float[Tensor, " M"]
+    ray_index: Int64[Tensor, " M"]
+    offsets: Int64[Tensor, " N+1"]
 
     @property
     def count(self) -> int:
@@ -29,11 +29,11 @@ class Samples(NamedTuple):
         return self.offsets.shape[0] - 1
 
     @property
-    def lengths(self) -> Float[Tensor, "M"]:
+    def lengths(self) -> Float[Tensor, " M"]:
         return self.ends - self.starts
 
     @property
-    def distances(self) -> Float[Tensor, "M"]:
+    def distances(self) -> Float[Tensor, " M"]:
         """Distances along the rays to the middle of each sample."""
         return (self.starts + self.ends) / 2
 
@@ -42,7 +42,7 @@ class Samples(NamedTuple):
     ) -> Float[Tensor, "M 3"]:
         return origins[self.ray_index] + self.distances[:, None] * directions[self.ray_index]
 
-    def select(self, keep: Bool[Tensor, "M"]) -> Samples:
+    def select(self, keep: Bool[Tensor, " M"]) -> Samples:
         """The samples where `keep` is true; every ray stays, perhaps with none."""
         return Samples.packed(self.starts[keep], self.ends[keep], self.ray_index[keep], self.ray_count)
 

@@ -46,10 +46,10 @@ def _index(cell: Int64[Tensor, "M 8 3"], spec: GridSpec, level: int) -> Int64[Te
 
 
 def composite(
-    thickness: Float[Tensor, "M"],
+    thickness: Float[Tensor, " M"],
     rgb: Float[Tensor, "M 3"],
-    distances: Float[Tensor, "M"],
-    offsets: Int64[Tensor, "N+1"],
+    distances: Float[Tensor, " M"],
+    offsets: Int64[Tensor, " N+1"],
 ) -> Composite:
     ray = _ray_index(offsets)
     before, _ = _depths(thickness, offsets, ray)
@@ -62,8 +62,8 @@ def composite(
 
 
 def median_distance(
-    thickness: Float[Tensor, "M"], distances: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"]
-) -> Float[Tensor, "N"]:
+    thickness: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+) -> Float[Tensor, " N"]:
     ray = _ray_index(offsets)
     _, behind = _depths(thickness, offsets, ray)
     count = thickness.shape[0]
@@ -72,19 +72,19 @@ def median_distance(
     return torch.cat([distances, distances.new_full((1,), math.inf)])[first]
 
 
-def transmittance(thickness: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"]) -> Float[Tensor, "M"]:
+def transmittance(thickness: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]) -> Float[Tensor, " M"]:
     before, _ = _depths(thickness, offsets, _ray_index(offsets))
     return torch.exp(-before).to(thickness.dtype)
 
 
-def _ray_index(offsets: Int64[Tensor, "N+1"]) -> Int64[Tensor, "M"]:
+def _ray_index(offsets: Int64[Tensor, " N+1"]) -> Int64[Tensor, " M"]:
     rays = torch.arange(offsets.shape[0] - 1, device=offsets.device)
     return rays.repeat_interleave(offsets.diff())
 
 
 def _depths(
-    thickness: Float[Tensor, "M"], offsets: Int64[Tensor, "N+1"], ray: Int64[Tensor, "M"]
-) -> tuple[Float[Tensor, "M"], Float[Tensor, "M"]]:
+    thickness: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"], ray: Int64[Tensor, " M"]
+) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
     """The optical depth in front of and behind each sample, float64."""
     thickness = thickness.double().clamp_max(OPAQUE)
     sums = torch.cat([thickness.new_zeros(1), thickness.cumsum(0)])
@@ -96,7 +96,7 @@ def march_box(
     origins: Float[Tensor, "N 3"],
     directions: Float[Tensor, "N 3"],
     occupancy: Bool[Tensor, "X Y Z"],
-    offsets: Float[Tensor, "N"],
+    offsets: Float[Tensor, " N"],
     step: float,
     bounds: list[list[float]],
     near: float,
@@ -126,7 +126,7 @@ def march_contracted(
     origins: Float[Tensor, "N 3"],
     directions: Float[Tensor, "N 3"],
     occupancy: Bool[Tensor, "X Y Z"],
-    offsets: Float[Tensor, "N"],
+    offsets: Float[Tensor, " N"],
     step: float,
     near: float,
     far: float,
