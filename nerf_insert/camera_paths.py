@@ -1,0 +1,193 @@
+"""Camera paths: from files, around a point, between cameras. All in world coordinates, OpenGL axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.cameras import Camera
+from nerf_insert.errors import InputError
+from nerf_insert.files import read_json
+from nerf_insert.pictures import picture_size
+from nerf_insert.transforms import (
+    FISHEYE,
+    camera_model,
+    find_picture,
+    number,
+    read_distortion,
+    read_intrinsics,
+    read_pose,
+)
+
+PATH_TYPES = {"perspective": "PERSPECTIVE", "fisheye": "FISHEYE", "equirectangular": "EQUIRECTANGULAR"}
+
+
+def read_cameras(path: str | Path, *, size: tuple[int, int] | None = None) -> list[tuple[str, Camera]]:
+    """The (name, camera) pairs of nerfstudio's camera-path JSON or of a transforms.json.
+
+    The poses are taken as world coordinates. Names are file_path for a transforms.json, whose pictures
+    need not exist, and numbers (00000, 00001, ...) for a camera path. With `size` = (width, height) every
+    camera is stretched to it. Raises InputError naming the file and the entry at fault.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "transforms.json"
+    data = read_json(path)
+    if isinstance(data, dict) and "camera_path" in data:
+        named = _camera_path(data, path)
+    elif isinstance(data, dict) and "frames" in data:
+        named = _frames(data, path, size)
+    else:
+        raise InputError(
+            f"{path} holds no cameras: a camera path of nerfstudio's viewer has "
+            '"camera_path", a transforms.json "frames"'
+        )
+    return [(name, camera.resized(*size) if size else camera) for name, camera in named]
+
+
+def _camera_path(data: dict, path: Path) -> list[tuple[str, Camera]]:
+    """nerfstudio's camera-path JSON; as there, `fov` is vertical, pixels are square, `aspect` is not used."""
+    kind = str(data.get("camera_type", "perspective")).lower()
+    if kind not in PATH_TYPES:
+        raise InputError(f"{path}: camera_type {kind} is not supported; these are: {', '.join(PATH_TYPES)}")
+    width, height = (_positive(data, key, path) for key in ("render_width", "render_height"))
+    entries = data["camera_path"]
+    if not isinstance(entries, list) or not entries:
+        raise InputError(f"{path} has no cameras in its camera_path")
+    named = []
+    for index, entry in enumerate(entries):
+        where = f"camera {index} of {path}"
+        if not isinstance(entry, dict) or "camera_to_world" not in entry:
+            raise InputError(f'{where} has no "camera_to_world"')
+        matrix = entry["camera_to_world"]
+        if isinstance(matrix, list) and len(matrix) in (12, 16):
+            matrix = [matrix[row : row + 4] for row in range(0, len(matrix), 4)]
+        if kind == "equirectangular":
+            fx, fy = width / 2, float(height)
+        else:
+            fov = number(entry.get("fov", data.get("fov", 50.0)), "fov", where)
+            if not 0 < fov < 180:
+                raise InputError(f"{where}: fov is {fov:g}, it should be degrees between 0 and 180")
+            fx = fy = height / 2 / math.tan(math.radians(fov) / 2)
+        pose = torch.from_numpy(read_pose(matrix, where)[:3]).float()
+        camera = Camera(pose, fx, fy, width / 2, height / 2, width, height, model=PATH_TYPES[kind])
+        named.append((f"{index:05d}", camera))
+    return named
+
+
+def _positive(data: dict, key: str, path: Path) -> int:
+    value = number(data.get(key), key, str(path))
+    if value < 1:
+        raise InputError(f"{path}: {key} is {value:g}, it should be a number of pixels")
+    return int(value)
+
+
+def _frames(data: dict, path: Path, size: tuple[int, int] | None) -> list[tuple[str, Camera]]:
+    entries = data["frames"]
+    if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
+        raise InputError(f"{path} has no frames")
+    model = "FISHEYE" if camera_model(data, entries, path) in FISHEYE else "PERSPECTIVE"
+    named = []
+    for index, entry in enumerate(entries):
+        name = str(entry.get("file_path", f"{index:05d}"))
+        where = f"frame {index} ({name}) of {path}"
+        if "transform_matrix" not in entry:
+            raise InputError(f'{where} has no "transform_matrix", its camera-to-world pose')
+        fallback = size
+        if not {"w", "h"} <= {*data, *entry}:
+            picture = find_picture(path.parent, name)
+            fallback = picture_size(picture) if picture.exists() else size
+        lens = read_intrinsics(data, entry, fallback, where)
+        camera = Camera(
+            c2w=torch.from_numpy(read_pose(entry["transform_matrix"], where)[:3]).float(),
+            fx=lens["fl_x"],
+            fy=lens["fl_y"],
+            cx=lens["cx"],
+            cy=lens["cy"],
+            width=int(lens["w"]),
+            height=int(lens["h"]),
+            distortion=tuple(read_distortion(data, entry, where)),
+            model=model,
+        )
+        named.append((name, camera))
+    return named
+
+
+def look_at(
+    eye: Float[Tensor, " 3"], target: Float[Tensor, " 3"], up: Float[Tensor, " 3"]
+) -> Float[Tensor, "3 4"]:
+    """Camera-to-world of a camera at `eye` that has `target` in the middle of its picture, `up` upwards."""
+    back = torch.nn.functional.normalize(eye - target, dim=0)
+    right = torch.linalg.cross(up.to(back), back)
+    if right.norm() < 1e-6:  # straight down or up: any direction will do
+        right = torch.linalg.cross(back.roll(1) + back.new_tensor([0.1, 0.2, 0.3]), back)
+    right = torch.nn.functional.normalize(right, dim=0)
+    return torch.stack([right, torch.linalg.cross(back, right), back, eye], 1)
+
+
+def orbit(
+    target: Float[Tensor, " 3"],
+    up: Float[Tensor, " 3"],
+    radius: float,
+    elevation_degrees: float,
+    frames: int,
+    like: Camera,
+) -> list[Camera]:
+    """`frames` cameras on one full turn around `target` at distance `radius`, all looking at it.
+
+    They stand `elevation_degrees` above the plane through `target` across `up`, have the lens and size
+    of `like` and begin on its side. The last is one step before the first, so that a video loops.
+    """
+    target, up = target.double(), torch.nn.functional.normalize(up.double(), dim=0)
+    start = like.centre.double() - target
+    start = start - up * (start @ up)
+    if start.norm() < 1e-6 * max(radius, 1e-12):
+        start = torch.linalg.cross(up, up.roll(1) + up.new_tensor([0.1, 0.2, 0.3]))
+    start = torch.nn.functional.normalize(start, dim=0)
+    side = torch.linalg.cross(up, start)
+    elevation = math.radians(elevation_degrees)
+    cameras = []
+    for turn in torch.arange(frames, dtype=torch.float64) * (2 * math.pi / frames):
+        around = start * turn.cos() + side * turn.sin()
+        eye = target + radius * (around * math.cos(elevation) + up * math.sin(elevation))
+        cameras.append(replace(like, c2w=look_at(eye, target, up).float()))
+    return cameras
+
+
+def interpolate(cameras: Sequence[Camera], frames: int) -> list[Camera]:
+    """`frames` cameras from the first to the last of `cameras`, evenly through all of them.
+
+    Positions and intrinsics go in straight lines, orientations by nerfstudio's spherical interpolation;
+    the lens and the size are the first camera's.
+    """
+    from nerfstudio.cameras.camera_utils import quaternion_from_matrix, quaternion_matrix, quaternion_slerp
+
+    if not cameras:
+        raise ValueError("there are no cameras to go through")
+    turns = [quaternion_from_matrix(camera.c2w[:, :3].double().numpy()) for camera in cameras]
+    last = len(cameras) - 1
+    path = []
+    for place in np.linspace(0, last, frames):
+        index = min(int(place), max(last - 1, 0))
+        a, b, share = cameras[index], cameras[min(index + 1, last)], float(place - index)
+        rotation = quaternion_matrix(quaternion_slerp(turns[index], turns[min(index + 1, last)], share))[
+            :3, :3
+        ]
+        centre = torch.lerp(a.centre.double(), b.centre.double(), share)
+        pose = torch.cat([torch.from_numpy(rotation), centre[:, None]], 1).float()
+        path.append(replace(cameras[0], c2w=pose, **_between(a, b, cameras[0], share)))
+    return path
+
+
+def _between(a: Camera, b: Camera, like: Camera, share: float) -> dict[str, Any]:
+    """fx, fy, cx and cy a `share` of the way from `a` to `b`, in the size of `like`."""
+    a, b = (camera.resized(like.width, like.height) for camera in (a, b))
+    return {key: getattr(a, key) * (1 - share) + getattr(b, key) * share for key in ("fx", "fy", "cx", "cy")}

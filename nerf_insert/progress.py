@@ -1,0 +1,215 @@
+"""Progress for people and for machines; everything goes to stderr, so that stdout stays for results.
+
+    progress = Progress.of("auto")
+    with progress.task("Training the base", total=2000) as task:
+        task.advance(1, note="31.2 dB")
+
+A terminal gets a bar with time left, a log file a plain line every ten seconds, a machine one JSON
+object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, TextIO
+
+EVERY = 10.0  # seconds between plain lines
+EVERY_JSON = 1.0  # seconds between JSON lines
+
+
+class Task:
+    """One piece of work with `total` steps, 0 <= `done` <= `total`; a context manager."""
+
+    def __init__(self, owner: Progress, description: str, total: float) -> None:
+        self.owner, self.description, self.total = owner, description, max(float(total), 1e-9)
+        self.done, self.note = 0.0, ""
+        self.began = time.monotonic()
+
+    def advance(self, steps: float = 1, note: str | None = None) -> None:
+        """`steps` more are done; `note` is a short live figure, kept until the next one."""
+        self.update(self.done + steps, note)
+
+    def update(self, done: float, note: str | None = None) -> None:
+        """`done` steps are done in all."""
+        self.done = min(done, self.total)
+        self.note = self.note if note is None else note
+        self.owner.changed(self)
+
+    @property
+    def share(self) -> float:
+        return self.done / self.total
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the task began."""
+        return time.monotonic() - self.began
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left if it goes on as it went, None before anything is done."""
+        return self.elapsed * (1 - self.share) / self.share if self.done > 0 else None
+
+    def __enter__(self) -> Task:
+        self.began = time.monotonic()
+        self.owner.opened(self)
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        self.owner.closed(self, finished=kind is None)
+
+
+class Progress:
+    """Says nothing at all, and is what the other kinds share."""
+
+    @staticmethod
+    def of(mode: str = "auto", stream: TextIO | None = None) -> Progress:
+        """`mode`: "auto" (a bar on a terminal, else lines), "bar", "lines", "json" or "silent"."""
+        stream = stream or sys.stderr
+        if mode == "auto":
+            mode = "bar" if stream.isatty() else "lines"
+        return {"bar": Bar, "lines": Lines, "json": Machine, "silent": Progress}[mode](stream)
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+
+    def task(self, description: str, total: float) -> Task:
+        """A piece of work of `total` steps, to be entered with `with`."""
+        return Task(self, description, total)
+
+    def say(self, text: str) -> None:
+        """Tell the person something."""
+
+    def warn(self, text: str) -> None:
+        """Tell the person of something that can be lived with."""
+
+    def opened(self, task: Task) -> None: ...
+
+    def changed(self, task: Task) -> None: ...
+
+    def closed(self, task: Task, finished: bool) -> None: ...
+
+
+class Lines(Progress):
+    """Plain lines, as a log file wants them."""
+
+    every = EVERY
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        super().__init__(stream)
+        self.written = 0.0
+
+    def say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def warn(self, text: str) -> None:
+        self.say(f"warning: {text}")
+
+    def opened(self, task: Task) -> None:
+        self.written = time.monotonic()
+        self.say(f"{task.description} ...")
+
+    def changed(self, task: Task) -> None:
+        if time.monotonic() - self.written >= self.every:
+            self.written = time.monotonic()
+            self.report(task)
+
+    def report(self, task: Task) -> None:
+        left = f", {duration(task.left)} left" if task.left is not None else ""
+        self.say(f"{task.description}: {task.share:.0%}{left}" + (f", {task.note}" if task.note else ""))
+
+    def closed(self, task: Task, finished: bool) -> None:
+        how = "done in" if finished else f"stopped at {task.share:.0%} after"
+        self.say(
+            f"{task.description}: {how} {duration(task.elapsed)}" + (f", {task.note}" if task.note else "")
+        )
+
+
+class Machine(Lines):
+    """JSON objects, one a line: {"event": "start" | "progress" | "end" | "message" | "warning", ...}."""
+
+    every = EVERY_JSON
+
+    def write(self, event: str, **fields: Any) -> None:
+        print(json.dumps({"event": event, **fields}), file=self.stream, flush=True)
+
+    def say(self, text: str) -> None:
+        self.write("message", text=text)
+
+    def warn(self, text: str) -> None:
+        self.write("warning", text=text)
+
+    def opened(self, task: Task) -> None:
+        self.written = time.monotonic()
+        self.write("start", task=task.description, total=task.total)
+
+    def report(self, task: Task) -> None:
+        left = None if task.left is None else round(task.left, 1)
+        self.write("progress", task=task.description, share=round(task.share, 4), left=left, note=task.note)
+
+    def closed(self, task: Task, finished: bool) -> None:
+        self.write(
+            "end", task=task.description, finished=finished, seconds=round(task.elapsed, 2), note=task.note
+        )
+
+
+class Bar(Progress):
+    """A live bar for each open task; a finished one leaves a line with its time."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+        from rich.progress import Progress as Live
+
+        super().__init__(stream)
+        self.console = Console(file=self.stream, highlight=False)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
+            TextColumn("{task.fields[note]}", style="cyan", markup=False),
+        )
+        self.live = Live(*columns, console=self.console, transient=True, redirect_stdout=False)
+        self.shown: dict[Task, Any] = {}
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+    def opened(self, task: Task) -> None:
+        if not self.shown:
+            self.live.start()
+        self.shown[task] = self.live.add_task(task.description, total=task.total, left="", note="")
+
+    def changed(self, task: Task) -> None:
+        if task in self.shown:
+            left = "" if task.left is None else f"{duration(task.left)} left"
+            self.live.update(self.shown[task], completed=task.done, left=left, note=task.note)
+
+    def closed(self, task: Task, finished: bool) -> None:
+        self.live.remove_task(self.shown.pop(task))
+        if not self.shown:
+            self.live.stop()
+        how = "done in" if finished else f"stopped at {task.share:.0%} after"
+        self.say(
+            f"{task.description}: {how} {duration(task.elapsed)}" + (f", {task.note}" if task.note else "")
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 8 s, 1 min 20 s, 2 h 5 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+SILENT = Progress()
