@@ -1,0 +1,299 @@
+"""Triangle meshes: read from files that people bring, coloured, cast rays at.
+
+V vertices, F faces, N rays or places on the surface. Coordinates are world coordinates, colours
+float32 sRGB in 0..1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from nerf_insert.cameras import Rays
+from nerf_insert.errors import InputError
+from nerf_insert.mesh_normals import corner_normals, geometric_normals, outward_signs
+from nerf_insert.poses import Pose
+
+__all__ = ["Hits", "Mesh", "Pose", "load_mesh"]
+
+SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+MAX_BYTES = 512 << 20  # of a file
+MAX_FACES = 2_000_000
+MAX_TEXTURE = 4096  # pixels along a side; larger pictures are scaled down
+MAX_MEMORY = 6 << 30  # bytes of address space for the reading process
+MAX_SECONDS = 90
+RAYS_AT_ONCE = 1 << 20
+
+
+class Hits(NamedTuple):
+    """What N rays meet first."""
+
+    distance: Float[Tensor, "N"]  # world units; infinity: nothing
+    face: Int64[Tensor, "N"]  # -1: nothing
+    barycentric: Float[Tensor, "N 3"]  # weights of the face's corners, in their order
+
+    @property
+    def hit(self) -> Bool[Tensor, "N"]:
+        return self.face >= 0
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A coloured triangle mesh in world coordinates. It may have holes, many parts, any winding.
+
+    `corner_colours` belong to each face's corners, in the order of `faces`; where a face has a texture
+    they tint it (in linear light) at `corner_uv` (origin bottom left, repeating). `texture_index` says
+    which of `textures`, -1 none.
+    """
+
+    vertices: Float[Tensor, "V 3"]
+    faces: Int64[Tensor, "F 3"]
+    corner_colours: Float[Tensor, "F 3 3"]
+    corner_uv: Float[Tensor, "F 3 2"] | None = None
+    texture_index: Int64[Tensor, "F"] | None = None
+    textures: tuple[Float[Tensor, "h w 3"], ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @staticmethod
+    def plain(
+        vertices: Float[Tensor, "V 3"],
+        faces: Int64[Tensor, "F 3"],
+        colour: tuple[float, float, float] = (0.7, 0.7, 0.7),
+    ) -> Mesh:
+        """A mesh of one colour."""
+        colours = torch.tensor(colour, dtype=torch.float32).expand(len(faces), 3, 3)
+        return Mesh(torch.as_tensor(vertices).float(), torch.as_tensor(faces).long(), colours)
+
+    @property
+    def bounds(self) -> Float[Tensor, "2 3"]:
+        """Lowest and highest corner of all faces."""
+        used = self.vertices[self.faces.reshape(-1)]
+        return torch.stack([used.amin(0), used.amax(0)])
+
+    def transformed(self, matrix: Float64[Tensor, "4 4"]) -> Mesh:
+        """The mesh moved by an affine matrix that acts on columns."""
+        matrix = torch.as_tensor(matrix, dtype=torch.float64)
+        moved = self.vertices.double() @ matrix[:3, :3].T + matrix[:3, 3]
+        return replace(self, vertices=moved.float())
+
+    def points_at(self, face: Int64[Tensor, "N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """World coordinates of places on the surface."""
+        return (barycentric[:, :, None] * self.vertices[self.faces[face]]).sum(1)
+
+    def colour_at(self, face: Int64[Tensor, "N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """sRGB of places on the surface: corner colours blended linearly, textures bilinearly."""
+        colour = (barycentric[:, :, None] * self.corner_colours[face]).sum(1)
+        if self.textures:
+            uv = (barycentric[:, :, None] * self.corner_uv[face]).sum(1)
+            which = self.texture_index[face]
+            for index, texture in enumerate(self.textures):
+                here = (which == index).nonzero()[:, 0]
+                if len(here):
+                    colour[here] = tinted(bilinear(texture, uv[here]), colour[here])
+        return colour.clamp(0, 1)
+
+    @cached_property
+    def face_normals(self) -> Float[Tensor, "F 3"]:
+        """Unit normals across the faces, outwards as far as that can be told, whatever the winding."""
+        return geometric_normals(self.vertices, self.faces) * outward_signs(self)[:, None]
+
+    @cached_property
+    def corner_normals(self) -> Float[Tensor, "F 3 3"]:
+        """Unit normals at the faces' corners, smooth but across sharp edges."""
+        return corner_normals(self.vertices, self.faces, self.face_normals)
+
+    def normal_at(self, face: Int64[Tensor, "N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Smooth unit normals of places on the surface."""
+        smooth = (barycentric[:, :, None] * self.corner_normals[face]).sum(1)
+        length = smooth.norm(dim=-1, keepdim=True)
+        return torch.where(length > 1e-3, smooth / length.clamp_min(1e-9), self.face_normals[face])
+
+    def cast(self, rays: Rays) -> Hits:
+        """What each ray meets first, from either side of a face."""
+        parts = [self._cast(rays[k : k + RAYS_AT_ONCE]) for k in range(0, max(1, rays.count), RAYS_AT_ONCE)]
+        return Hits(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def occluded(
+        self,
+        origins: Float[Tensor, "N 3"],
+        directions: Float[Tensor, "N 3"],
+        max_distance: float | Float[Tensor, "N"] = float("inf"),
+    ) -> Bool[Tensor, "N"]:
+        """Whether anything lies on the way from `origins` along unit `directions`, up to `max_distance`
+        (world units). An origin on the surface should be lifted a little off it first."""
+        far = torch.as_tensor(max_distance, dtype=torch.float32).expand(len(origins))
+        parts = [
+            self._run(
+                origins[k : k + RAYS_AT_ONCE], directions[k : k + RAYS_AT_ONCE], far[k : k + RAYS_AT_ONCE]
+            )
+            for k in range(0, len(origins), RAYS_AT_ONCE)
+        ]
+        found = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+        return torch.from_numpy(found >= 0)
+
+    def _cast(self, rays: Rays) -> Hits:
+        if rays.count == 0:
+            return Hits(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 3))
+        out = self._run(rays.origins, rays.directions)
+        face = torch.from_numpy(out["primID"]).long()
+        u, v = torch.from_numpy(out["u"]), torch.from_numpy(out["v"])
+        hit = face >= 0
+        barycentric = torch.stack([1 - u - v, u, v], -1) * hit[:, None]
+        distance = torch.full((rays.count,), float("inf"))
+        distance[hit] = torch.from_numpy(out["tfar"])[hit] / self._embree[2]
+        return Hits(distance, face, barycentric)
+
+    def _run(self, origins: Tensor, directions: Tensor, far: Tensor | None = None):
+        """Embree's answer; with `far` only whether (0 or -1) something is nearer than that."""
+        scene, centre, scale = self._embree
+        origins = ((origins.double() - centre) * scale).float().contiguous().numpy()
+        directions = directions.float().contiguous().numpy()
+        if far is None:
+            return scene.run(origins, directions, output=1)
+        return scene.run(origins, directions, (far * scale).contiguous().numpy(), query="OCCLUDED")
+
+    @cached_property
+    def _embree(self):
+        """The mesh in Embree, moved and scaled into a cube around zero because Embree has 32 bits."""
+        from embreex.mesh_construction import TriangleMesh
+        from embreex.rtcore_scene import EmbreeScene
+
+        low, high = self.bounds.double()
+        centre, scale = (low + high) / 2, 1 / float((high - low).max())
+        scene = EmbreeScene()
+        vertices = ((self.vertices.double() - centre) * scale).float().contiguous().numpy()
+        TriangleMesh(scene, vertices, self.faces.int().contiguous().numpy())
+        return scene, centre, scale
+
+
+def bilinear(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "N 2"]) -> Float[Tensor, "N 3"]:
+    """A texture at UVs with the origin at the bottom left; it repeats."""
+    height, width, _ = texture.shape
+    x = uv[:, 0] * width - 0.5
+    y = (1 - uv[:, 1]) * height - 0.5
+    left, top = x.floor(), y.floor()
+    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    x0, x1 = (left.long() + k for k in (0, 1))
+    y0, y1 = (top.long() + k for k in (0, 1))
+    x0, x1, y0, y1 = x0 % width, x1 % width, y0 % height, y1 % height
+    above = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
+    below = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
+    return above * (1 - fy) + below * fy
+
+
+def tinted(colour: Float[Tensor, "N 3"], tint: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    """The product of two sRGB colours as light; white changes nothing."""
+    return torch.where(tint >= 1, colour, to_srgb(to_linear(colour) * to_linear(tint)))
+
+
+def to_linear(srgb: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """Linear light of sRGB values (IEC 61966-2-1)."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp_min(0) + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    return torch.where(
+        linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(1e-9) ** (1 / 2.4) - 0.055
+    )
+
+
+def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
+    """A mesh from a GLB, glTF, OBJ, PLY or STL file, all its parts in one, in world coordinates.
+
+    `pose` maps the file's coordinates to the world's; without it they are the same. The file is read
+    by a process of its own with bounded memory and time (meshes_worker.py). Raises InputError for a
+    file that is missing, of another kind, damaged, empty, too large, or without a surface.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"the mesh {path} has the suffix '{path.suffix}', these can be read: {', '.join(SUFFIXES)}; "
+            "convert it, to GLB for example"
+        )
+    if not path.is_file():
+        raise InputError(f"there is no mesh file {path}")
+    if path.stat().st_size > MAX_BYTES:
+        size = path.stat().st_size >> 20
+        raise InputError(
+            f"the mesh {path} is {size} MB large, at most {MAX_BYTES >> 20} MB can be read; simplify it"
+        )
+    arrays, warnings = _read_apart(path)
+    textures = tuple(
+        torch.from_numpy(arrays[f"texture_{k}"]).float() / 255
+        for k in range(sum(name.startswith("texture_") for name in arrays) - 1)
+    )
+    vertices = torch.from_numpy(arrays["vertices"])
+    matrix = (pose or Pose()).matrix
+    vertices = (vertices @ matrix[:3, :3].T + matrix[:3, 3]).float()
+    if not vertices.isfinite().all():
+        raise InputError(f"the mesh {path} has coordinates too large to work with; check its pose and scale")
+    return Mesh(
+        vertices=vertices,
+        faces=torch.from_numpy(arrays["faces"]),
+        corner_colours=torch.from_numpy(arrays["corner_colours"]).float() / 255,
+        corner_uv=torch.from_numpy(arrays["corner_uv"]) if textures else None,
+        texture_index=torch.from_numpy(arrays["texture_index"]) if textures else None,
+        textures=textures,
+        warnings=tuple(f"the mesh {path}: {warning}" for warning in warnings),
+    )
+
+
+def _read_apart(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays and warnings of meshes_worker.py."""
+    package = Path(__file__).resolve().parent.parent
+    search = [
+        str(package),
+        *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p),
+    ]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    with tempfile.TemporaryDirectory(prefix="nerf-insert-") as folder:
+        out = Path(folder) / "mesh.npz"
+        request = {
+            "path": str(path.resolve()),
+            "out": str(out),
+            "memory": MAX_MEMORY,
+            "seconds": MAX_SECONDS,
+            "faces": MAX_FACES,
+            "texture": MAX_TEXTURE,
+        }
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "nerf_insert.meshes_worker"],
+                input=json.dumps(request),
+                capture_output=True,
+                text=True,
+                timeout=MAX_SECONDS,
+                cwd=folder,
+                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(search)},
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                f"the mesh {path} takes longer than {MAX_SECONDS} s to read; simplify it"
+            ) from None
+        try:
+            answer = json.loads(done.stdout.strip().splitlines()[-1])
+        except (IndexError, ValueError):
+            raise InputError(
+                f"the mesh {path} cannot be read: reading it needs more than {MAX_MEMORY >> 30} GB of memory "
+                f"or {MAX_SECONDS} s, or it is damaged (exit code {done.returncode}); simplify or repair it"
+            ) from None
+        if "error" in answer:
+            raise InputError(f"the mesh {path} {answer['error']}")
+        try:
+            with np.load(out, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}, answer["warnings"]
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"the mesh {path} cannot be read: {error}") from None

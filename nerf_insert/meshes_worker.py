@@ -1,0 +1,229 @@
+"""Reads one mesh file, in a process of its own: `python -m nerf_insert.meshes_worker`.
+
+Mesh files come from strangers and can ask for any amount of memory or time, so this process first
+gives itself limits. It imports numpy and trimesh and nothing else of weight. A request comes as JSON
+on the standard input, {"path", "out", "memory", "seconds", "faces", "texture"}; the answer, plain
+arrays, goes to the file `out` (npz, no pickles), and one JSON line to the standard output:
+{"warnings": [...]} or {"error": "..."}.
+
+The arrays, V vertices and F faces: vertices float64 [V, 3], faces int64 [F, 3], corner_colours uint8
+sRGB [F, 3, 3], corner_uv float32 [F, 3, 2] (origin bottom left), texture_index int64 [F] (-1: none)
+and texture_0, texture_1, ... uint8 sRGB [h, w, 3].
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import struct
+import sys
+from pathlib import Path
+
+GREY = 180  # sRGB of what has no colour of its own
+ASSETS = (".mtl", ".bin", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tga", ".tif", ".tiff")
+
+
+class Refusal(Exception):
+    """The file cannot be used; the message continues 'the mesh FILE ...'."""
+
+
+def set_limits(memory: int, seconds: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows: the parent's time limit has to do
+        return
+    for kind, value in (("RLIMIT_AS", memory), ("RLIMIT_CPU", seconds), ("RLIMIT_CORE", 0)):
+        try:
+            resource.setrlimit(getattr(resource, kind), (value, value))
+        except (ValueError, OSError):  # not every system lets every limit be set
+            pass
+
+
+def check_gltf(path: Path, values: int) -> None:
+    """Refuse what trimesh would read wrongly or without bound: a cut off file, compressed or huge data."""
+    data = path.read_bytes()
+    if path.suffix.lower() == ".glb":
+        if len(data) < 20 or data[:4] != b"glTF":
+            raise Refusal("is not a GLB file: export it again")
+        total, length = struct.unpack("<I", data[8:12])[0], struct.unpack("<I", data[12:16])[0]
+        if total > len(data):
+            raise Refusal(
+                f"is cut off: it should be {total} bytes long and is {len(data)}; copy or export it again"
+            )
+        data = data[20 : 20 + length]
+    try:
+        tree = json.loads(data)
+        counts = sum(int(accessor["count"]) for accessor in tree.get("accessors", []))
+        required = [str(name) for name in tree.get("extensionsRequired", [])]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Refusal("is damaged: its glTF description cannot be read; export it again") from None
+    compressed = [name for name in required if "draco" in name.lower() or "meshopt" in name.lower()]
+    if compressed:
+        raise Refusal(f"is compressed ({compressed[0]}): export it without mesh compression")
+    if counts > values:
+        raise Refusal(f"asks for {counts:,} values, more than the {values:,} that are allowed; simplify it")
+
+
+def read_scene(path: Path):
+    """The file as a trimesh scene, and what could not be read of its pictures."""
+    import trimesh
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = 1 << 26  # an error from twice this on, instead of gigabytes
+
+    class Folder(trimesh.resolvers.FilePathResolver):
+        """Materials and pictures beside the mesh, and nowhere else on the disk."""
+
+        def get(self, name: str) -> bytes:
+            folder = Path(self.parent).resolve()
+            target = (folder / str(name).strip()).resolve()
+            if not target.is_relative_to(folder) or target.suffix.lower() not in ASSETS:
+                raise FileNotFoundError(name)
+            return target.read_bytes()
+
+        def namespaced(self, namespace: str) -> Folder:
+            return self
+
+    missing: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = record.getMessage().lower()
+            if any(word in text for word in ("image", "texture", "material")) and any(
+                word in text for word in ("fail", "unable", "unsupported", "not find")
+            ):
+                missing.append(text.splitlines()[0][:120])
+
+    log = logging.getLogger("trimesh")
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    log.handlers = [Listener()]
+    with path.open("rb") as file:
+        kind = path.suffix.lower().lstrip(".")
+        scene = trimesh.load_scene(file, file_type=kind, resolver=Folder(str(path)), process=False)
+    return scene, missing
+
+
+def flatten(scene, is_gltf: bool, max_faces: int, max_texture: int) -> dict:
+    """All triangle meshes of a scene in one, in the scene's coordinates."""
+    import numpy as np
+
+    parts, textures, count, total = [], [], 0, 0
+    seen: dict[int, int] = {}  # a picture that several parts share is kept once
+    for node in scene.graph.nodes_geometry:
+        transform, name = scene.graph[node]
+        mesh = scene.geometry[name]
+        faces = np.asarray(getattr(mesh, "faces", np.zeros((0, 3))), dtype=np.int64)
+        if not len(faces):
+            continue  # lines and point clouds
+        total += len(faces)
+        if total > max_faces:
+            raise Refusal(f"has more than {max_faces:,} faces: simplify it")
+        vertices = np.asarray(mesh.vertices, dtype=np.float64)
+        if faces.min() < 0 or faces.max() >= len(vertices):
+            raise Refusal("has faces that refer to vertices which do not exist: it is cut off or damaged")
+        vertices = vertices @ np.asarray(transform)[:3, :3].T + np.asarray(transform)[:3, 3]
+        colours, uv, picture = appearance(mesh, faces, is_gltf)
+        index = -1
+        if picture is not None:
+            if id(picture) not in seen:
+                seen[id(picture)] = len(textures)
+                picture.thumbnail((max_texture, max_texture))
+                textures.append(np.asarray(picture.convert("RGB")))
+            index = seen[id(picture)]
+        parts.append((vertices, faces + count, colours, uv, np.full(len(faces), index)))
+        count += len(vertices)
+    if not parts:
+        raise Refusal("holds no triangles: it is empty, a point cloud, cut off, or not a mesh at all")
+    names = ("vertices", "faces", "corner_colours", "corner_uv", "texture_index")
+    arrays = {
+        name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)
+    }
+    if not np.isfinite(arrays["vertices"]).all():
+        raise Refusal("has vertices that are not finite numbers (NaN or infinity): repair it")
+    a, b, c = arrays["vertices"][arrays["faces"]].transpose(1, 0, 2)
+    if not (np.linalg.norm(np.cross(b - a, c - a), axis=-1) > 0).any():
+        raise Refusal("has no surface: all its triangles are points or lines; check its scale")
+    return arrays | {f"texture_{k}": texture for k, texture in enumerate(textures)}
+
+
+def appearance(mesh, faces, is_gltf: bool):
+    """(uint8 sRGB colours at the corners [F, 3, 3], UVs there [F, 3, 2], picture or None) of one part."""
+    import numpy as np
+
+    shape = (len(faces), 3)
+    colours, uv, picture = np.full((*shape, 3), GREY, np.uint8), np.zeros((*shape, 2), np.float32), None
+    visual = mesh.visual
+    if visual.kind in ("vertex", "face"):
+        if visual.kind == "vertex":
+            colours = np.asarray(visual.vertex_colors)[faces][..., :3]
+        else:
+            colours = np.repeat(np.asarray(visual.face_colors)[:, None, :3], 3, axis=1)
+        return (as_srgb(colours / 255.0) if is_gltf else colours), uv, None
+    if visual.kind == "texture":
+        material = visual.material
+        factor = getattr(material, "baseColorFactor", None) if is_gltf else getattr(material, "diffuse", None)
+        picture = getattr(material, "baseColorTexture" if is_gltf else "image", None)
+        has_uv = visual.uv is not None and len(visual.uv) == len(mesh.vertices)
+        picture = picture if has_uv else None
+        tint = np.ones((*shape, 3))
+        if factor is not None and (is_gltf or picture is None):
+            # A picture takes the place of an OBJ's Kd, which exporters often leave black beside one.
+            factor = np.asarray(factor, dtype=np.float64)[:3] / 255
+            tint = tint * (factor if is_gltf else as_linear(factor))
+        own = visual.vertex_attributes.get("color") if len(visual.vertex_attributes) else None
+        if own is not None and len(own) == len(mesh.vertices):
+            own = np.asarray(own)[faces][..., :3]
+            scale = np.iinfo(own.dtype).max if own.dtype.kind == "u" else 1
+            tint = tint * (own / scale)
+        elif factor is None and picture is None and not is_gltf:
+            return colours, uv, None
+        colours = as_srgb(tint)
+        if picture is not None:
+            uv = np.nan_to_num(np.asarray(visual.uv, dtype=np.float32)[faces])
+    return colours, uv, picture
+
+
+def as_srgb(linear):
+    """uint8 sRGB of linear light in 0..1, the space of glTF's factors and vertex colours (IEC 61966-2-1)."""
+    import numpy as np
+
+    linear = np.clip(linear, 0, 1)
+    curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return np.rint(curve * 255).astype(np.uint8)
+
+
+def as_linear(srgb):
+    import numpy as np
+
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def main() -> None:
+    request = json.load(sys.stdin)
+    set_limits(request["memory"], request["seconds"])
+    path = Path(request["path"])
+    is_gltf = path.suffix.lower() in (".glb", ".gltf")
+    answer: dict = {}
+    try:
+        if is_gltf:
+            check_gltf(path, values=20 * request["faces"])
+        import numpy as np
+
+        scene, missing = read_scene(path)
+        np.savez(request["out"], **flatten(scene, is_gltf, request["faces"], request["texture"]))
+        answer["warnings"] = [
+            f"a picture or material could not be read ({text})" for text in sorted(set(missing))
+        ]
+    except Refusal as refusal:
+        answer["error"] = str(refusal)
+    except MemoryError:
+        answer["error"] = "needs too much memory to read: simplify it"
+    except Exception as error:  # whatever a reader does with a damaged file
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        answer["error"] = f"cannot be read: it is damaged, cut off, or not what its name says ({reason})"
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
