@@ -8,6 +8,7 @@ the first pixel is (0.5, 0.5). N is the number of rays or points, H and W the pi
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -15,11 +16,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from nerfstudio.cameras.camera_utils import radial_and_tangential_undistort
-from nerfstudio.cameras.cameras import Cameras, CameraType
 from torch import Tensor
 
 from nerf_insert.errors import InputError
+
+with warnings.catch_warnings():  # about torch.jit, which is nerfstudio's business
+    warnings.simplefilter("ignore")
+    from nerfstudio.cameras.camera_utils import radial_and_tangential_undistort
+    from nerfstudio.cameras.cameras import Cameras, CameraType
 
 PROJECTABLE = ("PERSPECTIVE", "FISHEYE")
 
@@ -142,12 +146,12 @@ class Camera:
             ).unbind(-1)
         z = torch.ones_like(x)
         if self.model == "FISHEYE":
-            angle = torch.hypot(x, y).clamp_max(torch.pi)
+            angle = _length(x, y).clamp_max(torch.pi)
             shrink = torch.sinc(angle / torch.pi)  # sin(angle) / angle, defined on the axis too
             x, y, z = x * shrink, y * shrink, torch.cos(angle)
         right, up, back = self.c2w[:, :3].unbind(1)
         directions = x[:, None] * right - y[:, None] * up - z[:, None] * back
-        directions = directions / directions.square().sum(-1, keepdim=True).sqrt()
+        directions = directions / _length(*directions.unbind(-1))[:, None]
         return Rays(self.centre.expand_as(directions).contiguous(), directions)
 
     def project(self, points: Float[Tensor, "N 3"]) -> Projection:
@@ -166,18 +170,20 @@ class Camera:
         offset = points - c2w[:, 3]
         # OpenCV's axes, +y down and looking along +z; sums rather than a matrix product, whose rounding
         # depends on how many points there are
-        x, y, z = (offset * right).sum(-1), -(offset * up).sum(-1), -(offset * back).sum(-1)
-        distance = offset.square().sum(-1).sqrt()
+        a, b, c = offset.unbind(-1)
+        x, y, z = (a * axis[0] + b * axis[1] + c * axis[2] for axis in (right, -up, -back))
+        distance = _length(a, b, c)
         if self.model == "FISHEYE":
-            off_axis = torch.hypot(x, y).clamp_min(1e-12)
-            angle = torch.atan2(off_axis, z)
+            off_axis = _length(x, y).clamp_min(1e-12)
+            # the half-angle formula, for atan2's last bit depends on its place in the batch
+            angle = 2 * torch.atan(off_axis / (distance + z).clamp_min(1e-12))
             x, y = x * (angle / off_axis), y * (angle / off_axis)
             in_front = distance > 1e-9
         else:
             in_front = z > 1e-6 * distance.clamp_min(1e-9)
             z = torch.where(in_front, z, torch.ones_like(z))
             x, y = x / z, y / z
-        in_front = in_front & (torch.hypot(x, y) <= self._radius)
+        in_front = in_front & (_length(x, y) <= self._radius)
         x, y = self._distort(x, y)
         pixels = torch.stack([self.fx * x + self.cx, self.fy * y + self.cy], -1)
         pixels = torch.where(in_front[:, None], pixels, torch.full_like(pixels, -1))
@@ -222,3 +228,8 @@ class Camera:
         roots = np.roots(np.trim_zeros([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1.0], "f"))  # of the slope, in r^2
         real = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 0)]
         return float(np.sqrt(real.min())) if real.size else float("inf")
+
+
+def _length(*axes: Tensor) -> Tensor:
+    """The Euclidean length, from operations that round the same wherever an element stands."""
+    return sum(axis * axis for axis in axes).sqrt()
