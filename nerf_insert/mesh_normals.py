@@ -52,14 +52,14 @@ def neighbours(faces: Int64[Tensor, "F 3"]) -> tuple[Tensor, Tensor, Tensor, Ten
     return one // 3, two // 3, one % 3, two % 3
 
 
-def components(count: int, one: Tensor, two: Tensor) -> Int64[Tensor, "count"]:
+def components(count: int, one: Tensor, two: Tensor) -> Int64[Tensor, " count"]:
     """The number of the connected component of each of `count` nodes, joined by edges one-two."""
     ones = np.ones(len(one), dtype=np.int8)
     graph = coo_matrix((ones, (one.numpy(), two.numpy())), shape=(count, count))
     return torch.from_numpy(connected_components(graph, directed=False)[1]).long()
 
 
-def outward_signs(mesh: Mesh) -> Float[Tensor, "F"]:
+def outward_signs(mesh: Mesh) -> Float[Tensor, " F"]:
     """+1 where a face's right-hand normal points outwards, -1 where it points inwards.
 
     Faces are made consistent with their neighbours; then each patch turns to the side from which more
@@ -83,7 +83,7 @@ def outward_signs(mesh: Mesh) -> Float[Tensor, "F"]:
     return sign * side[patch]
 
 
-def _escape_votes(mesh: Mesh, sign: Float[Tensor, "F"], patch: Int64[Tensor, "F"]) -> Float[Tensor, "P"]:
+def _escape_votes(mesh: Mesh, sign: Float[Tensor, " F"], patch: Int64[Tensor, " F"]) -> Float[Tensor, " P"]:
     """For each patch: how many more rays escape from its front (by `sign`) than from its back."""
     generator = torch.Generator().manual_seed(0)
     patches = int(patch.max()) + 1

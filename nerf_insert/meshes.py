@@ -41,12 +41,12 @@ RAYS_AT_ONCE = 1 << 20
 class Hits(NamedTuple):
     """What N rays meet first."""
 
-    distance: Float[Tensor, "N"]  # world units; infinity: nothing
-    face: Int64[Tensor, "N"]  # -1: nothing
+    distance: Float[Tensor, " N"]  # world units; infinity: nothing
+    face: Int64[Tensor, " N"]  # -1: nothing
     barycentric: Float[Tensor, "N 3"]  # weights of the face's corners, in their order
 
     @property
-    def hit(self) -> Bool[Tensor, "N"]:
+    def hit(self) -> Bool[Tensor, " N"]:
         return self.face >= 0
 
 
@@ -63,7 +63,7 @@ class Mesh:
     faces: Int64[Tensor, "F 3"]
     corner_colours: Float[Tensor, "F 3 3"]
     corner_uv: Float[Tensor, "F 3 2"] | None = None
-    texture_index: Int64[Tensor, "F"] | None = None
+    texture_index: Int64[Tensor, " F"] | None = None
     textures: tuple[Float[Tensor, "h w 3"], ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -89,11 +89,11 @@ class Mesh:
         moved = self.vertices.double() @ matrix[:3, :3].T + matrix[:3, 3]
         return replace(self, vertices=moved.float())
 
-    def points_at(self, face: Int64[Tensor, "N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    def points_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """World coordinates of places on the surface."""
         return (barycentric[:, :, None] * self.vertices[self.faces[face]]).sum(1)
 
-    def colour_at(self, face: Int64[Tensor, "N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    def colour_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """sRGB of places on the surface: corner colours blended linearly, textures bilinearly."""
         colour = (barycentric[:, :, None] * self.corner_colours[face]).sum(1)
         if self.textures:
@@ -115,7 +115,7 @@ class Mesh:
         """Unit normals at the faces' corners, smooth but across sharp edges."""
         return corner_normals(self.vertices, self.faces, self.face_normals)
 
-    def normal_at(self, face: Int64[Tensor, "N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    def normal_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Smooth unit normals of places on the surface."""
         smooth = (barycentric[:, :, None] * self.corner_normals[face]).sum(1)
         length = smooth.norm(dim=-1, keepdim=True)
@@ -130,8 +130,8 @@ class Mesh:
         self,
         origins: Float[Tensor, "N 3"],
         directions: Float[Tensor, "N 3"],
-        max_distance: float | Float[Tensor, "N"] = float("inf"),
-    ) -> Bool[Tensor, "N"]:
+        max_distance: float | Float[Tensor, " N"] = float("inf"),
+    ) -> Bool[Tensor, " N"]:
         """Whether anything lies on the way from `origins` along unit `directions`, up to `max_distance`
         (world units). An origin on the surface should be lifted a little off it first."""
         far = torch.as_tensor(max_distance, dtype=torch.float32).expand(len(origins))

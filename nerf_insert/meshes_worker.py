@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import struct
 import sys
 from pathlib import Path
@@ -62,6 +63,24 @@ def check_gltf(path: Path, values: int) -> None:
         raise Refusal(f"is compressed ({compressed[0]}): export it without mesh compression")
     if counts > values:
         raise Refusal(f"asks for {counts:,} values, more than the {values:,} that are allowed; simplify it")
+
+
+def check_whole(path: Path, faces: int) -> None:
+    """Refuse a text PLY or STL that ends too early, which trimesh reads as far as it goes."""
+    if path.suffix.lower() == ".ply":
+        with path.open("rb") as file:
+            header = file.read(1 << 16).split(b"end_header")[0].decode("ascii", "replace")
+        declared = re.search(r"element\s+face\s+(\d+)", header)
+        if declared and faces < int(declared[1]):
+            raise Refusal(f"is cut off or damaged: {declared[1]} faces were announced, {faces} can be read")
+    elif path.suffix.lower() == ".stl":
+        with path.open("rb") as file:
+            starts_as_text = file.read(5).lower() == b"solid"
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 1024))
+            end = file.read().lower()
+        if starts_as_text and b"facet" in end and b"endsolid" not in end:
+            raise Refusal("is cut off: its last line should begin with 'endsolid'; copy or export it again")
 
 
 def read_scene(path: Path):
@@ -211,7 +230,9 @@ def main() -> None:
         import numpy as np
 
         scene, missing = read_scene(path)
-        np.savez(request["out"], **flatten(scene, is_gltf, request["faces"], request["texture"]))
+        arrays = flatten(scene, is_gltf, request["faces"], request["texture"])
+        check_whole(path, len(arrays["faces"]))
+        np.savez(request["out"], **arrays)
         answer["warnings"] = [
             f"a picture or material could not be read ({text})" for text in sorted(set(missing))
         ]
