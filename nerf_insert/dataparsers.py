@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LAYOUTS = "a transforms.json (nerfstudio, instant-ngp), a transforms_train.json (Blender), colmap/ or sparse/"
 SPARSE = ("colmap/sparse/0", "sparse/0", "colmap/sparse", "sparse", "colmap")
 IN_WORLD = {"orientation_method": "none", "center_method": "none", "auto_scale_poses": False}
+NO_POINTS = {"load_3D_points": False}  # reading them imports open3d, which needs system libraries
 
 
 @dataclass
@@ -128,7 +129,7 @@ def read_other(path: Path, name: str) -> Parsed:
     """The views that any other of nerfstudio's dataparsers, or an installed plugin's, finds in `path`."""
     config = other_dataparser(name)
     config.data = path
-    for key, value in IN_WORLD.items():
+    for key, value in (IN_WORLD | NO_POINTS).items():
         if hasattr(config, key):
             setattr(config, key, value)
     views: dict[str, View] = {}

@@ -1,0 +1,166 @@
+"""Camera paths: nerfstudio's reader is the reference for files, geometry for the rest."""
+
+import json
+import math
+
+import pytest
+import torch
+from nerfstudio.cameras.camera_paths import get_path_from_json
+from PIL import Image
+
+from nerf_insert.camera_paths import interpolate, look_at, orbit, read_cameras
+from nerf_insert.cameras import Camera
+from nerf_insert.errors import InputError
+
+LIKE = Camera(
+    look_at(torch.tensor([3.0, 1.0, 2.0]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])),
+    fx=100.0, fy=101.0, cx=63.0, cy=49.0, width=128, height=96, distortion=(0.1, 0.0, 0.0, 0.0, 0.0, 0.0),
+)  # fmt: skip
+UP = torch.tensor([0.3, -0.2, 0.9])
+
+
+def matrix(camera=LIKE):
+    return [*camera.c2w.tolist(), [0, 0, 0, 1]]
+
+
+def viewer_path(**other):
+    flat = [value for row in matrix() for value in row]
+    entries = [{"camera_to_world": flat, "fov": fov, "aspect": 1.5} for fov in (50.0, 75.0)]
+    return {
+        "render_height": 90,
+        "render_width": 160,
+        "camera_type": "perspective",
+        "camera_path": entries,
+    } | other
+
+
+def write(tmp_path, data):
+    path = tmp_path / "path.json"
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["perspective", "fisheye", "equirectangular"])
+def test_viewer_paths_mean_what_nerfstudio_takes_them_for(tmp_path, kind):
+    data = viewer_path(camera_type=kind)
+    reference = get_path_from_json(data)
+    found = read_cameras(write(tmp_path, data))
+    assert [name for name, _ in found] == ["00000", "00001"]
+    for index, (_, camera) in enumerate(found):
+        other = Camera.of(reference, index)
+        assert torch.equal(camera.c2w, other.c2w) and camera.model == other.model
+        assert (camera.width, camera.height) == (other.width, other.height) == (160, 90)
+        assert (camera.fx, camera.fy, camera.cx, camera.cy) == pytest.approx(
+            (other.fx, other.fy, other.cx, other.cy), rel=1e-6
+        )
+
+
+def test_fov_is_vertical_and_size_rescales(tmp_path):
+    (_, camera), _ = read_cameras(write(tmp_path, viewer_path()), size=(320, 180))
+    assert (camera.width, camera.height) == (320, 180)
+    top = camera.rays_through(torch.tensor([[160.0, 0.0]])).directions[0]
+    assert math.degrees(math.acos(float(top @ -camera.c2w[:, 2]))) == pytest.approx(25, abs=1e-3)
+
+
+def test_transforms_need_no_pictures(tmp_path):
+    data = {"w": 128, "h": 96, "camera_angle_x": 1.0, "k1": 0.1,
+            "frames": [{"file_path": "a/b.png", "transform_matrix": matrix()}]}  # fmt: skip
+    ((name, camera),) = read_cameras(write(tmp_path, data))
+    assert name == "a/b.png" and torch.allclose(camera.c2w, LIKE.c2w)
+    assert camera.fx == camera.fy == pytest.approx(64 / math.tan(0.5))
+    assert camera.distortion == (0.1, 0, 0, 0, 0, 0) and (camera.cx, camera.cy) == (64, 48)
+
+
+def test_sizes_come_from_the_picture_or_the_call(tmp_path):
+    data = {"camera_angle_x": 1.0, "frames": [{"file_path": "b", "transform_matrix": matrix()}]}
+    path = write(tmp_path, data)
+    with pytest.raises(InputError, match=r'frame 0 .* lacks "w"'):
+        read_cameras(path)
+    assert read_cameras(path, size=(60, 30))[0][1].fx == pytest.approx(30 / math.tan(0.5))
+    Image.new("RGB", (40, 20)).save(tmp_path / "b.png")
+    assert read_cameras(path)[0][1].width == 40
+    assert read_cameras(path, size=(60, 30))[0][1].fx == pytest.approx(30 / math.tan(0.5))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "holds no cameras"),
+        ({"poses": []}, "holds no cameras"),
+        (viewer_path(camera_path=[]), "no cameras"),
+        (viewer_path(camera_type="vr180"), "camera_type vr180 is not supported"),
+        (viewer_path(render_width=0), "render_width is 0"),
+        (viewer_path(render_height=None), "render_height should be a number"),
+        (viewer_path(camera_path=[{"fov": 50}]), 'camera 0 of .* has no "camera_to_world"'),
+        (viewer_path(camera_path=[{"camera_to_world": [1] * 15, "fov": 50}]), "camera 0 .* 4x4"),
+        (viewer_path(camera_path=[{"camera_to_world": [2.0] * 16, "fov": 50}]), "camera 0 .* last row"),
+        (viewer_path(camera_path=[{"camera_to_world": matrix(), "fov": 180}]), "fov is 180"),
+        ({"frames": []}, "no frames"),
+        ({"frames": [{"file_path": "a"}]}, "transform_matrix"),
+    ],
+)
+def test_bad_paths_are_named(tmp_path, data, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_cameras(write(tmp_path, data))
+    assert "path.json" in str(caught.value)
+
+
+def test_a_missing_path_is_named(tmp_path):
+    with pytest.raises(InputError, match="no file"):
+        read_cameras(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("elevation", [-20.0, 0.0, 35.0, 90.0])
+def test_an_orbit_goes_once_around_at_its_distance(elevation):
+    target = torch.tensor([0.5, 1.0, -0.25])
+    cameras = orbit(target, UP, 2.5, elevation, 12, LIKE)
+    up = UP / UP.norm()
+    for camera in cameras:
+        away = camera.centre - target
+        assert float(away.norm()) == pytest.approx(2.5, rel=1e-5)
+        assert float(away @ up) == pytest.approx(2.5 * math.sin(math.radians(elevation)), abs=1e-5)
+        assert torch.allclose(-camera.c2w[:, 2], -away / 2.5, atol=1e-5)  # looks at the target
+        rotation = camera.c2w[:, :3]
+        assert (
+            torch.allclose(rotation.T @ rotation, torch.eye(3), atol=1e-6) and torch.linalg.det(rotation) > 0
+        )
+        assert (camera.fx, camera.width, camera.distortion) == (LIKE.fx, LIKE.width, LIKE.distortion)
+        if elevation < 90:
+            assert abs(float(camera.c2w[:, 0] @ up)) < 1e-5 and float(camera.c2w[:, 1] @ up) > 0  # level
+    around = torch.stack([c.centre - target for c in cameras])
+    around = around - (around @ up)[:, None] * up
+    if elevation < 90:
+        around = around / around.norm(dim=-1, keepdim=True)
+        # equal steps of 30 degrees, the last to the first too
+        assert torch.allclose(
+            (around * around.roll(1, 0)).sum(-1), torch.tensor(math.cos(math.pi / 6)), atol=1e-5
+        )
+        side = LIKE.centre - target
+        side = side - (side @ up) * up
+        assert torch.allclose(around[0], side / side.norm(), atol=1e-5)  # begins where `like` stands
+
+
+def test_an_orbit_begins_somewhere_when_like_stands_on_the_axis():
+    above = Camera(
+        look_at(UP * 3, torch.zeros(3), torch.tensor([1.0, 0.0, 0.0])), 50.0, 50.0, 8.0, 8.0, 16, 16
+    )
+    assert all(bool(c.c2w.isfinite().all()) for c in orbit(torch.zeros(3), UP, 2.0, 10, 4, above))
+
+
+def test_interpolation_passes_through_its_cameras_and_stays_rigid():
+    cameras = orbit(torch.zeros(3), UP, 2.0, 20, 4, LIKE)[:3]
+    path = interpolate(cameras, 9)
+    for index, camera in enumerate(cameras):
+        assert torch.allclose(path[4 * index].c2w, camera.c2w, atol=1e-6)
+    for camera in path:
+        rotation = camera.c2w[:, :3]
+        assert torch.allclose(rotation.T @ rotation, torch.eye(3), atol=1e-6)
+    # halfway between two cameras a quarter turn apart: 45 degrees to each
+    step = cameras[0].c2w[:, :3].T @ cameras[1].c2w[:, :3]
+    half = cameras[0].c2w[:, :3].T @ path[2].c2w[:, :3]
+    assert torch.allclose(half @ half, step, atol=1e-5)
+    assert torch.allclose(path[2].centre, (cameras[0].centre + cameras[1].centre) / 2, atol=1e-6)
+    wider = interpolate([LIKE, LIKE.scaled(2)], 3)
+    assert [c.fx for c in wider] == pytest.approx([LIKE.fx] * 3)  # the same lens in another size
+    assert len(interpolate([LIKE], 5)) == 5
