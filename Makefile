@@ -1,0 +1,52 @@
+# make demo    set everything up in .venv, then edit the bundled sample capture, end to end
+# make test    set everything up, then run the tests
+# make lint    check the style
+# make clean   remove what the others wrote, except .venv
+#
+# Nothing but Python 3.10 or newer has to be there. What is already installed is used again.
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv)
+FIT := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
+PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11 python3.10; do \
+	$$p -c '$(FIT)' 2>/dev/null && echo $$p && break; done)
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/ready
+	$(BIN)/nerf-insert demo --out out/demo
+
+test: $(VENV)/ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf out build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# uv installs in a minute what takes pip many, and leaves out what only other parts of nerfstudio
+# use (see pyproject.toml); without uv on the PATH it is put into .venv itself.
+$(VENV)/ready: pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV): the first time this downloads several GB (PyTorch and its CUDA libraries)."
+	@if [ -n "$(UV)" ]; then uv="$(UV)"; else \
+		$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
+		$(BIN)/python -m pip install --quiet --upgrade pip && $(BIN)/python -m pip install --quiet uv; \
+		uv=$(BIN)/uv; fi; \
+	if [ -x "$$uv" ]; then "$$uv" pip install --python $(BIN)/python --editable '.[dev]'; \
+	else $(BIN)/python -m pip install --editable '.[dev]'; fi
+	@touch $@
+
+$(BIN)/python:
+	@if [ -n "$(UV)" ]; then "$(UV)" venv --quiet --python "$(or $(PYTHON),3.12)" $(VENV) && exit; fi; \
+	if [ -z "$(PYTHON)" ]; then \
+		echo "NeRF-Insert needs Python 3.10 to 3.14, and the PATH has none. Install one, or name it:" >&2; \
+		echo "    make demo PYTHON=/path/to/python3" >&2; exit 1; fi; \
+	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && exit; rm -rf $(VENV); \
+	$(PYTHON) -m venv --without-pip $(VENV) >/dev/null 2>&1 && \
+		$(PYTHON) -m pip --python $(BIN)/python install --quiet pip && exit; rm -rf $(VENV); \
+	echo "$(PYTHON) cannot make a virtual environment: it lacks the venv module. Install that" >&2; \
+	echo "(on Debian and Ubuntu: apt install python3-venv) or uv, then try again." >&2; exit 1

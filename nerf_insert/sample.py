@@ -1,0 +1,24 @@
+"""Where the bundled sample capture is: a table in a room, a rocket to insert, a mug to remove.
+
+World coordinates are metres, z up, the origin in the middle of the table's top. Views are named
+000 to 055; `data/make_sample.py` rendered them and says what each folder holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nerf_insert.errors import RunError
+
+
+def sample_path() -> Path:
+    """The folder of the sample capture, with transforms.json in it.
+
+    Raises RunError where the installation lacks it.
+    """
+    package = Path(__file__).resolve().parent
+    places = [package / "data" / "sample", package.parent / "data" / "sample"]  # installed, checked out
+    for place in places:
+        if (place / "transforms.json").is_file():
+            return place
+    raise RunError(f"the sample capture is missing from this installation: no {places[0]}; install it again")
