@@ -3,11 +3,18 @@
 The engine's rooms, bottom to top (imports run upwards only):
 
     kernels, errors, files, progress   no knowledge of scenes
-    cameras, meshes, pictures          cameras and files that people bring
+    cameras, meshes, pictures, video   cameras and files that people bring
     regions, capture, fields           pieces of space, photographs, radiance fields
+    base, layers                       what a scene is made of
     rendering, fitting                 rays to pixels, pixels to fields
     inpaint, recipe, scene, edit       what an edit is, where it is kept, how it is made
     cli                                the command line
 """
+
+import os
+
+# Idle OpenMP threads that spin keep the cores from the threads that have work: on two cores, with
+# anything else running, torch's matrix products take six times as long. Read when torch is first loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

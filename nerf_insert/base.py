@@ -77,9 +77,10 @@ class Base(nn.Module):
         return (contract(placed) + 2) / 4
 
     @torch.no_grad()
-    def update_occupancy(self, generator: torch.Generator, cells: int) -> None:
+    def update_occupancy(self, generator: torch.Generator, cells: int, strictness: float = 1.0) -> None:
         """Look again at some cells, half of them drawn from all and half from the occupied ones, and
-        mark those as occupied that hold density (Instant NGP, appendix E)."""
+        mark those as occupied that hold density (Instant NGP, appendix E). `strictness` in 0..1 scales
+        the threshold: a field that has learned little yet has to be looked at everywhere."""
         everywhere = torch.randint(RESOLUTION**3, (cells // 2,), generator=generator)
         occupied = self.occupancy.view(-1).nonzero()[:, 0]
         again = occupied[torch.randint(max(len(occupied), 1), (cells // 2,), generator=generator)[: len(occupied)]]
@@ -90,7 +91,7 @@ class Base(nn.Module):
         grid = self.density_grid.view(-1)
         grid *= FORGET ** (cells / RESOLUTION**3)
         grid.scatter_reduce_(0, index, density, "amax")
-        self.occupancy.copy_(self.density_grid > min(OCCUPIED / STEP, float(grid.mean()) + 1e-6))
+        self.occupancy.copy_(self.density_grid > OCCUPIED / STEP * strictness)
 
     def save(self, path: Path) -> None:
         state = {name: tensor for name, tensor in self.state_dict().items() if name != "density_grid"}

@@ -21,11 +21,11 @@ class Checkpoint:
     `same` says what the run is; a checkpoint of a run with another `same` is not used.
     """
 
-    def __init__(self, path: Path, module: nn.Module, adam: torch.optim.Adam, same: dict[str, str]):
-        self.path, self.module, self.adam, self.same = path, module, adam, same
+    def __init__(self, path: Path, module: nn.Module, same: dict[str, str]):
+        self.path, self.module, self.same = path, module, same
         self._saved_at = time.monotonic()
 
-    def load(self) -> tuple[int, dict]:
+    def load(self, adam: torch.optim.Adam) -> tuple[int, dict]:
         """Put the saved state into the module and Adam; the step to go on with (0: from the start) and
         what else was saved."""
         if not self.path.exists():
@@ -40,24 +40,24 @@ class Checkpoint:
         state = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
         for name, tensor in self.module.state_dict().items():
             tensor.copy_(state[name].to(tensor.dtype))
-        for index, parameter in enumerate(self._parameters()):
-            self.adam.state[parameter] = {
+        for index, parameter in enumerate(_parameters(adam)):
+            adam.state[parameter] = {
                 "step": tensors[f"adam.{index}.step"],
                 "exp_avg": tensors[f"adam.{index}.exp_avg"],
                 "exp_avg_sq": tensors[f"adam.{index}.exp_avg_sq"],
             }
         return notes["step"], notes["extra"]
 
-    def maybe_save(self, step: int, extra: dict | None = None) -> None:
+    def maybe_save(self, adam: torch.optim.Adam, step: int, extra: dict | None = None) -> None:
         """Save if the last time is long enough ago; called after every step."""
         if time.monotonic() - self._saved_at >= EVERY:
-            self.save(step, extra)
+            self.save(adam, step, extra)
 
-    def save(self, step: int, extra: dict | None = None) -> None:
+    def save(self, adam: torch.optim.Adam, step: int, extra: dict | None = None) -> None:
         tensors = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
         tensors = {k: t.to(torch.uint8) if t.dtype == torch.bool else t for k, t in tensors.items()}
-        for index, parameter in enumerate(self._parameters()):
-            for name, tensor in self.adam.state.get(parameter, {}).items():
+        for index, parameter in enumerate(_parameters(adam)):
+            for name, tensor in adam.state.get(parameter, {}).items():
                 tensors[f"adam.{index}.{name}"] = tensor
         notes = {"same": self.same, "step": step, "extra": extra or {}}
         write_tensors(self.path, tensors, metadata={"notes": json.dumps(notes)})
@@ -66,5 +66,6 @@ class Checkpoint:
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
-    def _parameters(self) -> list[nn.Parameter]:
-        return [parameter for group in self.adam.param_groups for parameter in group["params"]]
+
+def _parameters(adam: torch.optim.Adam) -> list[nn.Parameter]:
+    return [parameter for group in adam.param_groups for parameter in group["params"]]

@@ -52,3 +52,8 @@ class Pixels:
         if colours.shape[-1] == 3:
             return colours, torch.ones_like(colours[:, :1])
         return colours[:, :3], colours[:, 3:]
+
+
+def to_bytes(picture: Float[Tensor, "H W C"]) -> UInt8[Tensor, "H W C"]:
+    """0..1 to 0..255, rounded."""
+    return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8)

@@ -22,9 +22,10 @@ EVERY_JSON = 1.0  # seconds between JSON lines
 class Task:
     """One piece of work with `total` steps, 0 <= `done` <= `total`; a context manager."""
 
-    def __init__(self, owner: Progress, description: str, total: float) -> None:
+    def __init__(self, owner: Progress, description: str, total: float, done: float = 0.0) -> None:
         self.owner, self.description, self.total = owner, description, max(float(total), 1e-9)
-        self.done, self.note = 0.0, ""
+        self.done = self.first = min(float(done), self.total)  # `first`: done by an earlier run
+        self.note = ""
         self.began = time.monotonic()
 
     def advance(self, steps: float = 1, note: str | None = None) -> None:
@@ -49,7 +50,8 @@ class Task:
     @property
     def left(self) -> float | None:
         """Seconds left if it goes on as it went, None before anything is done."""
-        return self.elapsed * (1 - self.share) / self.share if self.done > 0 else None
+        now = self.done - self.first
+        return self.elapsed * (self.total - self.done) / now if now > 0 else None
 
     def __enter__(self) -> Task:
         self.began = time.monotonic()
@@ -74,7 +76,7 @@ class Progress:
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
 
-    def task(self, description: str, total: float) -> Task:
+    def task(self, description: str, total: float, done: float = 0.0) -> Task:
         """A piece of work of `total` steps, to be entered with `with`."""
         return Task(self, description, total)
 

@@ -9,20 +9,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nerf_insert.base import Base
 from nerf_insert.capture import Capture
 from nerf_insert.checkpoints import Checkpoint
+from nerf_insert.errors import InputError
 from nerf_insert.fields import FieldConfig
 from nerf_insert.kernels import composite
-from nerf_insert.pixels import Pixels
-from nerf_insert.progress import Progress
+from nerf_insert.optimiser import Optimiser, at_step
+from nerf_insert.pixels import Pixels, to_bytes
+
+if TYPE_CHECKING:
+    from nerf_insert.progress import Progress
 
 OCCUPANCY_EVERY = 16  # steps
 OCCUPANCY_CELLS = 1 << 18
+OCCUPANCY_WARM_UP = 256  # steps
 
 
 @dataclass(frozen=True)
@@ -33,31 +39,28 @@ class TrainConfig:
     seed: int = 0
 
 
-class Optimiser:
-    """Adam as Instant NGP uses it (appendix E), with a rate that falls exponentially."""
-
-    def __init__(self, module: nn.Module, rate: float, steps: int, floor: float = 1 / 30):
-        self.adam = torch.optim.Adam(module.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True)
-        self.rate, self.steps, self.floor = rate, steps, floor
-
-    def step(self, loss: Tensor, at: int) -> None:
-        """One step down the gradient of `loss`; `at` counts steps from 0."""
-        warm = min(1.0, (at + 1) / 32)
-        for group in self.adam.param_groups:
-            group["lr"] = self.rate * warm * self.floor ** (at / self.steps)
-        self.adam.zero_grad(set_to_none=True)
-        loss.backward()
-        self.adam.step()
-
-
-def at_step(seed: int, step: int) -> torch.Generator:
-    """The source of all that is random in one step."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)
-
-
 def gather_pixels(capture: Capture) -> Pixels:
     """The training photographs; where they have alpha, colours are premultiplied by it."""
-    return Pixels([view.camera for view in capture.train], [view.pixels() for view in capture.train])
+    pictures = []
+    for view in capture.train:
+        picture, alpha = view.photograph(), view.alpha()
+        if alpha is not None:
+            shown_through = (1 - alpha)[..., None] * torch.tensor(view.background)
+            picture = torch.cat([picture - shown_through, alpha[..., None]], -1)
+        pictures.append(to_bytes(picture))
+    if len({picture.shape[-1] for picture in pictures}) > 1:  # some photographs have alpha, some none
+        pictures = [p if p.shape[-1] == 4 else torch.nn.functional.pad(p, (0, 1), value=255) for p in pictures]
+    return Pixels([view.camera for view in capture.train], pictures)
+
+
+def usable_pixels(capture: Capture) -> Tensor:
+    """Index into `gather_pixels` of the pixels that no mask of the capture excludes."""
+    everything = []
+    for view in capture.train:
+        valid = view.valid()
+        size = (view.camera.height, view.camera.width)
+        everything.append((torch.ones(size, dtype=torch.bool) if valid is None else valid).reshape(-1))
+    return torch.cat(everything).nonzero()[:, 0]
 
 
 def train_base(
@@ -69,11 +72,13 @@ def train_base(
 ) -> Base:
     """Fit a base to the training views. Resumes from `checkpoint` if that belongs to the same run."""
     pixels = gather_pixels(capture)
-    usable = torch.cat([view.usable().reshape(-1) for view in capture.train]).nonzero()[:, 0]
+    usable = usable_pixels(capture)
+    if not len(usable):
+        raise InputError(f"the masks of the capture {capture.path} exclude every pixel of its training views")
     base = Base.for_cameras([view.camera for view in capture.train + capture.test], field, config.seed)
     optimiser = Optimiser(base, config.rate, config.steps)
-    saved = Checkpoint(checkpoint, base, optimiser.adam, same={"config": str(config), "field": str(field)})
-    start, extra = saved.load()
+    saved = Checkpoint(checkpoint, base, same={"config": str(config), "field": str(field)})
+    start, extra = saved.load(optimiser.adam)
     rays_per_step = extra.get("rays", 256)
     with progress.task("Training the base", total=config.steps, done=start) as task:
         for step in range(start, config.steps):
@@ -82,12 +87,13 @@ def train_base(
             loss, samples = base_loss(base, pixels, chosen, generator)
             optimiser.step(loss, step)
             if step % OCCUPANCY_EVERY == 0:
-                base.update_occupancy(generator, OCCUPANCY_CELLS)
+                base.update_occupancy(generator, OCCUPANCY_CELLS, min(1.0, step / OCCUPANCY_WARM_UP))
             wanted = rays_per_step * config.samples / max(samples, 1)
             rays_per_step = int(min(max(64, wanted, rays_per_step / 2), 2 * rays_per_step, 1 << 15))
             task.advance(1, note=f"{-10 * float(loss.detach().log10()):.1f} dB")
-            saved.maybe_save(step + 1, {"rays": rays_per_step})
-    base.background.copy_(torch.ones(3) if capture.has_alpha else torch.zeros(3))
+            saved.maybe_save(optimiser.adam, step + 1, {"rays": rays_per_step})
+    if pixels.colours.shape[-1] == 4:
+        base.background.copy_(torch.tensor(capture.train[0].background))
     return base.eval().requires_grad_(False)
 
 

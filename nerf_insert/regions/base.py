@@ -2,12 +2,14 @@
 
 A region is a closed piece of space in world coordinates. Everything that asks "is this in the edit?"
 (rendering, fitting, masks) asks it through `sample`, so that all of them agree to the last ray.
+N points or rays, R cells along a side of an occupancy grid.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,24 +19,40 @@ from nerf_insert.cameras import Camera, Rays
 from nerf_insert.kernels import Samples, march
 
 CELLS = 64  # cells along each side of the grid that lets a ray skip what is surely outside
+STEPS = 192  # samples along the diagonal of a region that has no thin parts
+MAX_STEPS = 1024  # ... and at most
+RAYS_AT_ONCE = 1 << 16
 
 
 class Region(ABC):
-    """A closed piece of space. `bounds` is its axis-aligned box: lowest and highest corner, world units."""
+    """A closed piece of space. `bounds` is its axis-aligned box: lowest and highest corner, world units.
+
+    `precision`: by how much, in world units, `distance` may be wrong where it matters: outside it never
+    exceeds the true distance by more. `thickness`: what its thin parts measure across, roughly.
+    `exact`: whether `distance` is the true distance also far away from the border, outside.
+    """
 
     bounds: Float[Tensor, "2 3"]
+    precision: float = 0.0
+    thickness: float = float("inf")
+    exact: bool = False
 
     @abstractmethod
-    def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, "N"]:
+    def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
         """Which points (world coordinates) are inside."""
 
     @abstractmethod
-    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         """Signed distance to the border, negative inside, world units.
 
-        Its sign may differ from `contains` within the region's own precision of the border; it serves
-        smooth ramps, `contains` decides.
+        Its sign may differ from `contains` within the region's precision of the border; it serves
+        smooth ramps and skipping, `contains` decides. Far from the border it may be too small.
         """
+
+    @abstractmethod
+    def save(self, folder: Path) -> dict:
+        """Plain data that `nerf_insert.regions.load_region`, given the folder again, turns back into the
+        same region; what is too large for that goes to files in `folder`, which need not exist yet."""
 
     @property
     def diagonal(self) -> float:
@@ -42,31 +60,29 @@ class Region(ABC):
 
     @property
     def step(self) -> float:
-        """The distance between samples along a ray through the region, world units."""
-        return self.diagonal / 192
+        """The distance between samples along a ray through the region, world units: small against the
+        region, and where it can be no more than half of what its thin parts measure."""
+        return min(self.diagonal / STEPS, max(self.thickness / 2, self.diagonal / MAX_STEPS))
 
     @cached_property
     def occupancy(self) -> Bool[Tensor, "R R R"]:
         return self.occupancy_grid(CELLS)
 
     def occupancy_grid(self, cells: int) -> Bool[Tensor, "R R R"]:
-        """Cells of `bounds` that may hold a point of the region (axes x, y, z); never misses one that
-        is wider than half a cell."""
-        fine = 2 * cells
-        axes = [
-            torch.linspace(float(self.bounds[0, k]), float(self.bounds[1, k]), 2 * fine + 1)[1::2] for k in range(3)
-        ]
-        points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        inside = torch.cat([self.contains(part) for part in points.split(1 << 20)])
-        inside = inside.view(1, 1, fine, fine, fine).float()
-        coarse = torch.nn.functional.max_pool3d(inside, 2)
-        return torch.nn.functional.max_pool3d(coarse, 3, stride=1, padding=1)[0, 0] > 0
+        """Cells of `bounds` that may hold a point of the region (axes x, y, z); never misses one,
+        however thin the region is there."""
+        size = (self.bounds[1] - self.bounds[0]) / cells
+        axes = [self.bounds[0, k] + size[k] * (torch.arange(cells) + 0.5) for k in range(3)]
+        centres = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        reach = float(size.norm()) / 2 * 1.0001 + self.precision
+        near = torch.cat([self.distance(part) <= reach for part in centres.split(1 << 18)])
+        return near.view(cells, cells, cells)
 
     def sample(
         self,
         rays: Rays,
         step: float | None = None,
-        offsets: Float[Tensor, "N"] | None = None,
+        offsets: Float[Tensor, " N"] | None = None,
         occupancy: Bool[Tensor, "R R R"] | None = None,
     ) -> Samples:
         """Samples of equal length along each ray, those whose midpoints are inside.
@@ -76,17 +92,8 @@ class Region(ABC):
         `occupancy`: cells of `bounds` outside which nothing is wanted, for a layer that knows where it
         is empty; the samples are then some of those that there would be without it.
         """
-        step = step or self.step
-        samples = march(
-            rays.origins,
-            rays.directions,
-            self.occupancy if occupancy is None else occupancy,
-            bounds=self.bounds,
-            step=step,
-            offsets=offsets,
-        )
-        inside = self.contains(samples.midpoints(rays.origins, rays.directions))
-        return samples.select(inside)
+        samples = self._march(rays, step, offsets, occupancy)
+        return samples.select(self.contains(samples.midpoints(*rays)))
 
     def project(self, camera: Camera, occluders: Float[Tensor, "H W"] | None = None) -> Bool[Tensor, "H W"]:
         """The pixels through whose centres a ray meets the region.
@@ -97,12 +104,42 @@ class Region(ABC):
         mask = self.entry(camera.rays()).view(camera.height, camera.width)
         return mask < (float("inf") if occluders is None else occluders)
 
-    def entry(self, rays: Rays) -> Float[Tensor, "N"]:
-        """The distance at which each ray first meets the region, infinity where it never does."""
-        samples = self.sample(rays)
-        first = torch.full((rays.count,), float("inf"))
-        return first.scatter_reduce(0, samples.ray_index, samples.starts, "amin")
+    def entry(self, rays: Rays) -> Float[Tensor, " N"]:
+        """The distance at which each ray first meets the region, infinity where it never does: the start
+        of its first sample."""
+        starts = range(0, rays.count, RAYS_AT_ONCE)
+        return torch.cat([self._entry(rays[k : k + RAYS_AT_ONCE]) for k in starts] or [rays.origins[:, 0]])
 
-    @abstractmethod
-    def to_dict(self) -> dict:
-        """Plain data that `nerf_insert.regions.from_dict` turns back into the same region."""
+    def _march(self, rays: Rays, step=None, offsets=None, occupancy=None) -> Samples:
+        """The samples that may be inside."""
+        return march(
+            rays.origins,
+            rays.directions,
+            (self.occupancy if occupancy is None else occupancy).to(rays.origins.device),
+            bounds=self.bounds,
+            step=step or self.step,
+            offsets=offsets,
+        )
+
+    def _entry(self, rays: Rays) -> Float[Tensor, " N"]:
+        # Each ray stands at one of its samples and moves on, past those that are surely too near to
+        # where it stands to be inside, until it meets the region (sphere tracing, over samples).
+        samples = self._march(rays)
+        first = torch.full_like(rays.origins[:, 0], float("inf"))
+        if samples.count == 0:
+            return first
+        along = samples.distances.double()
+        key = along + samples.ray_index * (2 * float(along.max()) + self.diagonal)  # ascending over all rays
+        place = samples.offsets[:-1]
+        ray = (place < samples.offsets[1:]).nonzero()[:, 0]
+        place = place[ray]
+        while len(ray):
+            points = rays.origins[ray] + samples.distances[place][:, None] * rays.directions[ray]
+            inside = self.contains(points)
+            first[ray[inside]] = samples.starts[place[inside]]
+            ray, place, points = ray[~inside], place[~inside], points[~inside]
+            gap = (self.distance(points) - self.precision).clamp_min(0)
+            place = torch.maximum(place + 1, torch.searchsorted(key, key[place] + gap))
+            more = place < samples.offsets[ray + 1]
+            ray, place = ray[more], place[more]
+        return first

@@ -1,0 +1,214 @@
+"""Fitting a layer to pictures, with everything around it frozen.
+
+A ray that crosses the region is a row of *entries*, front to back. What the scene has outside the region
+is composited once: each stretch of it between two visits to the region is one entry of fixed colour and
+thickness. The samples inside are the others, and only these are evaluated in a step. In the blend shell
+an entry is both, in shares. N is the number of rays, E that of entries; distances are in world units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nerf_insert.cameras import Rays
+from nerf_insert.checkpoints import Checkpoint
+from nerf_insert.kernels import Samples, composite, transmittance
+from nerf_insert.layers import Layer
+from nerf_insert.optimiser import Optimiser, at_step
+from nerf_insert.pixels import Pixels
+from nerf_insert.progress import Task
+from nerf_insert.regions.base import Region
+from nerf_insert.rendering import RAYS_AT_ONCE, Shaded, Stack, interleave, mix
+
+HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
+STAGES = ((0.0, 4), (0.12, 2), (0.35, 1))  # (share of the steps, samples' length in steps of the region)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    steps: int = 1500
+    rays: int = 4096  # of one step
+    rate: float = 1e-2
+    max_rays: int = 400_000  # kept of all those that cross the region
+    huber: float = 0.1  # residual from which the loss grows linearly
+    seed: int = 0
+
+
+class Entries(NamedTuple):
+    """What lies along N rays, packed and sorted like `Samples`."""
+
+    samples: Samples
+    weight: Float[Tensor, "E"]  # the layer's share
+    thickness: Float[Tensor, "E"]  # of what lies below the layer
+    rgb: Float[Tensor, "E 3"]  # of what lies below the layer
+
+    def take(self, rays: Int64[Tensor, "B"]) -> Entries:
+        """The entries of some rays, in that order, which are numbered anew."""
+        begin = self.samples.offsets[rays]
+        counts = self.samples.offsets[rays + 1] - begin
+        ray_index = torch.repeat_interleave(torch.arange(len(rays)), counts)
+        offsets = torch.zeros(len(rays) + 1, dtype=torch.int64)
+        torch.cumsum(counts, 0, out=offsets[1:])
+        index = torch.arange(len(ray_index)) - offsets[ray_index] + begin[ray_index]
+        samples = Samples(self.samples.starts[index], self.samples.ends[index], ray_index, offsets)
+        return Entries(samples, self.weight[index], self.thickness[index], self.rgb[index])
+
+
+class CachedRays(NamedTuple):
+    """N rays that cross the region visibly, and what the scene has outside it."""
+
+    pixels: Int64[Tensor, "N"]  # index into the `Pixels` that the rays come from
+    rays: Rays
+    outside: Entries  # the scene's stretches, weight 0
+    background: Float[Tensor, "3"]
+
+
+def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tensor, "P"]) -> CachedRays:
+    """Look at each of the chosen pixels' rays once and keep those that see the region."""
+    kept, parts = [], []
+    for index in chosen.split(RAYS_AT_ONCE):
+        rays = pixels.rays(index)
+        outside, sees = _stretches(stack, region, rays)
+        kept.append(index[sees])
+        parts.append(outside.take(sees.nonzero()[:, 0]))
+    index = torch.cat(kept) if kept else chosen
+    return CachedRays(index, pixels.rays(index), _concatenate(parts), stack.base.background)
+
+
+def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tensor]:
+    """The scene outside the region, one entry per stretch; which rays see the region."""
+    outside = stack.shade_outside(rays, region)
+    inside = region.sample(rays)
+    empty = Shaded(inside, torch.full((inside.count,), -1.0), torch.zeros(inside.count, 3))
+    both = interleave([outside, empty])
+    is_inside = both.density < 0
+    thickness = (both.density * both.samples.lengths).masked_fill(is_inside, 0)
+    front = transmittance(thickness, both.samples.offsets)
+    sees = torch.zeros(rays.count, dtype=torch.bool)
+    sees[both.samples.ray_index[is_inside & (front > HIDDEN)]] = True
+
+    ray_index, starts = both.samples.ray_index[~is_inside], both.samples.starts[~is_inside]
+    ends, thickness, rgb = both.samples.ends[~is_inside], thickness[~is_inside], both.rgb[~is_inside]
+    visits = torch.cumsum(is_inside, 0)[~is_inside]
+    if not len(visits):
+        none = Samples.packed(starts, ends, ray_index, rays.count)
+        return Entries(none, starts, thickness, rgb), sees
+    new = torch.ones_like(visits, dtype=torch.bool)
+    new[1:] = (visits[1:] != visits[:-1]) | (ray_index[1:] != ray_index[:-1])
+    first = new.nonzero()[:, 0]
+    last = torch.cat([first[1:], torch.tensor([len(new)])]) - 1
+    run = torch.cumsum(new, 0) - 1
+    total = torch.zeros(len(first)).index_add_(0, run, thickness)
+    offsets = torch.cat([first, torch.tensor([len(new)])])
+    colour = composite(thickness, rgb, (starts + ends) / 2, offsets)
+    samples = Samples.packed(starts[first], ends[last], ray_index[first], rays.count)
+    rgb = colour.rgb / colour.accumulation.clamp_min(1e-9)[:, None]
+    return Entries(samples, torch.zeros(len(first)), total, rgb), sees
+
+
+def _concatenate(parts: list[Entries]) -> Entries:
+    """Entries of several batches of rays, one after the other."""
+    before, index = 0, []
+    for part in parts:
+        index.append(part.samples.ray_index + before)
+        before += part.samples.ray_count
+    join = {name: torch.cat([getattr(p.samples, name) for p in parts]) for name in ("starts", "ends")}
+    samples = Samples.packed(join["starts"], join["ends"], torch.cat(index), before)
+    return Entries(samples, *(torch.cat([getattr(p, n) for p in parts]) for n in ("weight", "thickness", "rgb")))
+
+
+@torch.no_grad()
+def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -> Entries:
+    """The scene's stretches with the layer's samples between them, those left out that nobody sees."""
+    outside, rays = cached.outside, cached.rays
+    inside = layer.sample(rays, step=step)
+    points = inside.midpoints(*rays)
+    weight = layer.weight(points)
+    thickness, rgb = torch.zeros(inside.count), torch.zeros(inside.count, 3)
+    shell = (weight < 1).nonzero()[:, 0]
+    for part in shell.split(1 << 20):
+        density, rgb[part] = stack.query(points[part], rays.directions[inside.ray_index[part]])
+        thickness[part] = density * inside.lengths[part]
+    # Sorted by where stretches begin and samples lie: a stretch never begins inside the region's samples.
+    starts = torch.cat([outside.samples.starts, inside.starts])
+    key = torch.cat([outside.samples.starts, inside.distances])
+    ends = torch.cat([outside.samples.ends, inside.ends])
+    ray_index = torch.cat([outside.samples.ray_index, inside.ray_index])
+    order = torch.argsort(key, stable=True)
+    order = order[torch.argsort(ray_index[order], stable=True)]
+    samples = Samples.packed(starts[order], ends[order], ray_index[order], rays.count)
+    weight = torch.cat([outside.weight, weight])[order]
+    thickness, rgb = torch.cat([outside.thickness, thickness])[order], torch.cat([outside.rgb, rgb])[order]
+    # Only what lies outside the region surely hides: the share of the scene in the shell may go.
+    seen = transmittance(torch.where(weight > 0, 0, thickness), samples.offsets) > HIDDEN
+    return Entries(samples.select(seen), weight[seen], thickness[seen], rgb[seen])
+
+
+def shade_entries(layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, "N"]) -> Tensor:
+    """sRGB [N, 3] of rays along their entries, before any background, and accumulation [N].
+
+    `offsets` in 0..1 says where within its sample each ray looks at the layer.
+    """
+    samples = entries.samples
+    active = (entries.weight > 0).nonzero()[:, 0]
+    ray = samples.ray_index[active]
+    lengths = samples.lengths[active]
+    distances = samples.starts[active] + offsets[ray] * lengths
+    directions = rays.directions[ray]
+    density, rgb = layer.query(rays.origins[ray] + distances[:, None] * directions, directions)
+    below = entries.thickness[active], entries.rgb[active]
+    mixed, colour = mix(entries.weight[active], (density * lengths, rgb), below)
+    thickness = entries.thickness.index_copy(0, active, mixed)
+    out = composite(thickness, entries.rgb.index_copy(0, active, colour), samples.distances, samples.offsets)
+    return out
+
+
+def fit_layer(
+    layer: Layer,
+    stack: Stack,
+    cached: CachedRays,
+    targets: Float[Tensor, "N 3"],
+    config: FitConfig,
+    task: Task,
+    checkpoint: Checkpoint | None = None,
+) -> None:
+    """Fit the layer so that the cached rays show `targets` (sRGB); `stack` is what lies below it.
+
+    Samples start long and in the whole region; as the layer takes shape they get short and stay where
+    it is dense. Goes on from the checkpoint, if there is one, with the same result.
+    """
+    optimiser = Optimiser(layer, config.rate, config.steps)
+    start = checkpoint.load(optimiser.adam)[0] if checkpoint else 0
+    bounds = [round(share * config.steps) for share, _ in STAGES] + [config.steps]
+    for stage, (_, length) in enumerate(STAGES):
+        begin, end = max(start, bounds[stage]), bounds[stage + 1]
+        if begin >= end:
+            continue
+        if stage and begin == bounds[stage]:
+            layer.update_occupancy()
+        entries = entries_along(stack, layer, cached, length * layer.region.step)
+        for step in range(begin, end):
+            generator = at_step(config.seed, step)
+            batch = torch.randint(cached.rays.count, (config.rays,), generator=generator)
+            offsets = torch.rand(config.rays, generator=generator)
+            out = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
+            shown = out.rgb + (1 - out.accumulation)[:, None] * cached.background
+            loss = torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
+            optimiser.step(loss, step)
+            task.advance(1, note=f"loss {float(loss.detach()):.4f}")
+            if checkpoint:
+                checkpoint.maybe_save(optimiser.adam, step + 1)
+    layer.update_occupancy()
+
+
+def choose(count: int, config: FitConfig, candidates: Int64[Tensor, "P"]) -> Int64[Tensor, "Q"]:
+    """At most `count` of the candidates, the same ones for the same seed, in order."""
+    if len(candidates) <= count:
+        return candidates
+    order = torch.randperm(len(candidates), generator=at_step(config.seed, -1))
+    return candidates[order[:count].sort().values]

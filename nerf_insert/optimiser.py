@@ -1,0 +1,28 @@
+"""How fields are fitted: Adam, and randomness that depends on the seed and the step alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Optimiser:
+    """Adam as Instant NGP uses it (appendix E), with a rate that falls exponentially."""
+
+    def __init__(self, module: nn.Module, rate: float, steps: int, floor: float = 1 / 30):
+        self.adam = torch.optim.Adam(module.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self.rate, self.steps, self.floor = rate, steps, floor
+
+    def step(self, loss: Tensor, at: int) -> None:
+        """One step down the gradient of `loss`; `at` counts steps from 0."""
+        warm = min(1.0, (at + 1) / 32)
+        for group in self.adam.param_groups:
+            group["lr"] = self.rate * warm * self.floor ** (at / self.steps)
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        self.adam.step()
+
+
+def at_step(seed: int, step: int) -> torch.Generator:
+    """The source of all that is random in one step."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)

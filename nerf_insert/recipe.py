@@ -1,0 +1,256 @@
+"""The whole edit as plain data: where, what, by whom, how long, with which seed.
+
+The web page, the command line and the plugin make recipes and run recipes, nothing else. In a recipe
+file paths are relative to its own folder. A region is a tree:
+
+    masks: {images/003.png: mask.png, ...}      the visual hull of masks drawn on photographs
+    mesh: object.glb, pose: [[...]], dilate: d  a solid and all within d of it
+    box: {centre: [x, y, z], size: [x, y, z], rotation: [degrees about x, y, z]}
+    union: [region, ...]   intersection: [region, ...]   dilate: {region: ..., by: d}
+
+Lengths and places are in world units and world coordinates, those of the capture's transforms.json.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from nerf_insert.errors import InputError
+from nerf_insert.files import read_bytes, read_yaml
+
+FORMAT = 1
+REGION_KINDS = ("masks", "mesh", "box", "union", "intersection", "dilate")
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Say:
+    """What to put there; `mesh` and `reference` are files, `pose` is a 4x4 matrix from mesh to world."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    reference: str | None = None
+    mesh: str | None = None
+    pose: list[list[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    rounds: int | None = None  # times that all views are painted; none: what the inpainter asks for
+    steps: int = 1500  # of the layer's fit, over all rounds
+    rays: int = 4096  # of one step
+    shell: float = 0.02  # thickness of the blend shell, as a share of the region's diagonal
+    view_dependent: bool = False  # whether the layer's colours may change with the direction of view
+    min_share: float = 0.001  # views that show less of the region, as a share of the picture, are left alone
+
+
+@dataclass(frozen=True)
+class Recipe:
+    region: dict[str, Any]
+    guide: Say = field(default_factory=Say)
+    inpainter: str = "fill"
+    inpainter_options: dict[str, Any] = field(default_factory=dict)
+    schedule: Schedule = field(default_factory=Schedule)
+    name: str = "edit"
+    seed: int = 0
+
+    @staticmethod
+    def load(path: str | Path) -> Recipe:
+        """Read a recipe file. Raises InputError that names the line's key and what it should be."""
+        path = Path(path)
+        data = read_yaml(path)
+        try:
+            return Recipe.from_dict(data).map_files(lambda name: str((path.parent / name).absolute()))
+        except InputError as error:
+            raise InputError(f"recipe {path}: {error}") from None
+
+    @staticmethod
+    def from_dict(data: Any) -> Recipe:
+        data = dict(_mapping(data, "a recipe"))
+        version = data.pop("format", FORMAT)
+        if version != FORMAT:
+            raise InputError(
+                f"its format is {version!r}, this NeRF-Insert reads format {FORMAT}: update NeRF-Insert"
+            )
+        _known(data, [f.name for f in fields(Recipe)], "a recipe")
+        if "region" not in data:
+            raise InputError(f"it has no region; give one of {', '.join(REGION_KINDS)}")
+        check_region_tree(data["region"])
+        recipe = Recipe(
+            region=data["region"],
+            guide=_guide(data.get("guide") or {}),
+            inpainter=_text(data.get("inpainter", "fill"), "inpainter"),
+            inpainter_options=dict(_mapping(data.get("inpainter_options") or {}, "inpainter_options")),
+            schedule=_schedule(data.get("schedule") or {}),
+            name=_text(data.get("name", "edit"), "name"),
+            seed=_integer(data.get("seed", 0), "seed", 0, MAX_SEED),
+        )
+        return recipe
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for YAML; `from_dict` reads it back."""
+        return {"format": FORMAT, **asdict(self)}
+
+    def map_files(self, change: Callable[[str], str]) -> Recipe:
+        """The same recipe with every file name changed."""
+        named = {key: change(name) for key in ("reference", "mesh") if (name := getattr(self.guide, key))}
+        return replace(self, region=_map_region(self.region, change), guide=replace(self.guide, **named))
+
+    def fingerprint(self) -> str:
+        """A digest of all that decides the result, the files' contents included but not their names."""
+        data = self.map_files(lambda name: hashlib.sha256(read_bytes(name)).hexdigest()).to_dict()
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+    def copied_into(self, folder: Path) -> Recipe:
+        """Copy the files into `folder`/inputs, so that the recipe can be run again from there; the
+        recipe that names them, relative to `folder`."""
+        inputs = folder / "inputs"
+        inputs.mkdir(parents=True, exist_ok=True)
+        names: dict[str, str] = {}
+
+        def copy(name: str) -> str:
+            if name not in names:
+                names[name] = f"inputs/{len(names)}-{Path(name).name}"
+                shutil.copyfile(name, folder / names[name])
+            return names[name]
+
+        return self.map_files(copy)
+
+
+def check_region_tree(tree: Any, where: str = "region") -> None:
+    """Raises InputError where the tree is not of the form that this module's docstring shows."""
+    tree = _mapping(tree, where)
+    kinds = [kind for kind in REGION_KINDS if kind in tree and not (kind == "dilate" and "mesh" in tree)]
+    if len(kinds) != 1:
+        raise InputError(f"{where} needs exactly one of {', '.join(REGION_KINDS)}; it has {sorted(tree)}")
+    kind = kinds[0]
+    _known(tree, [kind, *(("pose", "dilate") if kind == "mesh" else ())], where)
+    inner = tree[kind]
+    if kind in ("union", "intersection"):
+        if not isinstance(inner, list) or not inner:
+            raise InputError(f"{where}.{kind} needs a list of regions")
+        for index, part in enumerate(inner):
+            check_region_tree(part, f"{where}.{kind}[{index}]")
+    elif kind == "dilate":
+        inner = _mapping(inner, f"{where}.dilate")
+        _known(inner, ["region", "by"], f"{where}.dilate")
+        _number(inner.get("by"), f"{where}.dilate.by", low=0)
+        check_region_tree(inner.get("region"), f"{where}.dilate.region")
+    elif kind == "masks":
+        for view, mask in _mapping(inner, f"{where}.masks").items():
+            _text(view, f"a view in {where}.masks"), _text(mask, f"{where}.masks.{view}")
+    elif kind == "mesh":
+        _text(inner, f"{where}.mesh")
+        if tree.get("dilate") is not None:
+            _number(tree["dilate"], f"{where}.dilate", low=0)
+        check_pose(tree.get("pose"), f"{where}.pose")
+    else:
+        box = _mapping(inner, f"{where}.box")
+        _known(box, ["centre", "size", "rotation"], f"{where}.box")
+        for key in ("centre", "size", "rotation"):
+            if key in box or key != "rotation":
+                _numbers(box.get(key), f"{where}.box.{key}", 3)
+        if min(box["size"]) <= 0:
+            raise InputError(f"{where}.box.size must be above 0 in all three directions")
+
+
+def check_pose(pose: Any, where: str) -> None:
+    if pose is None:
+        return
+    if not isinstance(pose, list) or len(pose) != 4:
+        raise InputError(f"{where} must be a matrix of four rows of four numbers")
+    for row in pose:
+        _numbers(row, where, 4)
+
+
+def _map_region(tree: dict, change: Callable[[str], str]) -> dict:
+    if "union" in tree or "intersection" in tree:
+        return {kind: [_map_region(part, change) for part in parts] for kind, parts in tree.items()}
+    if "masks" in tree:
+        return {"masks": {view: change(mask) for view, mask in tree["masks"].items()}}
+    if "mesh" in tree:
+        return {**tree, "mesh": change(tree["mesh"])}
+    if "dilate" in tree:
+        return {"dilate": {**tree["dilate"], "region": _map_region(tree["dilate"]["region"], change)}}
+    return tree
+
+
+def _guide(data: Any) -> Say:
+    data = _mapping(data, "guide")
+    _known(data, [f.name for f in fields(Say)], "guide")
+    for key, value in data.items():
+        if key == "pose":
+            check_pose(value, "guide.pose")
+        elif value is not None:
+            _text(value, f"guide.{key}")
+    return Say(**data)
+
+
+def _schedule(data: Any) -> Schedule:
+    data = _mapping(data, "schedule")
+    _known(data, [f.name for f in fields(Schedule)], "schedule")
+    if data.get("rounds") is not None:
+        _integer(data["rounds"], "schedule.rounds", 1, 1000)
+    for key, high in (("steps", 10_000_000), ("rays", 1 << 20)):
+        if key in data:
+            _integer(data[key], f"schedule.{key}", 1, high)
+    for key in ("shell", "min_share"):
+        if key in data:
+            _number(data[key], f"schedule.{key}", 0, 0.5)
+    if not isinstance(data.get("view_dependent", False), bool):
+        raise InputError("schedule.view_dependent must be true or false")
+    return Schedule(**data)
+
+
+def _mapping(data: Any, where: str) -> Mapping:
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where} must be a mapping of names to values, not {_show(data)}")
+    return data
+
+
+def _known(data: Mapping, names: list[str], where: str) -> None:
+    for key in data:
+        if key not in names:
+            close = difflib.get_close_matches(str(key), names, 1)
+            hint = f"; did you mean {close[0]}?" if close else f"; it may have {', '.join(names)}"
+            raise InputError(f"{where} has no {key!r}{hint}")
+
+
+def _text(data: Any, where: str) -> str:
+    if not isinstance(data, str):
+        raise InputError(f"{where} must be text, not {_show(data)}")
+    return data
+
+
+def _number(data: Any, where: str, low: float = -math.inf, high: float = math.inf) -> float:
+    if isinstance(data, bool) or not isinstance(data, int | float) or not math.isfinite(data):
+        raise InputError(f"{where} must be a number, not {_show(data)}")
+    if not low <= data <= high:
+        limits = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+        raise InputError(f"{where} must be {limits}, not {data:g}")
+    return data
+
+
+def _integer(data: Any, where: str, low: int, high: int) -> int:
+    if isinstance(data, bool) or not isinstance(data, int):
+        raise InputError(f"{where} must be a whole number, not {_show(data)}")
+    return int(_number(data, where, low, high))
+
+
+def _numbers(data: Any, where: str, count: int) -> None:
+    if not isinstance(data, list | tuple) or len(data) != count:
+        raise InputError(f"{where} must be {count} numbers, not {_show(data)}")
+    for value in data:
+        _number(value, where)
+
+
+def _show(data: Any) -> str:
+    return "nothing" if data is None else repr(data)[:60]

@@ -1,0 +1,206 @@
+"""The scene folder: a base, its capture and its layers, kept on disk.
+
+    scene.json            format, where the capture is, the layers bottom to top, what can be undone
+    base/base.safetensors
+    layers/001-name/      recipe.yaml, inputs/, region/, field.safetensors, painted/
+
+Weights are safetensors, regions and recipes plain data: nothing that is loaded can run code. A layer's
+folder is written to the end before scene.json names it, and scene.json is replaced in one move, so
+that at any moment the folder holds a whole scene.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+from nerf_insert.base import Base
+from nerf_insert.capture import Capture
+from nerf_insert.errors import InputError, RunError
+from nerf_insert.files import read_json, write_json
+from nerf_insert.layers import Layer
+from nerf_insert.regions import load_region
+from nerf_insert.rendering import Stack
+
+FORMAT = 1
+UNDO_DEPTH = 100
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """A layer as scene.json lists it."""
+
+    folder: str  # under layers/
+    name: str
+    enabled: bool = True
+
+
+class Scene:
+    """An open scene folder. Changes are on disk when the method that makes them returns."""
+
+    def __init__(self, folder: Path, data: dict):
+        self.folder = folder
+        self._capture_at: dict = data["capture"]
+        self.layers = [LayerEntry(**entry) for entry in data["layers"]]
+        self._history: list[list[dict]] = data["history"]
+
+    @staticmethod
+    def create(folder: str | Path, capture: Capture, base: Base, dataparser: str | None = None) -> Scene:
+        """Write a new scene. Raises InputError if there is one already."""
+        folder = Path(folder)
+        check_free(folder)
+        base.save(folder / "base" / "base.safetensors")
+        inside = os.path.relpath(capture.path, folder)
+        at = {"path": str(capture.path), "relative": inside, "dataparser": dataparser}
+        scene = Scene(folder, {"capture": at, "layers": [], "history": []})
+        scene._write()
+        return scene
+
+    @staticmethod
+    def open(folder: str | Path) -> Scene:
+        """Raises InputError if the folder is no scene or one of a newer format."""
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"there is no scene folder {folder}; make one with `nerf-insert train`")
+        if not (folder / "scene.json").exists():
+            hint = (
+                "; it looks like a capture: train it first (`nerf-insert train`)"
+                if (folder / "transforms.json").exists()
+                else ""
+            )
+            raise InputError(f"{folder} is not a scene folder: it has no scene.json{hint}")
+        data = read_json(folder / "scene.json")
+        version = data.get("format") if isinstance(data, dict) else None
+        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+            raise InputError(f"{folder / 'scene.json'} is not the scene.json of a NeRF-Insert scene")
+        if version > FORMAT:
+            raise InputError(
+                f"{folder} was written by a newer NeRF-Insert (format {version}, this one reads up to "
+                f"{FORMAT}): update NeRF-Insert to open it"
+            )
+        try:
+            return Scene(folder, data)
+        except (KeyError, TypeError) as cause:
+            raise InputError(f"{folder / 'scene.json'} is damaged: {cause!r} is missing or wrong") from None
+
+    @cached_property
+    def capture(self) -> Capture:
+        """The photographs. They are looked for where they were, and where they would be if the scene and
+        the capture had been moved together."""
+        at = self._capture_at
+        for path in (Path(at["path"]), self.folder / at["relative"]):
+            if path.exists():
+                return Capture.load(path, dataparser=at["dataparser"])
+        raise InputError(
+            f"the capture of {self.folder} is not at {at['path']} any more: move it back, "
+            f'or change "path" in {self.folder / "scene.json"}'
+        )
+
+    @cached_property
+    def base(self) -> Base:
+        return Base.load(self.folder / "base" / "base.safetensors")
+
+    def load_layer(self, entry: LayerEntry) -> Layer:
+        folder = self.layer_folder(entry)
+        region = load_region(read_json(folder / "region" / "region.json"), folder / "region")
+        return Layer.load(folder / "field.safetensors", region)
+
+    def layer_folder(self, entry: LayerEntry) -> Path:
+        return self.folder / "layers" / entry.folder
+
+    def stack(self, with_layers: bool = True) -> Stack:
+        """The base and, unless told otherwise, the enabled layers."""
+        enabled = [entry for entry in self.layers if entry.enabled and with_layers]
+        return Stack(self.base, tuple(self.load_layer(entry) for entry in enabled))
+
+    def add(self, entry: LayerEntry) -> None:
+        """Put a layer, whose folder is complete, on top."""
+        self._change([*self.layers, entry])
+
+    def enable(self, number: int, enabled: bool = True) -> LayerEntry:
+        """Switch a layer on or off; `number` counts from 1 at the bottom, as the list shows it."""
+        entry = self._at(number)
+        changed = LayerEntry(entry.folder, entry.name, enabled)
+        if changed != entry:
+            self._change([changed if other is entry else other for other in self.layers])
+        return changed
+
+    def remove(self, number: int) -> LayerEntry:
+        """Take a layer out of the stack; its folder stays, so that this can be undone."""
+        entry = self._at(number)
+        self._change([other for other in self.layers if other is not entry])
+        return entry
+
+    def move(self, number: int, to: int) -> LayerEntry:
+        """Give a layer another place in the stack."""
+        entry = self._at(number)
+        self._at(to)
+        rest = [other for other in self.layers if other is not entry]
+        self._change([*rest[: to - 1], entry, *rest[to - 1 :]])
+        return entry
+
+    def undo(self) -> None:
+        """Take the last change to the layers back. Raises InputError if there is none."""
+        if not self._history:
+            raise InputError(f"there is nothing to undo in {self.folder}")
+        self.layers = [LayerEntry(**entry) for entry in self._history.pop()]
+        self._write()
+
+    def new_layer_folder(self, name: str) -> Path:
+        """A name under layers/ that nothing has had yet, removed layers included."""
+        word = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "edit"
+        taken = [p.name for p in (self.folder / "layers").glob("[0-9][0-9][0-9]-*")]
+        number = 1 + max((int(name[:3]) for name in taken), default=0)
+        return self.folder / "layers" / f"{number:03d}-{word}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process from editing the same scene meanwhile."""
+        import fcntl
+
+        try:
+            handle = open(self.folder / ".lock", "w")  # noqa: SIM115  # held for the whole block
+        except OSError as error:
+            raise RunError(f"cannot write into {self.folder}: {error.strerror}") from None
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(
+                    f"another NeRF-Insert is editing {self.folder}: wait for it or stop it"
+                ) from None
+            yield
+
+    def _at(self, number: int) -> LayerEntry:
+        if not 1 <= number <= len(self.layers):
+            have = f"it has {len(self.layers)}" if self.layers else "it has none"
+            raise InputError(f"{self.folder} has no layer {number}: {have} (`nerf-insert layers` lists them)")
+        return self.layers[number - 1]
+
+    def _change(self, layers: list[LayerEntry]) -> None:
+        self._history = [*self._history, [asdict(entry) for entry in self.layers]][-UNDO_DEPTH:]
+        self.layers = layers
+        self._write()
+
+    def _write(self) -> None:
+        data = {
+            "format": FORMAT,
+            "capture": self._capture_at,
+            "layers": [asdict(entry) for entry in self.layers],
+            "history": self._history,
+        }
+        write_json(self.folder / "scene.json", data)
+
+
+def check_free(folder: str | Path) -> None:
+    """Raises InputError if a new scene must not be written to this folder."""
+    folder = Path(folder)
+    if (folder / "scene.json").exists():
+        raise InputError(f"{folder} already holds a scene: choose another --out, or remove it first")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: choose a folder for --out")
