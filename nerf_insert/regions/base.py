@@ -71,12 +71,17 @@ class Region(ABC):
     def occupancy_grid(self, cells: int) -> Bool[Tensor, "R R R"]:
         """Cells of `bounds` that may hold a point of the region (axes x, y, z); never misses one,
         however thin the region is there."""
+        distance, reach = self.cell_distances(cells)
+        return distance <= reach
+
+    def cell_distances(self, cells: int) -> tuple[Float[Tensor, "R R R"], float]:
+        """Signed distances of the middles of the cells of `bounds`; how far from there a cell reaches, with
+        the region's precision added."""
         size = (self.bounds[1] - self.bounds[0]) / cells
         axes = [self.bounds[0, k] + size[k] * (torch.arange(cells) + 0.5) for k in range(3)]
-        centres = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        reach = float(size.norm()) / 2 * 1.0001 + self.precision
-        near = torch.cat([self.distance(part) <= reach for part in centres.split(1 << 18)])
-        return near.view(cells, cells, cells)
+        middles = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        distance = torch.cat([self.distance(part) for part in middles.split(1 << 18)])
+        return distance.view(cells, cells, cells), float(size.norm()) / 2 * 1.0001 + self.precision
 
     def sample(
         self,
@@ -128,13 +133,14 @@ class Region(ABC):
         first = torch.full_like(rays.origins[:, 0], float("inf"))
         if samples.count == 0:
             return first
-        along = samples.distances.double()
+        middles = samples.distances
+        along = middles.double()
         key = along + samples.ray_index * (2 * float(along.max()) + self.diagonal)  # ascending over all rays
         place = samples.offsets[:-1]
         ray = (place < samples.offsets[1:]).nonzero()[:, 0]
         place = place[ray]
         while len(ray):
-            points = rays.origins[ray] + samples.distances[place][:, None] * rays.directions[ray]
+            points = rays.origins[ray] + middles[place][:, None] * rays.directions[ray]
             inside = self.contains(points)
             first[ray[inside]] = samples.starts[place[inside]]
             ray, place, points = ray[~inside], place[~inside], points[~inside]

@@ -1,0 +1,90 @@
+"""An oriented box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.errors import InputError
+from nerf_insert.poses import rotation as euler_rotation
+from nerf_insert.regions.base import Region
+
+
+class BoxRegion(Region):
+    """The box of full side lengths `size` around `centre`, world units.
+
+    `rotation` turns the box's axes into the world's: a 3x3 matrix, or three angles in degrees about the
+    fixed x, then y, then z axis. Raises InputError when the numbers do not make a box.
+    """
+
+    exact = True
+
+    def __init__(
+        self,
+        centre: Sequence[float] | Float[Tensor, " 3"],
+        size: Sequence[float] | Float[Tensor, " 3"],
+        rotation: Sequence[float] | Float[Tensor, "3 3"] | None = None,
+    ):
+        self.centre, self.size = _three(centre, "centre"), _three(size, "size")
+        if not (self.size > 0).all():
+            shown = ", ".join(f"{value:g}" for value in self.size.tolist())
+            raise InputError(
+                f"the box's size is {shown}: all three side lengths should be above 0 (world units)"
+            )
+        turn = torch.as_tensor([0.0, 0.0, 0.0] if rotation is None else rotation, dtype=torch.float64)
+        if turn.shape == (3,):
+            turn = euler_rotation(turn.tolist())
+        if turn.shape != (3, 3) or not torch.allclose(turn @ turn.T, torch.eye(3).double(), atol=1e-4):
+            raise InputError("the box's rotation should be three angles in degrees or a 3x3 rotation matrix")
+        self.rotation = turn.float()
+        reach = (self.rotation.abs() @ self.size) / 2
+        self.bounds = torch.stack([self.centre - reach, self.centre + reach])
+        self.thickness = float(self.size.min())
+
+    @staticmethod
+    def parse(text: str) -> BoxRegion:
+        """A box from "cx,cy,cz,sx,sy,sz[,rx,ry,rz]": centre, side lengths, degrees. Raises InputError."""
+        form = "write it as cx,cy,cz,sx,sy,sz or with rotation in degrees as cx,cy,cz,sx,sy,sz,rx,ry,rz"
+        try:
+            numbers = [float(value) for value in text.replace(",", " ").split()]
+        except ValueError:
+            raise InputError(f"the box '{text}' is not a list of numbers; {form}") from None
+        if len(numbers) not in (6, 9):
+            raise InputError(f"the box '{text}' has {len(numbers)} numbers, 6 or 9 are needed; {form}")
+        return BoxRegion(numbers[:3], numbers[3:6], numbers[6:] or None)
+
+    def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        return (self._beyond(points) <= 0).all(-1)
+
+    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        beyond = self._beyond(points)
+        return beyond.clamp_min(0).norm(dim=-1) + beyond.amax(-1).clamp_max(0)
+
+    def save(self, folder: Path) -> dict:
+        return {
+            "kind": "box",
+            "centre": self.centre.tolist(),
+            "size": self.size.tolist(),
+            "rotation": self.rotation.tolist(),
+        }
+
+    @staticmethod
+    def load(data: dict, folder: Path) -> BoxRegion:
+        return BoxRegion(data["centre"], data["size"], data["rotation"])
+
+    def _beyond(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """How far points lie beyond each of the three pairs of faces, negative between them."""
+        local = (points - self.centre.to(points)) @ self.rotation.to(points)
+        return local.abs() - self.size.to(points) / 2
+
+
+def _three(values: Sequence[float] | Tensor, name: str) -> Float[Tensor, " 3"]:
+    values = torch.as_tensor(values, dtype=torch.float32)
+    if values.shape != (3,) or not all(math.isfinite(value) for value in values.tolist()):
+        raise InputError(f"the box's {name} should be three finite numbers")
+    return values

@@ -1,0 +1,152 @@
+"""Is this region worth an edit? Asked before any time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.cameras import Camera
+from nerf_insert.errors import InputError
+from nerf_insert.regions.base import Region
+from nerf_insert.regions.combine import Dilated, Intersection, Union
+from nerf_insert.regions.hull import VisualHull
+
+SIDE = 128  # pixels along the longer side of the pictures that are looked at
+MIN_VIEWS = 3
+MIN_SHARE = 0.001  # of a picture: less of the region does not count as seeing it
+MAX_SHARE = 0.6  # of the median picture
+AGREE, DISAGREE = 0.7, 0.25  # of a mask within the hull: warn below the one, refuse below the other
+
+Occluders = Callable[[Camera], Float[Tensor, "H W"]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a region looks like from the cameras."""
+
+    shares: dict[str, float]  # of each picture, that the region covers
+    seen_by: tuple[str, ...]  # views that see enough of it
+    mask_coverage: dict[str, float]  # of each mask that a hull was made of, how much the hull covers
+    warnings: tuple[str, ...]
+
+
+def check_region(
+    region: Region,
+    cameras: Sequence[tuple[str, Camera]],
+    occluders: Occluders | None = None,
+    scene_bounds: Float[Tensor, "2 3"] | None = None,
+    min_views: int = MIN_VIEWS,
+    min_share: float = MIN_SHARE,
+) -> Report:
+    """Look at a region from (a small version of) every camera, given with its view's name.
+
+    `occluders` gives for a camera the distance along each pixel's ray at which the scene outside the
+    region becomes opaque. `scene_bounds`: the box that the scene fills. Raises InputError, saying what
+    to do, when an edit there cannot come out well.
+    """
+    if scene_bounds is not None:
+        _check_place(region, scene_bounds)
+    _check_cameras_outside(region, cameras)
+    shares, hidden = {}, 0
+    for name, camera in cameras:
+        small = camera.scaled(min(1.0, SIDE / max(camera.width, camera.height)))
+        entry = region.entry(small.rays()).view(small.height, small.width)
+        visible = entry < (occluders(small) if occluders else float("inf"))
+        shares[name] = float(visible.float().mean())
+        hidden += bool(entry.isfinite().any()) and shares[name] < min_share
+    seen_by = tuple(name for name, share in shares.items() if share >= min_share)
+    _check_seen(shares, seen_by, hidden, min_views, min_share)
+    coverage, warnings = {}, []
+    for hull in hulls(region):
+        for name, share in mask_coverage(hull).items():
+            coverage[name] = share
+            if share < AGREE:
+                warnings.append(_disagreement(name, share, hull))
+            if share < DISAGREE:
+                raise InputError(f"the masks disagree: {warnings[-1]}")
+    return Report(shares, seen_by, coverage, tuple(warnings))
+
+
+def hulls(region: Region) -> Iterator[VisualHull]:
+    """The visual hulls that a region is made of."""
+    if isinstance(region, VisualHull):
+        yield region
+    elif isinstance(region, Union | Intersection):
+        for part in region.regions:
+            yield from hulls(part)
+    elif isinstance(region, Dilated):
+        yield from hulls(region.region)
+
+
+def mask_coverage(hull: VisualHull) -> dict[str, float]:
+    """For each mask, by its name, the share of its pixels through which a ray meets the hull."""
+    covered = {}
+    for name, cone in zip(hull.names, hull.cones, strict=True):
+        camera, mask = cone.camera, cone.mask
+        pixels = mask.nonzero()
+        if len(pixels) > SIDE * SIDE:  # enough of them, evenly
+            pixels = pixels[:: len(pixels) // (SIDE * SIDE) + 1]
+        rays = camera.rays_through(pixels.flip(-1).float() + 0.5)
+        covered[name] = float(hull.entry(rays).isfinite().float().mean())
+    return covered
+
+
+def _check_place(region: Region, scene: Float[Tensor, "2 3"]) -> None:
+    low, high = torch.maximum(region.bounds[0], scene[0]), torch.minimum(region.bounds[1], scene[1])
+    if not (low <= high).all():
+        middle, centre = (
+            ", ".join(f"{v:.3g}" for v in box.mean(0).tolist()) for box in (region.bounds, scene)
+        )
+        raise InputError(
+            f"the region lies outside the scene: it is around ({middle}), the scene around ({centre}), in the "
+            "capture's own world units; check the pose, the box or the masks"
+        )
+
+
+def _check_cameras_outside(region: Region, cameras: Sequence[tuple[str, Camera]]) -> None:
+    inside = region.contains(torch.stack([camera.centre for _, camera in cameras]))
+    if inside.any():
+        names = [name for (name, _), is_in in zip(cameras, inside.tolist(), strict=True) if is_in]
+        raise InputError(
+            f"the region contains {len(names)} of the cameras ({_some(names)}), which would see nothing but "
+            "the inside of it: make it smaller or move it away from where the photographs were taken"
+        )
+
+
+def _check_seen(
+    shares: dict[str, float], seen_by: tuple[str, ...], hidden: int, min_views: int, min_share: float
+) -> None:
+    total = len(shares)
+    if len(seen_by) < min_views:
+        behind = f"; something else is in front of it in {hidden}" if hidden else ""
+        advice = "check its place and size, or photograph that place from more sides"
+        if not seen_by and not any(shares.values()) and not hidden:
+            raise InputError(f"none of the {total} photographs shows the region: {advice}")
+        which = f" ({_some(seen_by)})" if seen_by else ""
+        raise InputError(
+            f"only {len(seen_by)} of the {total} photographs{which} show at least {100 * min_share:.2g} % of "
+            f"a picture of the region, {min_views} are needed{behind}: {advice}"
+        )
+    middle = median(shares[name] for name in seen_by)
+    if middle > MAX_SHARE:
+        raise InputError(
+            f"the region covers {100 * middle:.0f} % of the picture in the median view, more than "
+            f"{100 * MAX_SHARE:.0f} %, so that too little of the scene is left around it: make it smaller"
+        )
+
+
+def _disagreement(name: str, share: float, hull: VisualHull) -> str:
+    others = _some([other for other in hull.names if other != name])
+    return (
+        f"only {100 * share:.0f} % of the mask for {name} is left, the other masks ({others}) cut off the rest: "
+        "draw all of them around the same thing, rather too wide than too narrow"
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

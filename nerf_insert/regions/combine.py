@@ -1,0 +1,117 @@
+"""Regions made of regions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.errors import InputError
+from nerf_insert.regions.base import Region
+from nerf_insert.regions.grid import DistanceGrid, Lattice, bake
+
+POINTS = 1 << 20  # of the grid that a dilated region keeps its distances on
+
+
+class _Many(Region):
+    kind: str
+
+    def __init__(self, regions: Sequence[Region]):
+        if not regions:
+            raise InputError(f"{self.kind} needs at least one region")
+        self.regions = tuple(regions)
+        self.precision = max(region.precision for region in self.regions)
+        self.thickness = min(region.thickness for region in self.regions)
+
+    def save(self, folder: Path) -> dict:
+        parts = [region.save(folder / str(index)) for index, region in enumerate(self.regions)]
+        return {"kind": self.kind, "regions": parts}
+
+
+class Union(_Many):
+    """All that is in any of the regions."""
+
+    kind = "union"
+
+    def __init__(self, regions: Sequence[Region]):
+        super().__init__(regions)
+        corners = torch.stack([region.bounds for region in self.regions])
+        self.bounds = torch.stack([corners[:, 0].amin(0), corners[:, 1].amax(0)])
+        self.exact = all(region.exact for region in self.regions)
+
+    def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+        for region in self.regions:
+            rest = (~inside).nonzero()[:, 0]
+            inside[rest] = region.contains(points[rest])
+        return inside
+
+    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        return torch.stack([region.distance(points) for region in self.regions]).amin(0)
+
+
+class Intersection(_Many):
+    """What is in all of the regions. Raises InputError where their boxes do not even meet."""
+
+    kind = "intersection"
+
+    def __init__(self, regions: Sequence[Region]):
+        super().__init__(regions)
+        corners = torch.stack([region.bounds for region in self.regions])
+        self.bounds = torch.stack([corners[:, 0].amax(0), corners[:, 1].amin(0)])
+        if not (self.bounds[0] < self.bounds[1]).all():
+            raise InputError(
+                "the intersection of the regions is empty: move them together or use their union"
+            )
+
+    def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        inside = torch.ones(len(points), dtype=torch.bool, device=points.device)
+        for region in self.regions:
+            rest = inside.nonzero()[:, 0]
+            inside[rest] = region.contains(points[rest])
+        return inside
+
+    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        return torch.stack([region.distance(points) for region in self.regions]).amax(0)
+
+
+class Dilated(Region):
+    """All within `by` (world units) of a region.
+
+    Around a box, or a union of boxes, this is exact. Around others the distances are kept on a grid of
+    about a million points: the border is right within `precision`, one spacing of it.
+    """
+
+    def __init__(self, region: Region, by: float):
+        if not (math.isfinite(by) and by >= 0):
+            raise InputError(f"a region can be dilated by a distance of 0 or more (world units), not by {by}")
+        self.region, self.by, self.exact = region, float(by), region.exact
+        self.bounds = torch.stack([region.bounds[0] - self.by, region.bounds[1] + self.by])
+        self.thickness = region.thickness + 2 * self.by
+        self.precision = region.precision if self.exact else region.precision + self._grid.lattice.spacing
+
+    @cached_property
+    def _grid(self) -> DistanceGrid:
+        lattice = Lattice.over(self.region.bounds, self.by, POINTS)
+        return bake(lattice, self.region.distance, self.region.contains)
+
+    def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        if self.by == 0:
+            return self.region.contains(points)
+        inside = self.distance(points) <= 0
+        if self.exact:
+            return inside
+        rest = (~inside).nonzero()[:, 0]  # what is in the region stays in it, grid or not
+        inside[rest] = self.region.contains(points[rest])
+        return inside
+
+    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        return (self.region.distance if self.exact else self._grid)(points) - self.by
+
+    def save(self, folder: Path) -> dict:
+        return {"kind": "dilated", "by": self.by, "region": self.region.save(folder / "0")}

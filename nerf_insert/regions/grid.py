@@ -1,0 +1,101 @@
+"""Signed distances kept on a regular grid of points. X, Y, Z points along the axes, N queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy import ndimage
+from torch import Tensor
+
+MAX_SIDE = 640  # points
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Points low + spacing * (i, j, k), with i < shape[0] and so on; world units."""
+
+    low: Float[Tensor, " 3"]
+    spacing: float
+    shape: tuple[int, int, int]
+
+    @staticmethod
+    def over(bounds: Float[Tensor, "2 3"], margin: float, points: int) -> Lattice:
+        """About `points` points over `bounds` and at least `margin`, and 2 points, around it."""
+        extent = (bounds[1] - bounds[0]).double() + 2 * margin
+        coarse, fine = float(extent.max()), float(extent.max()) / (MAX_SIDE - 5)
+        for _ in range(50):  # the spacing that gives the wanted number, by bisection
+            spacing = (coarse * fine) ** 0.5
+            count = np.prod(np.ceil(extent.numpy() / spacing) + 5)
+            coarse, fine = (coarse, spacing) if count > points else (spacing, fine)
+        shape = tuple(int(n) for n in np.ceil(extent.numpy() / coarse) + 5)
+        centre = bounds.double().mean(0)
+        low = centre - coarse * (torch.tensor(shape).double() - 1) / 2
+        return Lattice(low.float(), float(coarse), shape)  # type: ignore[arg-type]
+
+    @property
+    def bounds(self) -> Float[Tensor, "2 3"]:
+        return torch.stack([self.low, self.low + self.spacing * (torch.tensor(self.shape) - 1)])
+
+    def points(self) -> Float[Tensor, "XYZ 3"]:
+        axes = [self.low[k] + self.spacing * torch.arange(self.shape[k]) for k in range(3)]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceGrid:
+    """Signed distances at the points of a lattice, linear in between."""
+
+    lattice: Lattice
+    values: Float[Tensor, "X Y Z"]  # world units
+
+    def __call__(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Distances at world coordinates. Outside the lattice's box B, all of the region being in it, at
+        most the true distance: with b the point of B next to p, |p - r|^2 >= |p - b|^2 + |b - r|^2 for all
+        r in B, because B is convex."""
+        low, high = self.lattice.bounds.to(points)
+        if len(points) == 0:
+            return points[:, 0]
+        nearest = torch.minimum(torch.maximum(points, low), high)
+        place = 2 * (nearest - low) / (high - low) - 1
+        value = torch.nn.functional.grid_sample(
+            self.values.to(points).movedim(0, 2).movedim(0, 1)[None, None],  # grid_sample wants z, y, x
+            place[None, None, None],
+            align_corners=True,
+            padding_mode="border",
+        ).view(-1)
+        away = (points - nearest).square().sum(-1)
+        return torch.where(away > 0, (away + value.clamp_min(0).square()).sqrt(), value)
+
+
+def bake(
+    lattice: Lattice,
+    distance: Callable[[Float[Tensor, "N 3"]], Float[Tensor, " N"]],
+    contains: Callable[[Float[Tensor, "N 3"]], Bool[Tensor, " N"]],
+) -> DistanceGrid:
+    """True distances from ones that need to be right next to the border only.
+
+    Points within one spacing of the border keep what `distance` says; every other takes its way to the
+    nearest of these and adds what that one has, which errs by a fraction of the spacing.
+    """
+    parts = lattice.points().split(1 << 18)
+    values = torch.cat([distance(part) for part in parts]).view(lattice.shape).numpy() / lattice.spacing
+    inside = torch.cat([contains(part) for part in parts]).view(lattice.shape).numpy()
+    return DistanceGrid(
+        lattice, torch.from_numpy(extend(values, inside, np.abs(values) <= 1) * lattice.spacing)
+    )
+
+
+def extend(
+    values: Float[np.ndarray, "X Y Z"], inside: Bool[np.ndarray, "X Y Z"], near: Bool[np.ndarray, "X Y Z"]
+) -> Float[np.ndarray, "X Y Z"]:
+    """Signed distances everywhere from those where `near`; all in units of the spacing."""
+    if not near.any():
+        return values
+    way, place = ndimage.distance_transform_edt(~near, return_indices=True)
+    there = values[tuple(place)]
+    far = np.where(inside, -np.maximum(way - there, 0), np.maximum(way + there, 0))
+    return np.where(near, values, far).astype(np.float32)

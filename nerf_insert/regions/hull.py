@@ -1,0 +1,218 @@
+"""The visual hull of masks: all that every masked photograph shows within its mask.
+
+A. Laurentini, "The visual hull concept for silhouette-based image understanding", PAMI 1994.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.cameras import Camera, Rays
+from nerf_insert.errors import InputError
+from nerf_insert.pictures import read_picture, write_picture
+from nerf_insert.regions.base import CELLS, Region
+from nerf_insert.regions.viewing_cone import ViewingCone
+
+REACH = 8.0  # the hull is looked for this many times as far around as the cameras and their crossing lie
+FINE = 48  # cells along the hull's longest side when its box is found
+DEPTH = 24  # halvings of a cell after which a hull is empty
+MAX_CELLS = 1 << 20
+WORTH_CELLS = 1 << 14  # points from which on it is quicker to ask first which cells are surely in or out
+
+
+class VisualHull(Region):
+    """The points that project into the masks of all `views`, in front of every camera.
+
+    Lens distortion is honoured; a point that falls outside one of the pictures is outside. A mask is
+    [H, W] of the camera's own picture size, true where the hull may be. `names` are for messages.
+    `bounds`, when given, only spares the search for it and cuts the hull off.
+
+    Raises InputError with fewer than two views, for an empty mask or one of another size, when the
+    masks have no point in common, and when they share a direction and the hull has no end.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[tuple[Camera, Bool[Tensor, "H W"]]],
+        bounds: Float[Tensor, "2 3"] | None = None,
+        names: Sequence[str] | None = None,
+    ):
+        self.names = tuple(names or (f"mask {k + 1}" for k in range(len(views))))
+        if len(views) < 2:
+            raise InputError(
+                "masks on at least two photographs are needed to know where something is in space"
+            )
+        for name, (camera, mask) in zip(self.names, views, strict=True):
+            if tuple(mask.shape) != (camera.height, camera.width):
+                raise InputError(
+                    f"the mask for {name} is {mask.shape[1]}x{mask.shape[0]} pixels but its photograph is "
+                    f"{camera.width}x{camera.height}: draw it on the photograph in its own size"
+                )
+            if not mask.any():
+                raise InputError(f"the mask for {name} is empty: paint what is to be edited")
+        self.cones = tuple(ViewingCone(camera, mask.bool().cpu()) for camera, mask in views)
+        if bounds is None:
+            bounds = find_bounds(self.cones)
+            if bounds is None:
+                raise InputError(why_empty(self.cones, self.names))
+            if not bounds.isfinite().all():
+                raise InputError(
+                    f"the masks ({', '.join(self.names)}) were drawn from nearly the same direction, so that "
+                    "the piece of space they share has no end: draw one on a photograph from another side"
+                )
+        self.bounds = torch.as_tensor(bounds, dtype=torch.float32)
+        range_ = [_range(cone.camera, self.bounds) for cone in self.cones]
+        self.precision = max(cone.slack * far for cone, (_, far) in zip(self.cones, range_, strict=True))
+        self.thickness = min(cone.width * near for cone, (near, _) in zip(self.cones, range_, strict=True))
+
+    def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        low, high = self.bounds.to(points)
+        inside = ((points >= low) & (points <= high)).all(-1)
+        if len(points) > WORTH_CELLS:
+            cell = ((points - low) / (high - low) * CELLS).long().clamp(0, CELLS - 1)
+            outside, sure = (grid.to(points.device)[tuple(cell.T)] for grid in self._sure)
+            inside &= ~outside
+        else:
+            sure = torch.zeros_like(inside)
+        for cone in self.cones:
+            rest = (inside & ~sure).nonzero()[:, 0]
+            inside[rest] = cone.contains(points[rest])
+        return inside
+
+    @cached_property
+    def _sure(self) -> tuple[Bool[Tensor, "R R R"], Bool[Tensor, "R R R"]]:
+        """Cells of the bounds that are surely outside, and surely inside; the rest has to be projected."""
+        distance, reach = self.cell_distances(CELLS)
+        return distance > reach, distance < -reach
+
+    def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Inside right to a pixel's width there; outside the distance to the farthest cone, which is too
+        small where cones meet at an angle."""
+        return torch.stack([cone.distance(points) for cone in self.cones]).amax(0)
+
+    def save(self, folder: Path) -> dict:
+        views = []
+        for index, (name, cone) in enumerate(zip(self.names, self.cones, strict=True)):
+            write_picture(folder / f"mask-{index:02d}.png", cone.mask)
+            camera = cone.camera
+            numbers = {
+                key: getattr(camera, key) for key in ("fx", "fy", "cx", "cy", "width", "height", "model")
+            }
+            pose = {"c2w": camera.c2w.tolist(), "distortion": list(camera.distortion)}
+            views.append({"name": name, "mask": f"mask-{index:02d}.png", **numbers, **pose})
+        return {"kind": "hull", "bounds": self.bounds.tolist(), "views": views}
+
+    @staticmethod
+    def load(data: dict, folder: Path) -> VisualHull:
+        views = []
+        for view in data["views"]:
+            camera = {key: value for key, value in view.items() if key not in ("name", "mask")}
+            camera["c2w"], camera["distortion"] = torch.tensor(camera["c2w"]), tuple(camera["distortion"])
+            views.append((Camera(**camera), read_picture(folder / view["mask"])[0][..., 0] > 0.5))
+        names = [view["name"] for view in data["views"]]
+        return VisualHull(views, torch.tensor(data["bounds"]), names)
+
+
+def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
+    """The box of the cones' intersection; None where they do not meet, infinite where it has no end.
+
+    From one large cube around the cameras, cells that are surely outside one of the cones are dropped
+    and the others halved in all directions, until they are small against what is left.
+    """
+    centres = torch.stack([cone.camera.centre for cone in cones]).double()
+    around = centres.mean(0)
+    crossing = _crossing(cones)
+    far = max(float((centres - around).norm(dim=-1).max()), float((crossing - around).norm()))
+    half = REACH * far if far > 0 else 1.0
+    cells, outer = around[None].float(), (around.float(), half)
+    corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
+    for _ in range(DEPTH):
+        cells = (cells[:, None] + corners * (half / 2)).view(-1, 3)
+        half /= 2
+        near = torch.ones(len(cells), dtype=torch.bool)
+        for cone in cones:
+            rest = near.nonzero()[:, 0]
+            near[rest] = cone.distance(cells[rest], slack=cone.slack) <= half * math.sqrt(3) * 1.001
+        cells = cells[near]
+        if not len(cells):
+            return None
+        low, high = cells.amin(0) - half, cells.amax(0) + half
+        fine = 2 * half * FINE <= float((high - low).max())
+        if (fine or len(cells) > MAX_CELLS) and _any_inside(cones, cells, half):
+            endless = bool((torch.stack([low, high]) - outer[0]).abs().max() >= outer[1] * 0.999)
+            return torch.full((2, 3), float("inf")) if endless else torch.stack([low, high])
+        if len(cells) > MAX_CELLS:
+            return None
+    return None
+
+
+def _any_inside(cones: Sequence[ViewingCone], cells: Float[Tensor, "N 3"], half: float) -> bool:
+    """Whether one of a few points in each cell is in all cones."""
+    steps = torch.tensor([-0.75, -0.25, 0.25, 0.75]) * half
+    inner = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).view(-1, 3)
+    for part in cells.split(1 << 13):
+        points = (part[:, None] + inner).view(-1, 3)
+        for cone in cones:
+            points = points[cone.contains(points)]
+        if len(points):
+            return True
+    return False
+
+
+def _crossing(cones: Sequence[ViewingCone]) -> Float[Tensor, " 3"]:
+    """The point nearest to all rays through the masks' middles (least squares), float64."""
+    normal, right = torch.zeros(3, 3).double(), torch.zeros(3).double()
+    for cone in cones:
+        origin, direction = (value[0].double() for value in cone.centre_ray)
+        across = torch.eye(3).double() - direction[:, None] * direction
+        normal, right = normal + across, right + across @ origin
+    return torch.linalg.lstsq(normal + 1e-9 * torch.eye(3).double(), right[:, None]).solution[:, 0]
+
+
+def ray_gap(one: Rays, two: Rays) -> float:
+    """The smallest distance between two rays, each from its origin on (world units)."""
+    (o1, d1), (o2, d2) = ((rays.origins[0].double(), rays.directions[0].double()) for rays in (one, two))
+    away, cosine = o2 - o1, float(d1 @ d2)
+    gaps = []
+    sine2 = 1 - cosine * cosine
+    if sine2 > 1e-12:
+        t1 = float(away @ d1 - (away @ d2) * cosine) / sine2
+        t2 = float((away @ d1) * cosine - away @ d2) / sine2
+        if t1 >= 0 and t2 >= 0:
+            gaps.append(float((away + t2 * d2 - t1 * d1).norm()))
+    if not gaps:  # one of the two ends is nearest
+        gaps.append(float((away - max(0.0, float(away @ d1)) * d1).norm()))
+        gaps.append(float((-away - max(0.0, float(-away @ d2)) * d2).norm()))
+    return min(gaps)
+
+
+def why_empty(cones: Sequence[ViewingCone], names: Sequence[str]) -> str:
+    """What to tell the person whose masks have no point in common."""
+    pairs = list(combinations(range(len(cones)), 2))
+    apart = [pair for pair in pairs if len(cones) == 2 or find_bounds([cones[k] for k in pair]) is None]
+    gaps = {pair: ray_gap(cones[pair[0]].centre_ray, cones[pair[1]].centre_ray) for pair in apart or pairs}
+    (one, two), gap = max(gaps.items(), key=lambda item: item[1])
+    between = (
+        f"the rays through the middles of the masks for {names[one]} and {names[two]} pass {gap:.3g} apart"
+    )
+    advice = "check that they mark the same thing, and that the photographs' poses are right"
+    if apart:
+        pair = f"the masks for {names[one]} and {names[two]} do not meet in space"
+        return f"{pair}: {between} (world units); {advice}"
+    return f"the masks have no point in common in space, though every two of them do: {between}; {advice}"
+
+
+def _range(camera: Camera, bounds: Float[Tensor, "2 3"]) -> tuple[float, float]:
+    """The smallest and the largest distance from a camera to a box."""
+    centre = camera.centre.to(bounds)
+    beyond = torch.maximum(bounds[0] - centre, centre - bounds[1])
+    farthest = torch.maximum((bounds[0] - centre).abs(), (bounds[1] - centre).abs())
+    return float(beyond.clamp_min(0).norm()), float(farthest.norm())
