@@ -5,7 +5,7 @@ Points come in unit coordinates: the field fills the cube 0..1. M is the number 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import torch
 from jaxtyping import Float
@@ -37,6 +37,9 @@ class FieldConfig:
             base_resolution=self.base_resolution,
             max_resolution=self.max_resolution,
         )
+
+    def with_view_dependence(self, on: bool) -> FieldConfig:
+        return replace(self, view_dependent=on)
 
     def to_text(self) -> dict[str, str]:
         """For the metadata of a weights file; `from_text` reads it back."""

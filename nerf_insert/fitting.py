@@ -8,7 +8,7 @@ an entry is both, in shares. N is the number of rays, E that of entries; distanc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,16 +17,18 @@ from torch import Tensor
 
 from nerf_insert.cameras import Rays
 from nerf_insert.checkpoints import Checkpoint
-from nerf_insert.kernels import Samples, composite, transmittance
+from nerf_insert.kernels import Composite, Samples, composite, transmittance
 from nerf_insert.layers import Layer
 from nerf_insert.optimiser import Optimiser, at_step
 from nerf_insert.pixels import Pixels
-from nerf_insert.progress import Task
+from nerf_insert.progress import Progress
 from nerf_insert.regions.base import Region
 from nerf_insert.rendering import RAYS_AT_ONCE, Shaded, Stack, interleave, mix
 
 HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
-STAGES = ((0.0, 4), (0.12, 2), (0.35, 1))  # (share of the steps, samples' length in steps of the region)
+# (share of the steps, length of the samples in steps of the region) of each stage of a fit
+FRESH = ((0.0, 4), (0.12, 2), (0.35, 1))
+AGAIN = ((0.0, 2), (0.3, 1))
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,8 @@ def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -
     return Entries(samples.select(seen), weight[seen], thickness[seen], rgb[seen])
 
 
-def shade_entries(layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, "N"]) -> Tensor:
-    """sRGB [N, 3] of rays along their entries, before any background, and accumulation [N].
+def shade_entries(layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, "N"]) -> Composite:
+    """What rays show along their entries, before any background.
 
     `offsets` in 0..1 says where within its sample each ray looks at the layer.
     """
@@ -164,8 +166,8 @@ def shade_entries(layer: Layer, rays: Rays, entries: Entries, offsets: Float[Ten
     below = entries.thickness[active], entries.rgb[active]
     mixed, colour = mix(entries.weight[active], (density * lengths, rgb), below)
     thickness = entries.thickness.index_copy(0, active, mixed)
-    out = composite(thickness, entries.rgb.index_copy(0, active, colour), samples.distances, samples.offsets)
-    return out
+    rgb = entries.rgb.index_copy(0, active, colour)
+    return composite(thickness, rgb, samples.distances, samples.offsets)
 
 
 def fit_layer(
@@ -174,36 +176,51 @@ def fit_layer(
     cached: CachedRays,
     targets: Float[Tensor, "N 3"],
     config: FitConfig,
-    task: Task,
+    progress: Progress,
+    label: str = "Fitting the layer",
+    fresh: bool = True,
     checkpoint: Checkpoint | None = None,
 ) -> None:
     """Fit the layer so that the cached rays show `targets` (sRGB); `stack` is what lies below it.
 
     Samples start long and in the whole region; as the layer takes shape they get short and stay where
-    it is dense. Goes on from the checkpoint, if there is one, with the same result.
+    it is dense. A layer that is not `fresh` has its shape and starts with shorter ones. Goes on from
+    the checkpoint, if there is one, with the same result.
     """
     optimiser = Optimiser(layer, config.rate, config.steps)
     start = checkpoint.load(optimiser.adam)[0] if checkpoint else 0
-    bounds = [round(share * config.steps) for share, _ in STAGES] + [config.steps]
-    for stage, (_, length) in enumerate(STAGES):
-        begin, end = max(start, bounds[stage]), bounds[stage + 1]
-        if begin >= end:
-            continue
-        if stage and begin == bounds[stage]:
-            layer.update_occupancy()
-        entries = entries_along(stack, layer, cached, length * layer.region.step)
-        for step in range(begin, end):
-            generator = at_step(config.seed, step)
-            batch = torch.randint(cached.rays.count, (config.rays,), generator=generator)
-            offsets = torch.rand(config.rays, generator=generator)
-            out = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
-            shown = out.rgb + (1 - out.accumulation)[:, None] * cached.background
-            loss = torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
-            optimiser.step(loss, step)
-            task.advance(1, note=f"loss {float(loss.detach()):.4f}")
-            if checkpoint:
-                checkpoint.maybe_save(optimiser.adam, step + 1)
+    stages = FRESH if fresh else AGAIN
+    bounds = [round(share * config.steps) for share, _ in stages] + [config.steps]
+    with progress.task(label, total=config.steps, done=start) as task:
+        for stage, (_, length) in enumerate(stages):
+            begin, end = max(start, bounds[stage]), bounds[stage + 1]
+            if begin >= end:
+                continue
+            if begin == bounds[stage]:
+                layer.update_occupancy() if stage else layer.forget_occupancy()
+            entries = entries_along(stack, layer, cached, length * layer.region.step)
+            for step in range(begin, end):
+                loss = _fit_loss(layer, cached, entries, targets, config, at_step(config.seed, step))
+                optimiser.step(loss, step)
+                task.advance(1, note=f"loss {float(loss.detach()):.4f}")
+                if checkpoint:
+                    checkpoint.maybe_save(optimiser.adam, step + 1)
     layer.update_occupancy()
+
+
+def _fit_loss(
+    layer: Layer,
+    cached: CachedRays,
+    entries: Entries,
+    targets: Float[Tensor, "N 3"],
+    config: FitConfig,
+    generator: torch.Generator,
+) -> Tensor:
+    batch = torch.randint(cached.rays.count, (config.rays,), generator=generator)
+    offsets = torch.rand(config.rays, generator=generator)
+    out = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
+    shown = out.rgb + (1 - out.accumulation)[:, None] * cached.background
+    return torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
 
 
 def choose(count: int, config: FitConfig, candidates: Int64[Tensor, "P"]) -> Int64[Tensor, "Q"]:

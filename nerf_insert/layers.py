@@ -34,7 +34,8 @@ class Layer(nn.Module):
         super().__init__()
         self.region, self.shell = region, shell
         self.field = HashField(config, torch.Generator().manual_seed(seed))
-        self.register_buffer("occupancy", region.occupancy_grid(RESOLUTION))
+        self._whole = region.occupancy_grid(RESOLUTION)
+        self.register_buffer("occupancy", self._whole.clone())
         self._side = float((region.bounds[1] - region.bounds[0]).max())
 
     def sample(self, rays: Rays, step: float | None = None, offsets: Float[Tensor, "N"] | None = None) -> Samples:
@@ -60,6 +61,10 @@ class Layer(nn.Module):
         """Per world unit; the whole region starts with an optical thickness near 1."""
         return truncated_exp(raw) / self.region.diagonal
 
+    def forget_occupancy(self) -> None:
+        """Take the whole region to be worth sampling."""
+        self.occupancy.copy_(self._whole)
+
     @torch.no_grad()
     def update_occupancy(self) -> None:
         """Mark the cells that hold density, and their neighbours; the others are never sampled again."""
@@ -73,7 +78,7 @@ class Layer(nn.Module):
             dense[i] = self._density(raw).view(2 * RESOLUTION, 2 * RESOLUTION)
         cells = torch.nn.functional.max_pool3d(dense[None, None], 2)
         near = torch.nn.functional.max_pool3d(cells, 3, stride=1, padding=1)[0, 0]
-        self.occupancy.copy_(self.region.occupancy_grid(RESOLUTION) & (near * self.region.step > EMPTY))
+        self.occupancy.copy_(self._whole & (near * self.region.step > EMPTY))
 
     def save(self, path: Path) -> None:
         state = {name: tensor for name, tensor in self.state_dict().items()}

@@ -78,7 +78,7 @@ class Progress:
 
     def task(self, description: str, total: float, done: float = 0.0) -> Task:
         """A piece of work of `total` steps, to be entered with `with`."""
-        return Task(self, description, total)
+        return Task(self, description, total, done)
 
     def say(self, text: str) -> None:
         """Tell the person something."""

@@ -151,6 +151,10 @@ class Scene:
         self.layers = [LayerEntry(**entry) for entry in self._history.pop()]
         self._write()
 
+    def known_folders(self) -> set[str]:
+        """The folders of all layers that are or, by undoing, could again be in the stack."""
+        return {e.folder for e in self.layers} | {e["folder"] for state in self._history for e in state}
+
     def new_layer_folder(self, name: str) -> Path:
         """A name under layers/ that nothing has had yet, removed layers included."""
         word = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "edit"

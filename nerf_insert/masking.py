@@ -1,0 +1,69 @@
+"""Where the photographs show the region, and whether that is enough to go on with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from nerf_insert.capture import Capture, View
+from nerf_insert.errors import InputError
+from nerf_insert.progress import Progress
+from nerf_insert.regions.base import Region
+from nerf_insert.regions.checks import check_region
+from nerf_insert.rendering import Stack, hits
+
+WIDEN = 0.04  # diameter of the disc that masks are widened by for painting, as a share of the picture's width
+
+
+@dataclass(frozen=True, eq=False)
+class RegionView:
+    """A view and the pixels that show the region."""
+
+    view: View
+    mask: Bool[Tensor, "H W"]
+
+    @property
+    def wide_mask(self) -> Bool[Tensor, "H W"]:
+        """The mask dilated by a disc, as the paper's code does: painting needs a little context."""
+        radius = max(1, round(WIDEN / 2 * self.view.camera.width))
+        axis = torch.arange(-radius, radius + 1)
+        disc = (axis[:, None] ** 2 + axis[None, :] ** 2 <= radius**2).float()
+        grown = torch.nn.functional.conv2d(self.mask[None, None].float(), disc[None, None], padding=radius)
+        return grown[0, 0] > 0.5
+
+
+def look_for(
+    region: Region, stack: Stack, capture: Capture, min_share: float, progress: Progress
+) -> tuple[RegionView, ...]:
+    """The training views that show enough of the region. Raises InputError if the region cannot be used."""
+    check_region(region, [(view.name, view.camera) for view in capture.train])
+    seen = []
+    with progress.task("Finding the region in the photographs", total=len(capture.train)) as task:
+        for view in capture.train:
+            mask = visible(region, stack, view)
+            if int(mask.sum()) > max(8, min_share * mask.numel()):
+                seen.append(RegionView(view, mask))
+            task.advance(1)
+    if len(seen) < 3:
+        raise InputError(
+            f"only {len(seen)} of {len(capture.train)} training views show the region (the scene hides it in the "
+            "others, or it is too small in the picture): mark a larger region, or one that more photographs show"
+        )
+    return tuple(seen)
+
+
+def visible(region: Region, stack: Stack, view: View) -> Bool[Tensor, "H W"]:
+    """The pixels of a view that show the region: the scene outside it does not hide it there."""
+    camera = view.camera
+    rays = camera.rays()
+    crossing = hits(region, rays).nonzero()[:, 0]
+    mask = torch.zeros(rays.count, dtype=torch.bool)
+    if len(crossing):
+        chosen = rays[crossing]
+        mask[crossing] = region.entry(chosen) < stack.render(chosen, carve=region).depth
+    mask = mask.view(camera.height, camera.width)
+    valid = view.valid()
+    return mask if valid is None else mask & valid

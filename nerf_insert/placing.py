@@ -1,0 +1,50 @@
+"""From a recipe's region tree and pose to pieces of space in world coordinates."""
+
+from __future__ import annotations
+
+import torch
+
+from nerf_insert.capture import Capture
+from nerf_insert.errors import InputError
+from nerf_insert.meshes import load_mesh
+from nerf_insert.pictures import read_mask
+from nerf_insert.poses import Pose
+from nerf_insert.regions import BoxRegion, Dilated, Intersection, MeshRegion, Region, Union, VisualHull
+
+DILATION = 0.06  # of a mesh that stands for a region, unless told otherwise, as a share of its diagonal
+
+
+def load_pose(rows: list[list[float]] | None) -> Pose | None:
+    return None if rows is None else Pose(torch.tensor(rows, dtype=torch.float64))
+
+
+def build_region(tree: dict, capture: Capture) -> Region:
+    """The region that a recipe's tree describes (`nerf_insert.recipe` shows the form).
+
+    Raises InputError for files that cannot be used and regions that come out empty.
+    """
+    if "union" in tree:
+        return Union([build_region(part, capture) for part in tree["union"]])
+    if "intersection" in tree:
+        return Intersection([build_region(part, capture) for part in tree["intersection"]])
+    if "mesh" in tree:
+        mesh = load_mesh(tree["mesh"], load_pose(tree.get("pose")))
+        diagonal = float((mesh.bounds[1] - mesh.bounds[0]).norm())
+        dilate = tree.get("dilate")
+        return MeshRegion(mesh, dilate=DILATION * diagonal if dilate is None else float(dilate))
+    if "dilate" in tree:
+        return Dilated(build_region(tree["dilate"]["region"], capture), float(tree["dilate"]["by"]))
+    if "box" in tree:
+        box = tree["box"]
+        return BoxRegion(box["centre"], box["size"], box.get("rotation"))
+    return _hull(tree["masks"], capture)
+
+
+def _hull(masks: dict[str, str], capture: Capture) -> VisualHull:
+    views = {}
+    for name, file in masks.items():
+        view = capture.view(name)
+        if view.name in views:
+            raise InputError(f"there are two masks for {view.name}: give one per photograph")
+        views[view.name] = (view.camera, read_mask(file, size=view.size))
+    return VisualHull(list(views.values()))
