@@ -16,12 +16,16 @@ from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.samples import Samples
 from nerf_insert.kernels.threads import run
 
-BLOCK = 1 << 13  # points of one task
-RAYS = 256  # rays of one task
+POINTS = 1 << 15  # of one task, a multiple of sixteen
+RAYS = 256  # of one task
 
 
 def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [_array(tensor) for tensor in tensors]
 
 
 def _blocks(count: int, size: int) -> int:
@@ -37,47 +41,32 @@ def hash_encode(points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
 
 
 class _HashEncode(torch.autograd.Function):
+    """Points and features go in and out of the kernels as planes, one row for each coordinate and feature."""
+
     @staticmethod
     def forward(ctx, points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
-        ctx.save_for_backward(points, table)
+        columns, table = points.t().contiguous(), table.contiguous()
+        ctx.save_for_backward(columns, table)
         ctx.spec = spec
         planes = torch.empty(spec.output_dim, points.shape[0])
-        blocks = _blocks(points.shape[0], BLOCK)
-        run(
-            cpu_hashgrid.forward,
-            blocks * spec.n_levels,
-            BLOCK,
-            *_levels(spec),
-            _array(points),
-            _array(table),
-            planes.numpy(),
-        )
+        tasks = spec.n_levels * _blocks(points.shape[0], POINTS)
+        run(cpu_hashgrid.forward, tasks, POINTS, *_levels(spec), *_arrays(columns, table, planes))
         return planes.t()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
-        points, table = ctx.saved_tensors
-        spec, count = ctx.spec, points.shape[0]
-        planes = _array(grad.t())
+        columns, table = ctx.saved_tensors
+        levels, planes = _levels(ctx.spec), grad.t().contiguous()
         to_points = to_table = None
         if ctx.needs_input_grad[1]:
-            to_table = torch.empty_like(table, memory_format=torch.contiguous_format)
-            run(
-                cpu_hashgrid.backward, spec.n_levels, *_levels(spec), _array(points), planes, to_table.numpy()
-            )
+            to_table = torch.from_numpy(np.empty(table.shape, np.float32))  # NumPy asks for huge pages
+            run(cpu_hashgrid.backward, ctx.spec.n_levels, *levels, *_arrays(columns, planes, to_table))
         if ctx.needs_input_grad[0]:
-            to_points = torch.empty(count, 3)
-            run(
-                cpu_hashgrid.backward_points,
-                _blocks(count, BLOCK),
-                BLOCK,
-                *_levels(spec),
-                _array(points),
-                _array(table),
-                planes,
-                to_points.numpy(),
-            )
+            rows = torch.empty_like(columns)
+            tasks = _blocks(columns.shape[1], POINTS)
+            run(cpu_hashgrid.backward_points, tasks, POINTS, *levels, *_arrays(columns, table, planes, rows))
+            to_points = torch.where((columns >= 0) & (columns <= 1), rows, 0).t()
         return to_points, to_table, None
 
 

@@ -1,107 +1,200 @@
 """Compiled hash encoding; `hashgrid` says what is computed.
 
-The forward's tasks are blocks of points on one level, level after level, so that a level's table stays in
-the cache; results are planes [L * F, M]. The backward's tasks are levels: no two write to the same memory,
-and sums have one order. F is 2.
+Points are planes [3, M], features planes [L * F, M], F is 2. The forward's tasks are blocks of points on one
+level, level after level, so that a level's table stays in the cache. The backward's tasks are levels:
+no two write to the same memory, and sums have one order. A step takes sixteen points.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from nerf_insert.kernels.cpu_simd import LANES, Plane, gather_pairs, scatter_pairs, splat
+from nerf_insert.kernels.hashgrid import PRIMES
 
 jit = njit(cache=True, nogil=True, error_model="numpy")
 
 FEATURES = 2
-Y, Z = np.uint32(2654435761), np.uint32(805459861)
+
+
+def _corners(builder, dense, level, points, i):
+    """For each corner of the sixteen points' cells: which it is, its table entry, and its weights (x, y, z)."""
+    scale, resolution, size = (splat(builder, number) for number in cgutils.unpack_tuple(builder, level))
+    cells, weights = [], []
+    for axis in range(3):
+        x = points.load(axis, i)
+        zero, one = x.like(0.0), x.like(1.0)
+        position = x.at_least(zero).at_most(one).times_plus(scale, x.like(0.5))
+        cell = position.floor()
+        cells.append(cell.whole())
+        weights.append((one - (position - cell), position - cell))
+    one = size.like(1)
+    y, z = (resolution, resolution * resolution) if dense else (one.like(prime) for prime in PRIMES[1:])
+    parts = [
+        (start, start + stride) for start, stride in zip(_times(cells, one, y, z), (one, y, z), strict=True)
+    ]
+    for corner in range(8):
+        which = corner & 1, corner >> 1 & 1, corner >> 2
+        a, b, c = (part[side] for part, side in zip(parts, which, strict=True))
+        if dense:
+            index = a + (b + c)
+            index = index.where(index.below(size), index - size)
+        else:
+            index = (a ^ (b ^ c)) & (size - one)
+        yield which, index, [pair[side] for pair, side in zip(weights, which, strict=True)]
+
+
+def _times(cells, *strides):
+    return [cell * stride for cell, stride in zip(cells, strides, strict=True)]
+
+
+def _planes(context, builder, signature, arguments, *which):
+    return [Plane(context, builder, signature.args[k], arguments[k]) for k in which]
+
+
+@intrinsic(prefer_literal=True)
+def _encode(_, dense, level, points, i, table, planes):
+    """The features of points i to i + 15 on a level (scale, resolution, size), into both planes."""
+
+    def generate(context, builder, signature, arguments):
+        points, table, planes = _planes(context, builder, signature, arguments, 2, 4, 5)
+        i = arguments[3]
+        first = second = points.load(0, i).like(0.0)
+        for _, index, (x, y, z) in _corners(builder, dense.literal_value, arguments[1], points, i):
+            weight = x * (y * z)
+            a, b = gather_pairs(table, index)
+            first, second = weight.times_plus(a, first), weight.times_plus(b, second)
+        planes.store(0, i, first)
+        planes.store(1, i, second)
+        return context.get_dummy_value()
+
+    return types.void(dense, level, points, i, table, planes), generate
+
+
+@intrinsic(prefer_literal=True)
+def _scatter(_, dense, level, points, i, planes, to_table):
+    """Add the gradients of points i to i + 15, times the corners' weights, to the entries they read."""
+
+    def generate(context, builder, signature, arguments):
+        points, planes, to_table = _planes(context, builder, signature, arguments, 2, 4, 5)
+        i = arguments[3]
+        first, second = planes.load(0, i), planes.load(1, i)
+        corners = []
+        for _, index, (x, y, z) in _corners(builder, dense.literal_value, arguments[1], points, i):
+            weight = x * (y * z)
+            corners.append((index, weight * first, weight * second))
+        scatter_pairs(to_table, corners)
+        return context.get_dummy_value()
+
+    return types.void(dense, level, points, i, planes, to_table), generate
+
+
+@intrinsic(prefer_literal=True)
+def _slope(_, dense, level, points, i, table, planes, to_points):
+    """Add a level's gradient to that of points i to i + 15."""
+
+    def generate(context, builder, signature, arguments):
+        points, table, planes, to_points = _planes(context, builder, signature, arguments, 2, 4, 5, 6)
+        i = arguments[3]
+        first, second = planes.load(0, i), planes.load(1, i)
+        slopes = [first.like(0.0)] * 3
+        for which, index, (x, y, z) in _corners(builder, dense.literal_value, arguments[1], points, i):
+            a, b = gather_pairs(table, index)
+            value = first.times_plus(a, second * b)
+            for axis, others in enumerate((y * z, x * z, x * y)):
+                change = others * value
+                slopes[axis] = slopes[axis] + change if which[axis] else slopes[axis] - change
+        scale = splat(builder, cgutils.unpack_tuple(builder, arguments[1])[0])
+        for axis, slope in enumerate(slopes):
+            to_points.store(axis, i, slope.times_plus(scale, to_points.load(axis, i)))
+        return context.get_dummy_value()
+
+    return types.void(dense, level, points, i, table, planes, to_points), generate
 
 
 @jit
-def _split(x, scale):
-    """The cell of a coordinate and the position in it, rounded as one fused multiply-add would."""
-    position = np.float32(np.float64(min(max(x, np.float32(0)), np.float32(1))) * np.float64(scale) + 0.5)
-    cell = np.floor(position)
-    return np.uint32(cell), position - cell
+def _level(level, scales, resolutions, offsets):
+    """Scale, resolution and number of entries of a level, and where its entries are."""
+    first, end = offsets[level], offsets[level + 1]
+    return (scales[level], np.uint32(resolutions[level]), np.uint32(end - first)), first, end
 
 
 @jit
-def _index(x, y, z, dense, resolution, size):
-    if dense:
-        index = x + resolution * (y + resolution * z)
-        return index if index < size else index - size
-    return (x ^ (y * Y) ^ (z * Z)) & np.uint32(size - 1)
+def _padded(planes, start):
+    """The columns from `start` on, and zeros up to sixteen."""
+    rest = np.zeros((planes.shape[0], LANES), np.float32)
+    rest[:, : planes.shape[1] - start] = planes[:, start:]
+    return rest
 
 
 @jit
 def forward(task, block, scales, resolutions, dense, offsets, points, table, planes):
-    count = points.shape[0]
+    count = points.shape[1]
     blocks = (count + block - 1) // block
-    level = task // blocks
-    first = (task % blocks) * block
-    scale, resolution, flat = scales[level], np.uint32(resolutions[level]), dense[level]
-    at, size = offsets[level], np.uint32(offsets[level + 1] - offsets[level])
-    one = np.float32(1)
-    for i in range(first, min(first + block, count)):
-        x, u = _split(points[i, 0], scale)
-        y, v = _split(points[i, 1], scale)
-        z, w = _split(points[i, 2], scale)
-        a = np.float32(0)
-        b = np.float32(0)
-        for corner in range(8):
-            cx, cy, cz = corner & 1, corner >> 1 & 1, corner >> 2
-            index = at + _index(
-                np.uint32(x + cx), np.uint32(y + cy), np.uint32(z + cz), flat, resolution, size
-            )
-            weight = (u if cx else one - u) * (v if cy else one - v) * (w if cz else one - w)
-            a += weight * table[index, 0]
-            b += weight * table[index, 1]
-        planes[2 * level, i] = a
-        planes[2 * level + 1, i] = b
+    number = task // blocks
+    level, first, end = _level(number, scales, resolutions, offsets)
+    entries, out = table[first:end], planes[2 * number : 2 * number + 2]
+    start = task % blocks * block
+    stop = min(start + block, count)
+    whole = stop - (stop - start) % LANES
+    for i in range(start, whole, LANES):
+        if dense[number]:
+            _encode(True, level, points, i, entries, out)
+        else:
+            _encode(False, level, points, i, entries, out)
+    if whole < stop:
+        rest, result = _padded(points, whole), np.empty((2, LANES), np.float32)
+        if dense[number]:
+            _encode(True, level, rest, 0, entries, result)
+        else:
+            _encode(False, level, rest, 0, entries, result)
+        out[:, whole:] = result[:, : stop - whole]
 
 
 @jit
-def backward(task, scales, resolutions, dense, offsets, points, grad, to_table):
-    level = scales.shape[0] - 1 - task  # the finest, slowest first
-    scale, resolution, flat = scales[level], np.uint32(resolutions[level]), dense[level]
-    at, size = offsets[level], np.uint32(offsets[level + 1] - offsets[level])
-    one = np.float32(1)
-    to_table[at : offsets[level + 1]] = 0
-    for i in range(points.shape[0]):
-        x, u = _split(points[i, 0], scale)
-        y, v = _split(points[i, 1], scale)
-        z, w = _split(points[i, 2], scale)
-        a, b = grad[2 * level, i], grad[2 * level + 1, i]
-        for corner in range(8):
-            cx, cy, cz = corner & 1, corner >> 1 & 1, corner >> 2
-            index = at + _index(
-                np.uint32(x + cx), np.uint32(y + cy), np.uint32(z + cz), flat, resolution, size
-            )
-            weight = (u if cx else one - u) * (v if cy else one - v) * (w if cz else one - w)
-            to_table[index, 0] += weight * a
-            to_table[index, 1] += weight * b
+def backward(task, scales, resolutions, dense, offsets, points, planes, to_table):
+    number = scales.shape[0] - 1 - task  # the finest, slowest first
+    level, first, end = _level(number, scales, resolutions, offsets)
+    entries, grad = to_table[first:end], planes[2 * number : 2 * number + 2]
+    entries[:] = 0
+    count = points.shape[1]
+    whole = count - count % LANES
+    for i in range(0, whole, LANES):
+        if dense[number]:
+            _scatter(True, level, points, i, grad, entries)
+        else:
+            _scatter(False, level, points, i, grad, entries)
+    if whole < count:
+        rest, part = _padded(points, whole), _padded(grad, whole)
+        if dense[number]:
+            _scatter(True, level, rest, 0, part, entries)
+        else:
+            _scatter(False, level, rest, 0, part, entries)
 
 
 @jit
-def backward_points(task, block, scales, resolutions, dense, offsets, points, table, grad, to_points):
-    one = np.float32(1)
-    for i in range(task * block, min((task + 1) * block, points.shape[0])):
-        gx = gy = gz = 0.0
-        for level in range(scales.shape[0]):
-            scale, resolution, flat = scales[level], np.uint32(resolutions[level]), dense[level]
-            at, size = offsets[level], np.uint32(offsets[level + 1] - offsets[level])
-            x, u = _split(points[i, 0], scale)
-            y, v = _split(points[i, 1], scale)
-            z, w = _split(points[i, 2], scale)
-            a, b = grad[2 * level, i], grad[2 * level + 1, i]
-            for corner in range(8):
-                cx, cy, cz = corner & 1, corner >> 1 & 1, corner >> 2
-                index = at + _index(
-                    np.uint32(x + cx), np.uint32(y + cy), np.uint32(z + cz), flat, resolution, size
-                )
-                value = scale * (a * table[index, 0] + b * table[index, 1])
-                wx, wy, wz = u if cx else one - u, v if cy else one - v, w if cz else one - w
-                gx += value * wy * wz if cx else -value * wy * wz
-                gy += value * wx * wz if cy else -value * wx * wz
-                gz += value * wx * wy if cz else -value * wx * wy
-        for axis, total in enumerate((gx, gy, gz)):
-            to_points[i, axis] = total if 0 <= points[i, axis] <= 1 else 0.0
+def backward_points(task, block, scales, resolutions, dense, offsets, points, table, planes, to_points):
+    count = points.shape[1]
+    start = task * block
+    stop = min(start + block, count)
+    whole = stop - (stop - start) % LANES
+    to_points[:, start:stop] = 0
+    for number in range(scales.shape[0]):
+        level, first, end = _level(number, scales, resolutions, offsets)
+        entries, grad = table[first:end], planes[2 * number : 2 * number + 2]
+        for i in range(start, whole, LANES):
+            if dense[number]:
+                _slope(True, level, points, i, entries, grad, to_points)
+            else:
+                _slope(False, level, points, i, entries, grad, to_points)
+        if whole < stop:
+            rest, part = _padded(points, whole), _padded(grad, whole)
+            result = np.zeros((3, LANES), np.float32)
+            if dense[number]:
+                _slope(True, level, rest, 0, entries, part, result)
+            else:
+                _slope(False, level, rest, 0, entries, part, result)
+            to_points[:, whole:] += result[:, : stop - whole]
