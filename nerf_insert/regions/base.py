@@ -21,7 +21,8 @@ from nerf_insert.kernels import Samples, march
 CELLS = 64  # cells along each side of the grid that lets a ray skip what is surely outside
 STEPS = 192  # samples along the diagonal of a region that has no thin parts
 MAX_STEPS = 1024  # ... and at most
-RAYS_AT_ONCE = 1 << 16
+RAYS_AT_ONCE = 1 << 17
+FEW = 1 << 15  # samples
 
 
 class Region(ABC):
@@ -128,7 +129,8 @@ class Region(ABC):
 
     def _entry(self, rays: Rays) -> Float[Tensor, " N"]:
         # Each ray stands at one of its samples and moves on, past those that are surely too near to
-        # where it stands to be inside, until it meets the region (sphere tracing, over samples).
+        # where it stands to be inside, until it meets the region (sphere tracing, over samples). What is
+        # left when few samples are is quicker looked at all at once.
         samples = self._march(rays)
         first = torch.full_like(rays.origins[:, 0], float("inf"))
         if samples.count == 0:
@@ -136,16 +138,21 @@ class Region(ABC):
         middles = samples.distances
         along = middles.double()
         key = along + samples.ray_index * (2 * float(along.max()) + self.diagonal)  # ascending over all rays
-        place = samples.offsets[:-1]
-        ray = (place < samples.offsets[1:]).nonzero()[:, 0]
+        place, end = samples.offsets[:-1], samples.offsets[1:]
+        ray = (place < end).nonzero()[:, 0]
         place = place[ray]
-        while len(ray):
+        while int((end[ray] - place).sum()) > FEW:
             points = rays.origins[ray] + middles[place][:, None] * rays.directions[ray]
             inside = self.contains(points)
             first[ray[inside]] = samples.starts[place[inside]]
             ray, place, points = ray[~inside], place[~inside], points[~inside]
             gap = (self.distance(points) - self.precision).clamp_min(0)
             place = torch.maximum(place + 1, torch.searchsorted(key, key[place] + gap))
-            more = place < samples.offsets[ray + 1]
+            more = place < end[ray]
             ray, place = ray[more], place[more]
-        return first
+        counts = end[ray] - place
+        skipped = place - (counts.cumsum(0) - counts)
+        rest = torch.arange(int(counts.sum()), device=ray.device) + skipped.repeat_interleave(counts)
+        ray = ray.repeat_interleave(counts)
+        inside = self.contains(rays.origins[ray] + middles[rest][:, None] * rays.directions[ray])
+        return first.scatter_reduce(0, ray[inside], samples.starts[rest[inside]], "amin")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
+from nerf_insert.cameras import Camera, Rays
 from nerf_insert.errors import InputError
 from nerf_insert.regions.base import Region
 from nerf_insert.regions.combine import Dilated, Intersection, Union
@@ -52,11 +52,11 @@ def check_region(
     if scene_bounds is not None:
         _check_place(region, scene_bounds)
     _check_cameras_outside(region, cameras)
+    small = [camera.scaled(min(1.0, SIDE / max(camera.width, camera.height))) for _, camera in cameras]
+    entries = _entries(region, small)
     shares, hidden = {}, 0
-    for name, camera in cameras:
-        small = camera.scaled(min(1.0, SIDE / max(camera.width, camera.height)))
-        entry = region.entry(small.rays()).view(small.height, small.width)
-        visible = entry < (occluders(small) if occluders else float("inf"))
+    for (name, _), camera, entry in zip(cameras, small, entries, strict=True):
+        visible = entry < (occluders(camera) if occluders else float("inf"))
         shares[name] = float(visible.float().mean())
         hidden += bool(entry.isfinite().any()) and shares[name] < min_share
     seen_by = tuple(name for name, share in shares.items() if share >= min_share)
@@ -70,6 +70,14 @@ def check_region(
             if share < DISAGREE:
                 raise InputError(f"the masks disagree: {warnings[-1]}")
     return Report(shares, seen_by, coverage, tuple(warnings))
+
+
+def _entries(region: Region, cameras: Sequence[Camera]) -> list[Float[Tensor, "H W"]]:
+    """The distances to the region in the pictures of all cameras, looked up together, which is quicker."""
+    rays = [camera.rays() for camera in cameras]
+    entry = region.entry(Rays(torch.cat([r.origins for r in rays]), torch.cat([r.directions for r in rays])))
+    parts = entry.split([r.count for r in rays])
+    return [part.view(camera.height, camera.width) for part, camera in zip(parts, cameras, strict=True)]
 
 
 def hulls(region: Region) -> Iterator[VisualHull]:
@@ -103,8 +111,8 @@ def _check_place(region: Region, scene: Float[Tensor, "2 3"]) -> None:
             ", ".join(f"{v:.3g}" for v in box.mean(0).tolist()) for box in (region.bounds, scene)
         )
         raise InputError(
-            f"the region lies outside the scene: it is around ({middle}), the scene around ({centre}), in the "
-            "capture's own world units; check the pose, the box or the masks"
+            f"the region lies outside the scene: it is around ({middle}), the scene around ({centre}), "
+            "in the capture's own world units; check the pose, the box or the masks"
         )
 
 
@@ -143,8 +151,8 @@ def _check_seen(
 def _disagreement(name: str, share: float, hull: VisualHull) -> str:
     others = _some([other for other in hull.names if other != name])
     return (
-        f"only {100 * share:.0f} % of the mask for {name} is left, the other masks ({others}) cut off the rest: "
-        "draw all of them around the same thing, rather too wide than too narrow"
+        f"only {100 * share:.0f} % of the mask for {name} is left, the other masks ({others}) cut off "
+        "the rest: draw all of them around the same thing, rather too wide than too narrow"
     )
 
 

@@ -71,12 +71,12 @@ def _bake(mesh: Mesh, dilate: float) -> DistanceGrid:
     corners = split(vertices[faces])
     distance, nearest = near_distances(corners, lattice.shape, REACH)
 
-    # Where the mesh is thin, no point on the grid is inside, not even beside one that is near the surface.
+    # Where the mesh is thin, no point of the grid lies at all deep inside near by.
     near = distance < 1
-    thin = near & ~inside & ~ndimage.binary_dilation(inside, np.ones((3, 3, 3)))
+    deep = ndimage.maximum_filter((inside & (distance >= 0.5)).view(np.uint8), 5) > 0
     way, place = ndimage.distance_transform_edt(~near, return_indices=True)
     place = tuple(place)
-    thin = thin[place] & ~inside
+    thin = (near & ~deep)[place] & ~deep
     # A point far away takes the triangle of the near point next to it, which is the nearest one or about
     # as near. Where no border of the region is, a guess from that point's distance will do.
     reach = dilate / lattice.spacing

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
@@ -36,7 +37,7 @@ def inside_points(
 ) -> Bool[np.ndarray, "X Y Z"]:
     """The grid points inside any part of the mesh, all of which lies within the grid."""
     inside = np.zeros(shape, dtype=bool)
-    faces, part = parts_of(vertices, faces)
+    faces, is_open, part = parts_of(vertices, faces)
     if not len(faces):
         return inside
     corners = vertices[faces]
@@ -53,53 +54,77 @@ def inside_points(
                 axis, found.line[begin:end], found.depth[begin:end], low[number], size[number]
             )
         block = tuple(slice(a, a + n) for a, n in zip(low[number], size[number], strict=True))
-        inside[block] |= votes > VOTES // 2
+        decided = votes > VOTES // 2
+        if is_open[number]:  # holes see through: a point is not alone against all of its neighbours
+            around = ndimage.uniform_filter(votes.astype(np.float32), 5, mode="nearest")
+            decided = np.where(np.abs(around - VOTES / 2) > VOTES / 4, around > VOTES / 2, decided)
+        inside[block] |= decided
     return inside
 
 
 def parts_of(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
-) -> tuple[Int[np.ndarray, "G 3"], Int[np.ndarray, " G"]]:
-    """Faces and the part that each belongs to, numbered from 0: what hangs together by vertices at the
-    same place. Parts with a boundary appear once more, all together as one: they may be patches of one
-    surface with gaps between them."""
+) -> tuple[Int[np.ndarray, "G 3"], Bool[np.ndarray, " P"], Int[np.ndarray, " G"]]:
+    """Faces, which parts have a boundary, and the part that each face belongs to, numbered from 0.
+
+    A part is what hangs together by edges that just two faces share. Parts with a boundary appear once
+    more, all together as one: they may be patches of one surface with gaps between them."""
     _, inverse = np.unique(vertices + 0.0, axis=0, return_inverse=True)  # + 0.0: no minus zero
     merged = inverse.reshape(-1)[faces]
     proper = (merged != np.roll(merged, 1, axis=1)).all(1)
     faces, merged = faces[proper], merged[proper]
     if not len(faces):
-        return faces, np.zeros(0, dtype=np.int64)
-    ends = merged.reshape(-1), np.roll(merged, -1, axis=1).reshape(-1)
-    count = merged.max() + 1
-    graph = coo_matrix((np.ones(merged.size, dtype=np.int8), ends), shape=(count, count))
-    label = connected_components(graph, directed=False)[1][merged[:, 0]]
-    part = np.unique(label, return_inverse=True)[1].reshape(-1)
-    keep = without_doubles(merged, part)
-    faces, merged, part = faces[keep], merged[keep], part[keep]
+        return faces, np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
+    keep = without_doubles(merged)
+    faces, merged = faces[keep], merged[keep]
 
-    edge = np.sort(np.stack([merged, np.roll(merged, -1, axis=1)], -1).reshape(-1, 2), axis=1)
-    _, place, uses = np.unique(edge[:, 0] * count + edge[:, 1], return_inverse=True, return_counts=True)
-    is_open = np.zeros(part.max() + 1, dtype=bool)
-    is_open[part.repeat(3)[uses[place.reshape(-1)] % 2 == 1]] = True
-    loose = is_open[part]
+    place, uses = edges_of(merged)
+    order = np.argsort(place, kind="stable")
+    pairs = order[np.repeat(uses == 2, uses)] // 3
+    part = components(len(faces), pairs[0::2], pairs[1::2])
+    own_place, own_uses = edges_of(merged, part)
+    is_open = np.zeros(part.max(initial=-1) + 1, dtype=bool)
+    is_open[part.repeat(3)[own_uses[own_place] % 2 == 1]] = True
     if is_open.sum() > 1:
+        loose = is_open[part]
         faces = np.concatenate([faces, faces[loose]])
         part = np.concatenate([part, np.full(loose.sum(), len(is_open))])
-    return faces, part
+        is_open = np.append(is_open, True)
+    return faces, is_open, part
 
 
-def without_doubles(merged: Int[np.ndarray, "F 3"], part: Int[np.ndarray, " F"]) -> Bool[np.ndarray, " F"]:
+def components(count: int, one, two) -> Int[np.ndarray, " count"]:
+    """The number of the connected component of each of `count` things, joined in pairs."""
+    graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, two)), shape=(count, count))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def edges_of(merged: Int[np.ndarray, "F 3"], part: Int[np.ndarray, " F"] | None = None) -> tuple:
+    """The number of the edge on each side of each face, in order, and how many faces (of the same part)
+    have each edge."""
+    ends = np.sort(np.stack([merged, np.roll(merged, -1, axis=1)], -1).reshape(-1, 2), axis=1)
+    key = ends[:, 0] * (merged.max(initial=0) + 1) + ends[:, 1]
+    _, place, uses = np.unique(key, return_inverse=True, return_counts=True)
+    if part is not None:
+        key = place.reshape(-1) * (part.max(initial=0) + 1) + part.repeat(3)
+        _, place, uses = np.unique(key, return_inverse=True, return_counts=True)
+    return place.reshape(-1), uses
+
+
+def without_doubles(merged: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
     """Which faces to keep of those that lie on one another.
 
-    In a part of which most faces are double, each is the front or the back of one: keep one. Elsewhere
-    doubles are walls between cells that touch: none in pairs, one of an odd number.
+    Where most faces of what hangs together are double, each is the front or the back of one: keep one.
+    Elsewhere doubles are walls between cells that touch: none in pairs, one of an odd number.
     """
     _, first, place, uses = np.unique(
         np.sort(merged, axis=1), axis=0, return_index=True, return_inverse=True, return_counts=True
     )
+    part = components(merged.max() + 1, merged.reshape(-1), np.roll(merged, -1, axis=1).reshape(-1))[
+        merged[:, 0]
+    ]
     double = uses[place.reshape(-1)] > 1
-    total = np.bincount(part)
-    mostly = np.bincount(part, weights=double, minlength=len(total)) > 0.5 * total
+    mostly = np.bincount(part, weights=double) > 0.5 * np.bincount(part)
     kept = np.zeros(len(merged), dtype=bool)
     kept[first] = (uses % 2 == 1) | mostly[part[first]]
     return kept
