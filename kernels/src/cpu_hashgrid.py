@@ -21,7 +21,7 @@ FEATURES = 2
 
 
 def _corners(builder, dense, level, points, i):
-    """For each corner of the sixteen points' cells: which it is, its table entry, and its weights (x, y, z)."""
+    """For each corner of sixteen cells: which it is, its entries in the table, its weights (x, y, z)."""
     scale, resolution, size = (splat(builder, number) for number in cgutils.unpack_tuple(builder, level))
     cells, weights = [], []
     for axis in range(3):
