@@ -118,7 +118,11 @@ def test_rays_agree_with_opencv():
     k1, k2, k3, _, p1, p2 = camera.distortion
     precise = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
     lens = np.array([k1, k2, p1, p2, k3])
-    plain = cv2.undistortPoints(pixels.double().numpy()[:, None], k, lens, criteria=precise)[:, 0]
+    seen = pixels.double().numpy()[:, None]
+    if hasattr(cv2, "undistortPointsIter"):  # OpenCV 4; the next one's undistortPoints takes the criteria
+        plain = cv2.undistortPointsIter(seen, k, lens, None, None, precise)[:, 0]
+    else:
+        plain = cv2.undistortPoints(seen, k, lens, criteria=precise)[:, 0]
     local = np.concatenate([plain * [1, -1], -np.ones((200, 1))], 1)
     local = local / np.linalg.norm(local, axis=1, keepdims=True)
     directions = camera.rays_through(pixels).directions @ camera.c2w[:, :3]
