@@ -1,0 +1,260 @@
+"""Estimating a scene's light from the surfaces that it falls on.
+
+A surface's colour is its albedo times the light that arrives there. Albedos are unknown, so only
+*differences* tell: within a group of samples alike in hue and place, what the light explains of the
+differences in brightness. Shadows, and faces of one thing that look different ways, give the key light
+away; the light from surfaces nearby is known from their own colours. How bright all of it is cannot be
+told from how bright albedos are; there two assumptions of photography decide: albedos are near ALBEDO,
+and the light is nearly white.
+
+Light is linear (see light.py). P samples, K directions, C candidates, G groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nerf_insert.fusion import Surface
+from nerf_insert.light import Key, Light, Things, frame, sphere, transport
+
+SAMPLES = 2500
+GROUPS = 32
+SPREAD = 0.25  # of the logarithm of albedo within a group; differences far beyond it count little
+ALBEDO, ALBEDO_SPREAD = 0.3, 0.4  # geometric mean of albedos, standard deviation of its logarithm
+WHITE_SPREAD = 0.1  # standard deviation of the logarithm of the light's red and blue to its luminance
+EFFECTIVE = 150.0  # independent observations that the samples are worth; texture is alike nearby
+DOUBT = 8.0  # by how much (a log likelihood) a key must do better than soft light from above
+LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+PLACES = 8  # rays to the key for each sample
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Samples of the scene's surfaces with what is known of the light there."""
+
+    points: Float[Tensor, "P 3"]
+    normals: Float[Tensor, "P 3"]
+    colour: Float[Tensor, "P 3"]
+    known: Float[Tensor, "P 3"]  # irradiance from what the photographs show
+    far: Float[Tensor, "P K"]  # weight of each far direction
+    unseen: Float[Tensor, " P"]  # the sum of those that no photograph shows
+    member: Float[Tensor, "P G"]  # 1 where a sample is in a group
+    weight: Float[Tensor, " P"]  # sums to 1
+
+
+def gather(
+    surface: Surface,
+    things: Things,
+    far: Float[Tensor, "K 3"],
+    centre: Float[Tensor, "3"],
+    size: float,
+    seed: int = 0,
+) -> Evidence:
+    """Samples by area, most of them within `size` (world units) of `centre`.
+
+    `far`: radiance from each direction of `sphere(K)` where photographs show it, NaN elsewhere.
+    """
+    mesh = surface.mesh
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    area = torch.linalg.cross(b - a, c - a).norm(dim=-1)
+    chance = torch.zeros(len(mesh.vertices))
+    for corner in mesh.faces.unbind(1):
+        chance.index_add_(0, corner, area)
+    away = (mesh.vertices - centre).norm(dim=-1) / size
+    chance = chance / (1 + away**2) ** 2
+    good = ((surface.radiance < 0.9) & (surface.radiance > 0.002)).all(-1)  # false for NaN; clipped is no use
+    index = (good & (chance > 0)).nonzero()[:, 0]
+    if len(index) > SAMPLES:
+        generator = torch.Generator().manual_seed(seed)
+        index = index[torch.multinomial(chance[index], SAMPLES, generator=generator).sort().values]
+    normals, colour = surface.normals[index], surface.radiance[index]
+    points = mesh.vertices[index] + 0.5 * surface.cell * normals  # clear of the surface's own roughness
+    near, weights = transport(points, normals, sphere(len(far)), things)
+    shown = far.isfinite().all(-1)
+    side = (normals @ sphere(14).T).argmax(1)
+    # the many that look one way (floor) must not outvote the few that look another (walls)
+    balance = torch.bincount(side, minlength=14)[side].float() ** -0.5
+    return Evidence(
+        points,
+        normals,
+        colour,
+        known=near + weights @ far.nan_to_num(),
+        far=weights,
+        unseen=weights[:, ~shown].sum(-1),
+        member=torch.nn.functional.one_hot(groups(points / size, colour), GROUPS).float(),
+        weight=balance / balance.sum(),
+    )
+
+
+def groups(
+    place: Float[Tensor, "P 3"], colour: Float[Tensor, "P 3"], count: int = GROUPS
+) -> Int64[Tensor, " P"]:
+    """Samples alike in hue and near one another: k-means, started from points far apart."""
+    hue = torch.log(colour / (colour @ LUMINANCE)[:, None])[:, [0, 2]]
+    feature = torch.cat([hue / 0.3, place], -1)
+    centres = feature[:1]
+    for _ in range(min(count, len(feature)) - 1):
+        centres = torch.cat([centres, feature[torch.cdist(feature, centres).amin(1).argmax()][None]])
+    for _ in range(10):
+        label = torch.cdist(feature, centres).argmin(1)
+        total = torch.zeros_like(centres).index_add_(0, label, feature)
+        size = torch.bincount(label, minlength=len(centres))[:, None]
+        centres = torch.where(size > 0, total / size.clamp_min(1), centres)
+    return label
+
+
+def misfit(
+    evidence: Evidence, light: Float[Tensor, "C P"], colour: Float[Tensor, " P"]
+) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
+    """How badly irradiances explain one channel of the colours, a negative log likelihood; the mean
+    logarithm of the albedos that they imply."""
+    log = colour.clamp_min(1e-4).log() - light.clamp_min(1e-5).log()
+    member = evidence.member * evidence.weight[:, None]
+    albedo = log @ member / member.sum(0).clamp_min(1e-9)
+    rest = (log - albedo @ evidence.member.T) / SPREAD
+    return EFFECTIVE * (torch.log1p(rest**2) @ evidence.weight), albedo @ member.sum(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Guess:
+    """A key and how it explains the evidence; strengths are luminances."""
+
+    key: Key
+    cost: float = float("inf")
+    sky: float = 1.0  # radiance of the far directions that no photograph shows
+    strength: float = 1.0  # irradiance of the key
+
+
+def fit_strengths(evidence: Evidence, known: Tensor, share: Tensor, penalty: Callable, colour: Tensor, start):
+    """(cost, sky, key) that minimise misfit and penalty, from a start (sky, key)."""
+    sky, key, step = math.log(start[0]), math.log(start[1]), 1.5
+    for _ in range(8):
+        offsets = torch.linspace(-1, 1, 5) * step
+        skies, keys = torch.meshgrid(sky + offsets, key + offsets, indexing="ij")
+        skies, keys = skies.reshape(-1, 1), keys.reshape(-1, 1)
+        light = known + skies.exp() * evidence.unseen + keys.exp() * share
+        cost, albedo = misfit(evidence, light, colour)
+        cost = cost + penalty(light, albedo)
+        best = int(cost.argmin())
+        sky, key, step = float(skies[best]), float(keys[best]), 0.6 * step
+    return float(cost[best]), math.exp(sky), math.exp(key)
+
+
+def estimate(
+    evidence: Evidence, things: Things, centre: Tensor, size: float, up: Tensor, far: Tensor
+) -> Light:
+    """The light that explains the evidence best; soft and from above where it tells nothing.
+
+    `centre`, `size` and `far` as for `gather`; `up`: unit vector.
+    """
+    white = torch.ones(3)
+    above = judge(Guess(Key(centre, up, 100 * size, math.radians(50), white)), evidence, things)
+    best = above
+    for direction in promising(evidence):
+        guess = improve(
+            Guess(Key(centre, direction, 8 * size, math.radians(8), white)), evidence, things, size
+        )
+        if guess.cost < best.cost - DOUBT * (best is above):
+            best = guess
+    return coloured(best, evidence, things, far)
+
+
+def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
+    """Directions that explain the evidence best, 20 degrees or more apart."""
+    directions = sphere(evidence.far.shape[1])
+    cosine = (evidence.normals @ directions.T).clamp_min(0) * (evidence.far > 0)
+    usual = float((evidence.colour @ LUMINANCE).median()) / ALBEDO
+    known, colour = evidence.known @ LUMINANCE, evidence.colour @ LUMINANCE
+    skies, keys = torch.meshgrid(
+        usual * torch.logspace(-1.5, 0.5, 7), usual * torch.logspace(-1, 0.7, 8), indexing="ij"
+    )
+    costs = torch.full((len(directions),), float("inf"))
+    for k in range(len(directions)):
+        if float((cosine[:, k] > 0).float().mean()) > 0.05:
+            light = known + skies.reshape(-1, 1) * evidence.unseen + keys.reshape(-1, 1) * cosine[:, k]
+            cost, albedo = misfit(evidence, light, colour)
+            costs[k] = (cost + expected_albedo(light, albedo)).min()
+    chosen: list[Tensor] = []
+    for k in costs.argsort().tolist():
+        apart = all(float(directions[k] @ other) < math.cos(math.radians(20)) for other in chosen)
+        if apart and costs[k] < float("inf") and len(chosen) < count:
+            chosen.append(directions[k])
+    return chosen
+
+
+def expected_albedo(light: Tensor, albedo: Tensor) -> Tensor:
+    return ((albedo - math.log(ALBEDO)) / ALBEDO_SPREAD) ** 2 / 2
+
+
+def judge(guess: Guess, evidence: Evidence, things: Things) -> Guess:
+    """The guess with the strengths and the cost that go with its key."""
+    share = guess.key.share(evidence.points, evidence.normals, things, PLACES)
+    usual = float((evidence.colour @ LUMINANCE).median()) / ALBEDO
+    colour, known = evidence.colour @ LUMINANCE, evidence.known @ LUMINANCE
+    cost, sky, strength = fit_strengths(
+        evidence, known, share, expected_albedo, colour, (usual / 3, usual * 0.7)
+    )
+    return Guess(guess.key, cost, sky, strength)
+
+
+def improve(guess: Guess, evidence: Evidence, things: Things, size: float) -> Guess:
+    """A pattern search over the key's direction, then its distance and its angle."""
+    guess = turn(judge(guess, evidence, things), evidence, things, 6.0)
+    for distance in (3, 5, 100):
+        moved = replace(guess.key, distance=distance * size)
+        other = turn(judge(Guess(moved), evidence, things), evidence, things, 3.0)
+        if other.cost < guess.cost:
+            guess = other
+    for angle in (3, 14, 22, 35):
+        other = judge(Guess(replace(guess.key, angle=math.radians(angle))), evidence, things)
+        if other.cost < guess.cost:
+            guess = other
+    return guess
+
+
+def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float) -> Guess:
+    """The best direction near the guess's, to about a degree."""
+    while degrees > 1:
+        axes = frame(guess.key.direction)
+        around = torch.arange(6) * math.pi / 3
+        ring = guess.key.direction + math.tan(math.radians(degrees)) * (
+            around.cos()[:, None] * axes[0] + around.sin()[:, None] * axes[1]
+        )
+        tries = [Guess(replace(guess.key, direction=torch.nn.functional.normalize(d, dim=0))) for d in ring]
+        best = min((judge(g, evidence, things) for g in tries), key=lambda g: g.cost)
+        if best.cost < guess.cost - 0.05:
+            guess = best
+        else:
+            degrees /= 2
+    return guess
+
+
+def coloured(guess: Guess, evidence: Evidence, things: Things, far: Tensor) -> Light:
+    """Strengths for each channel: key and sky may differ in colour, together they are nearly white."""
+    share = guess.key.share(evidence.points, evidence.normals, things)
+    grey = evidence.known @ LUMINANCE + guess.sky * evidence.unseen + guess.strength * share
+    level = float(evidence.weight @ grey.log())
+
+    def nearly_white(light: Tensor, albedo: Tensor) -> Tensor:
+        return ((light.clamp_min(1e-5).log() @ evidence.weight - level) / WHITE_SPREAD) ** 2 / 2
+
+    fits = [
+        fit_strengths(
+            evidence,
+            evidence.known[:, channel],
+            share,
+            nearly_white,
+            evidence.colour[:, channel],
+            (guess.sky, guess.strength),
+        )
+        for channel in range(3)
+    ]
+    sky, strength = torch.tensor([fit[1] for fit in fits]), torch.tensor([fit[2] for fit in fits])
+    environment = torch.where(far.isfinite().all(-1, keepdim=True), far.nan_to_num(), sky)
+    return Light(environment, replace(guess.key, irradiance=strength))
