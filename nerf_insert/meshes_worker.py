@@ -218,12 +218,10 @@ def as_linear(srgb):
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
-def main() -> None:
-    request = json.load(sys.stdin)
-    set_limits(request["memory"], request["seconds"])
+def answer(request: dict) -> dict:
+    """Do what the request asks; what to print."""
     path = Path(request["path"])
     is_gltf = path.suffix.lower() in (".glb", ".gltf")
-    answer: dict = {}
     try:
         if is_gltf:
             check_gltf(path, values=20 * request["faces"])
@@ -233,17 +231,21 @@ def main() -> None:
         arrays = flatten(scene, is_gltf, request["faces"], request["texture"])
         check_whole(path, len(arrays["faces"]))
         np.savez(request["out"], **arrays)
-        answer["warnings"] = [
-            f"a picture or material could not be read ({text})" for text in sorted(set(missing))
-        ]
+        pictures = sorted(set(missing))
+        return {"warnings": [f"a picture or material could not be read ({text})" for text in pictures]}
     except Refusal as refusal:
-        answer["error"] = str(refusal)
+        return {"error": str(refusal)}
     except MemoryError:
-        answer["error"] = "needs too much memory to read: simplify it"
+        return {"error": "needs too much memory to read: simplify it"}
     except Exception as error:  # whatever a reader does with a damaged file
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        answer["error"] = f"cannot be read: it is damaged, cut off, or not what its name says ({reason})"
-    print(json.dumps(answer))
+        return {"error": f"cannot be read: it is damaged, cut off, or not what its name says ({reason})"}
+
+
+def main() -> None:
+    request = json.load(sys.stdin)
+    set_limits(request["memory"], request["seconds"])
+    print(json.dumps(answer(request)))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from nerf_insert.regions.base import CELLS, Region
 from nerf_insert.regions.viewing_cone import ViewingCone
 
 REACH = 8.0  # the hull is looked for this many times as far around as the cameras and their crossing lie
-FINE = 48  # cells along the hull's longest side when its box is found
+FINE = 80  # cells along the hull's longest side when its box is found
 DEPTH = 24  # halvings of a cell after which a hull is empty
 MAX_CELLS = 1 << 20
 WORTH_CELLS = 1 << 14  # points from which on it is quicker to ask first which cells are surely in or out
