@@ -224,6 +224,16 @@ def test_contracted_steps_are_about_equal(backend):
     assert samples.starts[1:].equal(samples.ends[:-1])
 
 
+@pytest.mark.parametrize("contract", [False, True])
+def test_many_rays_of_as_many_samples(contract):
+    """32 each: whatever power of two a compiled walk makes room for, it is full just where a ray begins."""
+    origins, directions = torch.zeros(600, 3), torch.tensor([0.0, 0.0, 1.0]).expand(600, 3)
+    arguments = {"bounds": BOX, "step": 1 / 64, "offsets": torch.full((600,), 0.25), "contract": contract}
+    ours, theirs = (on(b, origins, directions, FULL, far=31.75 / 64, **arguments) for b in BACKENDS)
+    assert theirs.offsets.diff().tolist() == [32] * 600
+    assert all(a.equal(b) for a, b in zip(ours, theirs, strict=True))
+
+
 def test_float64_rays_give_float64_samples():
     origins, directions = (x.double() for x in random_rays(5))
     assert march(origins, directions, FULL, bounds=BOX, step=0.1).starts.dtype == torch.float64

@@ -134,8 +134,10 @@ def transmittance(thickness: Tensor, offsets: Tensor) -> Tensor:
 
 
 def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) -> Samples:
+    blocks = cpu_marching.coarse(_array(occupancy))
     low, high = np.asarray(bounds, dtype=np.float64)
-    return _march(cpu_marching.box, origins, directions, occupancy, offsets, (step, low, high, near, far))
+    limits = (blocks, step, low, high, near, far)
+    return _march(cpu_marching.box, origins, directions, occupancy, offsets, limits)
 
 
 def march_contracted(origins, directions, occupancy, offsets, step, near, far) -> Samples:
@@ -143,17 +145,18 @@ def march_contracted(origins, directions, occupancy, offsets, step, near, far) -
 
 
 def _march(
-    kernel, origins: Tensor, directions: Tensor, occupancy: Tensor, offsets: Tensor, rest: tuple
+    kernel, origins: Tensor, directions: Tensor, occupancy: Tensor, offsets: Tensor, limits: tuple
 ) -> Samples:
-    """Walk all rays twice: count their samples, then write them where they belong."""
     rays = origins.shape[0]
-    ends_at = torch.zeros(rays + 1, dtype=torch.int64)
-    inputs = (RAYS, *(_array(t) for t in (origins, directions, occupancy, offsets)), *rest)
-    none = np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0, np.int64)
-    run(kernel, _blocks(rays, RAYS), *inputs, ends_at.numpy(), *none, False)
-    ends_at = ends_at.cumsum(0)
-    total = int(ends_at[-1])
-    starts, ends, index = torch.empty(total), torch.empty(total), torch.empty(total, dtype=torch.int64)
-    out = (t.numpy() for t in (ends_at, starts, ends, index))
-    run(kernel, _blocks(rays, RAYS), *inputs, *out, True)
-    return Samples(starts, ends, index, ends_at)
+    counts = torch.empty(rays, dtype=torch.int64)
+    arrays = _arrays(origins, directions, occupancy, offsets, counts)
+    parts = run(
+        kernel, _blocks(rays, RAYS), RAYS, *arrays, *(float(x) if np.isscalar(x) else x for x in limits)
+    )
+    starts, ends = (
+        torch.cat([torch.from_numpy(part[side]) for part in parts]) if parts else torch.empty(0)
+        for side in (0, 1)
+    )
+    offsets = torch.zeros(rays + 1, dtype=torch.int64)
+    torch.cumsum(counts, 0, out=offsets[1:])
+    return Samples(starts, ends, torch.arange(rays).repeat_interleave(counts), offsets)

@@ -1,7 +1,7 @@
 """Compiled walks of rays through an occupancy grid; `marching` says which samples there are.
 
-Each task is a block of rays; `write` false only counts samples into offsets[ray + 1], `write` true puts
-them where the summed counts say. The arithmetic is, operation by operation, that of the twin.
+Each task is a block of rays: it writes how many samples each has into `counts`, and returns their starts and
+ends. The arithmetic is, operation by operation, that of the twin.
 """
 
 from __future__ import annotations
@@ -13,6 +13,24 @@ from numba import njit
 
 jit = njit(cache=True, nogil=True, error_model="numpy")
 
+COARSE = 8  # cells along a side of the blocks that are skipped at once
+
+
+@jit
+def coarse(occupancy):
+    """Which blocks of 8 x 8 x 8 cells hold an occupied one."""
+    nx, ny, nz = occupancy.shape
+    blocks = np.zeros(((nx + 7) // COARSE, (ny + 7) // COARSE, (nz + 7) // COARSE), np.bool_)
+    for x in range(nx):
+        for y in range(ny):
+            for block in range(blocks.shape[2]):
+                some = False
+                for z in range(block * COARSE, min((block + 1) * COARSE, nz)):
+                    some |= occupancy[x, y, z]
+                if some:
+                    blocks[x // COARSE, y // COARSE, block] = True
+    return blocks
+
 
 @jit
 def _cell(position, low, scale, cells):
@@ -20,21 +38,15 @@ def _cell(position, low, scale, cells):
 
 
 @jit
-def _keep(start, end, ray, at, n, starts, ends, index, write):
-    """Count a sample, and write it if asked; one that is empty in float32 does not count."""
-    first, last = np.float32(start), np.float32(end)
-    if not last > first:
-        return n
-    if write:
-        starts[at + n] = first
-        ends[at + n] = last
-        index[at + n] = ray
-    return n + 1
+def _longer(values):
+    result = np.empty(2 * values.shape[0], values.dtype)
+    result[: values.shape[0]] = values
+    return result
 
 
 @jit
-def _exit(o, d, low, high):
-    """Where a ray enters and leaves the slab between two planes."""
+def _slab(o, d, low, high):
+    """Where a ray enters and leaves the space between two planes."""
     if d == 0:
         return (-np.inf, np.inf) if low <= o <= high else (np.inf, -np.inf)
     a, b = (low - o) / d, (high - o) / d
@@ -42,90 +54,116 @@ def _exit(o, d, low, high):
 
 
 @jit
-def _leave(o, d, cell, low, scale):
-    """Where a ray leaves the cell along one axis."""
-    if d == 0:
-        return np.inf
-    return (low + (cell + (1 if d > 0 else 0)) / scale - o) / d
+def _leave(o, inverse, cell, width, low, scale):
+    """Where a ray leaves along one axis the block of `width` cells that `cell` is in."""
+    first = cell // width * width
+    return (low + (first + (width if inverse > 0 else 0)) * scale - o) * inverse
 
 
 @jit
-def box(
-    task, block, origins, directions, occupancy, shifts, step, low, high, near, far,
-    offsets, starts, ends, index, write,
-):  # fmt: skip
+def _three(rows, i):
+    return np.float64(rows[i, 0]), np.float64(rows[i, 1]), np.float64(rows[i, 2])
+
+
+@jit
+def _walk_box(o, d, u, k, entry, leave, occupancy, blocks, step, low, scale, starts, ends, n):
+    """From sample k on until the ray ends, or `starts` is full; returns the next k (-1: no more) and n."""
+    inverse = 1 / d[0], 1 / d[1], 1 / d[2]
     nx, ny, nz = occupancy.shape
-    sx, sy, sz = nx / (high[0] - low[0]), ny / (high[1] - low[1]), nz / (high[2] - low[2])
-    for ray in range(task * block, min((task + 1) * block, origins.shape[0])):
-        ox, oy, oz = np.float64(origins[ray, 0]), np.float64(origins[ray, 1]), np.float64(origins[ray, 2])
-        dx, dy, dz = (
-            np.float64(directions[ray, 0]),
-            np.float64(directions[ray, 1]),
-            np.float64(directions[ray, 2]),
-        )
-        u = np.float64(shifts[ray])
-        ax, bx = _exit(ox, dx, low[0], high[0])
-        ay, by = _exit(oy, dy, low[1], high[1])
-        az, bz = _exit(oz, dz, low[2], high[2])
-        entry, leave = max(ax, ay, az, near), min(bx, by, bz, far)
-        n = 0
-        at = offsets[ray] if write else 0
-        if leave > entry and leave < np.inf:
-            k = 0
-            while True:
-                start = entry if k == 0 else entry + (k - u) * step
-                if not start < leave:
-                    break
-                end = min(entry + (k + 1 - u) * step, leave)
-                middle = 0.5 * (start + end)
-                x = _cell(ox + middle * dx, low[0], sx, nx)
-                y = _cell(oy + middle * dy, low[1], sy, ny)
-                z = _cell(oz + middle * dz, low[2], sz, nz)
-                k += 1
-                if occupancy[x, y, z]:
-                    n = _keep(start, end, ray, at, n, starts, ends, index, write)
-                else:
-                    # On to the last sample whose middle is surely not beyond this cell.
-                    t = min(_leave(ox, dx, x, low[0], sx), _leave(oy, dy, y, low[1], sy))
-                    t = min(t, _leave(oz, dz, z, low[2], sz), leave)
-                    k = max(k, math.floor((t - entry) / step + u - 0.5))
-        if not write:
-            offsets[ray + 1] = n
+    while n < starts.shape[0]:
+        start = entry if k == 0 else entry + (k - u) * step
+        if not start < leave:
+            return -1, n
+        end = min(entry + (k + 1 - u) * step, leave)
+        middle = 0.5 * (start + end)
+        x = _cell(o[0] + middle * d[0], low[0], scale[0], nx)
+        y = _cell(o[1] + middle * d[1], low[1], scale[1], ny)
+        z = _cell(o[2] + middle * d[2], low[2], scale[2], nz)
+        k += 1
+        if occupancy[x, y, z]:
+            starts[n], ends[n] = start, end
+            n += ends[n] > starts[n]  # one that is empty in float32 does not count
+        else:
+            # On to the last sample whose middle is surely not beyond what is empty here.
+            width = 1 if blocks[x // COARSE, y // COARSE, z // COARSE] else COARSE
+            t = leave
+            for axis, cell in enumerate((x, y, z)):
+                if d[axis] != 0:
+                    t = min(t, _leave(o[axis], inverse[axis], cell, width, low[axis], 1 / scale[axis]))
+            k = max(k, math.floor((t - entry) / step + u - 0.5))
+    return k, n
 
 
 @jit
-def _contracted_cell(x, y, z, occupancy):
-    size = max(abs(x), abs(y), abs(z))
-    if size > 1:
-        shrink = (2 - 1 / size) / size
-        x, y, z = shrink * x, shrink * y, shrink * z
+def box(task, block, origins, directions, occupancy, shifts, counts, blocks, step, low, high, near, far):
     nx, ny, nz = occupancy.shape
-    return occupancy[_cell(x, -2.0, nx / 4, nx), _cell(y, -2.0, ny / 4, ny), _cell(z, -2.0, nz / 4, nz)]
+    scale = nx / (high[0] - low[0]), ny / (high[1] - low[1]), nz / (high[2] - low[2])
+    low, high = (low[0], low[1], low[2]), (high[0], high[1], high[2])
+    starts, ends = np.empty(16 * block, np.float32), np.empty(16 * block, np.float32)
+    n = 0
+    for ray in range(task * block, min((task + 1) * block, origins.shape[0])):
+        o, d = _three(origins, ray), _three(directions, ray)
+        entry, leave = near, far
+        for axis in range(3):
+            a, b = _slab(o[axis], d[axis], low[axis], high[axis])
+            entry, leave = max(entry, a), min(leave, b)
+        before = n
+        k = 0 if leave > entry and leave < np.inf else -1
+        while k >= 0:
+            k, n = _walk_box(
+                o,
+                d,
+                np.float64(shifts[ray]),
+                k,
+                entry,
+                leave,
+                occupancy,
+                blocks,
+                step,
+                low,
+                scale,
+                starts,
+                ends,
+                n,
+            )
+            if k >= 0:
+                starts, ends = _longer(starts), _longer(ends)
+        counts[ray] = n - before
+    return starts[:n], ends[:n]
 
 
 @jit
-def contracted(
-    task, block, origins, directions, occupancy, shifts, step, near, far,
-    offsets, starts, ends, index, write,
-):  # fmt: skip
+def _walk_contracted(o, d, start, share, far, occupancy, step, starts, ends, n):
+    """On from `start` until the ray ends, or `starts` is full; returns the next start and share, and n."""
+    nx, ny, nz = occupancy.shape
+    while start < far and n < starts.shape[0]:
+        size = max(abs(o[0] + start * d[0]), abs(o[1] + start * d[1]), abs(o[2] + start * d[2]), 1.0)
+        following = start + share * (step * (size * size))
+        end = min(following, far)
+        middle = 0.5 * (start + end)
+        x, y, z = o[0] + middle * d[0], o[1] + middle * d[1], o[2] + middle * d[2]
+        size = max(abs(x), abs(y), abs(z))
+        if size > 1:
+            shrink = (2 - 1 / size) / size
+            x, y, z = shrink * x, shrink * y, shrink * z
+        if occupancy[_cell(x, -2.0, nx / 4, nx), _cell(y, -2.0, ny / 4, ny), _cell(z, -2.0, nz / 4, nz)]:
+            starts[n], ends[n] = start, end
+            n += ends[n] > starts[n]
+        start, share = following, 1.0
+    return start, share, n
+
+
+@jit
+def contracted(task, block, origins, directions, occupancy, shifts, counts, step, near, far):
+    starts, ends = np.empty(16 * block, np.float32), np.empty(16 * block, np.float32)
+    n = 0
     for ray in range(task * block, min((task + 1) * block, origins.shape[0])):
-        ox, oy, oz = np.float64(origins[ray, 0]), np.float64(origins[ray, 1]), np.float64(origins[ray, 2])
-        dx, dy, dz = (
-            np.float64(directions[ray, 0]),
-            np.float64(directions[ray, 1]),
-            np.float64(directions[ray, 2]),
-        )
-        n = 0
-        at = offsets[ray] if write else 0
+        o, d = _three(origins, ray), _three(directions, ray)
+        before = n
         start, share = near, 1 - np.float64(shifts[ray])
         while start < far:
-            x, y, z = ox + start * dx, oy + start * dy, oz + start * dz
-            size = max(abs(x), abs(y), abs(z), 1.0)
-            following = start + share * (step * (size * size))
-            end = min(following, far)
-            middle = 0.5 * (start + end)
-            if _contracted_cell(ox + middle * dx, oy + middle * dy, oz + middle * dz, occupancy):
-                n = _keep(start, end, ray, at, n, starts, ends, index, write)
-            start, share = following, 1.0
-        if not write:
-            offsets[ray + 1] = n
+            start, share, n = _walk_contracted(o, d, start, share, far, occupancy, step, starts, ends, n)
+            if start < far:
+                starts, ends = _longer(starts), _longer(ends)
+        counts[ray] = n - before
+    return starts[:n], ends[:n]

@@ -19,25 +19,28 @@ _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 
 
-def run(kernel: Callable, tasks: int, *arguments) -> None:
-    """kernel(task, *arguments) for each task in 0..tasks-1, on at most torch.get_num_threads() threads.
+def run(kernel: Callable, tasks: int, *arguments) -> list:
+    """What kernel(task, *arguments) returns for each task in 0..tasks-1.
 
-    The first tasks start first: put the longest there. Tasks may not write to the same memory.
+    They run on at most torch.get_num_threads() threads. The first tasks start first: put the longest
+    there. Tasks may not write to the same memory.
     """
+    results = [None] * tasks
     queue = iter(range(tasks))  # next() on it is atomic under the GIL
     helpers = min(torch.get_num_threads(), tasks) - 1
-    futures = [_executor().submit(_work, kernel, queue, arguments) for _ in range(helpers)]
+    futures = [_executor().submit(_work, kernel, queue, results, arguments) for _ in range(helpers)]
     try:
-        _work(kernel, queue, arguments)
+        _work(kernel, queue, results, arguments)
     finally:
         for future in futures:
             if not future.cancel():
                 future.result()
+    return results
 
 
-def _work(kernel: Callable, queue: Iterator[int], arguments: tuple) -> None:
+def _work(kernel: Callable, queue: Iterator[int], results: list, arguments: tuple) -> None:
     for task in queue:
-        kernel(task, *arguments)
+        results[task] = kernel(task, *arguments)
 
 
 def _executor() -> ThreadPoolExecutor:
