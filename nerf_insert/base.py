@@ -25,8 +25,10 @@ from nerf_insert.kernels import Samples, march
 RESOLUTION = 128  # cells of the occupancy grid along each side of [-2, 2]^3
 STEP = 1 / 192  # length of a sample inside [-1, 1]^3, field units
 NEAR, FAR = 0.02, 1000.0  # field units
-OCCUPIED = 0.01  # optical thickness of one step from which a cell counts as occupied
-FORGET = 0.95  # what a cell keeps of its density from one update of the grid to the next
+OCCUPIED = 0.01  # share of a training pixel's light from which a cell counts as occupied
+FORGET = 0.8  # what a cell keeps of that from one update of the grid to the next
+LEARNING = 0.25  # how settled the field must be before anything is left out
+EXPLORE = 0.1  # share of the cells beside occupied ones that are sampled all the same
 
 
 class Base(nn.Module):
@@ -37,7 +39,7 @@ class Base(nn.Module):
         self.field = HashField(config, torch.Generator().manual_seed(seed))
         self.register_buffer("to_field", to_field.float())
         self.register_buffer("background", torch.zeros(3))
-        self.register_buffer("density_grid", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
+        self.register_buffer("seen", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
         self.register_buffer("occupancy", torch.ones(RESOLUTION, RESOLUTION, RESOLUTION, dtype=torch.bool))
         self.scale = float(torch.linalg.det(self.to_field[:, :3].double()) ** (1 / 3))
 
@@ -50,15 +52,16 @@ class Base(nn.Module):
         scale = 1 / float(placed[:, :3, 3].abs().max().clamp_min(1e-9))
         return Base(config or FieldConfig(), to_field[:3] * scale, seed)
 
-    def sample(self, rays: Rays, offsets: Float[Tensor, "N"] | None = None) -> Samples:
-        """Samples in occupied cells; `offsets` in 0..1 shifts those of each ray by a share of the step."""
+    def sample(self, rays: Rays, offsets: Float[Tensor, "N"] | None = None, stretch: float = 1.0) -> Samples:
+        """Samples in occupied cells, `stretch` times as long as usual; `offsets` in 0..1 shifts those of
+        each ray by a share of their length."""
         rotation, shift = self.to_field[:, :3], self.to_field[:, 3]
         samples = march(
             rays.origins @ rotation.T + shift,
             rays.directions @ (rotation.T / self.scale),
             self.occupancy,
             bounds=torch.tensor([[-2.0] * 3, [2.0] * 3]),
-            step=STEP,
+            step=STEP * stretch,
             offsets=offsets,
             near=NEAR,
             far=FAR,
@@ -72,29 +75,37 @@ class Base(nn.Module):
         raw, rgb = self.field(self._unit(points), directions)
         return truncated_exp(raw - 1) * self.scale, rgb
 
+    def density(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+        """The density alone, per world unit, at half the cost."""
+        return truncated_exp(self.field.raw_density(self._unit(points)) - 1) * self.scale
+
     def _unit(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
         placed = points @ self.to_field[:, :3].T + self.to_field[:, 3]
         return (contract(placed) + 2) / 4
 
     @torch.no_grad()
-    def update_occupancy(self, generator: torch.Generator, cells: int, strictness: float = 1.0) -> None:
-        """Look again at some cells, half of them drawn from all and half from the occupied ones, and
-        mark those as occupied that hold density (Instant NGP, appendix E). `strictness` in 0..1 scales
-        the threshold: a field that has learned little yet has to be looked at everywhere."""
-        everywhere = torch.randint(RESOLUTION**3, (cells // 2,), generator=generator)
-        occupied = self.occupancy.view(-1).nonzero()[:, 0]
-        again = occupied[torch.randint(max(len(occupied), 1), (cells // 2,), generator=generator)[: len(occupied)]]
-        index = torch.cat([everywhere, again])
-        corner = torch.stack([index // RESOLUTION**2, index // RESOLUTION % RESOLUTION, index % RESOLUTION], -1)
-        unit = (corner + torch.rand(len(index), 3, generator=generator)) / RESOLUTION
-        density = truncated_exp(self.field.raw_density(unit) - 1)
-        grid = self.density_grid.view(-1)
-        grid *= FORGET ** (cells / RESOLUTION**3)
-        grid.scatter_reduce_(0, index, density, "amax")
-        self.occupancy.copy_(self.density_grid > OCCUPIED / STEP * strictness)
+    def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, "M"]) -> None:
+        """Take note of what samples of training rays contributed to their pixels."""
+        cell = (self._unit(points) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
+        index = (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
+        self.seen.view(-1).scatter_reduce_(0, index, weights, "amax")
+
+    @torch.no_grad()
+    def update_occupancy(self, generator: torch.Generator, settled: float) -> None:
+        """Keep the cells in which training rays saw something lately; what no ray sees, inside solids or
+        under the ground, costs nothing that way. `settled` in 0..1 says how far the field can be trusted:
+        at first all cells are kept, then all neighbours of those, later a random few of them, so that
+        surfaces can move."""
+        self.seen *= FORGET
+        if settled < LEARNING:
+            return
+        visible = self.seen > OCCUPIED * settled
+        near = torch.nn.functional.max_pool3d(visible[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
+        lucky = torch.rand(visible.shape, generator=generator) < max(EXPLORE, 1 - settled)
+        self.occupancy.copy_(visible | (near & lucky))
 
     def save(self, path: Path) -> None:
-        state = {name: tensor for name, tensor in self.state_dict().items() if name != "density_grid"}
+        state = {name: tensor for name, tensor in self.state_dict().items() if name != "seen"}
         state["occupancy"] = self.occupancy.to(torch.uint8)
         write_tensors(path, state, metadata=self.field.config.to_text())
 
@@ -105,7 +116,7 @@ class Base(nn.Module):
         try:
             base = Base(FieldConfig.from_text(metadata), tensors["to_field"])
             tensors["occupancy"] = tensors["occupancy"].bool()
-            base.load_state_dict({"density_grid": base.density_grid, **tensors})
+            base.load_state_dict({"seen": base.seen, **tensors})
         except (KeyError, ValueError, TypeError, RuntimeError) as cause:
             raise InputError(f"{path} does not hold a base of NeRF-Insert: {cause}. Train it again.") from cause
         return base.eval().requires_grad_(False)

@@ -19,7 +19,7 @@ from nerf_insert.capture import Capture
 from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError
 from nerf_insert.fields import FieldConfig
-from nerf_insert.kernels import composite
+from nerf_insert.kernels import composite, transmittance
 from nerf_insert.optimiser import Optimiser, at_step
 from nerf_insert.pixels import Pixels, to_bytes
 
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from nerf_insert.progress import Progress
 
 OCCUPANCY_EVERY = 16  # steps
-OCCUPANCY_CELLS = 1 << 18
-OCCUPANCY_WARM_UP = 256  # steps
+SETTLED = 0.3  # share of the steps after which the occupancy grid is trusted
+HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
+STRETCH = ((0.15, 4), (0.3, 2), (1.0, 1))  # (until this share of the steps, samples' length)
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,11 @@ def train_base(
         for step in range(start, config.steps):
             generator = at_step(config.seed, step)
             chosen = usable[torch.randint(len(usable), (rays_per_step,), generator=generator)]
-            loss, samples = base_loss(base, pixels, chosen, generator)
+            stretch = next(length for until, length in STRETCH if step < until * config.steps)
+            loss, samples = base_loss(base, pixels, chosen, generator, stretch)
             optimiser.step(loss, step)
             if step % OCCUPANCY_EVERY == 0:
-                base.update_occupancy(generator, OCCUPANCY_CELLS, min(1.0, step / OCCUPANCY_WARM_UP))
+                base.update_occupancy(generator, min(1.0, step / (SETTLED * config.steps)))
             wanted = rays_per_step * config.samples / max(samples, 1)
             rays_per_step = int(min(max(64, wanted, rays_per_step / 2), 2 * rays_per_step, 1 << 15))
             task.advance(1, note=f"{-10 * float(loss.detach().log10()):.1f} dB")
@@ -97,14 +99,22 @@ def train_base(
     return base.eval().requires_grad_(False)
 
 
-def base_loss(base: Base, pixels: Pixels, chosen: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
+def base_loss(
+    base: Base, pixels: Pixels, chosen: Tensor, generator: torch.Generator, stretch: float = 1.0
+) -> tuple[Tensor, int]:
     """Mean squared error over a random background, which an opaque scene learns to hide; the number of
-    samples that it took."""
+    samples that were looked at."""
     rays = pixels.rays(chosen)
     target, alpha = pixels.rgba(chosen)
     behind = torch.rand(len(chosen), 3, generator=generator)
-    samples = base.sample(rays, offsets=torch.rand(len(chosen), generator=generator))
+    samples = base.sample(rays, torch.rand(len(chosen), generator=generator), stretch)
+    looked_at = samples.count
+    with torch.no_grad():  # what lies behind surfaces is found once and then left out
+        thickness = base.density(samples.midpoints(*rays)) * samples.lengths
+        arriving = transmittance(thickness, samples.offsets)
+        base.observe(samples.midpoints(*rays), arriving * (1 - torch.exp(-thickness)))
+        samples = samples.select(arriving > HIDDEN)
     density, rgb = base.query(samples.midpoints(*rays), rays.directions[samples.ray_index])
     out = composite(density * samples.lengths, rgb, samples.distances, samples.offsets)
     shown = out.rgb + (1 - out.accumulation)[:, None] * behind
-    return ((shown - target - (1 - alpha) * behind) ** 2).mean(), samples.count
+    return ((shown - target - (1 - alpha) * behind) ** 2).mean(), looked_at
