@@ -93,11 +93,11 @@ def test_the_mesh_is_where_the_masks_show_it(rocket):
         seen = mask("object_mask", name).reshape(-1)
         covered = rocket.ray.intersects_any(*pixel_rays(name))
         # A mask holds the pixels of which half is covered, a ray meets or misses at the centre: they differ
-        # along the outline only, 1-3 % of these pixels.
-        assert (seen & covered).sum() > 0.95 * seen.sum(), name
+        # along the outline only, by 0.3 % of the pixels at most; cameras off by one pixel, by 5 %.
+        assert (seen & covered).sum() > 0.99 * seen.sum(), name
         agreement.append((seen & covered).sum() / (seen | covered).sum())
-    # Plant, books and mug hide a part of it in some views.
-    assert np.median(agreement) > 0.93
+    # Plant, books and globe hide a part of it in one view of five.
+    assert np.quantile(agreement, 0.3) > 0.99
 
 
 def test_the_mesh_stands_on_the_table_with_its_colours(rocket):
