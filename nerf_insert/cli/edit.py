@@ -1,0 +1,48 @@
+"""Change one place of a scene. Where: masks on photographs, a mesh, a box. What: a coloured mesh, or
+nothing, so that what was there goes away. The edit becomes a layer on top of the scene; stopped at any
+moment, the same command goes on where it was."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from nerf_insert.cli import recipes
+from nerf_insert.cli.console import Console
+
+SUMMARY = "insert, replace or remove something"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    recipes.arguments(parser)
+    parser.add_argument("--again", action="store_true", help="repeat the edit even if it is on top already")
+
+
+def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    recipe = recipes.recipe_of(args, console.progress)
+
+    from nerf_insert.edit import edit
+    from nerf_insert.scene import Scene
+
+    began = time.monotonic()
+    scene = Scene.open(args.scene)
+    before = len(scene.layers)
+    console.if_stopped = "give the same command again and it goes on where it was"
+    entry = edit(scene, recipe, console.progress, again=args.again)
+    made = len(scene.layers) > before
+    data = {
+        "scene": str(args.scene),
+        "layer": len(scene.layers),
+        "name": entry.name,
+        "folder": str(scene.layer_folder(entry)),
+        "made": made,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    text = (
+        f"Layer {len(scene.layers)}, {entry.name}, {'is now' if made else 'was already'} on top of "
+        f"{args.scene}.\n"
+        f"Look at it:    nerf-insert render {args.scene} --orbit --out orbit.mp4\n"
+        f"Take it back:  nerf-insert layers {args.scene} undo"
+    )
+    return data, text

@@ -1,0 +1,84 @@
+"""How a command ends: the exit code, and a sentence in the place of a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from nerf_insert.cli.console import Console
+from nerf_insert.errors import InputError, RunError
+from nerf_insert.files import ADVICE
+
+SUCCESS, FAILURE, BAD_INPUT, STOPPED = 0, 1, 2, 130
+
+
+def guarded(work: Callable[[], None], console: Console) -> int:
+    """Run `work`; whatever it ends with becomes an exit code and, unless it succeeded, a message."""
+    try:
+        with terminate_like_interrupt(), warnings.catch_warnings():
+            if not sys.warnoptions:  # what libraries tell programmers is not for the person at the terminal
+                warnings.simplefilter("ignore")
+            work()
+        return SUCCESS
+    except InputError as error:
+        console.failure(str(error))
+        return BAD_INPUT
+    except RunError as error:
+        console.failure(str(error))
+        return FAILURE
+    except KeyboardInterrupt:
+        console.failure("stopped" + (f"; {console.if_stopped}" if console.if_stopped else ""))
+        return STOPPED
+    except SystemExit as stop:  # argparse, after --help and --version
+        console.flush()
+        return stop.code if isinstance(stop.code, int) else SUCCESS
+    except Exception as error:
+        console.failure(in_plain_words(error) or bug(error))
+        return FAILURE
+
+
+@contextmanager
+def terminate_like_interrupt() -> Iterator[None]:
+    """SIGTERM, which job schedulers and `kill` send, stops a command as cleanly as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def in_plain_words(error: Exception) -> str | None:
+    """What to say of a failure that is the machine's, None if it is ours."""
+    is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if is_memory or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+        return (
+            "there is not enough memory: close other programs, or work on smaller pictures "
+            "(train --downscale, render --scale)"
+        )
+    if isinstance(error, OSError) and error.errno in ADVICE:
+        what = f"{error.filename}: " if error.filename else ""
+        return f"{what}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}"
+    return None
+
+
+def bug(error: Exception) -> str:
+    """Keep the traceback in a file; what to tell the person."""
+    text = "".join(traceback.format_exception(error))
+    what = traceback.format_exception_only(error)[-1].strip()
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="nerf-insert-", suffix=".log", delete=False) as file:
+            file.write(text)
+        where = f"with the log in {file.name}"
+    except OSError:
+        where = f"with this log:\n{text}"
+    return f"{what}: this is a bug in NeRF-Insert, please report it {where}"

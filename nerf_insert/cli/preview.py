@@ -1,0 +1,41 @@
+"""See an edit before time is spent on it: the region's mask in every photograph and a few painted views.
+Nothing is fitted and the scene stays as it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from nerf_insert.cli import recipes
+from nerf_insert.cli.arguments import whole
+from nerf_insert.cli.console import Console
+
+SUMMARY = "show where an edit would be, and a few painted views"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    recipes.arguments(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the pictures (default: SCENE/preview)"
+    )
+    parser.add_argument(
+        "--paint", type=whole(0, 1000), default=3, metavar="N", help="views to paint (default: 3)"
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    recipe = recipes.recipe_of(args, console.progress)
+
+    from nerf_insert.edit import preview
+    from nerf_insert.outputs import check_folder
+    from nerf_insert.scene import Scene
+
+    scene = Scene.open(args.scene)
+    out = args.out or args.scene / "preview"
+    check_folder(out)
+    data = preview(scene, recipe, out, console.progress, paint=args.paint)
+    return {
+        "out": str(out),
+        **data,
+    }, f"Masks and painted views are in {out}, an overview in {out / 'sheet.png'}."

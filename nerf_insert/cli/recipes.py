@@ -1,0 +1,201 @@
+"""The flags that `edit` and `preview` share, and the recipe that they make."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from nerf_insert.cli.arguments import number, numbers, whole
+from nerf_insert.errors import InputError
+from nerf_insert.files import write_yaml
+from nerf_insert.progress import Progress
+from nerf_insert.recipe import MAX_SEED, Recipe
+
+WHERE = "say where: --mask on two or more photographs, --mesh, --box, or a --recipe that says it"
+WITHOUT_WORDS = ("mesh", "fill")  # inpainters that use neither text nor a reference picture
+WORDS = ("prompt", "negative_prompt", "reference")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scene", type=Path, metavar="SCENE", help="the scene folder")
+    where = parser.add_argument_group("where (what is given together forms one region)")
+    where.add_argument(
+        "--mask",
+        action="append",
+        metavar="VIEW=PNG",
+        help="a mask, white where the edit is, drawn on the photograph VIEW (its file_path, name or stem); "
+        "give two or more, from different sides",
+    )
+    where.add_argument("--mesh", metavar="FILE", help="GLB, glTF, OBJ, PLY or STL, in world coordinates")
+    where.add_argument(
+        "--pose",
+        metavar="M",
+        help="from the mesh's coordinates to the world's: 16 numbers or a file with them, or terms such as "
+        "'scale=2 rotate=0,0,90 translate=0,0,1'",
+    )
+    where.add_argument(
+        "--box",
+        type=numbers(6, 9),
+        metavar="CX,CY,CZ,SX,SY,SZ[,RX,RY,RZ]",
+        help="centre, side lengths and, in degrees, rotation of a box, in world coordinates",
+    )
+    where.add_argument(
+        "--dilate",
+        type=number(0),
+        metavar="D",
+        help="widen the region by this distance, in world units (default: a little around a mesh, else 0)",
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument("--prompt", metavar="TEXT", help="what to paint, for inpainters that read text")
+    what.add_argument("--negative-prompt", metavar="TEXT", help="what not to paint")
+    what.add_argument("--reference", metavar="IMG", help="a picture of what to paint")
+    what.add_argument(
+        "--inpainter",
+        metavar="NAME",
+        help="mesh, fill, another one that is installed, or your own as package.module:Class "
+        "(default: mesh with --mesh, else fill)",
+    )
+    what.add_argument(
+        "--inpainter-option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="an option of the inpainter; may be given again",
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument("--recipe", metavar="FILE", help="a recipe to run; other flags override what it says")
+    how.add_argument(
+        "--save-recipe", type=Path, metavar="FILE", help="write the recipe that these flags make"
+    )
+    how.add_argument("--name", metavar="NAME", help="the layer's name")
+    how.add_argument("--seed", type=whole(0, MAX_SEED), metavar="N", help="start of all that is random")
+    how.add_argument("--steps", type=whole(1), metavar="N", help="steps of the layer's fit, over all rounds")
+    how.add_argument("--rounds", type=whole(1, 1000), metavar="N", help="times that all views are painted")
+
+
+def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
+    """The recipe that the flags describe, with absolute file names, all of which can be read.
+
+    Raises InputError for what cannot be told without opening the scene.
+    """
+    data = Recipe.load(args.recipe).to_dict() if args.recipe else {"name": _name(args)}
+    data["region"] = region_of(args, data.get("region"))
+    guide = data.setdefault("guide", {})
+    if args.mesh:
+        guide |= {"mesh": _file(args.mesh), "pose": pose_of(args)}
+    for key in WORDS:
+        if (given := getattr(args, key)) is not None:
+            guide[key] = _file(given) if key == "reference" else given
+    _choose_inpainter(args, data)
+    for key in ("name", "seed"):
+        if getattr(args, key) is not None:
+            data[key] = getattr(args, key)
+    schedule = {key: getattr(args, key) for key in ("steps", "rounds") if getattr(args, key) is not None}
+    data["schedule"] = {**data.get("schedule", {}), **schedule}
+    recipe = Recipe.from_dict(data)
+    if recipe.inpainter == "mesh" and recipe.guide.mesh is None:
+        raise InputError("the inpainter mesh needs a mesh to paint: give --mesh, or another --inpainter")
+    if recipe.inpainter in WITHOUT_WORDS and any(getattr(recipe.guide, key) for key in WORDS):
+        progress.warn(f"the inpainter {recipe.inpainter} reads neither prompts nor reference pictures")
+    recipe.fingerprint()  # reads all files
+    if args.save_recipe:
+        save_recipe(recipe, args.save_recipe)
+    return recipe
+
+
+def region_of(args: argparse.Namespace, otherwise: dict | None) -> dict:
+    """The region's tree (see nerf_insert.recipe): that of the flags, else the one of the recipe."""
+    parts: list[dict[str, Any]] = []
+    if args.mask:
+        parts.append({"masks": masks_of(args.mask)})
+    if args.mesh:
+        parts.append({"mesh": _file(args.mesh), "pose": pose_of(args)})
+    elif args.pose:
+        raise InputError("--pose says where the mesh of --mesh stands: give that too")
+    if args.box:
+        box = {"centre": args.box[:3], "size": args.box[3:6], "rotation": args.box[6:] or [0.0, 0.0, 0.0]}
+        parts.append({"box": box})
+    if not parts and otherwise is None:
+        raise InputError(WHERE)
+    region = otherwise if not parts else parts[0] if len(parts) == 1 else {"union": parts}
+    if args.dilate is None:
+        return region
+    if "mesh" in region:
+        return {**region, "dilate": args.dilate}
+    return {"dilate": {"region": region, "by": args.dilate}}
+
+
+def masks_of(given: list[str]) -> dict[str, str]:
+    masks: dict[str, str] = {}
+    for text in given:
+        view, _, file = text.partition("=")
+        if not view or not file:
+            raise InputError(f"--mask {text}: write it as VIEW=PNG, such as images/004.png=mask.png")
+        if view in masks:
+            raise InputError(f"--mask names the photograph {view} twice: give one mask per photograph")
+        masks[view] = _file(file)
+    return masks
+
+
+def pose_of(args: argparse.Namespace) -> list[list[float]] | None:
+    if args.pose is None:
+        return None
+    from nerf_insert.poses import Pose
+
+    return Pose.parse(args.pose).matrix.tolist()
+
+
+def options_of(given: list[str]) -> dict[str, Any]:
+    """Options from KEY=VALUE; a value that is JSON (a number, true, a list) is that, any other is text."""
+    options: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise InputError(f"--inpainter-option {text}: write it as KEY=VALUE")
+        try:
+            options[key] = json.loads(value)
+        except (ValueError, RecursionError):
+            options[key] = value
+    return options
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the recipe; files in its folder or below are named relative to it, so that all can be moved."""
+    if path.exists():
+        try:
+            Recipe.load(path)
+        except InputError:
+            raise InputError(f"--save-recipe {path}: there is something else, choose another name") from None
+    folder = path.absolute().parent
+
+    def shorten(name: str) -> str:
+        return os.path.relpath(name, folder) if Path(name).is_relative_to(folder) else name
+
+    write_yaml(path, recipe.map_files(shorten).to_dict())
+
+
+def _choose_inpainter(args: argparse.Namespace, data: dict[str, Any]) -> None:
+    if args.inpainter:
+        if args.inpainter != data.get("inpainter"):
+            data["inpainter_options"] = {}
+        data["inpainter"] = args.inpainter
+    elif "inpainter" not in data:
+        if not args.mesh and any(data["guide"].get(key) for key in WORDS):
+            raise InputError(
+                "painting from text or a reference picture needs the inpainter `diffusion`, which this "
+                "version does not have: insert a mesh with --mesh, or bring your own inpainter with "
+                "--inpainter package.module:Class"
+            )
+        data["inpainter"] = "mesh" if args.mesh else "fill"
+    if args.inpainter_option:
+        data["inpainter_options"] = {**data.get("inpainter_options", {}), **options_of(args.inpainter_option)}
+
+
+def _name(args: argparse.Namespace) -> str:
+    return Path(args.mesh).stem if args.mesh else "edit"
+
+
+def _file(name: str) -> str:
+    return str(Path(name).expanduser().absolute())

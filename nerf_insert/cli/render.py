@@ -1,0 +1,209 @@
+"""Render a scene from its photographs' cameras, from those of a file, or on an orbit around the topmost
+edit. A name that ends in .mp4 gives a video, any other a folder with one picture per camera, under the
+photograph's own name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerf_insert.cli.arguments import number, numbers, whole_numbers
+from nerf_insert.cli.console import Console
+from nerf_insert.errors import InputError
+from nerf_insert.files import read_json
+
+if TYPE_CHECKING:
+    from nerf_insert.cameras import Camera
+    from nerf_insert.capture import Capture
+    from nerf_insert.rendering import Stack
+    from nerf_insert.scene import Scene
+
+SUMMARY = "render pictures or a video"
+FPS, MAX_FPS, SECONDS = 24.0, 240.0, 6.0
+ORBIT_SIDE = 1280  # pixels along the longer side of an orbit's pictures, at most
+NOT_FOLDERS = (".mov", ".avi", ".mkv", ".webm", ".gif", ".png", ".jpg", ".jpeg")
+IN_PICTURES = ("depth", "accumulation")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scene", type=Path, metavar="SCENE", help="the scene folder")
+    cameras = parser.add_mutually_exclusive_group(required=True)
+    cameras.add_argument("--split", choices=("train", "test", "all"), help="the cameras of these photographs")
+    cameras.add_argument(
+        "--cameras",
+        type=Path,
+        metavar="FILE",
+        help="a camera path of nerfstudio's viewer, or a transforms.json",
+    )
+    cameras.add_argument(
+        "--orbit", action="store_true", help="circle the topmost layer's region, or the scene"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR_OR_MP4", help="folder or video to write"
+    )
+    what = parser.add_argument_group("what")
+    what.add_argument("--before", action="store_true", help="render without layers")
+    what.add_argument("--layers", type=whole_numbers, metavar="N,N", help="render with these layers only")
+    what.add_argument("--depth", action="store_true", help="write depth pictures as well, to DIR/depth")
+    what.add_argument(
+        "--accumulation", action="store_true", help="write opacity as well, to DIR/accumulation"
+    )
+    what.add_argument("--scale", type=number(0.01, 8), metavar="F", help="size of the pictures (default: 1)")
+    what.add_argument("--format", choices=("png", "jpg"), default="png", help="of pictures (default: png)")
+    what.add_argument(
+        "--fps", type=number(0.1, MAX_FPS), metavar="N", help=f"frames per second (default: {FPS:g})"
+    )
+    orbit = parser.add_argument_group("orbit")
+    orbit.add_argument(
+        "--seconds", type=number(0.04, 3600), metavar="S", help=f"length of a turn (default: {SECONDS:g})"
+    )
+    orbit.add_argument(
+        "--radius",
+        type=number(above=0),
+        metavar="R",
+        help="in world units (default: as far as the photographs)",
+    )
+    orbit.add_argument(
+        "--elevation", type=number(-89.9, 89.9), metavar="DEG", help="(default: as high as the photographs)"
+    )
+    orbit.add_argument(
+        "--target", type=numbers(3), metavar="X,Y,Z", help="what to circle, in world coordinates"
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    check_flags(args)
+
+    from nerf_insert import outputs
+    from nerf_insert.scene import Scene
+
+    as_video = is_video(args.out)
+    scene = Scene.open(args.scene)
+    stack = chosen_stack(scene, args)
+    cameras, fps = chosen_cameras(scene, args)
+    if args.scale:
+        cameras = [(name, camera.scaled(args.scale)) for name, camera in cameras]
+    outputs.check_folder(args.out.parent if as_video else args.out)
+    console.if_stopped = "what was rendered so far is kept" if not as_video else "no video was written"
+    if as_video:
+        if len({(camera.width, camera.height) for _, camera in cameras}) > 1:
+            console.progress.warn("the pictures differ in size: all are rendered in the size of the first")
+        outputs.render_video(stack, cameras, args.out, args.fps or fps, console.progress)
+    else:
+        spare_photographs(scene.capture, args.out, cameras, f".{args.format}")
+        unit = outputs.depth_unit(centres(scene.capture)) if args.depth else None
+        folder = outputs.PictureFolder(args.out, unit, args.accumulation, f".{args.format}")
+        outputs.render_pictures(stack, cameras, folder, console.progress)
+    data = {
+        "scene": str(args.scene),
+        "out": str(args.out),
+        "pictures": len(cameras),
+        "layers": len(stack.layers),
+    }
+    what = f"a video of {len(cameras)} frames" if as_video else f"{len(cameras)} pictures"
+    return data, f"{args.out}: {what}, {len(stack.layers)} layers shown"
+
+
+def is_video(out: Path) -> bool:
+    return out.suffix.lower() == ".mp4"
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    if args.before and args.layers:
+        raise InputError("--before shows no layers and --layers some: give one of the two")
+    for name in ("seconds", "radius", "elevation", "target"):
+        if getattr(args, name) is not None and not args.orbit:
+            raise InputError(f"--{name} is for --orbit")
+    if args.out.suffix.lower() in NOT_FOLDERS:
+        raise InputError(f"--out {args.out}: videos are written as .mp4, pictures into a folder")
+    if is_video(args.out):
+        if args.out.is_dir():
+            raise InputError(f"--out {args.out} is a folder: choose another name for the video")
+        for name in IN_PICTURES:
+            if getattr(args, name):
+                raise InputError(f"--{name} is written as pictures: give a folder as --out")
+
+
+def chosen_stack(scene: Scene, args: argparse.Namespace) -> Stack:
+    if not args.layers:
+        return scene.stack(with_layers=not args.before)
+    from nerf_insert.rendering import Stack
+
+    chosen = sorted(set(args.layers))
+    if chosen[-1] > len(scene.layers):
+        raise InputError(f"{args.scene} has no layer {chosen[-1]}: it has {len(scene.layers) or 'none'}")
+    return Stack(scene.base, tuple(scene.load_layer(scene.layers[k - 1]) for k in chosen))
+
+
+def chosen_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[str, Camera]], float]:
+    """(name, camera) pairs, and the frames per second that go with them unless the person says otherwise."""
+    if args.split:
+        views = scene.capture.views if args.split == "all" else getattr(scene.capture, args.split)
+        # by the name of the file, which may have a suffix that the capture's list leaves out
+        named = [(view.name.removesuffix(view.path.suffix) + view.path.suffix, view.camera) for view in views]
+        return named, FPS
+    if args.cameras:
+        from nerf_insert.camera_paths import read_cameras
+
+        return read_cameras(args.cameras), path_fps(args.cameras)
+    return orbit_cameras(scene, args), args.fps or FPS
+
+
+def path_fps(path: Path) -> float:
+    """The frames per second of a camera path that says how long it is."""
+    data = read_json(path) if path.is_file() else {}
+    seconds = data.get("seconds")
+    frames = len(data.get("camera_path", ()))
+    return (
+        min(frames / seconds, MAX_FPS) if frames and isinstance(seconds, int | float) and seconds > 0 else FPS
+    )
+
+
+def orbit_cameras(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Camera]]:
+    """One turn, as far away and as high above it as the photographs were taken on average."""
+    from dataclasses import replace
+
+    import torch
+
+    from nerf_insert.camera_paths import orbit
+
+    capture = scene.capture
+    if args.target:
+        target = torch.tensor(args.target)
+    elif scene.layers:
+        target = scene.load_layer(scene.layers[-1]).region.bounds.mean(0)
+    else:
+        target = capture.centre_of_attention
+    away = centres(capture) - target
+    distances = away.norm(dim=-1).clamp_min(1e-9)
+    radius = args.radius or float(distances.mean())
+    elevation = args.elevation
+    if elevation is None:
+        height = ((away @ capture.up) / distances).clamp(-1, 1)
+        elevation = float(torch.rad2deg(torch.asin(height)).mean().clamp(-80, 80))
+    like = replace(capture.train[0].camera, distortion=(0.0,) * 6)
+    like = like.scaled(min(1.0, ORBIT_SIDE / max(like.width, like.height)))
+    frames = max(1, round((args.seconds or SECONDS) * (args.fps or FPS)))
+    cameras = orbit(target, capture.up, radius, elevation, frames, like)
+    return [(f"{k:05d}", camera) for k, camera in enumerate(cameras)]
+
+
+def centres(capture: Capture):
+    """The centres of all cameras, [N, 3], world coordinates."""
+    import torch
+
+    return torch.stack([view.camera.centre for view in capture.views])
+
+
+def spare_photographs(capture: Capture, out: Path, cameras: list[tuple[str, Camera]], suffix: str) -> None:
+    """Raises InputError if a picture would be written over a photograph or a mask of the capture."""
+    from nerf_insert.outputs import file_stems
+
+    kept = {path.resolve() for view in capture.views for path in (view.path, view.mask_path) if path}
+    for stem in file_stems(name for name, _ in cameras):
+        file = (out / f"{stem}{suffix}").resolve()
+        if file in kept:
+            raise InputError(
+                f"--out {out} would write over {file}, a part of the capture: choose another folder"
+            )

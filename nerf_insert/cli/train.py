@@ -1,0 +1,108 @@
+"""Fit a base to a capture and make a scene folder of it. A capture is a folder of posed photographs that
+nerfstudio can read. Stopped at any moment, the same command goes on where it was."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerf_insert.cli.arguments import number, whole
+from nerf_insert.cli.console import Console
+
+if TYPE_CHECKING:
+    from nerf_insert.base import Base
+    from nerf_insert.capture import Capture
+    from nerf_insert.progress import Progress
+
+SUMMARY = "fit a base to the photographs of a capture"
+LARGE = 1.1e6  # pixels of a photograph from which on --downscale is recommended
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "capture", type=Path, metavar="CAPTURE", help="folder of the capture, or its transforms.json"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="SCENE", help="the scene folder to make")
+    parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps")
+    parser.add_argument(
+        "--downscale",
+        type=number(1, 64),
+        metavar="F",
+        help="train on photographs that many times smaller",
+    )
+    parser.add_argument(
+        "--dataparser", metavar="NAME", help="one of nerfstudio's, by default the one that fits"
+    )
+    parser.add_argument("--seed", type=whole(0, 2**31 - 1), metavar="N", help="start of all that is random")
+    parser.add_argument(
+        "--samples", type=whole(1 << 10, 1 << 24), metavar="N", help="samples along rays, in one step"
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    from nerf_insert.capture import Capture
+    from nerf_insert.fields import FieldConfig
+    from nerf_insert.outputs import check_folder
+    from nerf_insert.scene import Scene, check_free
+    from nerf_insert.training import TrainConfig, train_base
+
+    began = time.monotonic()
+    check_free(args.out)
+    capture = Capture.load(args.capture, dataparser=args.dataparser, downscale=args.downscale)
+    for warning in capture.warnings:
+        console.progress.warn(warning)
+    warn_of_size(capture, console.progress)
+    for view in capture.test:  # those to train on are read first thing anyway, these only at the very end
+        view.photograph()
+    check_folder(args.out)
+
+    console.if_stopped = "give the same command again and it goes on where it was"
+    given = {
+        name: getattr(args, name) for name in ("steps", "samples", "seed") if getattr(args, name) is not None
+    }
+    checkpoint = args.out / "base" / "checkpoint.safetensors"
+    base = train_base(capture, TrainConfig(**given), FieldConfig(), console.progress, checkpoint)
+    Scene.create(args.out, capture, base, dataparser=args.dataparser)
+    checkpoint.unlink(missing_ok=True)
+    console.if_stopped = f"the scene {args.out} is complete, only its PSNR is not known"
+
+    psnr = test_psnr(base, capture, console.progress)
+    seconds = time.monotonic() - began
+    data = {
+        "scene": str(args.out),
+        "train_views": len(capture.train),
+        "test_views": len(capture.test),
+        "psnr": psnr,
+        "seconds": round(seconds, 1),
+    }
+    text = (
+        f"{args.out}: {psnr:.2f} dB on {len(capture.test)} photographs that it was not trained on.\n"
+        f"Look around in it:  nerf-insert render {args.out} --orbit --out orbit.mp4"
+    )
+    return data, text
+
+
+def warn_of_size(capture: Capture, progress: Progress) -> None:
+    """Recommend --downscale where it would save much."""
+    width, height = max((view.size for view in capture.views), key=lambda size: size[0] * size[1])
+    if width * height > LARGE:
+        factor = -(-((width * height) ** 0.5) // 1000)
+        progress.warn(
+            f"the photographs are large ({width}x{height}): training and edits take long and much memory; "
+            f"--downscale {max(2, factor):.0f} is quicker and rarely looks worse"
+        )
+
+
+def test_psnr(base: Base, capture: Capture, progress: Progress) -> float:
+    """The mean PSNR, dB, over the photographs that were not trained on."""
+    from nerf_insert.metrics import psnr
+    from nerf_insert.rendering import Stack
+
+    stack, values = Stack(base), []
+    with progress.task("Comparing with the test photographs", total=len(capture.test)) as task:
+        for view in capture.test:
+            values.append(psnr(stack.picture(view.camera).rgb, view.photograph(), view.valid()))
+            task.advance(1, note=f"{sum(values) / len(values):.1f} dB")
+    return sum(values) / len(values)

@@ -1,0 +1,28 @@
+"""The tiny capture and scene (see support/tiny.py), made once per run."""
+
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A folder with capture/ and scene/ in it, which tests leave as they are."""
+    import tiny
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.tiny_capture(folder / "capture")
+    tiny.tiny_scene(folder, folder / "capture")
+    return folder
+
+
+@pytest.fixture
+def capture_folder(tiny_folder, tmp_path):
+    """A copy of the tiny capture."""
+    return shutil.copytree(tiny_folder / "capture", tmp_path / "capture")
+
+
+@pytest.fixture
+def scene_folder(tiny_folder, tmp_path):
+    """A copy of the tiny scene; its capture is the one that all tests share."""
+    return shutil.copytree(tiny_folder / "scene", tmp_path / "scene")
