@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.cameras import Camera, Rays
@@ -29,6 +29,7 @@ from nerf_insert.views import View
 
 RAYS = 100_000  # asked of the scene in all
 MOST_VIEWS = 40
+SHARPER = 2
 TRUNCATION = 4.0  # cells
 FEWEST_FACES = 40  # of a connected piece; what is smaller is a floater
 FEWEST_VIEWS = 2  # that have to see a grid point
@@ -47,7 +48,7 @@ class Glance(NamedTuple):
 
     camera: Camera
     depth: Float[Tensor, "h w"]  # along the ray, world units; infinity: nothing
-    colour: Float[Tensor, "h w 3"]  # linear light
+    colour: Float[Tensor, "H W 3"]  # linear light, SHARPER times as fine
 
 
 def glance(scene: Renders, views: Sequence[View]) -> list[Glance]:
@@ -58,7 +59,9 @@ def glance(scene: Renders, views: Sequence[View]) -> list[Glance]:
     for view in chosen:
         pixels = view.camera.width * view.camera.height
         camera = view.camera.scaled(min(1.0, (RAYS / count / pixels) ** 0.5))
-        linear = resize(to_linear(view.photograph()), (camera.width, camera.height))
+        size = (SHARPER * camera.width, SHARPER * camera.height)
+        linear = to_linear(view.photograph())
+        linear = resize(linear, size) if size < view.size else linear
         glances.append(Glance(camera, scene.picture(camera).depth, linear))
     return glances
 
@@ -80,6 +83,9 @@ class Surface:
     def cast(self, rays: Rays) -> Hits:
         """What each ray meets first. A ray that starts below the surface by less than three cells, as
         the scene's own error may let it, goes through it from behind."""
+        if not len(self.front):
+            none = torch.full((rays.count,), -1)
+            return Hits(torch.full((rays.count,), float("inf")), none, torch.zeros(rays.count, 3))
         hits = self.mesh.cast(rays)
         behind = hits.hit & (hits.distance < 3 * self.cell)
         behind &= (self.front[hits.face] * rays.directions).sum(-1) > 0
@@ -94,7 +100,7 @@ class Surface:
     def thing(self, radiance: Float[Tensor, "V 3"] | None = None) -> Thing:
         """For shading what stands in the scene; `radiance` in place of the surface's own."""
         values = (self.radiance if radiance is None else radiance).nan_to_num()
-        return Thing(self.cast, lambda hits: self.at(values, hits))
+        return Thing(self.cast, lambda hits, directions: self.at(values, hits))
 
     def at(self, values: Float[Tensor, "V C"], hits: Hits) -> Float[Tensor, "N C"]:
         """A quantity of the vertices where rays meet the surface."""
@@ -246,23 +252,31 @@ def radiance(
     """The median colour (linear) of the views that see a point from its front; NaN where none does."""
     seen = torch.full((len(glances), len(points), 3), float("nan"))
     for one, (camera, depth, colour) in zip(seen, glances, strict=True):
-        projection = camera.project(points)
         toward = torch.nn.functional.normalize(camera.centre - points, dim=-1)
         slant = (normals * toward).sum(-1)
+        projection = camera.project(points)
         index = (projection.inside & (slant > 0.1)).nonzero()[:, 0]
         pixels = projection.pixels[index]
-        hidden = projection.distance[index] - sample_depth(depth, pixels) > tolerance / slant[
-            index
-        ].clamp_min(0.3)
-        index, pixels = index[~hidden], pixels[~hidden]
-        one[index] = sample_colour(colour, pixels)
+        beyond = sample_depth(depth, pixels) - projection.distance[index]
+        clear = beyond > -tolerance / slant[index].clamp_min(0.3)
+        one[index[clear]] = sample_colour(colour, camera, pixels[clear])
     return seen.nanmedian(0).values
 
 
-def sample_colour(picture: Float[Tensor, "h w C"], pixels: Float[Tensor, "N 2"]) -> Float[Tensor, "N C"]:
-    """A picture at pixel coordinates, bilinear."""
-    height, width, _ = picture.shape
-    unit = pixels / torch.tensor([width, height]) * 2 - 1
+def sees(
+    glance: Glance, points: Float[Tensor, "N 3"], tolerance: float
+) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
+    """Which points are in a view's picture, and which of these the scene does not hide."""
+    projection = glance.camera.project(points)
+    clear = sample_depth(glance.depth, projection.pixels) > projection.distance - tolerance
+    return projection.inside, projection.inside & clear
+
+
+def sample_colour(
+    picture: Float[Tensor, "H W C"], camera: Camera, pixels: Float[Tensor, "N 2"]
+) -> Float[Tensor, "N C"]:
+    """A picture of any size at the camera's pixel coordinates, bilinear."""
+    unit = pixels / torch.tensor([camera.width, camera.height]) * 2 - 1
     planes = picture.movedim(-1, 0)[None]
     out = torch.nn.functional.grid_sample(
         planes, unit[None, None], padding_mode="border", align_corners=False
@@ -289,5 +303,5 @@ def far_radiance(
         index = projection.inside.nonzero()[:, 0]
         pixels = projection.pixels[index]
         clear = sample_depth(depth, pixels) > 0.7 * projection.distance[index]
-        one[index[clear]] = sample_colour(colour, pixels[clear])
+        one[index[clear]] = sample_colour(colour, camera, pixels[clear])
     return seen.nanmedian(0).values

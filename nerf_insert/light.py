@@ -31,7 +31,7 @@ class Thing:
     """Something near that hides light and gives light."""
 
     cast: Callable[[Rays], Hits]
-    radiance: Callable[[Hits], Float[Tensor, "M 3"]]  # that leaves M places which rays have met
+    radiance: Callable[[Hits, Tensor], Tensor]  # [M, 3], where rays of directions [M, 3] have met it
 
 
 Things = Sequence[Thing]
@@ -53,7 +53,7 @@ def arriving(things: Things, rays: Rays) -> tuple[Float[Tensor, "M 3"], Bool[Ten
         hits = thing.cast(rays)
         index = (hits.distance < nearest).nonzero()[:, 0]
         nearest[index] = hits.distance[index]
-        radiance[index] = thing.radiance(Hits(*(column[index] for column in hits)))
+        radiance[index] = thing.radiance(Hits(*(column[index] for column in hits)), rays.directions[index])
     return radiance, nearest.isfinite()
 
 

@@ -31,6 +31,7 @@ WHITE_SPREAD = 0.1  # standard deviation of the logarithm of the light's red and
 EFFECTIVE = 150.0  # independent observations that the samples are worth; texture is alike nearby
 DOUBT = 8.0  # by how much (a log likelihood) a key must do better than soft light from above
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+FEWEST = 100  # samples that a light is looked for with
 PLACES = 8  # rays to the key for each sample
 
 
@@ -134,7 +135,7 @@ class Guess:
 def fit_strengths(evidence: Evidence, known: Tensor, share: Tensor, penalty: Callable, colour: Tensor, start):
     """(cost, sky, key) that minimise misfit and penalty, from a start (sky, key)."""
     sky, key, step = math.log(start[0]), math.log(start[1]), 1.5
-    for _ in range(8):
+    for _ in range(9):
         offsets = torch.linspace(-1, 1, 5) * step
         skies, keys = torch.meshgrid(sky + offsets, key + offsets, indexing="ij")
         skies, keys = skies.reshape(-1, 1), keys.reshape(-1, 1)
@@ -142,7 +143,7 @@ def fit_strengths(evidence: Evidence, known: Tensor, share: Tensor, penalty: Cal
         cost, albedo = misfit(evidence, light, colour)
         cost = cost + penalty(light, albedo)
         best = int(cost.argmin())
-        sky, key, step = float(skies[best]), float(keys[best]), 0.6 * step
+        sky, key, step = float(skies[best]), float(keys[best]), 0.5 * step
     return float(cost[best]), math.exp(sky), math.exp(key)
 
 
@@ -153,15 +154,20 @@ def estimate(
 
     `centre`, `size` and `far` as for `gather`; `up`: unit vector.
     """
-    white = torch.ones(3)
-    above = judge(Guess(Key(centre, up, 100 * size, math.radians(50), white)), evidence, things)
-    best = above
-    for direction in promising(evidence):
-        guess = improve(
-            Guess(Key(centre, direction, 8 * size, math.radians(8), white)), evidence, things, size
+    above = Key(centre, up, 100 * size, math.radians(50), torch.ones(3))
+    if len(evidence.points) < FEWEST:
+        level = float((evidence.colour @ LUMINANCE).mean()) / ALBEDO if len(evidence.points) else 1.0
+        return Light(
+            torch.where(far.isfinite(), far, level / 3), replace(above, irradiance=torch.full((3,), level))
         )
-        if guess.cost < best.cost - DOUBT * (best is above):
-            best = guess
+    best = judge(Guess(above), evidence, things)
+    starts = [
+        replace(above, direction=d, distance=8 * size, angle=math.radians(8)) for d in promising(evidence)
+    ]
+    turned = [turn(judge(Guess(key), evidence, things), evidence, things, 6.0) for key in starts]
+    if turned:
+        found = improve(min(turned, key=lambda guess: guess.cost), evidence, things, size)
+        best = found if found.cost < best.cost - DOUBT else best
     return coloured(best, evidence, things, far)
 
 
@@ -204,17 +210,13 @@ def judge(guess: Guess, evidence: Evidence, things: Things) -> Guess:
 
 
 def improve(guess: Guess, evidence: Evidence, things: Things, size: float) -> Guess:
-    """A pattern search over the key's direction, then its distance and its angle."""
-    guess = turn(judge(guess, evidence, things), evidence, things, 6.0)
+    """The best distance of the key, with its direction, and the best angle."""
     for distance in (3, 5, 100):
-        moved = replace(guess.key, distance=distance * size)
-        other = turn(judge(Guess(moved), evidence, things), evidence, things, 3.0)
-        if other.cost < guess.cost:
-            guess = other
+        moved = Guess(replace(guess.key, distance=distance * size))
+        guess = min(guess, turn(judge(moved, evidence, things), evidence, things, 3.0), key=lambda g: g.cost)
     for angle in (3, 14, 22, 35):
-        other = judge(Guess(replace(guess.key, angle=math.radians(angle))), evidence, things)
-        if other.cost < guess.cost:
-            guess = other
+        wider = Guess(replace(guess.key, angle=math.radians(angle)))
+        guess = min(guess, judge(wider, evidence, things), key=lambda g: g.cost)
     return guess
 
 

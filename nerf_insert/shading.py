@@ -1,12 +1,11 @@
-"""A mesh in a scene's light: what leaves its surface, and what it takes from the scene's.
+"""A mesh in a scene's light: what leaves its surface, and what light it takes from the scene's.
 
 All of it is worked out once, for places on the surfaces (baking.py), and looked up afterwards.
-World coordinates and units, linear light.
+World coordinates and units, linear light. M is a number of hits, Q of places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,100 +15,129 @@ from torch import Tensor
 from nerf_insert.baking import Places, places_on
 from nerf_insert.fusion import Surface
 from nerf_insert.light import Light, Thing, Things
+from nerf_insert.mesh_normals import merged, neighbours
 from nerf_insert.meshes import Hits, Mesh, to_linear
 from nerf_insert.regions.base import Region
 
 MOST_PLACES = 30_000
-GLOSS = 0.04  # of the light that a dielectric reflects at its surface, uncoloured
+FINE = 1 / 250  # distance of places, as a share of the mesh's or the region's diagonal
+ROUGH = 1 / 60  # the same where only the light is wanted that the mesh gives to its surroundings
+GLOSS = 0.04  # share of the light that a dielectric's surface reflects, uncoloured; seen as if it were matt
 
 
 @dataclass(frozen=True, eq=False)
 class Shine:
-    """The light that leaves a mesh."""
+    """The light that leaves a mesh, the same in all directions."""
 
     mesh: Mesh
     places: Places
-    irradiance: Float[Tensor, "Q 3"]
+    front: Float[Tensor, "Q 3"]  # irradiance
+    back: Float[Tensor, "Q 3"] | None  # of the faces' other side, where that can be seen
 
-    def radiance(self, face: Int64[Tensor, " M"], barycentric: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
+    def radiance(
+        self, face: Int64[Tensor, " M"], barycentric: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> Float[Tensor, "M 3"]:
+        """What leaves places of the surface against rays of these directions."""
         albedo = to_linear(self.mesh.colour_at(face, barycentric))
-        arriving = self.places.interpolate(self.irradiance, face, barycentric)
+        arriving = self.places.interpolate(self.front, face, barycentric)
+        if self.back is not None:
+            behind = (self.mesh.face_normals[face] * directions).sum(-1) > 0
+            other = self.places.interpolate(self.back, face, barycentric)
+            arriving = torch.where(behind[:, None], other, arriving)
         return arriving * (GLOSS + (1 - GLOSS) * albedo)
 
     @property
     def size(self) -> float:
+        """The diagonal of the mesh's box."""
         return float((self.mesh.bounds[1] - self.mesh.bounds[0]).norm())
 
     def thing(self) -> Thing:
-        return Thing(self.mesh.cast, lambda hits: self.radiance(hits.face, hits.barycentric))
+        return Thing(
+            self.mesh.cast, lambda hits, directions: self.radiance(hits.face, hits.barycentric, directions)
+        )
 
 
 def shade(mesh: Mesh, surface: Surface, light: Light) -> Shine:
     """The mesh in the light and among the surfaces of a scene, which it shades in its turn; light goes
     once from one place of it to another."""
-    corners, normals = mesh.vertices[mesh.faces], mesh.corner_normals
-    size = float((mesh.bounds[1] - mesh.bounds[0]).norm())
-    lift = 1e-3 * size
-    black = Thing(mesh.cast, lambda hits: torch.zeros(len(hits.face), 3))
-    places = _limited(corners, normals, size / 60, MOST_PLACES // 8)
-    rough = Shine(
-        mesh,
-        places,
-        light.irradiance(places.points + lift * places.normals, places.normals, [black, surface.thing()]),
-    )
-    near = (
-        (surface.mesh.vertices > mesh.bounds[0] - size) & (surface.mesh.vertices < mesh.bounds[1] + size)
-    ).all(-1)
-    index = near.nonzero()[:, 0]
+    size = (mesh.bounds[1] - mesh.bounds[0]).norm()
+    black = Thing(mesh.cast, lambda hits, directions: torch.zeros(len(hits.face), 3))
+    rough = _lit(mesh, ROUGH * size, MOST_PLACES // 8, light, [black, surface.thing()])
+    place = surface.mesh.vertices
+    near = ((place > mesh.bounds[0] - size) & (place < mesh.bounds[1] + size)).all(-1).nonzero()[:, 0]
     radiance = surface.radiance.clone()
-    x, n = surface.mesh.vertices[index], surface.normals[index]
-    radiance[index] *= darkening(x + 0.5 * surface.cell * n, n, light, surface, rough.thing())
-    places = _limited(corners, normals, size / 250, MOST_PLACES)
-    things = [rough.thing(), surface.thing(radiance)]
-    return Shine(
-        mesh, places, light.irradiance(places.points + lift * places.normals, places.normals, things)
-    )
+    x, n = place[near] + 0.5 * surface.cell * surface.normals[near], surface.normals[near]
+    radiance[near] *= change(x, n, light, surface, rough.thing())
+    return _lit(mesh, FINE * size, MOST_PLACES, light, [rough.thing(), surface.thing(radiance)])
 
 
-def _limited(corners: Tensor, normals: Tensor, spacing: float, most: int) -> Places:
-    """As many places as there may be, not closer than `spacing`."""
-    places = places_on(corners, normals, spacing)
-    while len(places.points) > most:
-        spacing *= 1.3
-        places = places_on(corners, normals, spacing)
-    return places
+def _lit(mesh: Mesh, spacing: float, most: int, light: Light, things: Things) -> Shine:
+    places = _places(mesh.vertices[mesh.faces], mesh.corner_normals, spacing, most)
+    lift = 1e-3 * float((mesh.bounds[1] - mesh.bounds[0]).norm())
+    front = light.irradiance(places.points + lift * places.normals, places.normals, things)
+    back = None
+    if not is_closed(mesh):
+        back = light.irradiance(places.points - lift * places.normals, -places.normals, things)
+    return Shine(mesh, places, front, back)
 
 
-def darkening(
-    points: Tensor, normals: Tensor, light: Light, surface: Surface, thing: Thing
+def is_closed(mesh: Mesh) -> bool:
+    """Whether every edge joins two faces."""
+    pairs = neighbours(merged(mesh.vertices, mesh.faces))[0]
+    return 2 * len(pairs) == 3 * len(mesh.faces)
+
+
+def change(
+    points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], light: Light, surface: Surface, thing: Thing
 ) -> Float[Tensor, "N 3"]:
     """By which factor a new thing changes the light at points of the scene's surface."""
-    without = light.irradiance(points, normals, [surface.thing()])
-    return light.irradiance(points, normals, [thing, surface.thing()]) / without.clamp_min(1e-4)
+    before = light.irradiance(points, normals, [surface.thing()])
+    return light.irradiance(points, normals, [thing, surface.thing()]) / before.clamp_min(1e-4)
 
 
-def cast_shadow(surface: Surface, light: Light, shine: Shine, region: Region):
-    """The factor by which the object changes the light of the scene's surface, for hits of it. Only what is
-    inside the region changes, for nothing else can: a shadow behind it would hang in the air."""
+@dataclass(frozen=True, eq=False)
+class Shadow:
+    """By which factor an object changes the light of the scene's surface."""
+
+    number: Int64[Tensor, " F"]  # of the surface's faces among those that `places` are on; -1: none
+    places: Places
+    change: Float[Tensor, "Q 3"]
+
+    def factor(self, hits: Hits) -> Float[Tensor, "M 3"]:
+        """For hits of the surface."""
+        number = torch.where(hits.hit, self.number[hits.face], -1)
+        index = (number >= 0).nonzero()[:, 0]
+        out = torch.ones(len(hits.face), 3)
+        out[index] = self.places.interpolate(self.change, number[index], hits.barycentric[index])
+        return out
+
+
+def cast_shadow(surface: Surface, light: Light, shine: Shine, region: Region) -> Shadow | None:
+    """The object's shadow on what of the surface is inside the region, None where nothing is.
+
+    Nothing else can change in an edit: a shadow on something behind the region would hang in the air.
+    """
     vertices, faces = surface.mesh.vertices, surface.mesh.faces
-    tolerance = surface.cell
-    inside = ((vertices > region.bounds[0] - tolerance) & (vertices < region.bounds[1] + tolerance)).all(-1)
+    border = surface.cell  # within which the shadow fades out
+    inside = ((vertices > region.bounds[0] - border) & (vertices < region.bounds[1] + border)).all(-1)
     chosen = inside[faces].any(-1)
-    places = _limited(
-        vertices[faces[chosen]], surface.normals[faces[chosen]], region.diagonal / 150, MOST_PLACES
-    )
-    share = (1 - region.distance(places.points) / tolerance).clamp(0, 1)[:, None]
+    if not bool(chosen.any()):
+        return None
+    corners, normals = vertices[faces[chosen]], surface.normals[faces[chosen]]
+    places = _places(corners, normals, FINE * region.diagonal, MOST_PLACES)
+    share = (1 - region.distance(places.points) / border).clamp(0, 1)[:, None]
     index = (share[:, 0] > 0).nonzero()[:, 0]
     factor = torch.ones(len(places.points), 3)
     x, n = places.points[index], places.normals[index]
-    factor[index] = darkening(x + 0.1 * surface.cell * n, n, light, surface, shine.thing())
-    factor = 1 + share * (factor - 1)
-    number = torch.cumsum(chosen, 0) - 1
+    factor[index] = change(x + 0.1 * surface.cell * n, n, light, surface, shine.thing())
+    number = torch.where(chosen, torch.cumsum(chosen, 0) - 1, -1)
+    return Shadow(number, places, 1 + share * (factor - 1))
 
-    def of(hits: Hits) -> Float[Tensor, "M 3"]:
-        out = torch.ones(len(hits.face), 3)
-        here = (hits.hit & chosen[hits.face]).nonzero()[:, 0]
-        out[here] = places.interpolate(factor, number[hits.face[here]], hits.barycentric[here])
-        return out
 
-    return of
+def _places(corners: Tensor, normals: Tensor, spacing: float, most: int) -> Places:
+    """Places `spacing` apart, or as much farther as `most` of them asks for."""
+    places = places_on(corners, normals, float(spacing))
+    while len(places.points) > most:
+        spacing = 1.3 * spacing
+        places = places_on(corners, normals, float(spacing))
+    return places
