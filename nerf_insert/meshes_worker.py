@@ -129,7 +129,7 @@ def flatten(scene, is_gltf: bool, max_faces: int, max_texture: int) -> dict:
 
     parts, textures, count, total = [], [], 0, 0
     seen: dict[int, int] = {}  # a picture that several parts share is kept once
-    for node in scene.graph.nodes_geometry:
+    for node in sorted(scene.graph.nodes_geometry):  # a set: its own order changes from run to run
         transform, name = scene.graph[node]
         mesh = scene.geometry[name]
         faces = np.asarray(getattr(mesh, "faces", np.zeros((0, 3))), dtype=np.int64)
@@ -184,7 +184,8 @@ def appearance(mesh, faces, is_gltf: bool):
         factor = getattr(material, "baseColorFactor", None) if is_gltf else getattr(material, "diffuse", None)
         picture = getattr(material, "baseColorTexture" if is_gltf else "image", None)
         has_uv = visual.uv is not None and len(visual.uv) == len(mesh.vertices)
-        picture = picture if has_uv else None
+        if not has_uv or getattr(picture, "format", None) is None:  # no format: trimesh's stand-in
+            picture = None
         tint = np.ones((*shape, 3))
         if factor is not None and (is_gltf or picture is None):
             # A picture takes the place of an OBJ's Kd, which exporters often leave black beside one.

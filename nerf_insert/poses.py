@@ -14,7 +14,8 @@ from torch import Tensor
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_text
 
-TERM = re.compile(r"(\w+)\s*=\s*([^=\s]+(?:\s*,\s*[^=\s,]+)*)")
+VALUE = r"[^=\s,]+(?![^=\s,]|\s*=)"  # to its end, and not the name of the next term
+TERM = re.compile(rf"(\w+)\s*=\s*({VALUE}(?:\s*,\s*{VALUE})*)")
 FORMS = (
     "give a JSON 4x4 matrix, a file with one, 16 numbers row by row, "
     "or terms like 'translate=0,0,1 rotate=0,0,90 scale=2'"

@@ -60,6 +60,8 @@ def check_region(
         shares[name] = float(visible.float().mean())
         hidden += bool(entry.isfinite().any()) and shares[name] < min_share
     seen_by = tuple(name for name, share in shares.items() if share >= min_share)
+    if not seen_by and not hidden:
+        _refuse_unseen(region, cameras, min_share)
     _check_seen(shares, seen_by, hidden, min_views, min_share)
     coverage, warnings = {}, []
     for hull in hulls(region):
@@ -126,19 +128,27 @@ def _check_cameras_outside(region: Region, cameras: Sequence[tuple[str, Camera]]
         )
 
 
+def _refuse_unseen(region: Region, cameras: Sequence[tuple[str, Camera]], min_share: float) -> None:
+    centre = region.bounds.mean(0)[None]
+    shown = sum(bool(camera.project(centre).inside) for _, camera in cameras)
+    if shown:
+        raise InputError(
+            f"the region is too small: it covers less than {100 * min_share:.2g} % of every picture, although "
+            f"its middle is in {shown} of {len(cameras)}; make it larger, or move it nearer"
+        )
+    raise InputError(f"none of the {len(cameras)} photographs shows the region: check its place and size")
+
+
 def _check_seen(
     shares: dict[str, float], seen_by: tuple[str, ...], hidden: int, min_views: int, min_share: float
 ) -> None:
-    total = len(shares)
     if len(seen_by) < min_views:
         behind = f"; something else is in front of it in {hidden}" if hidden else ""
-        advice = "check its place and size, or photograph that place from more sides"
-        if not seen_by and not any(shares.values()) and not hidden:
-            raise InputError(f"none of the {total} photographs shows the region: {advice}")
         which = f" ({_some(seen_by)})" if seen_by else ""
         raise InputError(
-            f"only {len(seen_by)} of the {total} photographs{which} show at least {100 * min_share:.2g} % of "
-            f"a picture of the region, {min_views} are needed{behind}: {advice}"
+            f"only {len(seen_by)} of the {len(shares)} photographs{which} show at least {100 * min_share:.2g} % "
+            f"of a picture of the region, {min_views} are needed{behind}: check its place and size, or "
+            "photograph that place from more sides"
         )
     middle = median(shares[name] for name in seen_by)
     if middle > MAX_SHARE:

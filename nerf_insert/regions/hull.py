@@ -22,7 +22,7 @@ from nerf_insert.regions.base import CELLS, Region
 from nerf_insert.regions.viewing_cone import ViewingCone
 
 REACH = 8.0  # the hull is looked for this many times as far around as the cameras and their crossing lie
-FINE = 80  # cells along the hull's longest side when its box is found
+FINE = 200  # cells that the longest side of a hull's box is found in
 DEPTH = 24  # halvings of a cell after which a hull is empty
 MAX_CELLS = 1 << 20
 WORTH_CELLS = 1 << 14  # points from which on it is quicker to ask first which cells are surely in or out
@@ -58,6 +58,7 @@ class VisualHull(Region):
                 )
             if not mask.any():
                 raise InputError(f"the mask for {name} is empty: paint what is to be edited")
+            camera.project(torch.zeros(1, 3))  # raises InputError for a kind of camera that has no such thing
         self.cones = tuple(ViewingCone(camera, mask.bool().cpu()) for camera, mask in views)
         if bounds is None:
             bounds = find_bounds(self.cones)
@@ -124,47 +125,38 @@ class VisualHull(Region):
 def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
     """The box of the cones' intersection; None where they do not meet, infinite where it has no end.
 
-    From one large cube around the cameras, cells that are surely outside one of the cones are dropped
-    and the others halved in all directions, until they are small against what is left.
+    From one large cube around the cameras, cells that are surely outside one of the cones are dropped,
+    and those that cannot make the box of what is surely inside any larger; the others are halved in all
+    directions, until they are small against that box.
     """
     centres = torch.stack([cone.camera.centre for cone in cones]).double()
-    around = centres.mean(0)
-    crossing = _crossing(cones)
+    around, crossing = centres.mean(0), _crossing(cones)
     far = max(float((centres - around).norm(dim=-1).max()), float((crossing - around).norm()))
-    half = REACH * far if far > 0 else 1.0
-    cells, outer = around[None].float(), (around.float(), half)
+    whole = half = REACH * far if far > 0 else 1.0
+    cells = around[None].float()
+    low, high = torch.full((3,), math.inf), torch.full((3,), -math.inf)  # of points that are inside
     corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
     for _ in range(DEPTH):
         cells = (cells[:, None] + corners * (half / 2)).view(-1, 3)
         half /= 2
-        near = torch.ones(len(cells), dtype=torch.bool)
         for cone in cones:
-            rest = near.nonzero()[:, 0]
-            near[rest] = cone.distance(cells[rest], slack=cone.slack) <= half * math.sqrt(3) * 1.001
-        cells = cells[near]
+            cells = cells[cone.distance(cells, slack=cone.slack) <= half * math.sqrt(3) * 1.001]
+        inside = cells
+        for cone in cones:
+            inside = inside[cone.contains(inside)]
+        if len(inside):
+            low, high = torch.minimum(low, inside.amin(0)), torch.maximum(high, inside.amax(0))
+        cells = cells[~((cells - half >= low) & (cells + half <= high)).all(-1)]
+        found = bool((low <= high).all())
         if not len(cells):
-            return None
-        low, high = cells.amin(0) - half, cells.amax(0) + half
-        fine = 2 * half * FINE <= float((high - low).max())
-        if (fine or len(cells) > MAX_CELLS) and _any_inside(cones, cells, half):
-            endless = bool((torch.stack([low, high]) - outer[0]).abs().max() >= outer[1] * 0.999)
-            return torch.full((2, 3), float("inf")) if endless else torch.stack([low, high])
-        if len(cells) > MAX_CELLS:
-            return None
-    return None
-
-
-def _any_inside(cones: Sequence[ViewingCone], cells: Float[Tensor, "N 3"], half: float) -> bool:
-    """Whether one of a few points in each cell is in all cones."""
-    steps = torch.tensor([-0.75, -0.25, 0.25, 0.75]) * half
-    inner = torch.stack(torch.meshgrid(steps, steps, steps, indexing="ij"), -1).view(-1, 3)
-    for part in cells.split(1 << 13):
-        points = (part[:, None] + inner).view(-1, 3)
-        for cone in cones:
-            points = points[cone.contains(points)]
-        if len(points):
-            return True
-    return False
+            return torch.stack([low, high]) if found else None
+        if (found and 2 * half * FINE <= float((high - low).max())) or len(cells) > MAX_CELLS:
+            break
+    if not found:
+        return None
+    box = torch.stack([torch.minimum(low, cells.amin(0) - half), torch.maximum(high, cells.amax(0) + half)])
+    endless = float((box - around.float()).abs().max()) >= 0.999 * whole
+    return torch.full((2, 3), math.inf) if endless else box
 
 
 def _crossing(cones: Sequence[ViewingCone]) -> Float[Tensor, " 3"]:
