@@ -133,8 +133,8 @@ def _refuse_unseen(region: Region, cameras: Sequence[tuple[str, Camera]], min_sh
     shown = sum(bool(camera.project(centre).inside) for _, camera in cameras)
     if shown:
         raise InputError(
-            f"the region is too small: it covers less than {100 * min_share:.2g} % of every picture, although "
-            f"its middle is in {shown} of {len(cameras)}; make it larger, or move it nearer"
+            f"the region is too small: it covers less than {100 * min_share:.2g} % of every picture, "
+            f"although its middle is in {shown} of {len(cameras)}; make it larger, or move it nearer"
         )
     raise InputError(f"none of the {len(cameras)} photographs shows the region: check its place and size")
 
@@ -146,9 +146,9 @@ def _check_seen(
         behind = f"; something else is in front of it in {hidden}" if hidden else ""
         which = f" ({_some(seen_by)})" if seen_by else ""
         raise InputError(
-            f"only {len(seen_by)} of the {len(shares)} photographs{which} show at least {100 * min_share:.2g} % "
-            f"of a picture of the region, {min_views} are needed{behind}: check its place and size, or "
-            "photograph that place from more sides"
+            f"only {len(seen_by)} of the {len(shares)} photographs{which} show the region on at least "
+            f"{100 * min_share:.2g} % of the picture, {min_views} are needed{behind}: check its place and size, "
+            "or photograph that place from more sides"
         )
     middle = median(shares[name] for name in seen_by)
     if middle > MAX_SHARE:
