@@ -147,8 +147,8 @@ def _check_seen(
         which = f" ({_some(seen_by)})" if seen_by else ""
         raise InputError(
             f"only {len(seen_by)} of the {len(shares)} photographs{which} show the region on at least "
-            f"{100 * min_share:.2g} % of the picture, {min_views} are needed{behind}: check its place and size, "
-            "or photograph that place from more sides"
+            f"{100 * min_share:.2g} % of the picture, {min_views} are needed{behind}: check its place and "
+            "size, or photograph that place from more sides"
         )
     middle = median(shares[name] for name in seen_by)
     if middle > MAX_SHARE:
