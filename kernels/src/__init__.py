@@ -1,6 +1,7 @@
 """The operations that a hash-grid radiance field is made of, each with several backends.
 
     hash_encode   multiresolution hash encoding (Instant NGP, arXiv 2201.05989, section 3)
+    mlp           the small network behind it
     march         rays through an occupancy grid, into packed samples
     composite     packed samples into colour, accumulation and depth (arXiv 2003.08934, equation 3)
 
@@ -12,6 +13,7 @@ from nerf_insert.kernels.backends import active_backend, use_backend
 from nerf_insert.kernels.compositing import Composite, composite, median_distance, transmittance
 from nerf_insert.kernels.hashgrid import GridSpec, hash_encode, new_table
 from nerf_insert.kernels.marching import march
+from nerf_insert.kernels.mlp import mlp
 from nerf_insert.kernels.samples import Samples
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "hash_encode",
     "march",
     "median_distance",
+    "mlp",
     "new_table",
     "transmittance",
     "use_backend",

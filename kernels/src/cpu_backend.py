@@ -6,18 +6,25 @@ values do not depend on the number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from nerf_insert.kernels import cpu_compositing, cpu_hashgrid, cpu_marching
+from nerf_insert.kernels import cpu_compositing, cpu_hashgrid, cpu_marching, cpu_mlp
 from nerf_insert.kernels.compositing import Composite
 from nerf_insert.kernels.hashgrid import GridSpec
+from nerf_insert.kernels.memory import keep_memory
 from nerf_insert.kernels.samples import Samples
 from nerf_insert.kernels.threads import run
 
-POINTS = 1 << 15  # of one task, a multiple of sixteen
+POINTS = 1 << 15  # of one task of the encoding, a multiple of sixteen
+ROWS = 1 << 13  # of one task of the MLP, a multiple of its tiles
 RAYS = 256  # of one task
+
+keep_memory()
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -72,6 +79,50 @@ class _HashEncode(torch.autograd.Function):
 
 def _levels(spec: GridSpec) -> tuple[np.ndarray, ...]:
     return spec.scales, spec.resolutions, spec.dense, spec.offsets
+
+
+def mlp(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    return _MLP.apply(x, *weights)
+
+
+class _MLP(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, *weights: Tensor) -> Tensor:
+        columns = x.t().contiguous()
+        flat, widths = _flat(weights)
+        ctx.save_for_backward(columns, flat, widths)
+        ctx.shapes = [weight.shape for weight in weights]
+        planes = torch.empty(weights[-1].shape[0], x.shape[0])
+        run(cpu_mlp.forward, _blocks(x.shape[0], ROWS), ROWS, *_arrays(flat, widths, columns, planes))
+        return planes.t()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor):
+        columns, flat, widths = ctx.saved_tensors
+        rows, count = columns.shape
+        planes = grad.t().contiguous()
+        to_x = torch.empty(rows, count if ctx.needs_input_grad[0] else 0)
+        tasks = _blocks(count, ROWS)
+        sums = torch.empty(tasks, flat.shape[0])
+        run(cpu_mlp.backward, tasks, ROWS, *_arrays(flat, widths, columns, planes, to_x, sums))
+        to_weights = _unflat(torch.from_numpy(sums.numpy().sum(0)), widths.tolist(), ctx.shapes)
+        return to_x.t() if ctx.needs_input_grad[0] else None, *to_weights
+
+
+def _flat(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """All weights one after the other, with zeros up to multiples of four, and the layers' widths then."""
+    padded = [torch.nn.functional.pad(w.detach(), (0, -w.shape[1] % 4, 0, -w.shape[0] % 4)) for w in weights]
+    widths = [padded[0].shape[1], *(w.shape[0] for w in padded)]
+    return torch.cat([w.reshape(-1) for w in padded]), torch.tensor(widths)
+
+
+def _unflat(sums: Tensor, widths: list[int], shapes: list[torch.Size]) -> Iterator[Tensor]:
+    """The gradient of each layer's weights, from blocks of 4 x 4 in one array."""
+    parts = sums.split([a * b for a, b in pairwise(widths)])
+    for part, (columns, rows), shape in zip(parts, pairwise(widths), shapes, strict=True):
+        matrix = part.view(rows // 4, columns // 4, 4, 4).transpose(1, 2).reshape(rows, columns)
+        yield matrix[: shape[0], : shape[1]].contiguous()
 
 
 def composite(thickness: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor) -> Composite:

@@ -91,14 +91,15 @@ class Plane:
         self.builder, self.pointer = builder, view.data
         self.columns = cgutils.unpack_tuple(builder, view.shape)[1]
 
-    def _at(self, row: int, column: ir.Value) -> ir.Value:
-        first = self.builder.add(self.builder.mul(self.columns, I64(row)), column)
+    def _at(self, row: int | ir.Value, column: ir.Value) -> ir.Value:
+        row = I64(row) if isinstance(row, int) else row
+        first = self.builder.add(self.builder.mul(self.columns, row), column)
         return self.builder.bitcast(self.builder.gep(self.pointer, [first]), FLOATS.as_pointer())
 
-    def load(self, row: int, column: ir.Value) -> Lanes:
+    def load(self, row: int | ir.Value, column: ir.Value) -> Lanes:
         return Lanes(self.builder, self.builder.load(self._at(row, column), align=4))
 
-    def store(self, row: int, column: ir.Value, lanes: Lanes) -> None:
+    def store(self, row: int | ir.Value, column: ir.Value, lanes: Lanes) -> None:
         self.builder.store(lanes.value, self._at(row, column), align=4)
 
 

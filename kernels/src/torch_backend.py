@@ -6,6 +6,7 @@ Gradients are autograd's own. M points or samples, N rays.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -43,6 +44,12 @@ def _index(cell: Int64[Tensor, "M 8 3"], spec: GridSpec, level: int) -> Int64[Te
     else:
         index = (x * PRIMES[0]) ^ (y * PRIMES[1]) ^ (z * PRIMES[2])
     return index % int(spec.sizes[level]) + int(spec.offsets[level])
+
+
+def mlp(x: Float[Tensor, "M D"], weights: Sequence[Float[Tensor, "out in"]]) -> Float[Tensor, "M out"]:
+    for weight in weights[:-1]:
+        x = torch.nn.functional.linear(x, weight).relu()
+    return torch.nn.functional.linear(x, weights[-1])
 
 
 def composite(
