@@ -47,4 +47,4 @@ def _hull(masks: dict[str, str], capture: Capture) -> VisualHull:
         if view.name in views:
             raise InputError(f"there are two masks for {view.name}: give one per photograph")
         views[view.name] = (view.camera, read_mask(file, size=view.size))
-    return VisualHull(list(views.values()))
+    return VisualHull(list(views.values()), names=list(views))
