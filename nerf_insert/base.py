@@ -23,7 +23,7 @@ from nerf_insert.files import read_tensors, write_tensors
 from nerf_insert.kernels import Samples, march
 
 RESOLUTION = 128  # cells of the occupancy grid along each side of [-2, 2]^3
-STEP = 1 / 192  # length of a sample inside [-1, 1]^3, field units
+STEP = 1 / 128  # length of a sample inside [-1, 1]^3, field units
 NEAR, FAR = 0.02, 1000.0  # field units
 OCCUPIED = 0.01  # share of a training pixel's light from which a cell counts as occupied
 FORGET = 0.8  # what a cell keeps of that from one update of the grid to the next
@@ -74,6 +74,11 @@ class Base(nn.Module):
     ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
         raw, rgb = self.field(self._unit(points), directions)
         return truncated_exp(raw - 1) * self.scale, rgb
+
+    def spacing(self, samples: Samples) -> Float[Tensor, "M"]:
+        """Distances along the rays, contracted like space, in 0..1."""
+        distance = samples.distances * self.scale
+        return torch.where(distance > 1, 2 - 1 / distance.clamp_min(1), distance) / 2
 
     def density(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
         """The density alone, per world unit, at half the cost."""
