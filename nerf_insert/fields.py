@@ -12,7 +12,7 @@ from jaxtyping import Float
 from nerfstudio.utils.math import components_from_spherical_harmonics
 from torch import Tensor, nn
 
-from nerf_insert.kernels import GridSpec, hash_encode
+from nerf_insert.kernels import GridSpec, hash_encode, mlp
 
 GEOMETRY_FEATURES = 15
 HARMONICS = 16  # spherical harmonics up to degree 3
@@ -84,12 +84,6 @@ class HashField(nn.Module):
 
     def _features(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, "M F"]:
         return mlp(hash_encode(unit, self.table, self.config.grid), list(self.trunk))
-
-
-def mlp(x, weights):
-    for weight in weights[:-1]:
-        x = torch.nn.functional.linear(x, weight).relu()
-    return torch.nn.functional.linear(x, weights[-1])
 
 
 def _weights(widths: list[int], generator: torch.Generator | None) -> nn.ParameterList:
