@@ -13,7 +13,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.progress import Progress
 from nerf_insert.regions.base import Region
 from nerf_insert.regions.checks import check_region
-from nerf_insert.rendering import Stack, hits
+from nerf_insert.rendering import Stack
 
 WIDEN = 0.04  # diameter of the disc that masks are widened by for painting, as a share of the picture's width
 
@@ -39,7 +39,9 @@ def look_for(
     region: Region, stack: Stack, capture: Capture, min_share: float, progress: Progress
 ) -> tuple[RegionView, ...]:
     """The training views that show enough of the region. Raises InputError if the region cannot be used."""
-    check_region(region, [(view.name, view.camera) for view in capture.train])
+    report = check_region(region, [(view.name, view.camera) for view in capture.train], min_share=min_share)
+    for warning in report.warnings:
+        progress.warn(warning)
     seen = []
     with progress.task("Finding the region in the photographs", total=len(capture.train)) as task:
         for view in capture.train:
@@ -59,11 +61,12 @@ def visible(region: Region, stack: Stack, view: View) -> Bool[Tensor, "H W"]:
     """The pixels of a view that show the region: the scene outside it does not hide it there."""
     camera = view.camera
     rays = camera.rays()
-    crossing = hits(region, rays).nonzero()[:, 0]
+    entry = region.entry(rays)
+    crossing = entry.isfinite().nonzero()[:, 0]
     mask = torch.zeros(rays.count, dtype=torch.bool)
     if len(crossing):
         chosen = rays[crossing]
-        mask[crossing] = region.entry(chosen) < stack.render(chosen, carve=region).depth
+        mask[crossing] = entry[crossing] < stack.render(chosen, carve=region).depth
     mask = mask.view(camera.height, camera.width)
     valid = view.valid()
     return mask if valid is None else mask & valid

@@ -154,8 +154,7 @@ class Stack:
 
 def hits(region: Region, rays: Rays) -> Bool[Tensor, "N"]:
     """Which rays have a sample in the region; the same answer for masks, fitting and rendering."""
-    samples = region.sample(rays)
-    return samples.offsets[1:] > samples.offsets[:-1]
+    return region.entry(rays).isfinite()
 
 
 def blend(
