@@ -102,7 +102,8 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         "layers": len(stack.layers),
     }
     what = f"a video of {len(cameras)} frames" if as_video else f"{len(cameras)} pictures"
-    return data, f"{args.out}: {what}, {len(stack.layers)} layers shown"
+    shown = "1 layer" if len(stack.layers) == 1 else f"{len(stack.layers) or 'no'} layers"
+    return data, f"{args.out}: {what}, {shown} shown"
 
 
 def is_video(out: Path) -> bool:

@@ -31,7 +31,7 @@ OBJECT = (0.5, -0.4, 0.25, 0.24, (0.1, 0.3, 0.9))
 
 
 class TinyField(AnalyticField):
-    """Chequers look alike to a field that has seen little: a floor on which every place has its own colour."""
+    """With a floor on which every place has its own colour; chequers all look alike."""
 
     def query(self, points, directions):
         density, rgb = super().query(points, directions)
