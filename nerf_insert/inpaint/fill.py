@@ -1,0 +1,105 @@
+"""Removing what is in a region, with no learned weights: the inpainter `fill`.
+
+Behind the region there is the scene itself, rendered with the region taken to be empty. What nobody ever
+saw is where the object stood on something or hid a wall: the flat surfaces around the region are found,
+the photographs are drawn onto them as textures, and what no photograph shows clear of the object is
+completed from its surroundings. Every view is painted from the same textures and the same scene, so all
+views agree.
+
+Shadows and reflections of the object outside the region stay. World coordinates and units; N rays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.cameras import Rays
+from nerf_insert.errors import InputError
+from nerf_insert.guide import Guide
+from nerf_insert.inpaint.contract import EditContext, InpaintView
+from nerf_insert.inpaint.fill_planes import find_planes
+from nerf_insert.inpaint.fill_sights import FAR, Evidence, Sight, look
+from nerf_insert.inpaint.fill_surfaces import Blank, Surface, paint
+from nerf_insert.regions.base import Region
+
+AROUND = 2.0  # radius of what is looked at, in radii of the region
+
+
+class FillInpainter:
+    """Paints what is behind and below what the region holds. Text, pictures and meshes are not used."""
+
+    rounds = 1  # painting again would give the same pictures
+
+    def __init__(self, *, planes: int = 3, keep_seen: bool = True):
+        """`planes`: how many flat surfaces to look for around the region, at most; with 0 all is left to
+        the scene behind. `keep_seen`: a surface that passes through the region stays as it is wherever
+        photographs show it clear of the object; false completes all of it in the region, so that a shadow
+        goes that was marked together with its object."""
+        if isinstance(planes, bool) or not isinstance(planes, int) or not 0 <= planes <= 20:
+            raise InputError(f"fill's option planes must be a whole number from 0 to 20, not {planes!r}")
+        if not isinstance(keep_seen, bool):
+            raise InputError(f"fill's option keep_seen must be true or false, not {keep_seen!r}")
+        self.planes, self.keep_seen = planes, keep_seen
+
+    def prepare(self, context: EditContext) -> None:
+        self.scene, self.region = context.scene, context.region
+        middle, radius = self.region.bounds.mean(0), AROUND * self.region.diagonal / 2
+        self.surfaces: list[Surface] = []
+        if not self.planes or not context.views:
+            return
+        count = len(context.views)
+        with context.progress.task("Looking behind what is to go", total=2 * count + self.planes) as task:
+            sights = look(self.scene, self.region, context.views, radius, task)
+            eyes = torch.stack([view.camera.centre for view in context.views])
+            planes = find_planes(
+                _around(sights, self.region, radius), eyes, radius, self.planes, context.seed
+            )
+            blanks = [Blank.of(plane, middle, radius, sights) for plane in planes]
+            evidence = [Evidence(blank.plane, blank.points) for blank in blanks]
+            for sight in sights:
+                photograph = sight.view.photograph()
+                for one in evidence:
+                    one.add(sight, photograph)
+                task.advance(1)
+            for blank, one in zip(blanks, evidence, strict=True):
+                surface = paint(blank, one, self.scene, self.region, self.keep_seen, context.seed)
+                self.surfaces += [surface] if surface else []
+                task.advance(1)
+
+    def inpaint(
+        self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
+    ) -> list[Float[Tensor, "H W 3"]]:
+        return [self._paint(view) for view in views]
+
+    def _paint(self, view: InpaintView) -> Float[Tensor, "H W 3"]:
+        painted = view.original.clone()
+        painted[view.mask] = self.colours(view.camera.rays()[view.mask.reshape(-1)])
+        return painted
+
+    def colours(self, rays: Rays) -> Float[Tensor, "N 3"]:
+        """What rays see, sRGB, once the region's content is gone."""
+        carved = self.scene.render(rays, carve=self.region)
+        rgb = carved.rgb
+        if not self.surfaces:
+            return rgb
+        seen = rays.at(carved.depth.clamp_max(FAR))
+        hits = torch.stack([surface.plane.hit(rays) for surface in self.surfaces])
+        for row in hits.argsort(0, descending=True):  # the farthest first, the nearest over it
+            for k, surface in enumerate(self.surfaces):
+                plane = surface.plane
+                open_ = hits[k].isfinite() & (plane.height(seen) < plane.tolerance)
+                index = ((row == k) & open_).nonzero()[:, 0]
+                colour, share = surface.at(rays[index].at(hits[k, index]))
+                rgb[index] += share[:, None] * (colour - rgb[index])
+        return rgb.clamp(0, 1)
+
+
+def _around(sights: Sequence[Sight], region: Region, radius: float) -> Float[Tensor, "P 3"]:
+    """What the views see near the region, outside of it."""
+    points = torch.cat([sight.surface() for sight in sights])
+    points = points[(points - region.bounds.mean(0)).norm(dim=-1) < radius]
+    return points[~region.contains(points)]

@@ -1,0 +1,112 @@
+"""Flat surfaces around a region as textures, completed where the object hid them.
+
+A texture has n x n texels; world coordinates and units, N points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy import ndarray
+from scipy.ndimage import binary_dilation, gaussian_filter
+from torch import Tensor
+
+from nerf_insert.inpaint.fill_planes import Plane
+from nerf_insert.inpaint.fill_sights import Evidence, Sight
+from nerf_insert.inpaint.fill_texture import complete, membrane
+from nerf_insert.regions.base import Region
+from nerf_insert.rendering import Stack
+
+TEXELS = 512  # along each side of a texture, at most
+SOFT = 2.0  # texels over which a texture fades into the scene
+ENOUGH = 2  # views that have to agree
+OPAQUE = 0.3  # optical thickness of what stands on a surface, from which on it hides it
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A plane with a texture where it is to be painted."""
+
+    plane: Plane
+    texel: float  # side of a texel, world units
+    texture: Float[Tensor, "n n 3"]  # sRGB
+    share: Float[Tensor, "n n"]  # how much the texture counts, 0..1, beside the scene's own colour
+
+    def at(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
+        """Colours of points of the plane, and how much they count."""
+        where = self.plane.coordinates(points) / (self.texel * len(self.share) / 2)
+        picture = torch.cat([self.texture, self.share[..., None]], -1).permute(2, 0, 1)[None]
+        found = torch.nn.functional.grid_sample(picture, where[None, None], align_corners=False)[0, :, 0].T
+        return found[:, :3], found[:, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class Blank:
+    """A plane whose texture is still to be made: its texels as points."""
+
+    plane: Plane
+    texel: float
+    points: Float[Tensor, "N 3"]
+
+    @staticmethod
+    def of(plane: Plane, middle: Float[Tensor, " 3"], radius: float, sights: Sequence[Sight]) -> Blank:
+        """The square of the plane around the foot of `middle`, as fine as the nearer photographs show it."""
+        plane = Plane(middle - plane.height(middle[None]) * plane.axes[2], plane.axes, plane.tolerance)
+        pixel = torch.stack([(s.view.camera.centre - plane.origin).norm() / s.view.camera.fx for s in sights])
+        n = max(8, min(TEXELS, int(2 * radius / float(pixel.quantile(0.1)))))
+        axis = (torch.arange(n) + 0.5 - n / 2) * (2 * radius / n)
+        v, u = torch.meshgrid(axis, axis, indexing="ij")
+        return Blank(plane, 2 * radius / n, plane.points(torch.stack([u.reshape(-1), v.reshape(-1)], -1)))
+
+    def grid(self, values: Tensor) -> ndarray:
+        n = round(len(self.points) ** 0.5)
+        return values.view(n, n, *values.shape[1:]).numpy()
+
+
+def paint(
+    blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool, seed: int
+) -> Surface | None:
+    """The surface with all that the object hid completed; None if there is nothing to paint on it."""
+    covered = _widened(blank.grid(_covered(blank, scene)), 2)
+    inside = blank.grid(_inside(blank, region))
+    kept = blank.grid(evidence.clear >= ENOUGH) & ~covered
+    if not keep_seen:
+        kept &= ~_widened(inside, 1)
+    ended = (evidence.through > 2 * evidence.on) & (evidence.through >= ENOUGH)
+    ended = blank.grid(ended) & ~kept
+    hidden = covered | blank.grid(evidence.on + evidence.through < ENOUGH)
+    wanted = (blank.grid(evidence.shown >= ENOUGH) & hidden | inside) & ~kept & ~ended
+    # Does the surface go on where it is hidden? Its known end is carried on through what is hidden.
+    wanted &= membrane(kept[..., None].astype(np.float32), kept | ended, wanted)[..., 0] > 0.5
+    drawn = wanted | (kept & inside)
+    if not kept.any() or not drawn.any():
+        return None
+    texture = complete(blank.grid(evidence.colour()), kept, wanted, seed)
+    fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), SOFT), 1) * kept
+    share = np.maximum(fading, drawn.astype(np.float32))
+    return Surface(blank.plane, blank.texel, torch.from_numpy(texture), torch.from_numpy(share))
+
+
+def _covered(blank: Blank, scene: Stack) -> Bool[Tensor, " N"]:
+    """The texels with something close over them: too close for the photographs to tell it apart."""
+    normal, limit = blank.plane.axes[2], blank.plane.tolerance
+    thickness = torch.zeros(len(blank.points))
+    for height in (1.25, 1.75, 2.25, 2.75):
+        above = blank.points + height * limit * normal
+        thickness += scene.query(above, (-normal).expand_as(above))[0] * limit / 2
+    return thickness > OPAQUE
+
+
+def _inside(blank: Blank, region: Region) -> Bool[Tensor, " N"]:
+    """The texels at which the region passes through the surface."""
+    step = blank.plane.tolerance * blank.plane.axes[2]
+    return torch.stack([region.contains(blank.points + k * step) for k in (-1, 0, 1)]).any(0)
+
+
+def _widened(mask: Bool[ndarray, "n n"], by: int) -> Bool[ndarray, "n n"]:
+    y, x = np.mgrid[-by : by + 1, -by : by + 1]
+    return binary_dilation(mask, x * x + y * y <= by * by)
