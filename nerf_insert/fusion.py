@@ -21,17 +21,18 @@ from torch import Tensor
 
 from nerf_insert.cameras import Camera, Rays
 from nerf_insert.light import Thing
-from nerf_insert.mesh_normals import components, geometric_normals
+from nerf_insert.mesh_normals import components, geometric_normals, neighbours
 from nerf_insert.meshes import Hits, Mesh, to_linear
 from nerf_insert.pictures import resize
 from nerf_insert.rendering import Rendered
 from nerf_insert.views import View
 
-RAYS = 100_000  # asked of the scene in all
-MOST_VIEWS = 40
+RAYS = 60_000  # asked of the scene in all
+MOST_VIEWS = 30
 SHARPER = 2
 TRUNCATION = 4.0  # cells
 FEWEST_FACES = 40  # of a connected piece; what is smaller is a floater
+DENOISE, ALIKE = 20, 0.5  # times, and the cosine between normals from which one side smooths the other
 FEWEST_VIEWS = 2  # that have to see a grid point
 
 
@@ -71,13 +72,15 @@ class Surface:
     """What there is near the edit, as triangles whose front looks into free space.
 
     `radiance` is the light (linear, sRGB's primaries) that leaves each vertex, the median over the
-    views that see it; NaN where none does. `cell` is the size of what can be told apart.
+    views that see it, NaN where none does; `spread` the share by which half of the views differ from it,
+    large where the surface is not where it seems. `cell` is the size of what can be told apart.
     """
 
     mesh: Mesh
     front: Float[Tensor, "F 3"]  # unit normals of the faces
     normals: Float[Tensor, "V 3"]
     radiance: Float[Tensor, "V 3"]
+    spread: Float[Tensor, " V"]
     cell: float
 
     def cast(self, rays: Rays) -> Hits:
@@ -117,7 +120,7 @@ def fuse(glances: Sequence[Glance], bounds: Float[Tensor, "2 3"], resolution: in
     axes = torch.stack([index // (size[1] * size[2]), index // size[2] % size[1], index % size[2]], -1)
     grid = torch.full((math.prod(size),), float("nan"))
     grid[index] = distance_field(glances, bounds[0] + cell * axes, TRUNCATION * cell)
-    vertices, faces = _smooth(*_without_crumbs(*surface_net(grid.view(size))))
+    vertices, faces = _denoised(*_without_crumbs(*surface_net(grid.view(size))))
     mesh = Mesh.plain(vertices * cell + bounds[0], faces)
     front = geometric_normals(mesh.vertices, faces)
     a, b, c = mesh.vertices[faces].unbind(1)
@@ -126,7 +129,7 @@ def fuse(glances: Sequence[Glance], bounds: Float[Tensor, "2 3"], resolution: in
     for corner in faces.unbind(1):
         normals.index_add_(0, corner, area * front)
     normals = torch.nn.functional.normalize(normals, dim=-1)
-    return Surface(mesh, front, normals, radiance(glances, mesh.vertices, normals, 2 * cell), cell)
+    return Surface(mesh, front, normals, *radiance(glances, mesh.vertices, normals, 2 * cell), cell)
 
 
 def _near_surface(
@@ -231,15 +234,25 @@ def _without_crumbs(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     return vertices[used], numbers
 
 
-def _smooth(vertices: Tensor, faces: Tensor, times: int = 2) -> tuple[Tensor, Tensor]:
-    """Each vertex half way to the mean of its neighbours."""
-    one, two = faces.reshape(-1), faces.roll(-1, 1).reshape(-1)
-    for _ in range(times):
-        total, count = torch.zeros_like(vertices), torch.zeros(len(vertices), 1)
-        for here, there in ((one, two), (two, one)):
-            total.index_add_(0, here, vertices[there])
-            count.index_add_(0, here, torch.ones(len(here), 1))
-        vertices = (vertices + total / count.clamp_min(1)) / 2
+def _denoised(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """Ripples flattened, edges kept: normals become means of those around that look about the same way,
+    then vertices follow them (Sun et al., "Fast and effective feature-preserving mesh denoising", 2007)."""
+    if not len(faces):
+        return vertices, faces
+    normals = geometric_normals(vertices, faces)
+    one, two, _, _ = neighbours(faces)
+    for _ in range(DENOISE):
+        alike = ((normals[one] * normals[two]).sum(-1, keepdim=True) - ALIKE).clamp_min(0) ** 2
+        total = (1 - ALIKE) ** 2 * normals
+        total.index_add_(0, one, alike * normals[two]).index_add_(0, two, alike * normals[one])
+        normals = torch.nn.functional.normalize(total, dim=-1)
+    around = torch.bincount(faces.reshape(-1), minlength=len(vertices))[:, None]
+    for _ in range(DENOISE):
+        corners = vertices[faces]
+        off = ((corners.mean(1, keepdim=True) - corners) * normals[:, None]).sum(-1, keepdim=True)
+        back = (off * normals[:, None]).view(-1, 3)
+        move = torch.zeros_like(vertices).index_add_(0, faces.reshape(-1), back)
+        vertices = vertices + move / around
     return vertices, faces
 
 
@@ -248,8 +261,9 @@ def radiance(
     points: Float[Tensor, "N 3"],
     normals: Float[Tensor, "N 3"],
     tolerance: float,
-) -> Float[Tensor, "N 3"]:
-    """The median colour (linear) of the views that see a point from its front; NaN where none does."""
+) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
+    """The median colour (linear) of the views that see a point from its front, NaN where none does, and
+    the median difference from it, as a share."""
     seen = torch.full((len(glances), len(points), 3), float("nan"))
     for one, (camera, depth, colour) in zip(seen, glances, strict=True):
         toward = torch.nn.functional.normalize(camera.centre - points, dim=-1)
@@ -260,7 +274,9 @@ def radiance(
         beyond = sample_depth(depth, pixels) - projection.distance[index]
         clear = beyond > -tolerance / slant[index].clamp_min(0.3)
         one[index[clear]] = sample_colour(colour, camera, pixels[clear])
-    return seen.nanmedian(0).values
+    median = seen.nanmedian(0).values
+    apart = (seen - median).abs().sum(-1).nanmedian(0).values
+    return median, apart / median.sum(-1).clamp_min(1e-4)
 
 
 def sees(

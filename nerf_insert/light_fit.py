@@ -13,7 +13,6 @@ Light is linear (see light.py). P samples, K directions, C candidates, G groups.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,12 +25,13 @@ from nerf_insert.light import Key, Light, Things, frame, sphere, transport
 SAMPLES = 2500
 GROUPS = 32
 SPREAD = 0.25  # of the logarithm of albedo within a group; differences far beyond it count little
-ALBEDO, ALBEDO_SPREAD = 0.3, 0.4  # geometric mean of albedos, standard deviation of its logarithm
-WHITE_SPREAD = 0.1  # standard deviation of the logarithm of the light's red and blue to its luminance
+ALBEDO = 0.3  # the geometric mean of albedos
+TRUSTED = 0.1  # spread of colours between views from which a sample counts half
 EFFECTIVE = 150.0  # independent observations that the samples are worth; texture is alike nearby
 DOUBT = 8.0  # by how much (a log likelihood) a key must do better than soft light from above
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
 FEWEST = 100  # samples that a light is looked for with
+DARK = 1e-4  # the least light that there is anywhere
 PLACES = 8  # rays to the key for each sample
 
 
@@ -81,6 +81,7 @@ def gather(
     side = (normals @ sphere(14).T).argmax(1)
     # the many that look one way (floor) must not outvote the few that look another (walls)
     balance = torch.bincount(side, minlength=14)[side].float() ** -0.5
+    weight = balance / (1 + (surface.spread[index] / TRUSTED) ** 2)
     return Evidence(
         points,
         normals,
@@ -89,7 +90,7 @@ def gather(
         far=weights,
         unseen=weights[:, ~shown].sum(-1),
         member=torch.nn.functional.one_hot(groups(points / size, colour), GROUPS).float(),
-        weight=balance / balance.sum(),
+        weight=weight / weight.sum(),
     )
 
 
@@ -112,14 +113,42 @@ def groups(
 
 def misfit(
     evidence: Evidence, light: Float[Tensor, "C P"], colour: Float[Tensor, " P"]
-) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
-    """How badly irradiances explain one channel of the colours, a negative log likelihood; the mean
-    logarithm of the albedos that they imply."""
-    log = colour.clamp_min(1e-4).log() - light.clamp_min(1e-5).log()
+) -> Float[Tensor, " C"]:
+    """How badly irradiances explain one channel of the colours: a negative log likelihood."""
+    log = colour.log() - light.log()
     member = evidence.member * evidence.weight[:, None]
     albedo = log @ member / member.sum(0).clamp_min(1e-9)
     rest = (log - albedo @ evidence.member.T) / SPREAD
-    return EFFECTIVE * (torch.log1p(rest**2) @ evidence.weight), albedo @ member.sum(0)
+    return EFFECTIVE * (torch.log1p(rest**2) @ evidence.weight)
+
+
+def levels(
+    evidence: Evidence, known: Float[Tensor, " P"], added: Float[Tensor, "C P"], mean: float
+) -> Float[Tensor, " C"]:
+    """The factors on added light that bring the mean logarithm of it and what is known to `mean`."""
+    low, high = torch.full((len(added),), -12.0), torch.full((len(added),), 12.0)
+    for _ in range(24):
+        middle = (low + high) / 2
+        dark = (known + middle.exp()[:, None] * added).clamp_min(DARK).log() @ evidence.weight < mean
+        low, high = torch.where(dark, middle, low), torch.where(dark, high, middle)
+    return middle.exp()
+
+
+def balance(
+    evidence: Evidence, known: Tensor, share: Tensor, colour: Tensor, mean: float
+) -> tuple[float, float, float]:
+    """(cost, sky, key) of the best proportion of sky and key; `known`, `share` (of the key) and `colour`
+    are those of the samples in one channel, `mean` is the logarithm of their light."""
+    middle, step = 0.0, 1.5
+    for _ in range(6):
+        odds = middle + torch.linspace(-2, 2, 5) * step
+        key = odds.sigmoid()[:, None]
+        added = (1 - key) * evidence.unseen + key * share
+        level = levels(evidence, known, added, mean)
+        cost = misfit(evidence, (known + level[:, None] * added).clamp_min(DARK), colour)
+        best = int(cost.argmin())
+        middle, step = float(odds[best]), step / 2
+    return float(cost[best]), float(level[best] * (1 - key[best])), float(level[best] * key[best])
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,21 +159,6 @@ class Guess:
     cost: float = float("inf")
     sky: float = 1.0  # radiance of the far directions that no photograph shows
     strength: float = 1.0  # irradiance of the key
-
-
-def fit_strengths(evidence: Evidence, known: Tensor, share: Tensor, penalty: Callable, colour: Tensor, start):
-    """(cost, sky, key) that minimise misfit and penalty, from a start (sky, key)."""
-    sky, key, step = math.log(start[0]), math.log(start[1]), 1.5
-    for _ in range(9):
-        offsets = torch.linspace(-1, 1, 5) * step
-        skies, keys = torch.meshgrid(sky + offsets, key + offsets, indexing="ij")
-        skies, keys = skies.reshape(-1, 1), keys.reshape(-1, 1)
-        light = known + skies.exp() * evidence.unseen + keys.exp() * share
-        cost, albedo = misfit(evidence, light, colour)
-        cost = cost + penalty(light, albedo)
-        best = int(cost.argmin())
-        sky, key, step = float(skies[best]), float(keys[best]), 0.5 * step
-    return float(cost[best]), math.exp(sky), math.exp(key)
 
 
 def estimate(
@@ -175,17 +189,14 @@ def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
     """Directions that explain the evidence best, 20 degrees or more apart."""
     directions = sphere(evidence.far.shape[1])
     cosine = (evidence.normals @ directions.T).clamp_min(0) * (evidence.far > 0)
-    usual = float((evidence.colour @ LUMINANCE).median()) / ALBEDO
-    known, colour = evidence.known @ LUMINANCE, evidence.colour @ LUMINANCE
-    skies, keys = torch.meshgrid(
-        usual * torch.logspace(-1.5, 0.5, 7), usual * torch.logspace(-1, 0.7, 8), indexing="ij"
-    )
+    known, colour, mean = luminances(evidence)
+    parts = torch.tensor([0.3, 0.5, 0.65, 0.8, 0.9])[:, None]
     costs = torch.full((len(directions),), float("inf"))
     for k in range(len(directions)):
         if float((cosine[:, k] > 0).float().mean()) > 0.05:
-            light = known + skies.reshape(-1, 1) * evidence.unseen + keys.reshape(-1, 1) * cosine[:, k]
-            cost, albedo = misfit(evidence, light, colour)
-            costs[k] = (cost + expected_albedo(light, albedo)).min()
+            added = (1 - parts) * evidence.unseen + parts * cosine[:, k]
+            light = known + levels(evidence, known, added, mean)[:, None] * added
+            costs[k] = misfit(evidence, light.clamp_min(DARK), colour).min()
     chosen: list[Tensor] = []
     for k in costs.argsort().tolist():
         apart = all(float(directions[k] @ other) < math.cos(math.radians(20)) for other in chosen)
@@ -194,19 +205,17 @@ def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
     return chosen
 
 
-def expected_albedo(light: Tensor, albedo: Tensor) -> Tensor:
-    return ((albedo - math.log(ALBEDO)) / ALBEDO_SPREAD) ** 2 / 2
+def luminances(evidence: Evidence) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"], float]:
+    """Known light, colours, and the mean logarithm that light must have if albedos are what is usual."""
+    colour = evidence.colour @ LUMINANCE
+    return evidence.known @ LUMINANCE, colour, float(colour.log() @ evidence.weight) - math.log(ALBEDO)
 
 
 def judge(guess: Guess, evidence: Evidence, things: Things) -> Guess:
     """The guess with the strengths and the cost that go with its key."""
     share = guess.key.share(evidence.points, evidence.normals, things, PLACES)
-    usual = float((evidence.colour @ LUMINANCE).median()) / ALBEDO
-    colour, known = evidence.colour @ LUMINANCE, evidence.known @ LUMINANCE
-    cost, sky, strength = fit_strengths(
-        evidence, known, share, expected_albedo, colour, (usual / 3, usual * 0.7)
-    )
-    return Guess(guess.key, cost, sky, strength)
+    known, colour, mean = luminances(evidence)
+    return Guess(guess.key, *balance(evidence, known, share, colour, mean))
 
 
 def improve(guess: Guess, evidence: Evidence, things: Things, size: float) -> Guess:
@@ -238,25 +247,10 @@ def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float) -> Gu
 
 
 def coloured(guess: Guess, evidence: Evidence, things: Things, far: Tensor) -> Light:
-    """Strengths for each channel: key and sky may differ in colour, together they are nearly white."""
+    """Strengths for each channel: key and sky may differ in colour, together they are white."""
     share = guess.key.share(evidence.points, evidence.normals, things)
-    grey = evidence.known @ LUMINANCE + guess.sky * evidence.unseen + guess.strength * share
-    level = float(evidence.weight @ grey.log())
-
-    def nearly_white(light: Tensor, albedo: Tensor) -> Tensor:
-        return ((light.clamp_min(1e-5).log() @ evidence.weight - level) / WHITE_SPREAD) ** 2 / 2
-
-    fits = [
-        fit_strengths(
-            evidence,
-            evidence.known[:, channel],
-            share,
-            nearly_white,
-            evidence.colour[:, channel],
-            (guess.sky, guess.strength),
-        )
-        for channel in range(3)
-    ]
+    _, _, mean = luminances(evidence)
+    fits = [balance(evidence, evidence.known[:, c], share, evidence.colour[:, c], mean) for c in range(3)]
     sky, strength = torch.tensor([fit[1] for fit in fits]), torch.tensor([fit[2] for fit in fits])
     environment = torch.where(far.isfinite().all(-1, keepdim=True), far.nan_to_num(), sky)
     return Light(environment, replace(guess.key, irradiance=strength))

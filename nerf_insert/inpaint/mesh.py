@@ -50,6 +50,7 @@ class MeshInpainter:
         if not isinstance(shadows, bool):
             raise InputError(f"the mesh inpainter's shadows must be true or false, not {shadows!r}")
         self.exposure, self.shadows = float(exposure), shadows
+        self.found: Light | None = None  # the light that `prepare` chose
         self._painter: Painter | None = None
 
     def check(self, guide: Guide) -> None:
@@ -71,6 +72,7 @@ class MeshInpainter:
             task.advance(1)
             light = self._find_light(context, glances, surface, bounds)
             task.advance(1)
+            self.found = light
             shine = shade(mesh, surface, light.scaled(self.exposure))
             shadow = cast_shadow(surface, light, shine, region) if self.shadows else None
             task.advance(1)
