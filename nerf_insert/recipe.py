@@ -47,7 +47,7 @@ class Schedule:
     rounds: int | None = None  # times that all views are painted; none: what the inpainter asks for
     steps: int = 1500  # of the layer's fit, over all rounds
     rays: int = 4096  # of one step
-    shell: float = 0.02  # thickness of the blend shell, as a share of the region's diagonal
+    shell: float = 0.03  # thickness of the blend shell, as a share of the region's diagonal
     view_dependent: bool = False  # whether the layer's colours may change with the direction of view
     min_share: float = 0.001  # views that show less of the region, as a share of the picture, are left alone
 

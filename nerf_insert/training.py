@@ -23,6 +23,7 @@ from nerf_insert.fields import FieldConfig
 from nerf_insert.kernels import composite, transmittance
 from nerf_insert.optimiser import Optimiser, at_step
 from nerf_insert.pixels import Pixels, to_bytes
+from nerf_insert.rendering import Stack
 
 if TYPE_CHECKING:
     from nerf_insert.progress import Progress
@@ -36,7 +37,7 @@ STRETCH = ((0.15, 4), (0.3, 2), (1.0, 1))  # (until this share of the steps, sam
 
 @dataclass(frozen=True)
 class TrainConfig:
-    steps: int = 2000
+    steps: int = 1500
     samples: int = 1 << 17  # samples of a step; the number of rays follows
     rate: float = 1e-2  # the first step size of Adam; it falls to a thirtieth
     seed: int = 0
@@ -72,9 +73,11 @@ def train_base(
     field: FieldConfig,
     progress: Progress,
     checkpoint: Path,
+    pixels: Pixels | None = None,
 ) -> Base:
-    """Fit a base to the training views. Resumes from `checkpoint` if that belongs to the same run."""
-    pixels = gather_pixels(capture)
+    """Fit a base to the training views, or to other pictures of them (`pixels`). Resumes from
+    `checkpoint` if that belongs to the same run."""
+    pixels = pixels or gather_pixels(capture)
     usable = usable_pixels(capture)
     if not len(usable):
         raise InputError(f"the masks of the capture {capture.path} exclude every pixel of its training views")
@@ -98,7 +101,18 @@ def train_base(
             saved.maybe_save(optimiser.adam, step + 1, {"rays": rays_per_step})
     if pixels.colours.shape[-1] == 4:
         base.background.copy_(torch.tensor(capture.train[0].background))
+    else:
+        base.background.copy_(far_colour(base, pixels, usable))
     return base.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def far_colour(base: Base, pixels: Pixels, usable: Tensor) -> Float[Tensor, "3"]:
+    """The mean colour of what is farthest away, to show where a new view looks past all that was seen."""
+    chosen = usable[torch.randint(len(usable), (1 << 13,), generator=at_step(0, -1))]
+    depth = Stack(base).render(pixels.rays(chosen)).depth
+    far = depth >= depth.quantile(0.98, interpolation="lower")
+    return pixels.rgba(chosen)[0][far].mean(0)
 
 
 def base_loss(
