@@ -1,0 +1,181 @@
+"""The main job against ground truth, on a capture whose true pictures with the object are known.
+
+    python benchmarks/insertion.py CAPTURE --out DIR [--steps N] [--json FILE]
+
+CAPTURE holds transforms.json, images/, truth/ (or truth/insert/), object_mask/ and object.ply. One run
+trains a base and then measures on the test views, which nothing was fitted to:
+
+    base            nothing done
+    mesh            --mesh object.ply, the built-in `mesh` inpainter
+    oracle          the same region, every view painted with its true picture
+    hull, oracle    the region from three dilated masks instead of the mesh
+    retrained       a whole new base fitted to the true pictures: what the oracle is compared with
+    whole model     the way of earlier editors: the base itself goes on training, on the oracle's pictures;
+                    how long it takes to the in-object PSNR that the layer's fit reaches, as a ratio
+
+Times are of one run on one machine, without the caching of rays where it says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from nerf_insert.base import Base
+from nerf_insert.capture import Capture
+from nerf_insert.edit import edit
+from nerf_insert.evaluation import Truth, evaluate
+from nerf_insert.fields import FieldConfig
+from nerf_insert.metrics import grow, psnr
+from nerf_insert.optimiser import Optimiser, at_step
+from nerf_insert.pictures import read_mask, read_picture, write_picture
+from nerf_insert.pixels import Pixels, to_bytes
+from nerf_insert.progress import Progress
+from nerf_insert.recipe import Recipe, Say
+from nerf_insert.rendering import Stack
+from nerf_insert.scene import Scene
+from nerf_insert.training import TrainConfig, base_loss, train_base
+
+ORACLE = "benchmarks.oracle:Oracle"
+LOOK_EVERY = 10.0  # seconds of training of the whole model between two looks at its PSNR
+
+
+class Benchmark:
+    """One capture with its truth, and the scene that is trained on it."""
+
+    def __init__(self, capture: Path, out: Path, steps: int):
+        self.folder, self.out = capture, out
+        self.capture = Capture.load(capture)
+        self.pictures = capture / "truth" / "insert" if (capture / "truth" / "insert").is_dir() else capture / "truth"
+        self.truth = Truth(self.pictures, capture / "object_mask")
+        self.config = TrainConfig(steps=steps)
+        self.progress = Progress.of("lines")
+
+    def base_scene(self) -> Scene:
+        folder = self.out / "scene"
+        if (folder / "scene.json").exists():
+            return Scene.open(folder)
+        base = train_base(self.capture, self.config, FieldConfig(), self.progress, self.out / "base.safetensors")
+        return Scene.create(folder, self.capture, base)
+
+    def edited(self, name: str, recipe: Recipe) -> dict:
+        """The figures of one edit, made on the bare base, and the seconds it took."""
+        scene = self.base_scene()
+        for number in range(len(scene.layers), 0, -1):
+            scene.remove(number)
+        began = time.monotonic()
+        edit(scene, recipe, self.progress)
+        seconds = time.monotonic() - began
+        figures = evaluate(scene, self.capture.test, self.progress, self.truth)
+        for view in self.capture.test:
+            write_picture(self.out / name / f"{view.path.stem}.png", scene.stack().picture(view.camera).rgb)
+        return {**figures["mean"]["edited"], "locality": figures["locality"], "seconds": seconds}
+
+    def in_object(self, base: Base, views: int = 4) -> float:
+        """PSNR over the object's visible pixels in a few test views."""
+        found = []
+        for view in self.capture.test:
+            picture, mask = self.truth.of(view)
+            if len(found) < views and mask is not None and int(mask.sum()) >= 50:
+                shown = Stack(base).picture(view.camera).rgb
+                found.append(psnr(to_bytes(shown).float() / 255, picture, mask))
+        return sum(found) / len(found)
+
+    def oracle_pixels(self) -> Pixels:
+        pictures = [read_picture(self.pictures / view.path.name)[0] for view in self.capture.train]
+        return Pixels([view.camera for view in self.capture.train], [to_bytes(picture) for picture in pictures])
+
+    def retrained(self) -> dict:
+        """A whole base fitted to the true pictures from scratch."""
+        began = time.monotonic()
+        checkpoint = self.out / "retrained.safetensors"
+        base = train_base(
+            self.capture, self.config, FieldConfig(), self.progress, checkpoint, self.oracle_pixels()
+        )
+        return {"in_object": self.in_object(base, 1000), "seconds": time.monotonic() - began}
+
+    def continue_whole_model(self, until: float, limit: float) -> list[tuple[float, float]]:
+        """Go on training the base on the oracle's pictures; (seconds, in-object PSNR) as time goes by."""
+        base = self.base_scene().base.train().requires_grad_(True)
+        base.occupancy.fill_(True)  # something may appear where nothing was
+        pixels, optimiser, rays = self.oracle_pixels(), Optimiser(base, 1e-2, self.config.steps), 256
+        spent, looked, found = 0.0, 0.0, []
+        for step in range(1_000_000):
+            began = time.monotonic()
+            generator = at_step(1, step)
+            chosen = torch.randint(len(pixels), (rays,), generator=generator)
+            loss, samples = base_loss(base, pixels, chosen, generator)
+            optimiser.step(loss, min(step, self.config.steps))
+            if step % 16 == 0:
+                base.update_occupancy(generator, min(1.0, step / 300))
+            rays = int(min(max(64, rays * self.config.samples / max(samples, 1), rays / 2), 2 * rays, 1 << 15))
+            spent += time.monotonic() - began
+            if spent - looked >= LOOK_EVERY:
+                looked = spent
+                with torch.no_grad():
+                    found.append((spent, self.in_object(base)))
+                print(f"whole model: {spent:6.1f} s {found[-1][1]:6.2f} dB", flush=True)
+                if found[-1][1] >= until or spent > limit:
+                    break
+        return found
+
+
+def three_masks(bench: Benchmark, folder: Path) -> dict[str, str]:
+    """Object masks of three training views from around, dilated as a person's brush would be."""
+    views = bench.capture.train
+    masks = {}
+    for view in (views[0], views[len(views) // 3], views[2 * len(views) // 3]):
+        mask = read_mask(bench.folder / "object_mask" / f"{view.path.stem}.png", size=view.size)
+        file = folder / f"{view.path.stem}.png"
+        write_picture(file, grow(mask, 4).float())
+        masks[view.name] = str(file)
+    return masks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("capture", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=TrainConfig.steps)
+    parser.add_argument("--limit", type=float, default=600.0, help="most seconds for the whole model")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+
+    bench = Benchmark(args.capture, args.out, args.steps)
+    began = time.monotonic()
+    scene = bench.base_scene()
+    rows: dict[str, dict] = {}
+    figures = evaluate(Scene.open(scene.folder), bench.capture.test, bench.progress, bench.truth)
+    rows["base"] = {**figures["mean"]["base"], "seconds": time.monotonic() - began}
+
+    mesh = str(args.capture / "object.ply")
+    oracle = {"inpainter": ORACLE, "inpainter_options": {"truth": str(bench.pictures)}}
+    region = {"mesh": mesh}
+    rows["mesh"] = bench.edited("mesh", Recipe(name="mesh", region=region, guide=Say(mesh=mesh), inpainter="mesh"))
+    rows["oracle"] = bench.edited("oracle", Recipe(name="oracle", region=region, **oracle))
+    masks = three_masks(bench, args.out / "masks")
+    rows["hull, oracle"] = bench.edited("hull", Recipe(name="hull", region={"masks": masks}, **oracle))
+
+    rows["retrained"] = bench.retrained()
+    curve = bench.continue_whole_model(rows["oracle"]["in_object"], args.limit)
+    rows["whole model"] = {"in_object": curve[-1][1], "seconds": curve[-1][0]}
+    table = Table(title=f"{args.capture.name}: PSNR on unseen views, dB")
+    columns = ("in_object", "whole", "outside", "psnr", "seconds")
+    for column in ("", *columns, "locality"):
+        table.add_column(column)
+    for name, row in rows.items():
+        cells = [f"{row[c]:.2f}" if row.get(c) is not None else "" for c in columns]
+        table.add_row(name, *cells, str(row.get("locality", {}).get("largest_change", "")))
+    Console().print(table)
+    if args.json:
+        args.json.write_text(json.dumps({"rows": rows, "whole_model": curve}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
