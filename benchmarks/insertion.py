@@ -52,7 +52,9 @@ class Benchmark:
     def __init__(self, capture: Path, out: Path, steps: int):
         self.folder, self.out = capture, out
         self.capture = Capture.load(capture)
-        self.pictures = capture / "truth" / "insert" if (capture / "truth" / "insert").is_dir() else capture / "truth"
+        self.pictures = (
+            capture / "truth" / "insert" if (capture / "truth" / "insert").is_dir() else capture / "truth"
+        )
         self.truth = Truth(self.pictures, capture / "object_mask")
         self.config = TrainConfig(steps=steps)
         self.progress = Progress.of("lines")
@@ -61,7 +63,9 @@ class Benchmark:
         folder = self.out / "scene"
         if (folder / "scene.json").exists():
             return Scene.open(folder)
-        base = train_base(self.capture, self.config, FieldConfig(), self.progress, self.out / "base.safetensors")
+        base = train_base(
+            self.capture, self.config, FieldConfig(), self.progress, self.out / "base.safetensors"
+        )
         return Scene.create(folder, self.capture, base)
 
     def edited(self, name: str, recipe: Recipe) -> dict:
@@ -89,7 +93,9 @@ class Benchmark:
 
     def oracle_pixels(self) -> Pixels:
         pictures = [read_picture(self.pictures / view.path.name)[0] for view in self.capture.train]
-        return Pixels([view.camera for view in self.capture.train], [to_bytes(picture) for picture in pictures])
+        return Pixels(
+            [view.camera for view in self.capture.train], [to_bytes(picture) for picture in pictures]
+        )
 
     def retrained(self) -> dict:
         """A whole base fitted to the true pictures from scratch."""
@@ -114,7 +120,9 @@ class Benchmark:
             optimiser.step(loss, min(step, self.config.steps))
             if step % 16 == 0:
                 base.update_occupancy(generator, min(1.0, step / 300))
-            rays = int(min(max(64, rays * self.config.samples / max(samples, 1), rays / 2), 2 * rays, 1 << 15))
+            rays = int(
+                min(max(64, rays * self.config.samples / max(samples, 1), rays / 2), 2 * rays, 1 << 15)
+            )
             spent += time.monotonic() - began
             if spent - looked >= LOOK_EVERY:
                 looked = spent
@@ -157,7 +165,9 @@ def main() -> None:
     mesh = str(args.capture / "object.ply")
     oracle = {"inpainter": ORACLE, "inpainter_options": {"truth": str(bench.pictures)}}
     region = {"mesh": mesh}
-    rows["mesh"] = bench.edited("mesh", Recipe(name="mesh", region=region, guide=Say(mesh=mesh), inpainter="mesh"))
+    rows["mesh"] = bench.edited(
+        "mesh", Recipe(name="mesh", region=region, guide=Say(mesh=mesh), inpainter="mesh")
+    )
     rows["oracle"] = bench.edited("oracle", Recipe(name="oracle", region=region, **oracle))
     masks = three_masks(bench, args.out / "masks")
     rows["hull, oracle"] = bench.edited("hull", Recipe(name="hull", region={"masks": masks}, **oracle))

@@ -1,6 +1,6 @@
 """An inpainter that hands back the true pictures: what is left is what the layer's fit loses.
 
-    nerf-insert edit SCENE --mesh object.ply --inpainter benchmarks.oracle:Oracle --inpainter-option truth=DIR
+nerf-insert edit SCENE --mesh object.ply --inpainter benchmarks.oracle:Oracle --inpainter-option truth=DIR
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Base(nn.Module):
         scale = 1 / float(placed[:, :3, 3].abs().max().clamp_min(1e-9))
         return Base(config or FieldConfig(), to_field[:3] * scale, seed)
 
-    def sample(self, rays: Rays, offsets: Float[Tensor, "N"] | None = None, stretch: float = 1.0) -> Samples:
+    def sample(self, rays: Rays, offsets: Float[Tensor, " N"] | None = None, stretch: float = 1.0) -> Samples:
         """Samples in occupied cells, `stretch` times as long as usual; `offsets` in 0..1 shifts those of
         each ray by a share of their length."""
         rotation, shift = self.to_field[:, :3], self.to_field[:, 3]
@@ -71,16 +71,16 @@ class Base(nn.Module):
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
-    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
         raw, rgb = self.field(self._unit(points), directions)
         return truncated_exp(raw - 1) * self.scale, rgb
 
-    def spacing(self, samples: Samples) -> Float[Tensor, "M"]:
+    def spacing(self, samples: Samples) -> Float[Tensor, " M"]:
         """Distances along the rays, contracted like space, in 0..1."""
         distance = samples.distances * self.scale
         return torch.where(distance > 1, 2 - 1 / distance.clamp_min(1), distance) / 2
 
-    def density(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+    def density(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """The density alone, per world unit, at half the cost."""
         return truncated_exp(self.field.raw_density(self._unit(points)) - 1) * self.scale
 
@@ -89,7 +89,7 @@ class Base(nn.Module):
         return (contract(placed) + 2) / 4
 
     @torch.no_grad()
-    def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, "M"]) -> None:
+    def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
         """Take note of what samples of training rays contributed to their pixels."""
         cell = (self._unit(points) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
         index = (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
@@ -123,7 +123,9 @@ class Base(nn.Module):
             tensors["occupancy"] = tensors["occupancy"].bool()
             base.load_state_dict({"seen": base.seen, **tensors})
         except (KeyError, ValueError, TypeError, RuntimeError) as cause:
-            raise InputError(f"{path} does not hold a base of NeRF-Insert: {cause}. Train it again.") from cause
+            raise InputError(
+                f"{path} does not hold a base of NeRF-Insert: {cause}. Train it again."
+            ) from cause
         return base.eval().requires_grad_(False)
 
 

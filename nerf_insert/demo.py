@@ -43,7 +43,9 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
     began = time.monotonic()
     sample = sample_path()
     folder = out / "scene"
-    progress.say("On two cores without a GPU: " + "; ".join(f"{what} ({how_long})" for what, how_long in STEPS))
+    progress.say(
+        "On two cores without a GPU: " + "; ".join(f"{what} ({how_long})" for what, how_long in STEPS)
+    )
 
     _announce(progress, 0)
     capture = Capture.load(sample)

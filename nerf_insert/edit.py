@@ -102,7 +102,11 @@ def edit(scene: Scene, recipe: Recipe, progress: Progress, *, again: bool = Fals
     with scene.locked():
         identity = _identity(scene, recipe)
         made = scene.layers[-1] if scene.layers else None
-        if made and not again and _work(scene.layer_folder(made)).get("identity") == _identity(scene, recipe, made):
+        if (
+            made
+            and not again
+            and _work(scene.layer_folder(made)).get("identity") == _identity(scene, recipe, made)
+        ):
             progress.say(f"Layer {made.name} was made from this very recipe; nothing to do.")
             return made
         prepared = prepare(scene, recipe, progress)
@@ -142,15 +146,21 @@ def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progr
         pixels = Pixels(cameras, pictures)
         if k == 0:
             config = FitConfig(
-                steps=max(1, recipe.schedule.steps // prepared.rounds), rays=recipe.schedule.rays, seed=recipe.seed
+                steps=max(1, recipe.schedule.steps // prepared.rounds),
+                rays=recipe.schedule.rays,
+                seed=recipe.seed,
             )
             inside = torch.cat([v.mask.reshape(-1) for v in prepared.views]).nonzero()[:, 0]
             with progress.task("Looking along the rays once", total=1) as task:
                 cached = cache_rays(prepared.stack, region, pixels, choose(config.max_rays, config, inside))
                 task.advance(1)
             if not cached.rays.count:
-                raise InputError("the region is hidden behind the scene in every view: nothing of it can be seen")
-        checkpoint = Checkpoint(folder / "checkpoint.safetensors", layer, same={"identity": f"{identity}-{k}"})
+                raise InputError(
+                    "the region is hidden behind the scene in every view: nothing of it can be seen"
+                )
+        checkpoint = Checkpoint(
+            folder / "checkpoint.safetensors", layer, same={"identity": f"{identity}-{k}"}
+        )
         label = "Fitting the layer" + (f", round {k + 1} of {prepared.rounds}" if prepared.rounds > 1 else "")
         fit_layer(
             layer,
@@ -203,7 +213,9 @@ def run_inpainter(prepared: Prepared, views: Sequence[InpaintView], strength: fl
     """Call the inpainter and check what it gives back. Raises RunError, naming it, if that is unusable."""
     name = prepared.recipe.inpainter
     try:
-        painted = prepared.inpainter.inpaint(views, prepared.guide, strength=strength, seed=prepared.recipe.seed)
+        painted = prepared.inpainter.inpaint(
+            views, prepared.guide, strength=strength, seed=prepared.recipe.seed
+        )
     except (InputError, RunError, MemoryError):
         raise
     except Exception as cause:

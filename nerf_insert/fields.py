@@ -50,7 +50,9 @@ class FieldConfig:
         """Raises KeyError or ValueError if a value is missing or not of its kind."""
         values = {field.name: metadata[field.name] for field in fields(FieldConfig)}
         view_dependent = values.pop("view_dependent") == "True"
-        return FieldConfig(**{name: int(text) for name, text in values.items()}, view_dependent=view_dependent)
+        return FieldConfig(
+            **{name: int(text) for name, text in values.items()}, view_dependent=view_dependent
+        )
 
 
 class HashField(nn.Module):
@@ -70,7 +72,7 @@ class HashField(nn.Module):
 
     def forward(
         self, unit: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
-    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
         """Raw density (before the exponential) and sRGB colour in 0..1."""
         features = self._features(unit)
         if not self.config.view_dependent:
@@ -79,7 +81,7 @@ class HashField(nn.Module):
         colour = mlp(torch.cat([features[:, 1:], harmonics], -1), list(self.head))
         return features[:, 0], colour.sigmoid()
 
-    def raw_density(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+    def raw_density(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         return self._features(unit)[:, 0]
 
     def _features(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, "M F"]:

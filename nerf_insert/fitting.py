@@ -45,11 +45,11 @@ class Entries(NamedTuple):
     """What lies along N rays, packed and sorted like `Samples`."""
 
     samples: Samples
-    weight: Float[Tensor, "E"]  # the layer's share
-    thickness: Float[Tensor, "E"]  # of what lies below the layer
+    weight: Float[Tensor, " E"]  # the layer's share
+    thickness: Float[Tensor, " E"]  # of what lies below the layer
     rgb: Float[Tensor, "E 3"]  # of what lies below the layer
 
-    def take(self, rays: Int64[Tensor, "B"]) -> Entries:
+    def take(self, rays: Int64[Tensor, " B"]) -> Entries:
         """The entries of some rays, in that order, which are numbered anew."""
         begin = self.samples.offsets[rays]
         counts = self.samples.offsets[rays + 1] - begin
@@ -64,13 +64,13 @@ class Entries(NamedTuple):
 class CachedRays(NamedTuple):
     """N rays that cross the region visibly, and what the scene has outside it."""
 
-    pixels: Int64[Tensor, "N"]  # index into the `Pixels` that the rays come from
+    pixels: Int64[Tensor, " N"]  # index into the `Pixels` that the rays come from
     rays: Rays
     outside: Entries  # the scene's stretches, weight 0
     background: Float[Tensor, "3"]
 
 
-def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tensor, "P"]) -> CachedRays:
+def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tensor, " P"]) -> CachedRays:
     """Look at each of the chosen pixels' rays once and keep those that see the region."""
     kept, parts = [], []
     for index in chosen.split(RAYS_AT_ONCE):
@@ -121,7 +121,9 @@ def _concatenate(parts: list[Entries]) -> Entries:
         before += part.samples.ray_count
     join = {name: torch.cat([getattr(p.samples, name) for p in parts]) for name in ("starts", "ends")}
     samples = Samples.packed(join["starts"], join["ends"], torch.cat(index), before)
-    return Entries(samples, *(torch.cat([getattr(p, n) for p in parts]) for n in ("weight", "thickness", "rgb")))
+    return Entries(
+        samples, *(torch.cat([getattr(p, n) for p in parts]) for n in ("weight", "thickness", "rgb"))
+    )
 
 
 @torch.no_grad()
@@ -151,7 +153,7 @@ def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -
     return Entries(samples.select(seen), weight[seen], thickness[seen], rgb[seen])
 
 
-def shade_entries(layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, "N"]) -> Composite:
+def shade_entries(layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, " N"]) -> Composite:
     """What rays show along their entries, before any background.
 
     `offsets` in 0..1 says where within its sample each ray looks at the layer.
@@ -223,7 +225,7 @@ def _fit_loss(
     return torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
 
 
-def choose(count: int, config: FitConfig, candidates: Int64[Tensor, "P"]) -> Int64[Tensor, "Q"]:
+def choose(count: int, config: FitConfig, candidates: Int64[Tensor, " P"]) -> Int64[Tensor, " Q"]:
     """At most `count` of the candidates, the same ones for the same seed, in order."""
     if len(candidates) <= count:
         return candidates

@@ -38,16 +38,18 @@ class Layer(nn.Module):
         self.register_buffer("occupancy", self._whole.clone())
         self._side = float((region.bounds[1] - region.bounds[0]).max())
 
-    def sample(self, rays: Rays, step: float | None = None, offsets: Float[Tensor, "N"] | None = None) -> Samples:
+    def sample(
+        self, rays: Rays, step: float | None = None, offsets: Float[Tensor, " N"] | None = None
+    ) -> Samples:
         return self.region.sample(rays, step=step, offsets=offsets, occupancy=self.occupancy)
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
-    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
         raw, rgb = self.field(self._unit(points), directions)
         return self._density(raw), rgb
 
-    def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+    def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """A smooth ramp from 0 at the region's border to 1 where the shell ends."""
         if self.shell <= 0:
             return torch.ones_like(points[:, 0])

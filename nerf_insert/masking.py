@@ -51,8 +51,9 @@ def look_for(
             task.advance(1)
     if len(seen) < 3:
         raise InputError(
-            f"only {len(seen)} of {len(capture.train)} training views show the region (the scene hides it in the "
-            "others, or it is too small in the picture): mark a larger region, or one that more photographs show"
+            f"only {len(seen)} of {len(capture.train)} training views show the region (the scene hides it "
+            "in the others, or it is too small in the picture): mark a larger region, or one that more "
+            "photographs show"
         )
     return tuple(seen)
 

@@ -40,13 +40,13 @@ class Pixels:
     def __len__(self) -> int:
         return len(self.colours)
 
-    def rays(self, index: Int64[Tensor, "N"]) -> Rays:
+    def rays(self, index: Int64[Tensor, " N"]) -> Rays:
         view = torch.searchsorted(self._ends, index, right=True)
         local = self._directions[self._first[view] + index - self._begins[view]]
         poses = self._poses[view]
         return Rays(poses[:, :, 3].contiguous(), (poses[:, :, :3] @ local[:, :, None])[:, :, 0].contiguous())
 
-    def rgba(self, index: Int64[Tensor, "N"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 1"]]:
+    def rgba(self, index: Int64[Tensor, " N"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 1"]]:
         """sRGB in 0..1, and alpha (1 where the pictures have none)."""
         colours = self.colours[index].float() / 255
         if colours.shape[-1] == 3:

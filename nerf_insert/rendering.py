@@ -36,7 +36,7 @@ class RadianceField(Protocol):
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
-    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
         """Density per world unit, at least 0, and sRGB colour in 0..1."""
 
 
@@ -50,23 +50,23 @@ class LayerField(Protocol):
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
-    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]: ...
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]: ...
 
-    def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M"]:
+    def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """The layer's share at points of its region: 1, but for the blend shell at the border."""
 
 
 class Rendered(NamedTuple):
     rgb: Float[Tensor, "N 3"]  # sRGB 0..1 over the background
-    accumulation: Float[Tensor, "N"]  # 0..1
-    depth: Float[Tensor, "N"]  # distance at which half of the light is stopped; infinity: never
+    accumulation: Float[Tensor, " N"]  # 0..1
+    depth: Float[Tensor, " N"]  # distance at which half of the light is stopped; infinity: never
 
 
 class Shaded(NamedTuple):
     """Samples with what is there."""
 
     samples: Samples
-    density: Float[Tensor, "M"]
+    density: Float[Tensor, " M"]
     rgb: Float[Tensor, "M 3"]
 
 
@@ -81,7 +81,8 @@ class Stack:
     def render(self, rays: Rays, carve: Region | None = None) -> Rendered:
         """The pixels of N rays. `carve`: a region taken to be empty."""
         parts = [
-            self._render(rays[start : start + RAYS_AT_ONCE], carve) for start in range(0, rays.count, RAYS_AT_ONCE)
+            self._render(rays[start : start + RAYS_AT_ONCE], carve)
+            for start in range(0, rays.count, RAYS_AT_ONCE)
         ]
         if not parts:
             return Rendered(rays.origins, rays.origins[:, 0], rays.origins[:, 0])
@@ -94,7 +95,7 @@ class Stack:
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
-    ) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
         """Density and colour of the whole stack at points, blend shells included."""
         density, rgb = self.base.query(points, directions)
         for layer in self.layers:
@@ -152,7 +153,7 @@ class Stack:
         return Rendered(rgb.clamp(0, 1), out.accumulation, depth)
 
 
-def hits(region: Region, rays: Rays) -> Bool[Tensor, "N"]:
+def hits(region: Region, rays: Rays) -> Bool[Tensor, " N"]:
     """Which rays have a sample in the region; the same answer for masks, fitting and rendering."""
     return region.entry(rays).isfinite()
 
@@ -161,14 +162,16 @@ def blend(
     layer: LayerField,
     points: Float[Tensor, "M 3"],
     directions: Float[Tensor, "M 3"],
-    below: tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]],
-) -> tuple[Float[Tensor, "M"], Float[Tensor, "M 3"]]:
+    below: tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]],
+) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
     """A layer over what lies below it, at points of its region: densities are mixed by the layer's
     weight, colours by the densities that they come with."""
     return mix(layer.weight(points), layer.query(points, directions), below)
 
 
-def mix(weight: Float[Tensor, "M"], above: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def mix(
+    weight: Float[Tensor, " M"], above: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     upper, lower = weight * above[0], (1 - weight) * below[0]
     density = upper + lower
     share = (upper / density.clamp_min(1e-12))[:, None]
@@ -204,7 +207,7 @@ def _outside(shaded: Shaded, rays: Rays, regions: Sequence[Region]) -> Shaded:
     return Shaded(shaded.samples.select(free), shaded.density[free], shaded.rgb[free])
 
 
-def _take(shaded: Shaded, rays_kept: Bool[Tensor, "N"]) -> Shaded:
+def _take(shaded: Shaded, rays_kept: Bool[Tensor, " N"]) -> Shaded:
     """The samples of some of the rays, which are numbered anew."""
     samples = shaded.samples
     keep = rays_kept[samples.ray_index]

@@ -168,7 +168,7 @@ class Scene:
         import fcntl
 
         try:
-            handle = open(self.folder / ".lock", "w")  # noqa: SIM115  # held for the whole block
+            handle = open(self.folder / ".lock", "w")  # held for the whole block
         except OSError as error:
             raise RunError(f"cannot write into {self.folder}: {error.strerror}") from None
         with handle:

@@ -53,7 +53,9 @@ def gather_pixels(capture: Capture) -> Pixels:
             picture = torch.cat([picture - shown_through, alpha[..., None]], -1)
         pictures.append(to_bytes(picture))
     if len({picture.shape[-1] for picture in pictures}) > 1:  # some photographs have alpha, some none
-        pictures = [p if p.shape[-1] == 4 else torch.nn.functional.pad(p, (0, 1), value=255) for p in pictures]
+        pictures = [
+            p if p.shape[-1] == 4 else torch.nn.functional.pad(p, (0, 1), value=255) for p in pictures
+        ]
     return Pixels([view.camera for view in capture.train], pictures)
 
 
@@ -135,7 +137,9 @@ def base_loss(
     out = composite(density * lengths, rgb, samples.distances, samples.offsets)
     shown = out.rgb + (1 - out.accumulation)[:, None] * behind
     error = ((shown - target - (1 - alpha) * behind) ** 2).mean()
-    return error + DISTORTION * distortion(density * lengths, base.spacing(samples), samples.offsets), looked_at
+    return error + DISTORTION * distortion(
+        density * lengths, base.spacing(samples), samples.offsets
+    ), looked_at
 
 
 def distortion(

@@ -24,7 +24,9 @@ def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Any:
     where = registered.get(name, name)
     if ":" not in where:
         known = ", ".join(sorted(registered))
-        raise InputError(f"there is no inpainter {name!r}: use one of {known}, or your own as package.module:Class")
+        raise InputError(
+            f"there is no inpainter {name!r}: use one of {known}, or your own as package.module:Class"
+        )
     module_name, _, class_name = where.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -47,5 +49,7 @@ def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Any:
         pass
     inpainter = made_by(**options)
     if not callable(getattr(inpainter, "inpaint", None)):
-        raise InputError(f"{name!r} is no inpainter: it has no method inpaint(views, guide, *, strength, seed)")
+        raise InputError(
+            f"{name!r} is no inpainter: it has no method inpaint(views, guide, *, strength, seed)"
+        )
     return inpainter

@@ -12,7 +12,7 @@ h and w are the picture's height and width, N a number of pixels; pixels are num
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, Shaped
 from numba import njit
 from numpy import ndarray
 from scipy.fft import irfft2, next_fast_len, rfft2
@@ -31,9 +31,9 @@ Numbers = Int64[ndarray, " N"]
 
 def synthesise(
     picture: Picture, known: Mask, wanted: Mask, rng: np.random.Generator
-) -> tuple[Picture, Picture] | None:
-    """The picture with its wanted pixels painted; and, for those of them at known ones, by how much the
-    known ones around exceed what was copied. None where no patch is known as a whole."""
+) -> tuple[Picture, Picture, Mask] | None:
+    """The picture with its wanted pixels painted; for the known ones beside them, by how much they exceed
+    what would be painted there; and which those are. None where no patch is known as a whole."""
     sizes = [(picture, known, wanted)]
     while _depth(sizes[-1][2]) > DEEP and min(sizes[-1][1].shape) >= 8 * SIDE:
         sizes.append(_half(*sizes[-1]))
@@ -50,7 +50,7 @@ def synthesise(
     if level is None:
         return None
     level.paint(level.weights(sharpness=8))
-    return level.cropped(level.now), level.gap()
+    return level.cropped(level.now), *level.gap()
 
 
 class _Level:
@@ -130,24 +130,28 @@ class _Level:
         spread = np.percentile(cost, 75) / sharpness + 1e-8
         return (self.trust[self.pixels] * np.exp(-cost / (2 * spread)) + 1e-9).astype(np.float32)
 
-    def paint(self, weight: Float32[ndarray, " N"]) -> None:
-        """The wanted pixels become the weighted means of what the patches over them show."""
+    def paint(self, weight: Float32[ndarray, " N"], where: Bool[ndarray, " P"] | None = None) -> None:
+        """The wanted pixels, or others, become the weighted means of what the patches over them show."""
         match, weights = np.zeros(len(self.now), np.int64), np.zeros(len(self.now), np.float32)
         match[self.pixels], weights[self.pixels] = self.match, weight
-        _means(self.now, self.patch, self.wanted.nonzero()[0], match, weights)
+        where = self.wanted if where is None else where
+        _means(self.now, self.patch, where.nonzero()[0], match, weights)
 
-    def gap(self) -> Picture:
-        """At pixels near known ones, the mean by which the known ones in the patch exceed its match."""
-        around = self.pixels[:, None] + self.patch
-        weight = self.known[around].astype(np.float32)
-        error = self.now[around] - self.now[self.match[:, None] + self.patch]
-        total = np.einsum("npc,np->nc", error, weight)
-        result = np.zeros_like(self.now)
-        result[self.pixels] = total / np.maximum(weight.sum(1, keepdims=True), 1)
-        return self.cropped(result)
+    def gap(self) -> tuple[Picture, Mask]:
+        """At the known pixels beside wanted ones, by how much they exceed what the patches show there;
+        and which pixels those are."""
+        beside = np.zeros(self.known.shape, bool)
+        step = np.array([-self.width - 1, -self.width, -self.width + 1, -1, 1])
+        step = np.concatenate([step, -step[:3]])
+        beside[(self.wanted.nonzero()[0][:, None] + step).ravel()] = True
+        beside &= self.known
+        known = self.now.copy()
+        self.paint(self.weights(sharpness=8), beside)
+        self.now, gap = known, known - self.now
+        return self.cropped(gap), self.cropped(beside[:, None])[..., 0]
 
-    def cropped(self, values: Float32[ndarray, "P 3"]) -> Picture:
-        return values.reshape(-1, self.width, 3)[SIDE:-SIDE, SIDE:-SIDE]
+    def cropped(self, values: Shaped[ndarray, "P c"]) -> Shaped[ndarray, "h w c"]:
+        return values.reshape(-1, self.width, values.shape[-1])[SIDE:-SIDE, SIDE:-SIDE]
 
     def _cost(self, match: Numbers, index: Numbers | slice = slice(None)) -> Float32[ndarray, " N"]:
         return _costs(self.now, self.trust, self.patch, self.pixels[index], match)

@@ -21,7 +21,7 @@ from nerf_insert.rendering import Stack
 
 RAYS = 120_000  # of all views together
 FAR = 1e6  # stands for "never" where a finite number is needed
-BEST = 7  # views whose colours of a point are weighed against one another
+BEST = 12  # views whose colours of a point are weighed against one another
 ALIKE = 0.08  # difference of sRGB colours at which a view's colour counts half
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation, binary_opening, gaussian_filter
 from torch import Tensor
 
 from nerf_insert.inpaint.fill_planes import Plane
@@ -23,6 +23,7 @@ from nerf_insert.rendering import Stack
 
 TEXELS = 512  # along each side of a texture, at most
 SOFT = 2.0  # texels over which a texture fades into the scene
+SPECK = 6  # texels: smaller holes in a surface, or between its parts, are mistakes of the scene's geometry
 ENOUGH = 2  # views that have to agree
 OPAQUE = 0.3  # optical thickness of what stands on a surface, from which on it hides it
 
@@ -71,15 +72,16 @@ def paint(
     blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool, seed: int
 ) -> Surface | None:
     """The surface with all that the object hid completed; None if there is nothing to paint on it."""
-    covered = _widened(blank.grid(_covered(blank, scene)), 2)
+    covered = _widened(blank.grid(_covered(blank, scene)), 3)
     inside = blank.grid(_inside(blank, region))
     kept = blank.grid(evidence.clear >= ENOUGH) & ~covered
     if not keep_seen:
         kept &= ~_widened(inside, 1)
-    ended = (evidence.through > 2 * evidence.on) & (evidence.through >= ENOUGH)
-    ended = blank.grid(ended) & ~kept
-    hidden = covered | blank.grid(evidence.on + evidence.through < ENOUGH)
+    past = blank.grid((evidence.through > 2 * evidence.on) & (evidence.through >= ENOUGH)) & ~kept
+    ended = binary_opening(past, _disc(SPECK))  # a small hole is a mistake of the scene's
+    hidden = covered | blank.grid(evidence.on + evidence.through < ENOUGH) | (past & ~ended)
     wanted = (blank.grid(evidence.shown >= ENOUGH) & hidden | inside) & ~kept & ~ended
+    wanted = _widened(wanted, SPECK) & ~kept & ~ended
     # Does the surface go on where it is hidden? Its known end is carried on through what is hidden.
     wanted &= membrane(kept[..., None].astype(np.float32), kept | ended, wanted)[..., 0] > 0.5
     drawn = wanted | (kept & inside)
@@ -95,7 +97,7 @@ def _covered(blank: Blank, scene: Stack) -> Bool[Tensor, " N"]:
     """The texels with something close over them: too close for the photographs to tell it apart."""
     normal, limit = blank.plane.axes[2], blank.plane.tolerance
     thickness = torch.zeros(len(blank.points))
-    for height in (1.25, 1.75, 2.25, 2.75):
+    for height in (1.0, 1.5, 2.0, 2.5):
         above = blank.points + height * limit * normal
         thickness += scene.query(above, (-normal).expand_as(above))[0] * limit / 2
     return thickness > OPAQUE
@@ -108,5 +110,9 @@ def _inside(blank: Blank, region: Region) -> Bool[Tensor, " N"]:
 
 
 def _widened(mask: Bool[ndarray, "n n"], by: int) -> Bool[ndarray, "n n"]:
-    y, x = np.mgrid[-by : by + 1, -by : by + 1]
-    return binary_dilation(mask, x * x + y * y <= by * by)
+    return binary_dilation(mask, _disc(by))
+
+
+def _disc(radius: int) -> Bool[ndarray, "m m"]:
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return x * x + y * y <= radius * radius

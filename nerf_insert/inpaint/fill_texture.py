@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float32
 from numpy import ndarray
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter, generate_binary_structure
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import spsolve
 
@@ -40,10 +40,16 @@ def complete(picture: Picture, known: Mask, wanted: Mask, seed: int = 0) -> Pict
     painted = synthesise(detail, known, wanted, np.random.default_rng(seed))
     if painted is None:  # nowhere is enough known to copy a patch
         return membrane(picture, known, wanted, keep=True)
-    colours, gap = painted
-    seam = wanted & binary_dilation(known, generate_binary_structure(2, 2))
-    colours = np.exp(colours + slow + membrane(gap, seam, wanted)) - DARK
+    colours, gap, seam = painted
+    colours = np.exp(colours + slow + membrane(_smooth(gap, seam), seam, wanted)) - DARK
     return np.where(wanted[..., None], colours.clip(0, 1), picture).astype(np.float32)
+
+
+def _smooth(values: Picture, where: Mask) -> Picture:
+    """Means over a patch's width, of what is at pixels `where` alone."""
+    share = gaussian_filter(where.astype(np.float32), SIDE / 2)[..., None]
+    total = gaussian_filter(np.where(where[..., None], values, 0), (SIDE / 2, SIDE / 2, 0))
+    return np.where(where[..., None], total / np.maximum(share, 1e-6), 0).astype(np.float32)
 
 
 def light(logarithm: Picture, known: Mask, wanted: Mask) -> Float32[ndarray, "h w 1"]:
