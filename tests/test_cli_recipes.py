@@ -1,0 +1,142 @@
+"""Flags become recipes."""
+
+import argparse
+import json
+
+import pytest
+import torch
+
+from nerf_insert.cli import build_parser, main, recipes
+from nerf_insert.errors import InputError
+from nerf_insert.files import read_yaml
+from nerf_insert.progress import Progress
+from nerf_insert.recipe import Recipe
+
+
+class Warnings(Progress):
+    def __init__(self):
+        self.texts = []
+
+    def warn(self, text):
+        self.texts.append(text)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """The current folder, with files that recipes can name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "chair.glb", "look.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def parse(*words) -> argparse.Namespace:
+    return build_parser().parse_args(["edit", "scene", *map(str, words)])
+
+
+def recipe(*words, warnings=None) -> Recipe:
+    return recipes.recipe_of(parse(*words), warnings or Warnings())
+
+
+def test_masks(here):
+    made = recipe("--mask", "images/003.png=a.png", "--mask", "007=b.png", "--seed", 5)
+    masks = {"images/003.png": str(here / "a.png"), "007": str(here / "b.png")}
+    assert made == Recipe(region={"masks": masks}, inpainter="fill", seed=5)
+
+
+def test_a_mesh_is_where_and_what(here):
+    made = recipe("--mesh", "chair.glb", "--pose", "translate=1,2,3", "--steps", 99, "--rounds", 2)
+    pose = torch.eye(4)
+    pose[:3, 3] = torch.tensor([1.0, 2.0, 3.0])
+    assert made.region == {"mesh": str(here / "chair.glb"), "pose": pose.tolist()}
+    assert made.guide.mesh == str(here / "chair.glb") and made.guide.pose == pose.tolist()
+    assert (made.inpainter, made.name, made.seed) == ("mesh", "chair", 0)
+    assert (made.schedule.steps, made.schedule.rounds) == (99, 2)
+
+
+def test_a_box_may_lie_on_the_negative_side():
+    box = {"centre": [-1.0, 0.0, 0.5], "size": [1.0, 2.0, 3.0], "rotation": [0.0, 0.0, 0.0]}
+    assert recipe("--box", "-1,0,.5,1,2,3").region == {"box": box}
+    assert recipe("--box=-1,0,.5,1,2,3").region == {"box": box}
+    turned = {**box, "rotation": [0.0, 0.0, -45.0]}
+    assert recipe("--box", "-1,0,.5,1,2,3,0,0,-45").region == {"box": turned}
+
+
+def test_several_kinds_are_a_union_and_dilation_is_around_all(here):
+    words = ["--mask", "1=a.png", "--mask", "2=b.png", "--box", "0,0,0,1,1,1", "--mesh", "chair.glb"]
+    kinds = [next(iter(part)) for part in recipe(*words).region["union"]]
+    assert kinds == ["masks", "mesh", "box"]
+    assert recipe(*words, "--dilate", 0.5).region == {"dilate": {"region": recipe(*words).region, "by": 0.5}}
+    alone = recipe("--mesh", "chair.glb", "--dilate", 0.5).region
+    assert alone == {"mesh": str(here / "chair.glb"), "pose": None, "dilate": 0.5}
+
+
+def test_options_are_json_or_text():
+    words = ["a=1.5", "b=true", "c=[1, 2]", "d=some text", "e=x=y", "f=", 'g="1.5"']
+    given = [word for option in words for word in ("--inpainter-option", option)]
+    made = recipe("--box", "0,0,0,1,1,1", *given)
+    wanted = {"a": 1.5, "b": True, "c": [1, 2], "d": "some text", "e": "x=y", "f": "", "g": "1.5"}
+    assert made.inpainter_options == wanted
+
+
+def test_text_needs_an_inpainter_that_reads():
+    with pytest.raises(InputError, match="diffusion"):
+        recipe("--box", "0,0,0,1,1,1", "--reference", "look.jpg")
+    made = recipe(
+        "--box", "0,0,0,1,1,1", "--prompt", "a hat", "--reference", "look.jpg", "--inpainter", "my:Own"
+    )
+    assert made.guide.prompt == "a hat" and made.guide.reference.endswith("look.jpg")
+    warnings = Warnings()
+    assert recipe("--mesh", "chair.glb", "--prompt", "a chair", warnings=warnings).inpainter == "mesh"
+    assert "reads neither prompts" in warnings.texts[0]
+
+
+def test_flags_override_a_recipe(here):
+    recipe(
+        "--mesh",
+        "chair.glb",
+        "--seed",
+        3,
+        "--steps",
+        50,
+        "--inpainter-option",
+        "shade=1",
+        "--save-recipe",
+        "r.yaml",
+    )
+    same = recipe("--recipe", "r.yaml")
+    assert same == recipe("--mesh", "chair.glb", "--seed", 3, "--steps", 50, "--inpainter-option", "shade=1")
+    other = recipe("--recipe", "r.yaml", "--seed", 4, "--rounds", 2, "--dilate", 0.1, "--name", "stool")
+    assert (other.seed, other.name, other.region["dilate"]) == (4, "stool", 0.1)
+    assert (other.schedule.steps, other.schedule.rounds) == (50, 2)
+    assert other.inpainter_options == {"shade": 1} and other.guide == same.guide
+    boxed = recipe("--recipe", "r.yaml", "--box", "0,0,0,1,1,1")
+    assert "box" in boxed.region and boxed.guide == same.guide and boxed.inpainter == "mesh"
+    # options belong to the inpainter that they were given for
+    assert recipe("--recipe", "r.yaml", "--inpainter", "fill").inpainter_options == {}
+
+
+def test_a_saved_recipe_can_be_moved_with_its_files(here, monkeypatch):
+    (here / "job").mkdir()
+    (here / "job" / "a.png").write_bytes(b"a.png")
+    words = ["--mask", "1=job/a.png", "--mask", "2=b.png"]
+    digest = recipe(*words, "--save-recipe", "job/r.yaml").fingerprint()
+    masks = read_yaml(here / "job" / "r.yaml")["region"]["masks"]
+    assert masks == {"1": "a.png", "2": str(here / "b.png")}  # what lies elsewhere keeps its place
+    (here / "job").rename(here / "moved")
+    monkeypatch.chdir("/")
+    assert recipe("--recipe", here / "moved" / "r.yaml").fingerprint() == digest
+
+
+def test_saving_replaces_recipes_only(here):
+    recipe("--box", "0,0,0,1,1,1", "--save-recipe", "r.yaml")
+    recipe("--box", "0,0,0,1,1,2", "--save-recipe", "r.yaml")
+    assert read_yaml(here / "r.yaml")["region"]["box"]["size"] == [1, 1, 2]
+    with pytest.raises(InputError, match="something else"):
+        recipe("--box", "0,0,0,1,1,1", "--save-recipe", "a.png")
+    assert (here / "a.png").read_bytes() == b"a.png"
+
+
+def test_missing_files_are_found_before_anything_is_loaded(capsys):
+    assert main(["edit", "no-scene", "--mesh", "stool.glb", "--json"]) == 2
+    assert "stool.glb" in json.loads(capsys.readouterr().out)["error"]

@@ -1,0 +1,96 @@
+"""`train`: from a capture to a scene that opens."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nerf_insert.cli import main, train
+from nerf_insert.files import read_tensors
+from nerf_insert.metrics import psnr
+from nerf_insert.scene import Scene
+
+SHORT = ["--steps", "12", "--samples", "2048", "--json"]
+
+
+def run(capture, out, *words):
+    assert main(["train", str(capture), "--out", str(out), *SHORT, *words]) == 0
+
+
+def weights_of(scene):
+    return read_tensors(scene / "base" / "base.safetensors")[0]
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_a_trained_scene_opens_and_renders_as_reported(tiny_folder, tmp_path, capsys):
+    run(tiny_folder / "capture", tmp_path / "new" / "scene")
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] and (answer["train_views"], answer["test_views"]) == (12, 2)
+    scene = Scene.open(tmp_path / "new" / "scene")
+    views = scene.capture.test
+    values = [psnr(scene.stack().picture(view.camera).rgb, view.photograph()) for view in views]
+    # saving and loading the base changes nothing: the sum is taken in the same order
+    assert answer["psnr"] == pytest.approx(sum(values) / 2, abs=1e-9)
+    files = {path.relative_to(scene.folder).as_posix() for path in scene.folder.rglob("*") if path.is_file()}
+    assert files == {"scene.json", "base/base.safetensors"}  # the checkpoint has gone
+
+
+def test_the_seed_decides(tiny_folder, tmp_path, capsys):
+    weights = []
+    for name, seed in {"a": "3", "b": "3", "c": "4"}.items():
+        run(tiny_folder / "capture", tmp_path / name, "--seed", seed, "--downscale", "2")
+        weights.append(weights_of(tmp_path / name))
+    assert same(weights[0], weights[1]) and not same(weights[0], weights[2])
+
+
+def test_training_goes_on_where_it_was_stopped(tiny_folder, tmp_path, capsys, monkeypatch):
+    """Interrupted after some steps, the same command ends with the very same scene."""
+    from nerf_insert import checkpoints, training
+
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)  # save after every step
+    capture, taken = tiny_folder / "capture", []
+    run(capture, tmp_path / "whole", "--downscale", "2")
+    loss = training.base_loss
+
+    def stop_at_eight(*args, **options):
+        taken.append(1)
+        if len(taken) == 8:
+            raise KeyboardInterrupt
+        return loss(*args, **options)
+
+    monkeypatch.setattr(training, "base_loss", stop_at_eight)
+    assert main(["train", str(capture), "--out", str(tmp_path / "cut"), *SHORT, "--downscale", "2"]) == 130
+    assert "same command again" in capsys.readouterr().out
+    run(capture, tmp_path / "cut", "--downscale", "2")
+    assert 12 <= len(taken) <= 14  # not all of it again
+    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
+
+
+def test_large_photographs_are_pointed_out(capture_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "LARGE", 1000)
+    run(capture_folder, tmp_path / "s")
+    out, err = capsys.readouterr()
+    assert "--downscale 2" in json.loads(out)["warnings"][0]
+    assert json.loads(err.splitlines()[0])["event"] == "warning"
+
+
+def test_missing_photographs_are_a_warning(capture_folder, tmp_path, capsys):
+    (capture_folder / "images" / "005.png").unlink()
+    run(capture_folder, tmp_path / "s")
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["train_views"] == 11 and "images/005.png" in answer["warnings"][0]
+
+
+def test_a_mask_over_everything_is_refused(capture_folder, tmp_path, capsys):
+    data = json.loads((capture_folder / "transforms.json").read_text())
+    for frame in data["frames"]:
+        frame["mask_path"] = "mask.png"
+    Image.fromarray(np.zeros((36, 48), np.uint8)).save(capture_folder / "mask.png")
+    (capture_folder / "transforms.json").write_text(json.dumps(data))
+    assert main(["train", str(capture_folder), "--out", str(tmp_path / "s"), *SHORT]) == 2
+    assert "exclude every pixel" in capsys.readouterr().out
