@@ -11,6 +11,7 @@ N is the number of rays, M the number of samples; coordinates and distances are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -24,6 +25,8 @@ from nerf_insert.kernels import Samples, composite, median_distance
 from nerf_insert.regions.base import Region
 
 RAYS_AT_ONCE = 1 << 14
+HIDDEN = 1e-4  # share of the light from which on what is behind does not matter
+WAVES = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
 
 
 class RadianceField(Protocol):
@@ -111,15 +114,14 @@ class Stack:
         return self._overlay(rays, base, carve=region)
 
     def _render(self, rays: Rays, carve: Region | None) -> Rendered:
-        base = _shade(self.base, rays)
-        rendered = self._composite(base)
+        rendered = self._composite(_shade(self.base, rays, hidden=HIDDEN))
         hit = torch.zeros(rays.count, dtype=torch.bool, device=rays.origins.device)
         for region in [layer.region for layer in self.layers] + ([carve] if carve is not None else []):
             hit |= hits(region, rays)
         index = hit.nonzero()[:, 0]
         if len(index):
             chosen = rays[index]
-            edited = self._composite(self._overlay(chosen, _take(base, hit), carve))
+            edited = self._composite(self._overlay(chosen, _shade(self.base, chosen), carve))
             for whole, part in zip(rendered, edited, strict=True):
                 whole[index] = part
         return rendered
@@ -193,9 +195,20 @@ def interleave(parts: Sequence[Shaded]) -> Shaded:
     return Shaded(packed, density[order], rgb[order])
 
 
-def _shade(field: RadianceField, rays: Rays) -> Shaded:
+def _shade(field: RadianceField, rays: Rays, hidden: float = 0.0) -> Shaded:
+    """What a field has along rays. With `hidden`, samples that less than this share of the light reaches
+    may be taken to be empty: a ray's first few samples are looked at first, the others where it goes on."""
     samples = field.sample(rays)
-    density, rgb = field.query(samples.midpoints(*rays), rays.directions[samples.ray_index])
+    points = samples.midpoints(*rays)
+    density, rgb = points.new_zeros(samples.count), points.new_zeros(samples.count, 3)
+    rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
+    thickness = points.new_zeros(rays.count)
+    edges = (0, *WAVES, samples.count) if hidden else (0, samples.count)
+    for first, last in zip(edges, edges[1:], strict=False):
+        goes_on = thickness[samples.ray_index] < -math.log(max(hidden, 1e-30))
+        index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
+        density[index], rgb[index] = field.query(points[index], rays.directions[samples.ray_index[index]])
+        thickness.index_add_(0, samples.ray_index[index], density[index] * samples.lengths[index])
     return Shaded(samples, density, rgb)
 
 
@@ -205,14 +218,3 @@ def _outside(shaded: Shaded, rays: Rays, regions: Sequence[Region]) -> Shaded:
     for region in regions:
         free &= ~region.contains(points)
     return Shaded(shaded.samples.select(free), shaded.density[free], shaded.rgb[free])
-
-
-def _take(shaded: Shaded, rays_kept: Bool[Tensor, " N"]) -> Shaded:
-    """The samples of some of the rays, which are numbered anew."""
-    samples = shaded.samples
-    keep = rays_kept[samples.ray_index]
-    renumbered = torch.cumsum(rays_kept, 0) - 1
-    packed = Samples.packed(
-        samples.starts[keep], samples.ends[keep], renumbered[samples.ray_index[keep]], int(rays_kept.sum())
-    )
-    return Shaded(packed, shaded.density[keep], shaded.rgb[keep])
