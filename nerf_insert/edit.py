@@ -140,7 +140,8 @@ def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progr
             layer = Layer.load(done, region).train().requires_grad_(True)
             continue
         strength = 1 - 0.8 * (k / prepared.rounds) ** 0.5
-        current = Stack(prepared.stack.base, (*prepared.stack.layers, *([layer] if k else [])))
+        below = prepared.stack
+        current = Stack(below.base, (*below.layers, layer)) if k else below
         painted = _paint(prepared, current, folder / "painted" / f"round-{k}", strength, progress)
         pictures = [_paste(*parts) for parts in zip(photographs, painted, prepared.views, strict=True)]
         pixels = Pixels(cameras, pictures)
@@ -198,7 +199,7 @@ def _paint(
 
 def inpaint_view(seen: RegionView, current: Stack) -> InpaintView:
     """What an inpainter is given of one view: the photograph with the scene as it is now in the region."""
-    photograph, rendered = seen.view.photograph(), current.picture(seen.view.camera)
+    photograph, rendered = seen.view.photograph(), current.picture(seen.view.camera, keep=True)
     return InpaintView(
         name=seen.view.name,
         image=torch.where(seen.mask[..., None], rendered.rgb, photograph),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
@@ -26,6 +26,7 @@ from nerf_insert.regions.base import Region
 
 RAYS_AT_ONCE = 1 << 14
 HIDDEN = 1e-4  # share of the light from which on what is behind does not matter
+MAX_KEPT = 1 << 25  # pixels of remembered pictures, 20 bytes each
 WAVES = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
 
 
@@ -79,6 +80,7 @@ class Stack:
 
     base: RadianceField
     layers: Sequence[LayerField] = ()
+    _kept: dict[Camera, Rendered] = field(default_factory=dict, repr=False, compare=False)
 
     @torch.no_grad()
     def render(self, rays: Rays, carve: Region | None = None) -> Rendered:
@@ -91,10 +93,17 @@ class Stack:
             return Rendered(rays.origins, rays.origins[:, 0], rays.origins[:, 0])
         return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def picture(self, camera: Camera, carve: Region | None = None) -> Rendered:
-        """The same for all pixels of a camera: [H, W, 3], [H, W], [H, W]."""
+    def picture(self, camera: Camera, carve: Region | None = None, keep: bool = False) -> Rendered:
+        """The same for all pixels of a camera: [H, W, 3], [H, W], [H, W]. With `keep` it is remembered for
+        the next time that this camera's picture is wanted, as long as there is room for it."""
+        if keep and carve is None and camera in self._kept:
+            return self._kept[camera]
         flat = self.render(camera.rays(), carve)
-        return Rendered(*(column.view(camera.height, camera.width, *column.shape[1:]) for column in flat))
+        shape = camera.height, camera.width
+        picture = Rendered(*(column.view(*shape, *column.shape[1:]) for column in flat))
+        if keep and carve is None and (len(self._kept) + 1) * shape[0] * shape[1] <= MAX_KEPT:
+            self._kept[camera] = picture
+        return picture
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
@@ -195,10 +204,10 @@ def interleave(parts: Sequence[Shaded]) -> Shaded:
     return Shaded(packed, density[order], rgb[order])
 
 
-def _shade(field: RadianceField, rays: Rays, hidden: float = 0.0) -> Shaded:
+def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0) -> Shaded:
     """What a field has along rays. With `hidden`, samples that less than this share of the light reaches
     may be taken to be empty: a ray's first few samples are looked at first, the others where it goes on."""
-    samples = field.sample(rays)
+    samples = source.sample(rays)
     points = samples.midpoints(*rays)
     density, rgb = points.new_zeros(samples.count), points.new_zeros(samples.count, 3)
     rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
@@ -207,7 +216,7 @@ def _shade(field: RadianceField, rays: Rays, hidden: float = 0.0) -> Shaded:
     for first, last in zip(edges, edges[1:], strict=False):
         goes_on = thickness[samples.ray_index] < -math.log(max(hidden, 1e-30))
         index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
-        density[index], rgb[index] = field.query(points[index], rays.directions[samples.ray_index[index]])
+        density[index], rgb[index] = source.query(points[index], rays.directions[samples.ray_index[index]])
         thickness.index_add_(0, samples.ray_index[index], density[index] * samples.lengths[index])
     return Shaded(samples, density, rgb)
 
