@@ -63,7 +63,7 @@ def glance(scene: Renders, views: Sequence[View]) -> list[Glance]:
         size = (SHARPER * camera.width, SHARPER * camera.height)
         linear = to_linear(view.photograph())
         linear = resize(linear, size) if size < view.size else linear
-        glances.append(Glance(camera, scene.picture(camera, keep=True).depth, linear))
+        glances.append(Glance(camera, scene.picture(camera).depth, linear))
     return glances
 
 
