@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from numpy import ndarray
-from scipy.ndimage import binary_dilation, binary_opening, gaussian_filter
+from scipy.ndimage import binary_dilation, binary_opening, distance_transform_edt, gaussian_filter
 from torch import Tensor
 
 from nerf_insert.inpaint.fill_planes import Plane
@@ -22,6 +22,7 @@ from nerf_insert.regions.base import Region
 from nerf_insert.rendering import Stack
 
 TEXELS = 512  # along each side of a texture, at most
+BEYOND = 3  # texels around the region in which its cut may show
 SOFT = 2.0  # texels over which a texture fades into the scene
 SPECK = 6  # texels: smaller holes in a surface, or between its parts, are mistakes of the scene's geometry
 ENOUGH = 2  # views that have to agree
@@ -84,13 +85,14 @@ def paint(
     wanted = _widened(wanted, SPECK) & ~kept & ~ended
     # Does the surface go on where it is hidden? Its known end is carried on through what is hidden.
     wanted &= membrane(kept[..., None].astype(np.float32), kept | ended, wanted)[..., 0] > 0.5
-    drawn = wanted | (kept & inside)
+    drawn = wanted | (kept & _widened(inside, BEYOND))
     if not kept.any() or not drawn.any():
         return None
     texture = complete(blank.grid(evidence.colour()), kept, wanted, seed)
+    nearest = distance_transform_edt(~(kept | wanted), return_distances=False, return_indices=True)
     fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), SOFT), 1) * kept
     share = np.maximum(fading, drawn.astype(np.float32))
-    return Surface(blank.plane, blank.texel, torch.from_numpy(texture), torch.from_numpy(share))
+    return Surface(blank.plane, blank.texel, torch.from_numpy(texture[tuple(nearest)]), torch.from_numpy(share))
 
 
 def _covered(blank: Blank, scene: Stack) -> Bool[Tensor, " N"]:
