@@ -7,6 +7,7 @@ from the seed and the step's number alone, so a run that was interrupted ends wh
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,7 +86,9 @@ def train_base(
         raise InputError(f"the masks of the capture {capture.path} exclude every pixel of its training views")
     base = Base.for_cameras([view.camera for view in capture.train + capture.test], field, config.seed)
     optimiser = Optimiser(base, config.rate, config.steps)
-    saved = Checkpoint(checkpoint, base, same={"config": str(config), "field": str(field)})
+    seen = hashlib.sha256(pixels.colours.numpy()).hexdigest()  # another capture, or another --downscale
+    same = {"config": str(config), "field": str(field), "pictures": seen}
+    saved = Checkpoint(checkpoint, base, same)
     start, extra = saved.load(optimiser.adam)
     rays_per_step = extra.get("rays", 256)
     with progress.task("Training the base", total=config.steps, done=start) as task:

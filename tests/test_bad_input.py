@@ -100,6 +100,7 @@ GENERAL = [
     ("no command", lambda p: [], "required: COMMAND"),
     ("unknown command", lambda p: ["paint"], "invalid choice: 'paint'"),
     ("unknown flag", lambda p: ["layers", p.scene, "--colour"], "unrecognized arguments: --colour"),
+    ("demo into a file", lambda p: ["demo", "--out", p.file("f")], "is a file, a folder is needed"),
 ]
 TRAIN = [
     ("no out", lambda p: ["train", p.capture], "required: --out"),

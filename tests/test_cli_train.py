@@ -1,6 +1,7 @@
 """`train`: from a capture to a scene that opens."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -66,9 +67,13 @@ def test_training_goes_on_where_it_was_stopped(tiny_folder, tmp_path, capsys, mo
     monkeypatch.setattr(training, "base_loss", stop_at_eight)
     assert main(["train", str(capture), "--out", str(tmp_path / "cut"), *SHORT, "--downscale", "2"]) == 130
     assert "same command again" in capsys.readouterr().out
+    shutil.copytree(tmp_path / "cut", tmp_path / "other")
     run(capture, tmp_path / "cut", "--downscale", "2")
     assert 12 <= len(taken) <= 14  # not all of it again
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
+    taken += 8 * [1]
+    run(capture, tmp_path / "other", "--downscale", "3")  # other pictures: that has to start again
+    assert len(taken) >= 12 + 8 + 12
 
 
 def test_large_photographs_are_pointed_out(capture_folder, tmp_path, capsys, monkeypatch):

@@ -24,6 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     from nerf_insert.demo import run_demo
+    from nerf_insert.outputs import check_folder
 
+    check_folder(args.out)
     console.if_stopped = "give the same command again and it goes on where it was"
     return run_demo(args.out, console.progress)
