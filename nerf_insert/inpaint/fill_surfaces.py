@@ -42,8 +42,10 @@ class Surface:
         """Colours of points of the plane, and how much they count."""
         where = self.plane.coordinates(points) / (self.texel * len(self.share) / 2)
         picture = torch.cat([self.texture, self.share[..., None]], -1).permute(2, 0, 1)[None]
-        found = torch.nn.functional.grid_sample(picture, where[None, None], align_corners=False)[0, :, 0].T
-        return found[:, :3], found[:, 3]
+        found = torch.nn.functional.grid_sample(
+            picture, where[None, None], padding_mode="border", align_corners=False
+        )
+        return found[0, :3, 0].T, found[0, 3, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,7 @@ class Blank:
     plane: Plane
     texel: float
     points: Float[Tensor, "N 3"]
+    near: Bool[Tensor, " N"]  # near enough to the region for the views to say something about them
 
     @staticmethod
     def of(plane: Plane, middle: Float[Tensor, " 3"], radius: float, sights: Sequence[Sight]) -> Blank:
@@ -62,7 +65,8 @@ class Blank:
         n = max(8, min(TEXELS, int(2 * radius / float(pixel.quantile(0.1)))))
         axis = (torch.arange(n) + 0.5 - n / 2) * (2 * radius / n)
         v, u = torch.meshgrid(axis, axis, indexing="ij")
-        return Blank(plane, 2 * radius / n, plane.points(torch.stack([u.reshape(-1), v.reshape(-1)], -1)))
+        points = plane.points(torch.stack([u.reshape(-1), v.reshape(-1)], -1))
+        return Blank(plane, 2 * radius / n, points, (points - middle).norm(dim=-1) < 0.9 * radius)
 
     def grid(self, values: Tensor) -> ndarray:
         n = round(len(self.points) ** 0.5)
@@ -82,17 +86,18 @@ def paint(
     ended = binary_opening(past, _disc(SPECK))  # a small hole is a mistake of the scene's
     hidden = covered | blank.grid(evidence.on + evidence.through < ENOUGH) | (past & ~ended)
     wanted = (blank.grid(evidence.shown >= ENOUGH) & hidden | inside) & ~kept & ~ended
-    wanted = _widened(wanted, SPECK) & ~kept & ~ended
+    wanted = _widened(wanted, SPECK) & ~kept & ~ended & blank.grid(blank.near)
     # Does the surface go on where it is hidden? Its known end is carried on through what is hidden.
     wanted &= membrane(kept[..., None].astype(np.float32), kept | ended, wanted)[..., 0] > 0.5
-    drawn = wanted | (kept & _widened(inside, BEYOND))
+    drawn = (wanted | (kept & _widened(inside, BEYOND))) & blank.grid(blank.near)
     if not kept.any() or not drawn.any():
         return None
     texture = complete(blank.grid(evidence.colour()), kept, wanted, seed)
     nearest = distance_transform_edt(~(kept | wanted), return_distances=False, return_indices=True)
     fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), SOFT), 1) * kept
     share = np.maximum(fading, drawn.astype(np.float32))
-    return Surface(blank.plane, blank.texel, torch.from_numpy(texture[tuple(nearest)]), torch.from_numpy(share))
+    texture = texture[tuple(nearest)]  # so that colours never mix with what is no colour
+    return Surface(blank.plane, blank.texel, torch.from_numpy(texture), torch.from_numpy(share))
 
 
 def _covered(blank: Blank, scene: Stack) -> Bool[Tensor, " N"]:
