@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], console: Console) -> None:
-    args = build_parser().parse_args(words)
+    args = build_parser().parse_args(repeat_masks(words))
     command = import_module(f"nerf_insert.cli.{args.command}")
     console.command = f"nerf-insert {args.command}"
     try:
@@ -42,6 +42,19 @@ def _run(words: list[str], console: Console) -> None:
     except SystemExit as stop:  # in a person's own inpainter, say: not for it to decide
         raise RunError(f"code that was loaded ended the program, sys.exit({stop.code!r})") from stop
     console.result(data, text)
+
+
+def repeat_masks(words: Sequence[str]) -> list[str]:
+    """`--mask A=a.png B=b.png` written as `--mask A=a.png --mask B=b.png`, so that either is understood and
+    a word without = that follows, such as the scene's folder, stays what it is."""
+    spread: list[str] = []
+    after_mask = False
+    for word in words:
+        if after_mask and spread[-1] != "--mask" and "=" in word and not word.startswith("-"):
+            spread.append("--mask")
+        after_mask = word == "--mask" or (after_mask and "=" in word and not word.startswith("-"))
+        spread.append(word)
+    return spread
 
 
 class Parser(argparse.ArgumentParser):
