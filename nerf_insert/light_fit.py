@@ -23,14 +23,18 @@ from nerf_insert.fusion import Surface
 from nerf_insert.light import Key, Light, Things, frame, sphere, transport
 
 SAMPLES = 2500
-GROUPS = 32
+GROUPS = 16
+HUE, PLACE = 0.5, 2.0
 SPREAD = 0.25  # of the logarithm of albedo within a group; differences far beyond it count little
 ALBEDO = 0.3  # the geometric mean of albedos
 TRUSTED = 0.1  # spread of colours between views from which a sample counts half
+BETWEEN = 0.35  # of the logarithm of the groups' mean albedos
 EFFECTIVE = 150.0  # independent observations that the samples are worth; texture is alike nearby
 DOUBT = 8.0  # by how much (a log likelihood) a key must do better than soft light from above
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
 FEWEST = 100  # samples that a light is looked for with
+FEW_SKIES = 3  # directions above the horizon that have to be shown
+SKY_SPREAD = 0.15  # of the logarithm of what is unseen there, about the mean of what is shown
 DARK = 1e-4  # the least light that there is anywhere
 PLACES = 8  # rays to the key for each sample
 
@@ -45,6 +49,7 @@ class Evidence:
     known: Float[Tensor, "P 3"]  # irradiance from what the photographs show
     far: Float[Tensor, "P K"]  # weight of each far direction
     unseen: Float[Tensor, " P"]  # the sum of those that no photograph shows
+    sky: Float[Tensor, "3"] | None  # what photographs show above the horizon, far off
     member: Float[Tensor, "P G"]  # 1 where a sample is in a group
     weight: Float[Tensor, " P"]  # sums to 1
 
@@ -55,6 +60,7 @@ def gather(
     far: Float[Tensor, "K 3"],
     centre: Float[Tensor, "3"],
     size: float,
+    up: Float[Tensor, "3"],
     seed: int = 0,
 ) -> Evidence:
     """Samples by area, most of them within `size` (world units) of `centre`.
@@ -80,8 +86,9 @@ def gather(
     shown = far.isfinite().all(-1)
     side = (normals @ sphere(14).T).argmax(1)
     # the many that look one way (floor) must not outvote the few that look another (walls)
-    balance = torch.bincount(side, minlength=14)[side].float() ** -0.5
-    weight = balance / (1 + (surface.spread[index] / TRUSTED) ** 2)
+    rarity = torch.bincount(side, minlength=14)[side].float() ** -0.5
+    above = shown & (sphere(len(far)) @ up > 0)
+    weight = rarity / (1 + (surface.spread[index] / TRUSTED) ** 2)
     return Evidence(
         points,
         normals,
@@ -89,6 +96,7 @@ def gather(
         known=near + weights @ far.nan_to_num(),
         far=weights,
         unseen=weights[:, ~shown].sum(-1),
+        sky=far[above].mean(0) if int(above.sum()) >= FEW_SKIES else None,
         member=torch.nn.functional.one_hot(groups(points / size, colour), GROUPS).float(),
         weight=weight / weight.sum(),
     )
@@ -99,7 +107,7 @@ def groups(
 ) -> Int64[Tensor, " P"]:
     """Samples alike in hue and near one another: k-means, started from points far apart."""
     hue = torch.log(colour / (colour @ LUMINANCE)[:, None])[:, [0, 2]]
-    feature = torch.cat([hue / 0.3, place], -1)
+    feature = torch.cat([hue / HUE, place / PLACE], -1)
     centres = feature[:1]
     for _ in range(min(count, len(feature)) - 1):
         centres = torch.cat([centres, feature[torch.cdist(feature, centres).amin(1).argmax()][None]])
@@ -119,7 +127,9 @@ def misfit(
     member = evidence.member * evidence.weight[:, None]
     albedo = log @ member / member.sum(0).clamp_min(1e-9)
     rest = (log - albedo @ evidence.member.T) / SPREAD
-    return EFFECTIVE * (torch.log1p(rest**2) @ evidence.weight)
+    share = member.sum(0)
+    between = (albedo - (albedo @ share)[:, None]) / BETWEEN
+    return EFFECTIVE * (torch.log1p(rest**2) @ evidence.weight) + GROUPS * (torch.log1p(between**2) @ share)
 
 
 def levels(
@@ -135,10 +145,11 @@ def levels(
 
 
 def balance(
-    evidence: Evidence, known: Tensor, share: Tensor, colour: Tensor, mean: float
+    evidence: Evidence, channel: Float[Tensor, "3"], share: Float[Tensor, " P"], mean: float
 ) -> tuple[float, float, float]:
-    """(cost, sky, key) of the best proportion of sky and key; `known`, `share` (of the key) and `colour`
-    are those of the samples in one channel, `mean` is the logarithm of their light."""
+    """(cost, sky, key) of the best proportion of sky and key in one channel, which is given as weights of
+    red, green and blue. `share` is that of the key, `mean` the logarithm of all light."""
+    known, colour = evidence.known @ channel, evidence.colour @ channel
     middle, step = 0.0, 1.5
     for _ in range(6):
         odds = middle + torch.linspace(-2, 2, 5) * step
@@ -146,9 +157,12 @@ def balance(
         added = (1 - key) * evidence.unseen + key * share
         level = levels(evidence, known, added, mean)
         cost = misfit(evidence, (known + level[:, None] * added).clamp_min(DARK), colour)
+        sky = level * (1 - key[:, 0])
+        if evidence.sky is not None:
+            cost = cost + ((sky / (evidence.sky @ channel).clamp_min(DARK)).log() / SKY_SPREAD) ** 2 / 2
         best = int(cost.argmin())
         middle, step = float(odds[best]), step / 2
-    return float(cost[best]), float(level[best] * (1 - key[best])), float(level[best] * key[best])
+    return float(cost[best]), float(sky[best]), float(level[best] * key[best])
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,14 +196,14 @@ def estimate(
     if turned:
         found = improve(min(turned, key=lambda guess: guess.cost), evidence, things, size)
         best = found if found.cost < best.cost - DOUBT else best
-    return coloured(best, evidence, things, far)
+    return coloured(best, evidence, things, size, far)
 
 
 def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
     """Directions that explain the evidence best, 20 degrees or more apart."""
     directions = sphere(evidence.far.shape[1])
     cosine = (evidence.normals @ directions.T).clamp_min(0) * (evidence.far > 0)
-    known, colour, mean = luminances(evidence)
+    known, colour, mean = evidence.known @ LUMINANCE, evidence.colour @ LUMINANCE, usual(evidence)
     parts = torch.tensor([0.3, 0.5, 0.65, 0.8, 0.9])[:, None]
     costs = torch.full((len(directions),), float("inf"))
     for k in range(len(directions)):
@@ -205,17 +219,15 @@ def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
     return chosen
 
 
-def luminances(evidence: Evidence) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"], float]:
-    """Known light, colours, and the mean logarithm that light must have if albedos are what is usual."""
-    colour = evidence.colour @ LUMINANCE
-    return evidence.known @ LUMINANCE, colour, float(colour.log() @ evidence.weight) - math.log(ALBEDO)
+def usual(evidence: Evidence) -> float:
+    """The mean logarithm that light has if albedos are what is usual."""
+    return float((evidence.colour @ LUMINANCE).log() @ evidence.weight) - math.log(ALBEDO)
 
 
 def judge(guess: Guess, evidence: Evidence, things: Things) -> Guess:
     """The guess with the strengths and the cost that go with its key."""
     share = guess.key.share(evidence.points, evidence.normals, things, PLACES)
-    known, colour, mean = luminances(evidence)
-    return Guess(guess.key, *balance(evidence, known, share, colour, mean))
+    return Guess(guess.key, *balance(evidence, LUMINANCE, share, usual(evidence)))
 
 
 def improve(guess: Guess, evidence: Evidence, things: Things, size: float) -> Guess:
@@ -246,11 +258,15 @@ def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float) -> Gu
     return guess
 
 
-def coloured(guess: Guess, evidence: Evidence, things: Things, far: Tensor) -> Light:
-    """Strengths for each channel: key and sky may differ in colour, together they are white."""
+def coloured(guess: Guess, evidence: Evidence, things: Things, size: float, far: Tensor) -> Light:
+    """Strengths for each channel: key and sky may differ in colour, together they are white. The samples
+    are grouped anew by their albedos, for shade and light on one thing differ in hue."""
     share = guess.key.share(evidence.points, evidence.normals, things)
-    _, _, mean = luminances(evidence)
-    fits = [balance(evidence, evidence.known[:, c], share, evidence.colour[:, c], mean) for c in range(3)]
-    sky, strength = torch.tensor([fit[1] for fit in fits]), torch.tensor([fit[2] for fit in fits])
+    for _ in range(2):
+        fits = [balance(evidence, channel, share, usual(evidence)) for channel in torch.eye(3)]
+        sky, strength = torch.tensor([fit[1] for fit in fits]), torch.tensor([fit[2] for fit in fits])
+        light = evidence.known + evidence.unseen[:, None] * sky + share[:, None] * strength
+        label = groups(evidence.points / size, evidence.colour / light.clamp_min(DARK))
+        evidence = replace(evidence, member=torch.nn.functional.one_hot(label, GROUPS).float())
     environment = torch.where(far.isfinite().all(-1, keepdim=True), far.nan_to_num(), sky)
     return Light(environment, replace(guess.key, irradiance=strength))

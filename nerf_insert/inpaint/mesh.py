@@ -99,7 +99,7 @@ class MeshInpainter:
             return given_light(self.light, centre, size, up)
         far = far_radiance(context.scene, glances, bounds, sphere())
         things = [surface.thing()]
-        evidence = gather(surface, things, far, centre, size, context.seed)
+        evidence = gather(surface, things, far, centre, size, up, context.seed)
         return estimate(evidence, things, centre, size, up, far)
 
 
