@@ -24,6 +24,7 @@ from nerf_insert.inpaint.contract import EditContext, InpaintView
 from nerf_insert.inpaint.fill_planes import find_planes
 from nerf_insert.inpaint.fill_sights import FAR, Evidence, Sight, look
 from nerf_insert.inpaint.fill_surfaces import Blank, Surface, paint
+from nerf_insert.pixels import to_bytes
 from nerf_insert.regions.base import Region
 
 AROUND = 2.0  # radius of what is looked at, in radii of the region
@@ -58,10 +59,10 @@ class FillInpainter:
             planes = find_planes(
                 _around(sights, self.region, radius), eyes, radius, self.planes, context.seed
             )
-            blanks = [Blank.of(plane, middle, radius, sights) for plane in planes]
+            photographs = [to_bytes(view.photograph()) for view in context.views]
+            blanks = [Blank.of(plane, middle, radius, sights, photographs) for plane in planes]
             evidence = [Evidence(blank.plane, blank.points) for blank in blanks]
-            for sight in sights:
-                photograph = sight.view.photograph()
+            for sight, photograph in zip(sights, photographs, strict=True):
                 for one in evidence:
                     one.add(sight, photograph)
                 task.advance(1)

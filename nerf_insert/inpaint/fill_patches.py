@@ -18,10 +18,13 @@ from numpy import ndarray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
+POWER = 0
+NARROW = 1.0
 SIDE = 3  # pixels from a patch's middle to its border
 DEEP = 20  # pixels from the middle of a hole to its border, at most, at the coarsest level
 SHIFTS = 12  # by which the picture repeats itself, tried at every pixel
 ROUNDS = (20, 4)  # of matching and taking means: at the coarsest level, at the others
+ATTEMPTS = 3  # of which the best is taken
 TRIALS = 4  # random places around a match that are tried in a round
 
 Picture = Float32[ndarray, "h w 3"]
@@ -30,13 +33,22 @@ Numbers = Int64[ndarray, " N"]
 
 
 def synthesise(
-    picture: Picture, known: Mask, wanted: Mask, rng: np.random.Generator
+    picture: Picture, known: Mask, wanted: Mask, seed: int
 ) -> tuple[Picture, Picture, Mask] | None:
     """The picture with its wanted pixels painted; for the known ones beside them, by how much they exceed
     what would be painted there; and which those are. None where no patch is known as a whole."""
     sizes = [(picture, known, wanted)]
     while _depth(sizes[-1][2]) > DEEP and min(sizes[-1][1].shape) >= 8 * SIDE:
         sizes.append(_half(*sizes[-1]))
+    attempts = [_attempt(sizes, np.random.default_rng((seed, k))) for k in range(ATTEMPTS)]
+    if None in attempts:
+        return None
+    level = min(attempts, key=lambda level: level.unlikeness())
+    level.paint(level.weights(sharpness=8))
+    return level.cropped(level.now), *level.gap()
+
+
+def _attempt(sizes: list[tuple[Picture, Mask, Mask]], rng: np.random.Generator) -> _Level | None:
     level = None
     for size in reversed(sizes):
         coarser, level = level, _Level(*size)
@@ -47,10 +59,7 @@ def synthesise(
         for _ in range(ROUNDS[coarser is not None]):
             level.improve(rng)
             level.paint(level.weights())
-    if level is None:
-        return None
-    level.paint(level.weights(sharpness=8))
-    return level.cropped(level.now), *level.gap()
+    return level
 
 
 class _Level:
@@ -123,6 +132,10 @@ class _Level:
             row, column = np.round(rng.uniform(-reach, reach, (2, len(self.pixels)))).astype(np.int64)
             attempt(self._moved(self.match, row, column))
             reach = max(reach / 3, 1.5)
+
+    def unlikeness(self) -> float:
+        """How badly the patches fit, in the mean; what the attempts at one hole are told apart by."""
+        return float(self._cost(self.match).mean())
 
     def weights(self, sharpness: float = 1) -> Float32[ndarray, " N"]:
         """How much to believe each match: more near what is known, and where patches are alike."""
@@ -210,7 +223,7 @@ def repeats(picture: Picture, known: Mask, wanted: Mask) -> list[tuple[int, int]
     def correlate(a: ndarray, b: ndarray) -> ndarray:  # sum over x of a(x) b(x + shift), for every shift
         return irfft2(np.conj(rfft2(a, size)) * rfft2(b, size), size)
 
-    reach = max(np.sqrt(wanted.sum()), 2 * SIDE)
+    reach = max(NARROW * np.sqrt(wanted.sum()), 2 * SIDE)
     b = known.astype(np.float64)
     a = b * (distance_transform_edt(~wanted) < reach)
     pairs = correlate(a, b)
@@ -220,7 +233,7 @@ def repeats(picture: Picture, known: Mask, wanted: Mask) -> list[tuple[int, int]
         error += correlate(a * v * v, b) + correlate(a, v * v) - 2 * correlate(a * v, v)
     covered = correlate(wanted.astype(np.float64), b) / max(wanted.sum(), 1)
     fits = (pairs > 0.25 * a.sum()) & (covered > 0.15)
-    error = np.where(fits, error.clip(0) / pairs.clip(1), np.inf) / covered.clip(0.15, 1)
+    error = np.where(fits, error.clip(0) / pairs.clip(1), np.inf) / covered.clip(0.15, 1) ** POWER
     rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in size)
     error[(rows[:, None] <= SIDE) & (columns[None] <= SIDE)] = np.inf
     found = []

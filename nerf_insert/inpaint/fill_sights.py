@@ -6,10 +6,10 @@ N points; h and w are a coarse picture's size. World coordinates and units.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from nerf_insert.cameras import Camera
@@ -22,6 +22,7 @@ from nerf_insert.rendering import Stack
 RAYS = 120_000  # of all views together
 FAR = 1e6  # stands for "never" where a finite number is needed
 BEST = 12  # views whose colours of a point are weighed against one another
+HEIGHTS = 13  # that a plane is tried at
 ALIKE = 0.08  # difference of sRGB colours at which a view's colour counts half
 
 
@@ -91,17 +92,11 @@ class Evidence:
         self.shown = torch.zeros(len(points))  # views that look through the region and would see it there
         self._weights, self._colours = torch.zeros(len(points), BEST), torch.zeros(len(points), BEST, 3)
 
-    def add(self, sight: Sight, photograph: Float[Tensor, "H W 3"]) -> None:
+    def add(self, sight: Sight, photograph: UInt8[Tensor, "H W 3"]) -> None:
         plane, limit = self.plane, self.plane.tolerance
-        projected = sight.camera.project(self.points)
-        index = projected.inside.nonzero()[:, 0]
-        x, y = projected.pixels[index].long().unbind(-1)
-        looked = sight.looked[y, x]
-        index, x, y = index[looked], x[looked], y[looked]
-        heights = sight.heights(plane, sight.distance)
-        highest = _highest(torch.where(sight.looked, heights, -FAR))[y, x]
-        lowest = -_highest(torch.where(sight.looked, -heights, -FAR))[y, x]
-        free, here = highest < limit, heights[y, x] > -limit
+        index, x, y = _where(sight, self.points)
+        highest, lowest, here = (heights[y, x] for heights in _extremes(sight, plane))
+        free, here = highest < limit, here > -limit
         clear = free & (lowest > -limit)
         self.on[index] += free & here
         self.through[index] += free & ~here
@@ -110,11 +105,8 @@ class Evidence:
         self.shown[index] += (behind > 0) & (sight.heights(plane, sight.behind)[y, x] < limit)
         index = index[clear]
         if len(index):
-            distance = projected.distance[index]
-            slant = plane.height(sight.camera.centre[None]).clamp_min(0) / distance
-            self._keep(
-                index, slant / distance**2, colours_at(self.points[index], sight.view.camera, photograph)
-            )
+            points = self.points[index]
+            self._keep(index, _fineness(plane, points, sight), _colours(points, sight, photograph))
 
     def _keep(self, index: Tensor, weight: Float[Tensor, " n"], colour: Float[Tensor, "n 3"]) -> None:
         """Put colours in the place of the least of those kept, where they weigh more."""
@@ -130,20 +122,76 @@ class Evidence:
         share = weights[..., None].expand_as(colours).gather(1, order).cumsum(1)
         middle = (share >= share[:, -1:] / 2).float().argmax(1, keepdim=True)
         median = colours.gather(1, order.gather(1, middle))
-        weights = weights / (1 + ((colours - median).norm(dim=-1) / ALIKE) ** 4)
-        return (weights[..., None] * colours).sum(1) / weights.sum(1).clamp_min(1e-12)[:, None]
+        # The finest views count most in the mean, for sharpness; in the median all do, against glare.
+        weights = weights**2 / (1 + ((colours - median).norm(dim=-1) / ALIKE) ** 4)
+        return (weights[..., None] * colours).sum(1) / weights.sum(1).clamp_min(1e-20)[:, None]
 
 
-def colours_at(
-    points: Float[Tensor, "N 3"], camera: Camera, picture: Float[Tensor, "H W 3"]
+def _where(sight: Sight, points: Float[Tensor, "N 3"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Which points fall in a sight's picture where it looked, and into which of its columns and rows."""
+    projected = sight.camera.project(points)
+    index = projected.inside.nonzero()[:, 0]
+    x, y = projected.pixels[index].long().unbind(-1)
+    looked = sight.looked[y, x]
+    return index[looked], x[looked], y[looked]
+
+
+def _fineness(plane: Plane, points: Float[Tensor, "N 3"], sight: Sight) -> Float[Tensor, " N"]:
+    """Pixels of the photograph per area of the plane, up to the lens."""
+    distance = (points - sight.camera.centre).norm(dim=-1)
+    return plane.height(sight.camera.centre[None]).clamp_min(0) / distance**3
+
+
+def _colours(
+    points: Float[Tensor, "N 3"], sight: Sight, photograph: UInt8[Tensor, "H W 3"]
 ) -> Float[Tensor, "N 3"]:
-    """A picture's colours where points fall in it."""
-    where = camera.project(points).pixels / torch.tensor([camera.width, camera.height]) * 2 - 1
-    picture = picture.permute(2, 0, 1)[None]
+    """A photograph's colours, sRGB in 0..1, where points fall in it."""
+    where = sight.view.camera.project(points).pixels / torch.tensor(sight.view.size) * 2 - 1
+    picture = photograph.permute(2, 0, 1)[None].float() / 255
     found = torch.nn.functional.grid_sample(
         picture, where[None, None], padding_mode="border", align_corners=False
     )
     return found[0, :, 0].T
+
+
+def settle(
+    plane: Plane,
+    points: Float[Tensor, "N 3"],
+    sights: Sequence[Sight],
+    photographs: Sequence[UInt8[Tensor, "H W 3"]],
+) -> Plane:
+    """The plane moved along its normal, by its tolerance at most, to where the photographs agree best
+    about the colours of `points` of it: they are sharper than the scene's own geometry."""
+    heights = torch.linspace(-1, 1, HEIGHTS) * plane.tolerance
+    moved = points + heights[:, None, None] * plane.axes[2]
+    total, squares = torch.zeros(HEIGHTS, len(points), 3), torch.zeros(HEIGHTS, len(points))
+    weights, views = torch.zeros(2, len(points))
+    for sight, photograph in zip(sights, photographs, strict=True):
+        index, x, y = _where(sight, points)
+        index = index[_extremes(sight, plane)[0][y, x] < plane.tolerance]
+        if not len(index):
+            continue
+        weight = _fineness(plane, points[index], sight)
+        colour = _colours(moved[:, index].reshape(-1, 3), sight, photograph).view(HEIGHTS, -1, 3)
+        total[:, index] += weight[:, None] * colour
+        squares[:, index] += weight * (colour**2).sum(-1)
+        weights[index] += weight
+        views[index] += 1
+    told = views >= 3
+    if not told.any():
+        return plane
+    weights = weights[told].clamp_min(1e-12)
+    variance = squares[:, told] / weights - ((total[:, told] / weights[:, None]) ** 2).sum(-1)
+    spread = variance.clamp_min(0).sqrt().mean(1)
+    best = heights[spread.argmin()]
+    return replace(plane, origin=plane.origin + best * plane.axes[2])
+
+
+def _extremes(sight: Sight, plane: Plane) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"], Tensor]:
+    """The highest and the lowest that is seen at a pixel or beside it, over a plane; and at it."""
+    heights = sight.heights(plane, sight.distance)
+    high = _highest(torch.where(sight.looked, heights, -FAR))
+    return high, -_highest(torch.where(sight.looked, -heights, -FAR)), heights
 
 
 def _highest(values: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:

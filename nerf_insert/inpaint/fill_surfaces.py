@@ -6,26 +6,28 @@ A texture has n x n texels; world coordinates and units, N points.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
-from scipy.ndimage import binary_dilation, binary_opening, distance_transform_edt, gaussian_filter
+from scipy.ndimage import binary_opening, distance_transform_edt, gaussian_filter
 from torch import Tensor
 
 from nerf_insert.inpaint.fill_planes import Plane
-from nerf_insert.inpaint.fill_sights import Evidence, Sight
+from nerf_insert.inpaint.fill_sights import Evidence, Sight, settle
 from nerf_insert.inpaint.fill_texture import complete, membrane
 from nerf_insert.regions.base import Region
 from nerf_insert.rendering import Stack
 
 TEXELS = 512  # along each side of a texture, at most
+FINE = 0.7  # side of a texel in pixels of the nearer photographs
 BEYOND = 3  # texels around the region in which its cut may show
 SOFT = 2.0  # texels over which a texture fades into the scene
 SPECK = 6  # texels: smaller holes in a surface, or between its parts, are mistakes of the scene's geometry
 ENOUGH = 2  # views that have to agree
+NEAR = 0.03  # of the region's diagonal: how far what stands on a surface darkens and tints it
 OPAQUE = 0.3  # optical thickness of what stands on a surface, from which on it hides it
 
 
@@ -58,14 +60,21 @@ class Blank:
     near: Bool[Tensor, " N"]  # near enough to the region for the views to say something about them
 
     @staticmethod
-    def of(plane: Plane, middle: Float[Tensor, " 3"], radius: float, sights: Sequence[Sight]) -> Blank:
-        """The square of the plane around the foot of `middle`, as fine as the nearer photographs show it."""
-        plane = Plane(middle - plane.height(middle[None]) * plane.axes[2], plane.axes, plane.tolerance)
+    def of(
+        plane: Plane,
+        middle: Float[Tensor, " 3"],
+        radius: float,
+        sights: Sequence[Sight],
+        photographs: Sequence[UInt8[Tensor, "H W 3"]],
+    ) -> Blank:
+        """The square of the plane around the foot of `middle`, as fine as the nearer photographs show it,
+        at the height at which they agree."""
+        plane = replace(plane, origin=middle - plane.height(middle[None]) * plane.axes[2])
+        few = plane.points(_square(48, radius / 24))
+        plane = settle(plane, few[(few - middle).norm(dim=-1) < 0.7 * radius], sights, photographs)
         pixel = torch.stack([(s.view.camera.centre - plane.origin).norm() / s.view.camera.fx for s in sights])
-        n = max(8, min(TEXELS, int(2 * radius / float(pixel.quantile(0.1)))))
-        axis = (torch.arange(n) + 0.5 - n / 2) * (2 * radius / n)
-        v, u = torch.meshgrid(axis, axis, indexing="ij")
-        points = plane.points(torch.stack([u.reshape(-1), v.reshape(-1)], -1))
+        n = max(8, min(TEXELS, int(2 * radius / (FINE * float(pixel.quantile(0.1))))))
+        points = plane.points(_square(n, 2 * radius / n))
         return Blank(plane, 2 * radius / n, points, (points - middle).norm(dim=-1) < 0.9 * radius)
 
     def grid(self, values: Tensor) -> ndarray:
@@ -77,7 +86,8 @@ def paint(
     blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool, seed: int
 ) -> Surface | None:
     """The surface with all that the object hid completed; None if there is nothing to paint on it."""
-    covered = _widened(blank.grid(_covered(blank, scene)), 3)
+    margin = 2 * blank.texel + blank.plane.tolerance + NEAR * region.diagonal
+    covered = _widened(blank.grid(_covered(blank, scene)), round(margin / blank.texel))
     inside = blank.grid(_inside(blank, region))
     kept = blank.grid(evidence.clear >= ENOUGH) & ~covered
     if not keep_seen:
@@ -100,6 +110,13 @@ def paint(
     return Surface(blank.plane, blank.texel, torch.from_numpy(texture), torch.from_numpy(share))
 
 
+def _square(n: int, step: float) -> Float[Tensor, "N 2"]:
+    """Coordinates of n x n points around the origin, row by row."""
+    axis = (torch.arange(n) + 0.5 - n / 2) * step
+    v, u = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([u.reshape(-1), v.reshape(-1)], -1)
+
+
 def _covered(blank: Blank, scene: Stack) -> Bool[Tensor, " N"]:
     """The texels with something close over them: too close for the photographs to tell it apart."""
     normal, limit = blank.plane.axes[2], blank.plane.tolerance
@@ -117,7 +134,7 @@ def _inside(blank: Blank, region: Region) -> Bool[Tensor, " N"]:
 
 
 def _widened(mask: Bool[ndarray, "n n"], by: int) -> Bool[ndarray, "n n"]:
-    return binary_dilation(mask, _disc(by))
+    return distance_transform_edt(~mask) <= by if mask.any() else mask
 
 
 def _disc(radius: int) -> Bool[ndarray, "m m"]:

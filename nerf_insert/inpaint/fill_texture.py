@@ -37,7 +37,7 @@ def complete(picture: Picture, known: Mask, wanted: Mask, seed: int = 0) -> Pict
     logarithm = np.log(picture + DARK)
     slow = light(logarithm, known, wanted)
     detail = np.where(known[..., None], logarithm - slow, 0).astype(np.float32)
-    painted = synthesise(detail, known, wanted, np.random.default_rng(seed))
+    painted = synthesise(detail, known, wanted, seed)
     if painted is None:  # nowhere is enough known to copy a patch
         return membrane(picture, known, wanted, keep=True)
     colours, gap, seam = painted
