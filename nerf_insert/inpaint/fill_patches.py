@@ -11,6 +11,8 @@ h and w are the picture's height and width, N a number of pixels; pixels are num
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped
 from numba import njit
@@ -18,13 +20,11 @@ from numpy import ndarray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-POWER = 0
-NARROW = 1.0
 SIDE = 3  # pixels from a patch's middle to its border
 DEEP = 20  # pixels from the middle of a hole to its border, at most, at the coarsest level
 SHIFTS = 12  # by which the picture repeats itself, tried at every pixel
 ROUNDS = (20, 4)  # of matching and taking means: at the coarsest level, at the others
-ATTEMPTS = 3  # of which the best is taken
+ATTEMPTS = 2  # of which the best is taken
 TRIALS = 4  # random places around a match that are tried in a round
 
 Picture = Float32[ndarray, "h w 3"]
@@ -32,11 +32,16 @@ Mask = Bool[ndarray, "h w"]
 Numbers = Int64[ndarray, " N"]
 
 
-def synthesise(
-    picture: Picture, known: Mask, wanted: Mask, seed: int
-) -> tuple[Picture, Picture, Mask] | None:
-    """The picture with its wanted pixels painted; for the known ones beside them, by how much they exceed
-    what would be painted there; and which those are. None where no patch is known as a whole."""
+class Painted(NamedTuple):
+    picture: Picture  # with the wanted pixels painted
+    gap: Picture  # by how much known pixels beside wanted ones exceed what would be painted there
+    seam: Mask  # which pixels those are
+    unlikeness: float  # how badly the patches fit, in the mean
+
+
+def synthesise(picture: Picture, known: Mask, wanted: Mask, seed: int) -> Painted | None:
+    """The picture with its wanted pixels painted from its known ones. None where no patch is known as a
+    whole."""
     sizes = [(picture, known, wanted)]
     while _depth(sizes[-1][2]) > DEEP and min(sizes[-1][1].shape) >= 8 * SIDE:
         sizes.append(_half(*sizes[-1]))
@@ -44,8 +49,9 @@ def synthesise(
     if None in attempts:
         return None
     level = min(attempts, key=lambda level: level.unlikeness())
+    unlikeness = level.unlikeness()
     level.paint(level.weights(sharpness=8))
-    return level.cropped(level.now), *level.gap()
+    return Painted(level.cropped(level.now), *level.gap(), unlikeness)
 
 
 def _attempt(sizes: list[tuple[Picture, Mask, Mask]], rng: np.random.Generator) -> _Level | None:
@@ -134,7 +140,7 @@ class _Level:
             reach = max(reach / 3, 1.5)
 
     def unlikeness(self) -> float:
-        """How badly the patches fit, in the mean; what the attempts at one hole are told apart by."""
+        """How badly the patches fit, in the mean."""
         return float(self._cost(self.match).mean())
 
     def weights(self, sharpness: float = 1) -> Float32[ndarray, " N"]:
@@ -223,7 +229,7 @@ def repeats(picture: Picture, known: Mask, wanted: Mask) -> list[tuple[int, int]
     def correlate(a: ndarray, b: ndarray) -> ndarray:  # sum over x of a(x) b(x + shift), for every shift
         return irfft2(np.conj(rfft2(a, size)) * rfft2(b, size), size)
 
-    reach = max(NARROW * np.sqrt(wanted.sum()), 2 * SIDE)
+    reach = max(np.sqrt(wanted.sum()), 2 * SIDE)
     b = known.astype(np.float64)
     a = b * (distance_transform_edt(~wanted) < reach)
     pairs = correlate(a, b)
@@ -233,7 +239,7 @@ def repeats(picture: Picture, known: Mask, wanted: Mask) -> list[tuple[int, int]
         error += correlate(a * v * v, b) + correlate(a, v * v) - 2 * correlate(a * v, v)
     covered = correlate(wanted.astype(np.float64), b) / max(wanted.sum(), 1)
     fits = (pairs > 0.25 * a.sum()) & (covered > 0.15)
-    error = np.where(fits, error.clip(0) / pairs.clip(1), np.inf) / covered.clip(0.15, 1) ** POWER
+    error = np.where(fits, error.clip(0) / pairs.clip(1), np.inf)
     rows, columns = (np.minimum(np.arange(n), n - np.arange(n)) for n in size)
     error[(rows[:, None] <= SIDE) & (columns[None] <= SIDE)] = np.inf
     found = []

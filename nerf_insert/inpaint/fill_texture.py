@@ -35,13 +35,17 @@ def complete(picture: Picture, known: Mask, wanted: Mask, seed: int = 0) -> Pict
     if not wanted.any() or not known.any():
         return np.where(wanted[..., None], np.float32(0.5), picture)
     logarithm = np.log(picture + DARK)
-    slow = light(logarithm, known, wanted)
-    detail = np.where(known[..., None], logarithm - slow, 0).astype(np.float32)
-    painted = synthesise(detail, known, wanted, seed)
-    if painted is None:  # nowhere is enough known to copy a patch
+    attempts = []
+    # Shade that reaches into the hole is light; the border between two things beside it is detail.
+    for slow in (light(logarithm, known, wanted), np.zeros_like(picture)):
+        detail = np.where(known[..., None], logarithm - slow, 0).astype(np.float32)
+        if painted := synthesise(detail, known, wanted, seed):
+            attempts.append((painted, slow))
+    if not attempts:  # nowhere is enough known to copy a patch
         return membrane(picture, known, wanted, keep=True)
-    colours, gap, seam = painted
-    colours = np.exp(colours + slow + membrane(_smooth(gap, seam), seam, wanted)) - DARK
+    painted, slow = min(attempts, key=lambda attempt: attempt[0].unlikeness)
+    gap = membrane(_smooth(painted.gap, painted.seam), painted.seam, wanted)
+    colours = np.exp(painted.picture + slow + gap) - DARK
     return np.where(wanted[..., None], colours.clip(0, 1), picture).astype(np.float32)
 
 
@@ -52,14 +56,12 @@ def _smooth(values: Picture, where: Mask) -> Picture:
     return np.where(where[..., None], total / np.maximum(share, 1e-6), 0).astype(np.float32)
 
 
-def light(logarithm: Picture, known: Mask, wanted: Mask) -> Float32[ndarray, "h w 1"]:
-    """The slow part of a picture's logarithm: grey means over about the size of the hole, carried on
-    into it."""
+def light(logarithm: Picture, known: Mask, wanted: Mask) -> Picture:
+    """The slow part of a picture's logarithm: means over about the size of the hole, carried on into it."""
     spread = max(0.6 * float(distance_transform_edt(np.pad(wanted, 1)).max()), 2 * SIDE)
-    grey = np.where(known, logarithm.mean(-1), 0)
-    share = gaussian_filter(known.astype(np.float32), spread, truncate=3)
-    slow = gaussian_filter(grey, spread, truncate=3) / np.maximum(share, 1e-6)
-    return membrane(slow[..., None], known, wanted)
+    share = gaussian_filter(known.astype(np.float32), spread, truncate=3)[..., None]
+    total = gaussian_filter(np.where(known[..., None], logarithm, 0), (spread, spread, 0), truncate=3)
+    return membrane((total / np.maximum(share, 1e-6)).astype(np.float32), known, wanted)
 
 
 def membrane(
