@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nerf_insert.cameras import Rays
 from nerf_insert.checkpoints import Checkpoint
+from nerf_insert.distortion import distortion
 from nerf_insert.kernels import Composite, Samples, composite, transmittance
 from nerf_insert.layers import Layer
 from nerf_insert.optimiser import Optimiser, at_step
@@ -33,11 +34,12 @@ AGAIN = ((0.0, 2), (0.3, 1))
 
 @dataclass(frozen=True)
 class FitConfig:
-    steps: int = 1500
+    steps: int = 800
     rays: int = 4096  # of one step
     rate: float = 1e-2
     max_rays: int = 400_000  # kept of all those that cross the region
     huber: float = 0.1  # residual from which the loss grows linearly
+    distortion: float = 3e-3  # weight of the distortion loss, lengths in diagonals of the region
     seed: int = 0
 
 
@@ -153,8 +155,10 @@ def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -
     return Entries(samples.select(seen), weight[seen], thickness[seen], rgb[seen])
 
 
-def shade_entries(layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, " N"]) -> Composite:
-    """What rays show along their entries, before any background.
+def shade_entries(
+    layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, " N"]
+) -> tuple[Composite, Float[Tensor, ""]]:
+    """What rays show along their entries, before any background, and how spread out that is.
 
     `offsets` in 0..1 says where within its sample each ray looks at the layer.
     """
@@ -164,12 +168,17 @@ def shade_entries(layer: Layer, rays: Rays, entries: Entries, offsets: Float[Ten
     lengths = samples.lengths[active]
     distances = samples.starts[active] + offsets[ray] * lengths
     directions = rays.directions[ray]
-    density, rgb = layer.query(rays.origins[ray] + distances[:, None] * directions, directions)
+    points = rays.origins[ray] + distances[:, None] * directions
+    density, rgb = layer.query(points, directions)
     below = entries.thickness[active], entries.rgb[active]
     mixed, colour = mix(entries.weight[active], (density * lengths, rgb), below)
     thickness = entries.thickness.index_copy(0, active, mixed)
+    with torch.no_grad():
+        share = transmittance(thickness, samples.offsets)[active] * -torch.expm1(-mixed)
+        layer.observe(points, share)
     rgb = entries.rgb.index_copy(0, active, colour)
-    return composite(thickness, rgb, samples.distances, samples.offsets)
+    spread = distortion(thickness, samples.starts / layer.region.diagonal, samples.offsets)
+    return composite(thickness, rgb, samples.distances, samples.offsets), spread
 
 
 def fit_layer(
@@ -220,9 +229,10 @@ def _fit_loss(
 ) -> Tensor:
     batch = torch.randint(cached.rays.count, (config.rays,), generator=generator)
     offsets = torch.rand(config.rays, generator=generator)
-    out = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
+    out, spread = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
     shown = out.rgb + (1 - out.accumulation)[:, None] * cached.background
-    return torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
+    error = torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
+    return error + config.distortion * spread
 
 
 def choose(count: int, config: FitConfig, candidates: Int64[Tensor, " P"]) -> Int64[Tensor, " Q"]:

@@ -21,7 +21,8 @@ from nerf_insert.regions.base import Region
 
 LAYER_FIELD = FieldConfig(n_levels=8, log2_hashmap_size=15, max_resolution=256, view_dependent=False)
 RESOLUTION = 64  # cells of the occupancy grid along each side of the region's box
-EMPTY = 0.005  # optical thickness of one step under which a cell counts as empty
+EMPTY = 0.01  # share of a pixel's light up to which a cell counts as empty
+FORGET = 0.98  # what a cell keeps of that from one step of the fit to the next
 
 
 class Layer(nn.Module):
@@ -36,6 +37,7 @@ class Layer(nn.Module):
         self.field = HashField(config, torch.Generator().manual_seed(seed))
         self._whole = region.occupancy_grid(RESOLUTION)
         self.register_buffer("occupancy", self._whole.clone())
+        self.register_buffer("seen", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
         self._side = float((region.bounds[1] - region.bounds[0]).max())
 
     def sample(
@@ -68,22 +70,22 @@ class Layer(nn.Module):
         self.occupancy.copy_(self._whole)
 
     @torch.no_grad()
-    def update_occupancy(self) -> None:
-        """Mark the cells that hold density, and their neighbours; the others are never sampled again."""
-        step = 1 / (2 * RESOLUTION)
-        axis = torch.arange(2 * RESOLUTION) * step + step / 2
+    def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
+        """Take note of what samples contributed to the pixels of one step's rays."""
         extent = self.region.bounds[1] - self.region.bounds[0]
-        dense = torch.zeros(2 * RESOLUTION, 2 * RESOLUTION, 2 * RESOLUTION)
-        for i, x in enumerate(axis):
-            slab = torch.stack(torch.meshgrid(x[None], axis, axis, indexing="ij"), -1).reshape(-1, 3)
-            raw = self.field.raw_density(slab * extent / self._side)
-            dense[i] = self._density(raw).view(2 * RESOLUTION, 2 * RESOLUTION)
-        cells = torch.nn.functional.max_pool3d(dense[None, None], 2)
-        near = torch.nn.functional.max_pool3d(cells, 3, stride=1, padding=1)[0, 0]
-        self.occupancy.copy_(self._whole & (near * self.region.step > EMPTY))
+        cell = ((points - self.region.bounds[0]) / extent * RESOLUTION).long().clamp(0, RESOLUTION - 1)
+        index = (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
+        self.seen *= FORGET
+        self.seen.view(-1).scatter_reduce_(0, index, weights, "amax")
+
+    def update_occupancy(self) -> None:
+        """Keep the cells in which rays saw something lately, and their neighbours; the others, haze and
+        the inside of solids, are never sampled again."""
+        near = torch.nn.functional.max_pool3d(self.seen[None, None], 3, stride=1, padding=1)[0, 0]
+        self.occupancy.copy_(self._whole & (near > EMPTY))
 
     def save(self, path: Path) -> None:
-        state = {name: tensor for name, tensor in self.state_dict().items()}
+        state = {name: tensor for name, tensor in self.state_dict().items() if name != "seen"}
         state["occupancy"] = self.occupancy.to(torch.uint8)
         write_tensors(path, state, metadata={**self.field.config.to_text(), "shell": repr(self.shell)})
 
@@ -94,7 +96,7 @@ class Layer(nn.Module):
         try:
             layer = Layer(region, FieldConfig.from_text(metadata), float(metadata["shell"]))
             tensors["occupancy"] = tensors["occupancy"].bool()
-            layer.load_state_dict(tensors)
+            layer.load_state_dict({"seen": layer.seen, **tensors})
         except (KeyError, ValueError, TypeError, RuntimeError) as cause:
             raise InputError(f"{path} does not hold a layer of NeRF-Insert: {cause}") from cause
         return layer.eval().requires_grad_(False)

@@ -45,7 +45,7 @@ class Say:
 @dataclass(frozen=True)
 class Schedule:
     rounds: int | None = None  # times that all views are painted; none: what the inpainter asks for
-    steps: int = 1500  # of the layer's fit, over all rounds
+    steps: int = 800  # of the layer's fit, over all rounds
     rays: int = 4096  # of one step
     shell: float = 0.03  # thickness of the blend shell, as a share of the region's diagonal
     view_dependent: bool = False  # whether the layer's colours may change with the direction of view

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.base import Base
 from nerf_insert.capture import Capture
 from nerf_insert.checkpoints import Checkpoint
+from nerf_insert.distortion import distortion
 from nerf_insert.errors import InputError
 from nerf_insert.fields import FieldConfig
 from nerf_insert.kernels import composite, transmittance
@@ -143,24 +144,3 @@ def base_loss(
     return error + DISTORTION * distortion(
         density * lengths, base.spacing(samples), samples.offsets
     ), looked_at
-
-
-def distortion(
-    thickness: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
-) -> Float[Tensor, ""]:
-    """How far apart along their rays the samples are that make up a pixel, mean over rays: the sum over
-    pairs of w_i w_j |s_i - s_j| (mip-NeRF 360, arXiv 2111.12077, equation 15, first term), O(M).
-
-    `places` are the samples' s, ascending along each ray. It makes haze contract to surfaces.
-    """
-    counts = offsets[1:] - offsets[:-1]
-
-    def before(values: Tensor) -> Tensor:
-        """Sum over the earlier samples of the same ray; in float64, for the sum runs over all rays."""
-        total = torch.cumsum(values.double(), 0) - values.double()
-        first = torch.repeat_interleave(offsets[:-1], counts)
-        return (total - total[first]).float()
-
-    weights = torch.exp(-before(thickness)) * -torch.expm1(-thickness)
-    pairs = weights * (places * before(weights) - before(weights * places))
-    return 2 * pairs.sum() / max(len(counts), 1)
