@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+import nerf_insert  # noqa: F401  # before torch: it says how OpenMP's threads are to wait
+
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory):

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from nerf_insert.cli import build_parser, main, recipes
+from nerf_insert.cli import build_parser, main, recipes, repeat_masks
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_yaml
 from nerf_insert.progress import Progress
@@ -42,6 +42,13 @@ def test_masks(here):
     made = recipe("--mask", "images/003.png=a.png", "--mask", "007=b.png", "--seed", 5)
     masks = {"images/003.png": str(here / "a.png"), "007": str(here / "b.png")}
     assert made == Recipe(region={"masks": masks}, inpainter="fill", seed=5)
+
+
+def test_several_masks_may_follow_one_flag(capsys):
+    apart = repeat_masks(["edit", "--mask", "1=a.png", "--mask", "2=b.png", "scene", "--seed", "5"])
+    assert repeat_masks(["edit", "--mask", "1=a.png", "2=b.png", "scene", "--seed", "5"]) == apart
+    other = ["edit", "scene", "--name", "--mask=1=a.png", "--inpainter-option", "a=b"]
+    assert repeat_masks(other) == other
 
 
 def test_a_mesh_is_where_and_what(here):

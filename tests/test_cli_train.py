@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -9,11 +10,19 @@ import torch
 from PIL import Image
 
 from nerf_insert.cli import main, train
+from nerf_insert.fields import FieldConfig
 from nerf_insert.files import read_tensors
 from nerf_insert.metrics import psnr
 from nerf_insert.scene import Scene
 
 SHORT = ["--steps", "12", "--samples", "2048", "--json"]
+
+
+@pytest.fixture(autouse=True)
+def small_fields(monkeypatch):
+    """A base of ordinary size takes a second a step here."""
+    small = FieldConfig(n_levels=4, log2_hashmap_size=12, width=32)
+    monkeypatch.setattr(FieldConfig.__init__, "__defaults__", astuple(small))
 
 
 def run(capture, out, *words):
