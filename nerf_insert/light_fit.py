@@ -13,6 +13,7 @@ Light is linear (see light.py). P samples, K directions, C candidates, G groups.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -132,10 +133,11 @@ def misfit(
     return EFFECTIVE * (torch.log1p(rest**2) @ evidence.weight) + GROUPS * (torch.log1p(between**2) @ share)
 
 
-def levels(
-    evidence: Evidence, known: Float[Tensor, " P"], added: Float[Tensor, "C P"], mean: float
+def usual_level(
+    evidence: Evidence, known: Float[Tensor, " P"], added: Float[Tensor, "C P"]
 ) -> Float[Tensor, " C"]:
-    """The factors on added light that bring the mean logarithm of it and what is known to `mean`."""
+    """The factor on added light that makes albedos what they usually are, in the geometric mean."""
+    mean = float((evidence.colour @ LUMINANCE).log() @ evidence.weight) - math.log(ALBEDO)
     low, high = torch.full((len(added),), -12.0), torch.full((len(added),), 12.0)
     for _ in range(24):
         middle = (low + high) / 2
@@ -145,17 +147,17 @@ def levels(
 
 
 def balance(
-    evidence: Evidence, channel: Float[Tensor, "3"], share: Float[Tensor, " P"], mean: float
+    evidence: Evidence, channel: Float[Tensor, "3"], share: Float[Tensor, " P"], level_of: Callable
 ) -> tuple[float, float, float]:
     """(cost, sky, key) of the best proportion of sky and key in one channel, which is given as weights of
-    red, green and blue. `share` is that of the key, `mean` the logarithm of all light."""
+    red, green and blue. `share` is the samples' of the key; `level_of` sets the level as `usual_level`."""
     known, colour = evidence.known @ channel, evidence.colour @ channel
     middle, step = 0.0, 1.5
     for _ in range(6):
         odds = middle + torch.linspace(-2, 2, 5) * step
         key = odds.sigmoid()[:, None]
         added = (1 - key) * evidence.unseen + key * share
-        level = levels(evidence, known, added, mean)
+        level = level_of(evidence, known, added)
         cost = misfit(evidence, (known + level[:, None] * added).clamp_min(DARK), colour)
         sky = level * (1 - key[:, 0])
         if evidence.sky is not None:
@@ -203,13 +205,13 @@ def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
     """Directions that explain the evidence best, 20 degrees or more apart."""
     directions = sphere(evidence.far.shape[1])
     cosine = (evidence.normals @ directions.T).clamp_min(0) * (evidence.far > 0)
-    known, colour, mean = evidence.known @ LUMINANCE, evidence.colour @ LUMINANCE, usual(evidence)
+    known, colour = evidence.known @ LUMINANCE, evidence.colour @ LUMINANCE
     parts = torch.tensor([0.3, 0.5, 0.65, 0.8, 0.9])[:, None]
     costs = torch.full((len(directions),), float("inf"))
     for k in range(len(directions)):
         if float((cosine[:, k] > 0).float().mean()) > 0.05:
             added = (1 - parts) * evidence.unseen + parts * cosine[:, k]
-            light = known + levels(evidence, known, added, mean)[:, None] * added
+            light = known + usual_level(evidence, known, added)[:, None] * added
             costs[k] = misfit(evidence, light.clamp_min(DARK), colour).min()
     chosen: list[Tensor] = []
     for k in costs.argsort().tolist():
@@ -219,15 +221,10 @@ def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
     return chosen
 
 
-def usual(evidence: Evidence) -> float:
-    """The mean logarithm that light has if albedos are what is usual."""
-    return float((evidence.colour @ LUMINANCE).log() @ evidence.weight) - math.log(ALBEDO)
-
-
 def judge(guess: Guess, evidence: Evidence, things: Things) -> Guess:
     """The guess with the strengths and the cost that go with its key."""
     share = guess.key.share(evidence.points, evidence.normals, things, PLACES)
-    return Guess(guess.key, *balance(evidence, LUMINANCE, share, usual(evidence)))
+    return Guess(guess.key, *balance(evidence, LUMINANCE, share, usual_level))
 
 
 def improve(guess: Guess, evidence: Evidence, things: Things, size: float) -> Guess:
@@ -259,11 +256,16 @@ def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float) -> Gu
 
 
 def coloured(guess: Guess, evidence: Evidence, things: Things, size: float, far: Tensor) -> Light:
-    """Strengths for each channel: key and sky may differ in colour, together they are white. The samples
-    are grouped anew by their albedos, for shade and light on one thing differ in hue."""
+    """Strengths for each channel: key and sky may differ in colour, together they are white, as a camera's
+    white balance makes them. The samples are grouped anew by albedo, for shade and light differ in hue."""
     share = guess.key.share(evidence.points, evidence.normals, things)
+    white = (guess.sky * evidence.unseen + guess.strength * share) @ evidence.weight
+
+    def white_level(evidence: Evidence, known: Tensor, added: Tensor) -> Tensor:
+        return white / (added @ evidence.weight)
+
     for _ in range(2):
-        fits = [balance(evidence, channel, share, usual(evidence)) for channel in torch.eye(3)]
+        fits = [balance(evidence, channel, share, white_level) for channel in torch.eye(3)]
         sky, strength = torch.tensor([fit[1] for fit in fits]), torch.tensor([fit[2] for fit in fits])
         light = evidence.known + evidence.unseen[:, None] * sky + share[:, None] * strength
         label = groups(evidence.points / size, evidence.colour / light.clamp_min(DARK))

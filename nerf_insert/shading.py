@@ -22,7 +22,7 @@ from nerf_insert.regions.base import Region
 MOST_PLACES = 30_000
 FINE = 1 / 250  # distance of places, as a share of the mesh's or the region's diagonal
 ROUGH = 1 / 60  # the same where only the light is wanted that the mesh gives to its surroundings
-GLOSS = 0.04  # share of the light that a dielectric's surface reflects, uncoloured; seen as if it were matt
+GLOSS = 0.03  # share of the light that a dielectric's surface reflects, uncoloured; seen as if it were matt
 
 
 @dataclass(frozen=True, eq=False)

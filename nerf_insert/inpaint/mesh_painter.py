@@ -18,6 +18,7 @@ from nerf_insert.meshes import to_linear, to_srgb
 from nerf_insert.shading import Shadow, Shine
 
 SIDE = 3  # rays along each side of a pixel
+FOOTPRINT = 1.5  # pixels across that light of one comes from: a photograph is a little soft
 SHOULDER = 0.9  # linear values above it are compressed so that 1 is never passed
 
 
@@ -53,7 +54,7 @@ class Painter:
         self, view: InpaintView, pixels: Int64[Tensor, "M 2"]
     ) -> tuple[Float[Tensor, "M 3"], Float[Tensor, " M"]]:
         """The object's light in each pixel (row, column), and the share of the pixel that it covers."""
-        step = (torch.arange(SIDE) + 0.5) / SIDE
+        step = ((torch.arange(SIDE) + 0.5) / SIDE - 0.5) * FOOTPRINT + 0.5
         within = torch.cartesian_prod(step, step)
         places = (pixels[:, None] + within).reshape(-1, 2).flip(-1)
         rays = view.camera.rays_through(places)
