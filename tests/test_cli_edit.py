@@ -7,6 +7,8 @@ import torch
 
 from nerf_insert.cli import main
 from nerf_insert.files import read_tensors, read_yaml
+from nerf_insert.pictures import read_picture
+from nerf_insert.regions import BoxRegion
 from nerf_insert.scene import Scene
 
 OWN = """
@@ -72,7 +74,23 @@ def test_preview_paints_and_leaves_the_scene_alone(scene_folder, own, capsys, tm
     answer = json.loads(capsys.readouterr().out)
     assert answer["ok"] and answer["out"] == str(out)
     assert (out / "sheet.png").is_file()
-    assert len(list((out / "masks").rglob("*.png"))) == 14
-    assert len(list((out / "painted").rglob("*.png"))) == 2
+    scene = Scene.open(scene_folder)
+    region = BoxRegion([0.5, -0.4, 0.25], [0.4, 0.4, 0.4])
+    assert answer["photographs"] == len(list((out / "masks").iterdir())) == 14
+    for view in scene.capture.views:
+        mask = read_picture(out / "masks" / view.path.name)[0][..., 0] > 0.5
+        seen = region.project(view.camera)
+        assert not (mask & ~seen).any()  # some of it is hidden by the floor and the ball
+        assert answer["shares"][view.name] == pytest.approx(float(mask.float().mean()))
+        assert mask.any()
+    painted = sorted(path.name for path in (out / "painted").iterdir())
+    assert painted == sorted(name.split("/")[1] for name in answer["painted"]) and len(painted) == 2
+    for name in painted:
+        mask = read_picture(out / "masks" / name)[0][..., 0] > 0.5
+        picture, photograph = (
+            read_picture(path)[0] for path in (out / "painted" / name, scene.capture.view(name).path)
+        )
+        assert torch.equal(picture[~mask], photograph[~mask])
+        assert (picture[mask] == torch.tensor([0.0, 1.0, 0.0])).all()
     assert (scene_folder / "scene.json").read_bytes() == before
     assert not (scene_folder / "layers").exists()

@@ -27,8 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     recipe = recipes.recipe_of(args, console.progress)
 
-    from nerf_insert.edit import preview
     from nerf_insert.outputs import check_folder
+    from nerf_insert.preview import preview
     from nerf_insert.scene import Scene
 
     scene = Scene.open(args.scene)
