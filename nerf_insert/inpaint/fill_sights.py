@@ -22,6 +22,7 @@ from nerf_insert.rendering import Stack
 RAYS = 120_000  # of all views together
 FAR = 1e6  # stands for "never" where a finite number is needed
 BEST = 12  # views whose colours of a point are weighed against one another
+GREY = 1 / 255  # of colours in 0..1: less is no difference
 HEIGHTS = 13  # that a plane is tried at
 ALIKE = 0.08  # difference of sRGB colours at which a view's colour counts half
 
@@ -183,8 +184,10 @@ def settle(
     weights = weights[told].clamp_min(1e-12)
     variance = squares[:, told] / weights - ((total[:, told] / weights[:, None]) ** 2).sum(-1)
     spread = variance.clamp_min(0).sqrt().mean(1)
-    best = heights[spread.argmin()]
-    return replace(plane, origin=plane.origin + best * plane.axes[2])
+    best = int(spread.argmin())
+    if spread[best] > spread[HEIGHTS // 2] - GREY or best in (0, HEIGHTS - 1):  # too little pattern to tell
+        return plane
+    return replace(plane, origin=plane.origin + heights[best] * plane.axes[2])
 
 
 def _extremes(sight: Sight, plane: Plane) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"], Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
-from scipy.ndimage import binary_opening, distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
 
 from nerf_insert.inpaint.fill_planes import Plane
@@ -25,7 +25,7 @@ TEXELS = 512  # along each side of a texture, at most
 FINE = 0.7  # side of a texel in pixels of the nearer photographs
 BEYOND = 3  # texels around the region in which its cut may show
 SOFT = 2.0  # texels over which a texture fades into the scene
-SPECK = 6  # texels: smaller holes in a surface, or between its parts, are mistakes of the scene's geometry
+SPECK = 0.06  # of the region's diagonal: smaller holes in a surface are mistakes of the scene's geometry
 ENOUGH = 2  # views that have to agree
 NEAR = 0.03  # of the region's diagonal: how far what stands on a surface darkens and tints it
 OPAQUE = 0.3  # optical thickness of what stands on a surface, from which on it hides it
@@ -86,17 +86,18 @@ def paint(
     blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool, seed: int
 ) -> Surface | None:
     """The surface with all that the object hid completed; None if there is nothing to paint on it."""
+    speck = SPECK * region.diagonal / blank.texel
     margin = 2 * blank.texel + blank.plane.tolerance + NEAR * region.diagonal
-    covered = _widened(blank.grid(_covered(blank, scene)), round(margin / blank.texel))
+    covered = _widened(blank.grid(_covered(blank, scene)), margin / blank.texel)
     inside = blank.grid(_inside(blank, region))
     kept = blank.grid(evidence.clear >= ENOUGH) & ~covered
     if not keep_seen:
         kept &= ~_widened(inside, 1)
     past = blank.grid((evidence.through > 2 * evidence.on) & (evidence.through >= ENOUGH)) & ~kept
-    ended = binary_opening(past, _disc(SPECK))  # a small hole is a mistake of the scene's
+    ended = _opened(past, speck)
     hidden = covered | blank.grid(evidence.on + evidence.through < ENOUGH) | (past & ~ended)
     wanted = (blank.grid(evidence.shown >= ENOUGH) & hidden | inside) & ~kept & ~ended
-    wanted = _widened(wanted, SPECK) & ~kept & ~ended & blank.grid(blank.near)
+    wanted = _widened(wanted, speck) & ~kept & ~ended & blank.grid(blank.near)
     # Does the surface go on where it is hidden? Its known end is carried on through what is hidden.
     wanted &= membrane(kept[..., None].astype(np.float32), kept | ended, wanted)[..., 0] > 0.5
     drawn = (wanted | (kept & _widened(inside, BEYOND))) & blank.grid(blank.near)
@@ -133,10 +134,10 @@ def _inside(blank: Blank, region: Region) -> Bool[Tensor, " N"]:
     return torch.stack([region.contains(blank.points + k * step) for k in (-1, 0, 1)]).any(0)
 
 
-def _widened(mask: Bool[ndarray, "n n"], by: int) -> Bool[ndarray, "n n"]:
+def _widened(mask: Bool[ndarray, "n n"], by: float) -> Bool[ndarray, "n n"]:
     return distance_transform_edt(~mask) <= by if mask.any() else mask
 
 
-def _disc(radius: int) -> Bool[ndarray, "m m"]:
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    return x * x + y * y <= radius * radius
+def _opened(mask: Bool[ndarray, "n n"], by: float) -> Bool[ndarray, "n n"]:
+    """The mask without what a disc of radius `by` does not fit into."""
+    return _widened(distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] > by, by)
