@@ -190,22 +190,26 @@ def _paint(
     with progress.task("Painting the views", total=len(files)) as task:
         for batch in batches:
             if not all(files[index].exists() for index in batch):
-                views = [inpaint_view(prepared.views[index], current) for index in batch]
+                views = [inpaint_view(prepared, prepared.views[index], current) for index in batch]
                 for index, picture in zip(batch, run_inpainter(prepared, views, strength), strict=True):
                     write_picture(files[index], picture)
             task.advance(len(batch))
     return [read_picture(file)[0] for file in files]
 
 
-def inpaint_view(seen: RegionView, current: Stack) -> InpaintView:
+def inpaint_view(prepared: Prepared, seen: RegionView, current: Stack) -> InpaintView:
     """What an inpainter is given of one view: the photograph with the scene as it is now in the region."""
-    photograph, rendered = seen.view.photograph(), current.picture(seen.view.camera, keep=True)
+    image = photograph = seen.view.photograph()
+    depth = torch.full_like(image[..., 0], float("inf"))
+    if getattr(prepared.inpainter, "uses_render", True):
+        rendered = current.picture(seen.view.camera, keep=True)
+        image, depth = torch.where(seen.mask[..., None], rendered.rgb, photograph), rendered.depth
     return InpaintView(
         name=seen.view.name,
-        image=torch.where(seen.mask[..., None], rendered.rgb, photograph),
+        image=image,
         original=photograph,
         mask=seen.wide_mask,
-        depth=rendered.depth,
+        depth=depth,
         camera=seen.view.camera,
     )
 
