@@ -81,7 +81,7 @@ def _paint(prepared: Prepared, chosen: Sequence[RegionView], progress: Progress)
     with progress.task("Painting some views", total=len(chosen)) as task:
         for start in range(0, len(chosen), size):
             batch = chosen[start : start + size]
-            views = [inpaint_view(seen, prepared.stack) for seen in batch]
+            views = [inpaint_view(prepared, seen, prepared.stack) for seen in batch]
             for seen, view, painted in zip(batch, views, run_inpainter(prepared, views, FIRST), strict=True):
                 pictures.append(torch.where(seen.mask[..., None], painted, view.original))
             task.advance(len(batch))

@@ -34,6 +34,7 @@ class FillInpainter:
     """Paints what is behind and below what the region holds. Text, pictures and meshes are not used."""
 
     rounds = 1  # painting again would give the same pictures
+    uses_render = False  # the photographs and the scene behind the region are all that is looked at
 
     def __init__(self, *, planes: int = 3, keep_seen: bool = True):
         """`planes`: how many flat surfaces to look for around the region, at most; with 0 all is left to
