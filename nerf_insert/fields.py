@@ -6,6 +6,7 @@ Points come in unit coordinates: the field fills the cube 0..1. M is the number 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -91,7 +92,7 @@ class HashField(nn.Module):
 def _weights(widths: list[int], generator: torch.Generator | None) -> nn.ParameterList:
     """Weight matrices [out, in], He-uniform."""
     layers = nn.ParameterList()
-    for wide, narrow in zip(widths, widths[1:], strict=False):
+    for wide, narrow in pairwise(widths):
         bound = (6 / wide) ** 0.5
         layers.append(nn.Parameter((torch.rand(narrow, wide, generator=generator) * 2 - 1) * bound))
     return layers

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 import torch
@@ -213,7 +214,7 @@ def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0) -> Shaded:
     rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
     thickness = points.new_zeros(rays.count)
     edges = (0, *WAVES, samples.count) if hidden else (0, samples.count)
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in pairwise(edges):
         goes_on = thickness[samples.ray_index] < -math.log(max(hidden, 1e-30))
         index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
         density[index], rgb[index] = source.query(points[index], rays.directions[samples.ray_index[index]])
