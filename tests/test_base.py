@@ -1,0 +1,249 @@
+"""The base: its coordinates, its occupancy grid, its file, and the loss that contracts haze."""
+
+import json
+
+import pytest
+import torch
+from analytic import look_at
+
+from nerf_insert.base import Base, contract
+from nerf_insert.cameras import Rays
+from nerf_insert.capture import Capture
+from nerf_insert.errors import InputError
+from nerf_insert.fields import FieldConfig
+from nerf_insert.files import read_tensors, write_tensors
+from nerf_insert.layers import Layer
+from nerf_insert.regions import BoxRegion
+from nerf_insert.rendering import Stack
+from nerf_insert.training import distortion
+
+SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16)
+
+
+def small_base(seed=0):
+    eyes = [(1.5, 0.2, 0.8), (-1.2, 0.9, 0.7), (0.1, -1.6, 1.1)]
+    return Base.for_cameras([look_at(eye) for eye in eyes], SMALL, seed).requires_grad_(False)
+
+
+# --- coordinates
+
+
+def test_contraction_is_that_of_the_paper():
+    """Equation 10 of arXiv 2111.12077 with the maximum norm, point by point in float64."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2000, 3, generator=generator) * torch.logspace(-2, 3, 2000)[:, None]
+    wanted = []
+    for point in x.double():
+        norm = max(abs(float(value)) for value in point)
+        wanted.append(point if norm <= 1 else (2 - 1 / norm) * point / norm)
+    torch.testing.assert_close(contract(x).double(), torch.stack(wanted), rtol=1e-6, atol=1e-6)
+    inside = x[(x.abs() <= 1).all(-1)]
+    assert len(inside) > 300 and torch.equal(contract(inside), inside)
+    assert float(contract(x).abs().max()) < 2
+
+
+def test_field_coordinates_are_nerfstudios(capture_folder):
+    """The transform and the scale that nerfstudio's own dataparser chooses for the same poses."""
+    from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+
+    listing = capture_folder / "transforms.json"
+    data = json.loads(listing.read_text())
+    for index, frame in enumerate(data["frames"]):  # off the origin, and not upright
+        eye = (3 + 0.8 * index, 5.0 - 0.3 * index**1.5, 2.0 + index % 3)
+        pose = torch.eye(4)
+        pose[:3] = look_at(eye, target=(7.0, 1.0, 0.5)).c2w
+        tilt = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.4, 0.1], [0.4, 0.0, 0.3], [-0.1, -0.3, 0.0]]))
+        pose[:3] = tilt @ pose[:3]
+        frame["transform_matrix"] = pose.tolist()
+    listing.write_text(json.dumps(data))
+    parsed = NerfstudioDataParserConfig(data=capture_folder).setup().get_dataparser_outputs("train")
+    capture = Capture.load(capture_folder)
+    base = Base.for_cameras([view.camera for view in capture.views], SMALL)
+    wanted = parsed.dataparser_transform * parsed.dataparser_scale
+    torch.testing.assert_close(base.to_field, wanted, rtol=1e-5, atol=1e-5)
+    assert base.scale == pytest.approx(parsed.dataparser_scale, rel=1e-5)
+
+
+def test_world_and_field_agree_on_samples():
+    """Samples are given in world units: their midpoints lie in occupied cells, computed here step by step,
+    and cells that are not occupied have none."""
+    base = small_base()
+    generator = torch.Generator().manual_seed(0)
+    base.occupancy.copy_(torch.rand(base.occupancy.shape, generator=generator) < 0.3)
+    rays = look_at((1.5, 0.2, 0.8), size=(8, 6), focal=8.0).rays()
+    samples = base.sample(rays)
+    assert samples.count > 100
+    points = rays.origins[samples.ray_index] + samples.distances[:, None] * rays.directions[samples.ray_index]
+    field = points.double() @ base.to_field[:, :3].double().T + base.to_field[:, 3].double()
+    where = (contract(field) + 2) / 4 * base.occupancy.shape[0]
+    off_border = ((where - where.round()).abs() > 1e-3).all(-1)  # where rounding cannot decide
+    cells = where[off_border].long()
+    assert off_border.float().mean() > 0.9
+    assert bool(base.occupancy[cells[:, 0], cells[:, 1], cells[:, 2]].all())
+    base.occupancy.zero_()
+    assert base.sample(rays).count == 0
+
+
+def test_density_is_per_world_unit():
+    """A scene in millimetres is a thousand times thinner per unit, and renders the same."""
+    metres, millimetres = small_base(), small_base()
+    millimetres.to_field[:, :3] /= 1000
+    millimetres.scale /= 1000
+    camera = look_at((1.5, 0.2, 0.8), size=(8, 6), focal=8.0)
+    rays = camera.rays()
+    far = Rays(rays.origins * 1000, rays.directions)
+    one, other = Stack(metres).render(rays), Stack(millimetres).render(far)
+    torch.testing.assert_close(one.rgb, other.rgb, rtol=0, atol=1e-4)
+    torch.testing.assert_close(one.depth * 1000, other.depth, rtol=1e-4, atol=0)
+    points = rays.at(torch.full((rays.count,), 1.0))
+    assert torch.allclose(metres.density(points), metres.query(points, rays.directions)[0])
+
+
+# --- occupancy
+
+
+def test_cells_that_are_seen_stay_and_others_go():
+    base, seen = small_base(), torch.tensor([[0.1, 0.2, 0.3], [-0.3, 0.1, 0.2]])
+    cells = (base._unit(seen) * 128).long()
+
+    def update(settled):
+        base.observe(seen, torch.tensor([0.9, 0.5]))
+        base.update_occupancy(torch.Generator().manual_seed(1), settled)
+
+    update(0.1)
+    assert bool(base.occupancy.all())  # nothing is left out before the field can be trusted
+    update(1.0)
+    assert bool(base.occupancy[cells[:, 0], cells[:, 1], cells[:, 2]].all())
+    occupied = base.occupancy.nonzero()
+    away = (occupied[:, None] - cells[None]).abs().amax(-1).amin(1)
+    assert len(occupied) < 60 and int(away.max()) <= 1  # those two and some of their neighbours
+    base.seen *= 0.8**20  # twenty updates in which nobody sees anything there
+    base.update_occupancy(torch.Generator().manual_seed(1), 1.0)
+    assert not bool(base.occupancy.any())
+
+
+# --- files
+
+
+def pictures(field):
+    rays = look_at((1.5, 0.2, 0.8), size=(16, 12), focal=14.0).rays()
+    return Stack(field).render(rays) if isinstance(field, Base) else Stack(small_base(), [field]).render(rays)
+
+
+REGION = BoxRegion((0.0, 0.0, 0.2), (0.6, 0.5, 0.4))
+KINDS = {
+    "base": (small_base, Base.load),
+    "layer": (
+        lambda: Layer(REGION, SMALL.with_view_dependence(False), shell=0.037, seed=3).requires_grad_(False),
+        lambda path: Layer.load(path, REGION),
+    ),
+}
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
+def test_what_is_loaded_renders_as_what_was_saved(kind, tmp_path):
+    make, load = kind
+    field = make()
+    field.occupancy[:40, :40] = False
+    if isinstance(field, Base):
+        field.background.copy_(torch.tensor([0.2, 0.4, 0.6]))
+    field.save(tmp_path / "field.safetensors")
+    again = load(tmp_path / "field.safetensors")
+    assert not any(parameter.requires_grad for parameter in again.parameters()) and not again.training
+    for before, after in zip(pictures(field), pictures(again), strict=True):
+        assert torch.equal(before, after)
+    assert not torch.equal(pictures(field).rgb, pictures(make()).rgb)
+
+
+def damaged(path, how):
+    tensors, metadata = read_tensors(path)
+    if how == "cut off":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif how == "text":
+        path.write_text("a base of another kind")
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "gone":
+        path.unlink()
+    elif how == "no metadata":
+        write_tensors(path, tensors)
+    elif how == "odd metadata":
+        write_tensors(path, tensors, {**metadata, "n_levels": "some"})
+    elif how == "other size":
+        write_tensors(path, tensors, {**metadata, "width": "32"})
+    elif how == "tensor missing":
+        write_tensors(path, {k: t for k, t in tensors.items() if k != "field.table"}, metadata)
+    elif how == "tensor too many":
+        write_tensors(path, {**tensors, "spare": torch.zeros(1)}, metadata)
+    else:
+        write_tensors(path, {"weights": torch.zeros(3)}, {"made_by": "something else"})
+
+
+WRONG = ("cut off", "text", "empty", "gone", "no metadata", "odd metadata", "other size", "tensor missing")
+
+
+@pytest.mark.parametrize("how", [*WRONG, "tensor too many", "foreign"])
+def test_a_file_that_is_something_else_is_named(kind, tmp_path, how):
+    make, load = kind
+    path = tmp_path / "field.safetensors"
+    make().save(path)
+    damaged(path, how)
+    with pytest.raises(InputError, match=r"field\.safetensors"):
+        load(path)
+
+
+# --- the distortion loss
+
+
+def double_sum(thickness, places, offsets):
+    """Mean over rays of the sum over all pairs of w_i w_j |s_i - s_j|, in float64, pair by pair."""
+    total = thickness.new_zeros(())
+    for first, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        through, weights = thickness.new_ones(()), []
+        for k in range(first, end):
+            opacity = 1 - torch.exp(-thickness[k])
+            weights.append(through * opacity)
+            through = through * (1 - opacity)
+        for i in range(first, end):
+            for j in range(first, end):
+                total = total + weights[i - first] * weights[j - first] * (places[i] - places[j]).abs()
+    return total / (len(offsets) - 1)
+
+
+def test_distortion_is_the_double_sum():
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.tensor([7, 0, 1, 12, 3])  # a ray without samples and one with a single one among them
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    thickness = torch.rand(23, generator=generator) ** 3 * 3
+    places = torch.cat([torch.rand(int(n), generator=generator).sort().values for n in counts])
+    ours, theirs = thickness.clone().requires_grad_(), thickness.double().requires_grad_()
+    loss = distortion(ours, places, offsets)
+    wanted = double_sum(theirs, places.double(), offsets)
+    loss.backward()
+    wanted.backward()
+    # float32 against float64
+    torch.testing.assert_close(loss.double(), wanted, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-4, atol=1e-6)
+    cosine = torch.nn.functional.cosine_similarity(ours.grad.double(), theirs.grad, dim=0)
+    assert cosine > 1 - 1e-8 and float(theirs.grad.abs().max()) > 0.01
+
+
+def test_distortion_of_nothing_and_of_a_surface():
+    none = torch.zeros(0)
+    assert float(distortion(none, none, torch.zeros(5, dtype=torch.int64))) == 0
+    surface = torch.tensor([0.0, 0.0, 100.0, 0.0])
+    assert float(distortion(surface, torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0, 4]))) == 0
+
+
+def test_spacing_is_the_contraction_along_a_ray():
+    base = small_base()
+    rays = Rays(torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+    samples = base.sample(rays)
+    distance = samples.distances.double() * base.scale
+    wanted = torch.where(distance <= 1, distance, 2 - 1 / distance) / 2
+    torch.testing.assert_close(base.spacing(samples).double(), wanted, rtol=1e-6, atol=1e-6)
+    assert bool((wanted.diff() > 0).all()) and float(wanted.max()) < 1

@@ -1,0 +1,107 @@
+"""A layer's field: where it is, where it is sampled, and how it meets what lies around it."""
+
+import pytest
+import torch
+from analytic import look_at
+from formula import Ball
+
+from nerf_insert import layers
+from nerf_insert.fields import FieldConfig
+from nerf_insert.layers import LAYER_FIELD, Layer
+from nerf_insert.regions import BoxRegion
+
+SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16, view_dependent=False)
+BOX = BoxRegion((0.3, -0.2, 0.4), (0.8, 0.5, 0.3), (0.0, 0.0, 30.0))
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch):
+    """A grid of 16 cells a side: looking through the usual one takes seconds."""
+    monkeypatch.setattr(layers, "RESOLUTION", 16)
+
+
+def blob(layer, centre, radius):
+    """Make the layer dense near a point of its region and empty elsewhere, whatever its weights say."""
+
+    def raw_density(unit):
+        points = unit * layer._side + layer.region.bounds[0]
+        return torch.where((points - torch.tensor(centre)).norm(dim=-1) < radius, 12.0, -12.0)
+
+    layer.field.raw_density = raw_density
+    return layer
+
+
+def test_a_fresh_layer_is_a_thin_haze():
+    """Of optical thickness near 1 along the region's diagonal, so that a fit can go either way."""
+    layer = Layer(BOX)
+    points = BOX.bounds[0] + torch.rand(500, 3) * (BOX.bounds[1] - BOX.bounds[0])
+    density, rgb = layer.query(points, points)
+    assert bool(((density * BOX.diagonal - 1).abs() < 0.1).all()) and bool(((rgb - 0.5).abs() < 0.1).all())
+
+
+def test_samples_are_the_regions_own():
+    """The occupancy grid only leaves some out: those that remain are bit for bit the region's."""
+    layer = blob(Layer(BOX, SMALL), (0.3, -0.2, 0.4), 0.08)
+    rays = look_at((1.2, 0.9, 1.0), (0.3, -0.2, 0.4), size=(24, 18), focal=30.0).rays()
+    whole = BOX.sample(rays)
+    fresh = layer.sample(rays)
+    assert all(torch.equal(a, b) for a, b in zip(fresh, whole, strict=True))
+    layer.update_occupancy()
+    some = layer.sample(rays)
+    assert 0 < some.count < whole.count / 2
+    assert bool(BOX.contains(some.midpoints(*rays)).all())
+    known = {(int(r), float(s), float(e)) for s, e, r in zip(*whole[:3], strict=True)}
+    assert all((int(r), float(s), float(e)) in known for s, e, r in zip(*some[:3], strict=True))
+    layer.forget_occupancy()
+    assert all(torch.equal(a, b) for a, b in zip(layer.sample(rays), whole, strict=True))
+
+
+def test_nothing_dense_is_left_out():
+    """Every sample that the full region has in the dense blob is still there."""
+    centre, radius = (0.25, -0.2, 0.42), 0.07
+    layer = blob(Layer(BOX, SMALL), centre, radius)
+    layer.update_occupancy()
+    rays = look_at((1.2, 0.9, 1.0), (0.3, -0.2, 0.4), size=(48, 36), focal=60.0).rays()
+
+    def in_blob(samples):
+        points = samples.midpoints(*rays)
+        return int(((points - torch.tensor(centre)).norm(dim=-1) < radius).sum())
+
+    assert in_blob(layer.sample(rays)) == in_blob(BOX.sample(rays)) > 500
+
+
+def test_the_grid_can_grow_again():
+    """What was dense and became empty goes; what becomes dense comes back, after forgetting too."""
+    layer = blob(Layer(BOX, SMALL), (0.2, -0.2, 0.4), 0.06)
+    layer.update_occupancy()
+    first = layer.occupancy.clone()
+    blob(layer, (0.45, -0.15, 0.4), 0.06).update_occupancy()
+    assert bool(first.any()) and bool(layer.occupancy.any()) and not bool((first & layer.occupancy).any())
+    blob(layer, (9.0, 9.0, 9.0), 0.06).update_occupancy()
+    assert not bool(layer.occupancy.any())
+
+
+@pytest.mark.parametrize("shell", [0.05, 0.2])
+def test_the_shell_is_a_smooth_ramp_of_the_distance_to_the_border(shell):
+    ball = Ball((0.0, 0.0, 0.0), 0.5)
+    layer = Layer(ball, SMALL, shell)
+    depth = torch.linspace(0, 0.5, 101)
+    points = torch.stack([0.5 - depth, 0 * depth, 0 * depth], -1)
+    t = (depth.double() / shell).clamp(0, 1)
+    torch.testing.assert_close(layer.weight(points).double(), 3 * t**2 - 2 * t**3, atol=1e-5, rtol=0)
+
+
+def test_a_layers_file_is_small(tmp_path):
+    """A few megabytes, as promised: parameters in full precision, a byte per cell."""
+    Layer(BOX, LAYER_FIELD).save(tmp_path / "field.safetensors")
+    assert (tmp_path / "field.safetensors").stat().st_size < 4_000_000
+
+
+def test_view_dependence_is_off_unless_asked_for():
+    points = BOX.bounds.mean(0).expand(8, 3)
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(8, 3, generator=generator), dim=-1)
+    assert torch.equal(*(Layer(BOX).query(points, way)[1] for way in (directions, -directions)))
+    asked = Layer(BOX, LAYER_FIELD.with_view_dependence(True))
+    torch.nn.init.uniform_(asked.field.table, -1, 1)
+    assert not torch.equal(*(asked.query(points, way)[1] for way in (directions, -directions)))
