@@ -128,12 +128,18 @@ def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progr
     """Paint and fit, round by round, and leave the layer in `folder`."""
     recipe, region = prepared.recipe, prepared.region
     if (folder / "field.safetensors").exists():
+        _tidy(folder)
         return
     field = LAYER_FIELD.with_view_dependence(recipe.schedule.view_dependent)
     shell = recipe.schedule.shell * region.diagonal
     photographs = [to_bytes(v.view.photograph()) for v in prepared.views]
     cameras = [v.view.camera for v in prepared.views]
     layer = Layer(region, field, shell, seed=recipe.seed)
+    config = FitConfig(
+        steps=max(1, recipe.schedule.steps // prepared.rounds), rays=recipe.schedule.rays, seed=recipe.seed
+    )
+    inside = torch.cat([v.mask.reshape(-1) for v in prepared.views]).nonzero()[:, 0]
+    cached = None
     for k in range(prepared.rounds):
         done = folder / f"round-{k}.safetensors"
         if done.exists():
@@ -145,13 +151,7 @@ def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progr
         painted = _paint(prepared, current, folder / "painted" / f"round-{k}", strength, progress)
         pictures = [_paste(*parts) for parts in zip(photographs, painted, prepared.views, strict=True)]
         pixels = Pixels(cameras, pictures)
-        if k == 0:
-            config = FitConfig(
-                steps=max(1, recipe.schedule.steps // prepared.rounds),
-                rays=recipe.schedule.rays,
-                seed=recipe.seed,
-            )
-            inside = torch.cat([v.mask.reshape(-1) for v in prepared.views]).nonzero()[:, 0]
+        if cached is None:
             with progress.task("Looking along the rays once", total=1) as task:
                 cached = cache_rays(prepared.stack, region, pixels, choose(config.max_rays, config, inside))
                 task.advance(1)
@@ -176,6 +176,11 @@ def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progr
         )
         layer.save(done)
     layer.save(folder / "field.safetensors")
+    _tidy(folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what only an unfinished layer needs."""
     for leftover in [*folder.glob("round-*.safetensors"), folder / "checkpoint.safetensors"]:
         leftover.unlink(missing_ok=True)
 

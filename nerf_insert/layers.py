@@ -66,8 +66,9 @@ class Layer(nn.Module):
         return truncated_exp(raw) / self.region.diagonal
 
     def forget_occupancy(self) -> None:
-        """Take the whole region to be worth sampling."""
+        """Take the whole region to be worth sampling, whatever rays saw before."""
         self.occupancy.copy_(self._whole)
+        self.seen.zero_()
 
     @torch.no_grad()
     def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
