@@ -85,7 +85,8 @@ class Painter:
                 weight = (1 - (dx - share[:, 0]).abs()) * (1 - (dy - share[:, 1]).abs())
                 total += weight * (view.depth[row, column] < distance - self.margin)
         hidden = (total > 0.5).nonzero()[:, 0]
-        column, row = places[hidden].long().T
+        column, row = places[hidden].long().T  # a pixel's rays reach a little beyond it, and the picture
+        column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
         in_front = rays[hidden].at(view.depth[row, column])
         out = torch.zeros(len(places), dtype=torch.bool)
         out[hidden] = ~self._floats(in_front)
