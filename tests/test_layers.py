@@ -5,7 +5,6 @@ import torch
 from analytic import look_at
 from formula import Ball
 
-from nerf_insert import layers
 from nerf_insert.fields import FieldConfig
 from nerf_insert.layers import LAYER_FIELD, Layer
 from nerf_insert.regions import BoxRegion
@@ -14,21 +13,14 @@ SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=1
 BOX = BoxRegion((0.3, -0.2, 0.4), (0.8, 0.5, 0.3), (0.0, 0.0, 30.0))
 
 
-@pytest.fixture(autouse=True)
-def coarse(monkeypatch):
-    """A grid of 16 cells a side: looking through the usual one takes seconds."""
-    monkeypatch.setattr(layers, "RESOLUTION", 16)
+RAYS = look_at((1.2, 0.9, 1.0), (0.3, -0.2, 0.4), size=(24, 18), focal=30.0).rays()
 
 
-def blob(layer, centre, radius):
-    """Make the layer dense near a point of its region and empty elsewhere, whatever its weights say."""
-
-    def raw_density(unit):
-        points = unit * layer._side + layer.region.bounds[0]
-        return torch.where((points - torch.tensor(centre)).norm(dim=-1) < radius, 12.0, -12.0)
-
-    layer.field.raw_density = raw_density
-    return layer
+def blob(centre, radius=0.08, count=4000):
+    """Points all over a ball."""
+    generator = torch.Generator().manual_seed(0)
+    ways = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+    return torch.tensor(centre) + radius * torch.rand(count, 1, generator=generator) ** (1 / 3) * ways
 
 
 def test_a_fresh_layer_is_a_thin_haze():
@@ -41,43 +33,47 @@ def test_a_fresh_layer_is_a_thin_haze():
 
 def test_samples_are_the_regions_own():
     """The occupancy grid only leaves some out: those that remain are bit for bit the region's."""
-    layer = blob(Layer(BOX, SMALL), (0.3, -0.2, 0.4), 0.08)
-    rays = look_at((1.2, 0.9, 1.0), (0.3, -0.2, 0.4), size=(24, 18), focal=30.0).rays()
-    whole = BOX.sample(rays)
-    fresh = layer.sample(rays)
-    assert all(torch.equal(a, b) for a, b in zip(fresh, whole, strict=True))
+    layer = Layer(BOX, SMALL)
+    whole = BOX.sample(RAYS)
+    assert all(torch.equal(a, b) for a, b in zip(layer.sample(RAYS), whole, strict=True))
+    seen = blob((0.3, -0.2, 0.4))
+    layer.observe(seen, torch.full((len(seen),), 0.5))
     layer.update_occupancy()
-    some = layer.sample(rays)
+    some = layer.sample(RAYS)
     assert 0 < some.count < whole.count / 2
-    assert bool(BOX.contains(some.midpoints(*rays)).all())
+    assert bool(BOX.contains(some.midpoints(*RAYS)).all())
     known = {(int(r), float(s), float(e)) for s, e, r in zip(*whole[:3], strict=True)}
     assert all((int(r), float(s), float(e)) in known for s, e, r in zip(*some[:3], strict=True))
     layer.forget_occupancy()
-    assert all(torch.equal(a, b) for a, b in zip(layer.sample(rays), whole, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(layer.sample(RAYS), whole, strict=True))
 
 
-def test_nothing_dense_is_left_out():
-    """Every sample that the full region has in the dense blob is still there."""
-    centre, radius = (0.25, -0.2, 0.42), 0.07
-    layer = blob(Layer(BOX, SMALL), centre, radius)
+def test_what_rays_see_stays_and_the_rest_goes():
+    """All samples near what was seen are still there; none is left two cells away from it."""
+    layer, centre, radius = Layer(BOX, SMALL), torch.tensor((0.25, -0.2, 0.42)), 0.07
+    seen, haze = blob(centre.tolist(), radius), blob((0.45, -0.1, 0.4))
+    layer.observe(torch.cat([seen, haze]), torch.cat([torch.full((4000,), 0.3), torch.full((4000,), 0.005)]))
     layer.update_occupancy()
-    rays = look_at((1.2, 0.9, 1.0), (0.3, -0.2, 0.4), size=(48, 36), focal=60.0).rays()
 
-    def in_blob(samples):
-        points = samples.midpoints(*rays)
-        return int(((points - torch.tensor(centre)).norm(dim=-1) < radius).sum())
+    def far(samples):
+        return (samples.midpoints(*RAYS) - centre).norm(dim=-1)
 
-    assert in_blob(layer.sample(rays)) == in_blob(BOX.sample(rays)) > 500
+    assert int((far(layer.sample(RAYS)) < radius).sum()) == int((far(BOX.sample(RAYS)) < radius).sum()) > 60
+    cell = float(((BOX.bounds[1] - BOX.bounds[0]) / 64).norm())
+    assert float(far(layer.sample(RAYS)).max()) < radius + 2 * cell
 
 
-def test_the_grid_can_grow_again():
-    """What was dense and became empty goes; what becomes dense comes back, after forgetting too."""
-    layer = blob(Layer(BOX, SMALL), (0.2, -0.2, 0.4), 0.06)
+def test_what_rays_see_no_more_is_forgotten():
+    layer = Layer(BOX, SMALL)
+    layer.observe(blob((0.2, -0.2, 0.4), 0.05), torch.ones(4000))
     layer.update_occupancy()
     first = layer.occupancy.clone()
-    blob(layer, (0.45, -0.15, 0.4), 0.06).update_occupancy()
+    for _ in range(250):  # 0.98^250 is less than a hundredth
+        layer.observe(blob((0.45, -0.15, 0.4), 0.05, 50), torch.ones(50))
+    layer.update_occupancy()
     assert bool(first.any()) and bool(layer.occupancy.any()) and not bool((first & layer.occupancy).any())
-    blob(layer, (9.0, 9.0, 9.0), 0.06).update_occupancy()
+    layer.forget_occupancy()
+    layer.update_occupancy()
     assert not bool(layer.occupancy.any())
 
 
