@@ -22,6 +22,7 @@ from nerf_insert.errors import InputError, RunError
 if TYPE_CHECKING:
     from torch import Tensor
 
+NOTES = "nerf_insert"  # the metadata entry that holds all others
 ADVICE = {
     errno.ENOSPC: "make room there or choose another folder",
     errno.EDQUOT: "make room in your quota or choose another folder",
@@ -110,7 +111,9 @@ def write_tensors(
     from safetensors.torch import save
 
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    atomic_write(path, save(ready, metadata=dict(metadata or {})))
+    # One entry only: safetensors writes several in a random order, and equal content is to be equal bytes.
+    notes = {NOTES: json.dumps(dict(metadata or {}), sort_keys=True)}
+    atomic_write(path, save(ready, metadata=notes))
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -174,4 +177,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (SafetensorError, ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged or not a safetensors file: {error}") from None
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return tensors, header.get("__metadata__", {})
+    metadata = header.get("__metadata__", {})
+    try:
+        return tensors, json.loads(metadata[NOTES]) if NOTES in metadata else metadata
+    except ValueError:
+        raise InputError(f"{path} is damaged: its notes are not JSON") from None

@@ -18,14 +18,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nerf_insert.base import Base
-from nerf_insert.capture import Capture
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.files import read_json, write_json
-from nerf_insert.layers import Layer
-from nerf_insert.regions import load_region
-from nerf_insert.rendering import Stack
+
+if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching layers does not need it
+    from nerf_insert.base import Base
+    from nerf_insert.capture import Capture
+    from nerf_insert.layers import Layer
+    from nerf_insert.rendering import Stack
 
 FORMAT = 1
 UNDO_DEPTH = 100
@@ -50,13 +52,21 @@ class Scene:
         self._history: list[list[dict]] = data["history"]
 
     @staticmethod
-    def create(folder: str | Path, capture: Capture, base: Base, dataparser: str | None = None) -> Scene:
-        """Write a new scene. Raises InputError if there is one already."""
+    def create(
+        folder: str | Path,
+        capture: Capture,
+        base: Base,
+        dataparser: str | None = None,
+        downscale: float | None = None,
+    ) -> Scene:
+        """Write a new scene; `dataparser` and `downscale` are what the capture was loaded with. Raises
+        InputError if there is a scene already."""
         folder = Path(folder)
         check_free(folder)
         base.save(folder / "base" / "base.safetensors")
         inside = os.path.relpath(capture.path, folder)
         at = {"path": str(capture.path), "relative": inside, "dataparser": dataparser}
+        at["downscale"] = downscale
         scene = Scene(folder, {"capture": at, "layers": [], "history": []})
         scene._write()
         return scene
@@ -93,9 +103,11 @@ class Scene:
         """The photographs. They are looked for where they were, and where they would be if the scene and
         the capture had been moved together."""
         at = self._capture_at
+        from nerf_insert.capture import Capture
+
         for path in (Path(at["path"]), self.folder / at["relative"]):
             if path.exists():
-                return Capture.load(path, dataparser=at["dataparser"])
+                return Capture.load(path, dataparser=at["dataparser"], downscale=at.get("downscale"))
         raise InputError(
             f"the capture of {self.folder} is not at {at['path']} any more: move it back, "
             f'or change "path" in {self.folder / "scene.json"}'
@@ -103,9 +115,14 @@ class Scene:
 
     @cached_property
     def base(self) -> Base:
+        from nerf_insert.base import Base
+
         return Base.load(self.folder / "base" / "base.safetensors")
 
     def load_layer(self, entry: LayerEntry) -> Layer:
+        from nerf_insert.layers import Layer
+        from nerf_insert.regions import load_region
+
         folder = self.layer_folder(entry)
         region = load_region(read_json(folder / "region" / "region.json"), folder / "region")
         return Layer.load(folder / "field.safetensors", region)
@@ -115,6 +132,8 @@ class Scene:
 
     def stack(self, with_layers: bool = True) -> Stack:
         """The base and, unless told otherwise, the enabled layers."""
+        from nerf_insert.rendering import Stack
+
         enabled = [entry for entry in self.layers if entry.enabled and with_layers]
         return Stack(self.base, tuple(self.load_layer(entry) for entry in enabled))
 

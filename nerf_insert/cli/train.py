@@ -64,7 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     }
     checkpoint = args.out / "base" / "checkpoint.safetensors"
     base = train_base(capture, TrainConfig(**given), FieldConfig(), console.progress, checkpoint)
-    Scene.create(args.out, capture, base, dataparser=args.dataparser)
+    Scene.create(args.out, capture, base, args.dataparser, args.downscale)
     checkpoint.unlink(missing_ok=True)
     console.if_stopped = f"the scene {args.out} is complete, only its PSNR is not known"
 
