@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import pytest
 import torch
 from analytic import DENSITY, AnalyticField, look_at
@@ -14,14 +13,14 @@ from nerf_insert.errors import InputError
 from nerf_insert.guide import Guide
 from nerf_insert.inpaint.contract import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.fill import FillInpainter
-from nerf_insert.inpaint.fill_planes import Plane, find_planes
-from nerf_insert.inpaint.fill_texture import complete, membrane
+from nerf_insert.kernels import march
 from nerf_insert.progress import Progress
 from nerf_insert.regions.box import BoxRegion
 from nerf_insert.rendering import Stack
 
-BALL = (0.0, 0.0, 0.2, 0.22, (0.9, 0.2, 0.1))  # sunk 2 cm into the floor
-BOX = ((0.0, 0.0, 0.15), (0.5, 0.5, 0.62))  # around it, and down through the floor
+BALL = (0.0, 0.08, 0.2, 0.22, (0.9, 0.2, 0.1))  # sunk 2 cm into the floor, all but touching the wall
+BOX = ((0.0, 0.1, 0.15), (0.5, 0.54, 0.62))  # around it, down through the floor and into the wall
+ROUND, HALF = 2 * math.pi, 2.2  # radians around the ball that cameras stand on
 
 
 class Field(AnalyticField):
@@ -31,6 +30,14 @@ class Field(AnalyticField):
         super().__init__(balls, step=0.02)
         self.bounds = torch.tensor([[-1.5, -1.5, -0.08], [1.5, 1.5, 0.7]])
         self.plain, self.wall = plain, wall
+        axes = [torch.linspace(float(a), float(b), 97)[:-1] + float(b - a) / 192 for a, b in self.bounds.T]
+        points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        filled = (self.query(points, points)[0] > 0).float().view(1, 96, 96, 96)
+        # A cell of 3 x 3 x 3 points, and its neighbours: no shape here slips between those.
+        self.occupied = torch.nn.functional.max_pool3d(filled, 9, stride=3, padding=3)[0] > 0
+
+    def sample(self, rays):
+        return march(*rays, self.occupied, bounds=self.bounds, step=self.step)
 
     def query(self, points, directions):
         density, rgb = super().query(points, directions)
@@ -61,53 +68,159 @@ class Shot:
         return self.rgb
 
 
-def cameras(turns=range(10), spread=2 * math.pi):
-    for k in turns:
-        around, up = spread * (k * 0.618 % 1) - math.pi / 2 - spread / 2, math.radians((24, 38, 52)[k % 3])
-        eye = (math.cos(around) * math.cos(up), math.sin(around) * math.cos(up), math.sin(up))
-        yield look_at(tuple(1.5 * e for e in eye), (0.0, 0.0, 0.1), size=(80, 60), focal=90.0)
+@cache
+def capture(plain=False, wall=False, around=ROUND):
+    """(scene, shots, what each would show without the ball), from ten cameras at three heights."""
+    scene, empty = Stack(Field(plain=plain, wall=wall)), Stack(Field((), plain=plain, wall=wall))
+    shots, truth = [], []
+    for k in range(10):
+        turn, up = around * (k * 0.618 % 1 - 0.5) - math.pi / 2, math.radians((24, 38, 52)[k % 3])
+        eye = (math.cos(turn) * math.cos(up), math.sin(turn) * math.cos(up), math.sin(up))
+        camera = look_at(tuple(1.5 * e for e in eye), (0.0, 0.0, 0.1), size=(80, 60), focal=90.0)
+        shots.append(Shot(f"{k}.png", camera, scene.picture(camera).rgb))
+        truth.append(empty.picture(camera))
+    return scene, tuple(shots), truth
+
+
+def prepared(scene, shots, region=None, seed=0, **options):
+    inpainter = FillInpainter(**options)
+    inpainter.prepare(EditContext(scene, region or BoxRegion(*BOX), Guide(), shots, seed, Progress()))
+    return inpainter
+
+
+def to_paint(shots, region):
+    nothing = torch.zeros(60, 80)
+    return [InpaintView(s.name, s.rgb, s.rgb, region.project(s.camera), nothing, s.camera) for s in shots]
 
 
 @cache
-def edited(plain=False, wall=False, spread=2 * math.pi, seed=0, **options):
-    """(inpainter, views, painted, truth) of a removal."""
-    scene, empty = Stack(Field(plain=plain, wall=wall)), Stack(Field((), plain=plain, wall=wall))
-    region = BoxRegion(*BOX)
-    shots, views, truth = [], [], []
-    for k, camera in enumerate(cameras(spread=spread)):
-        seen = scene.picture(camera)
-        shots.append(Shot(f"{k}.png", camera, seen.rgb))
-        mask = region.project(camera)
-        views.append(InpaintView(f"{k}.png", seen.rgb, seen.rgb, mask, seen.depth, camera))
-        truth.append(empty.picture(camera))
-    inpainter = FillInpainter(**options)
-    inpainter.prepare(EditContext(scene, region, Guide(), tuple(shots), seed, Progress()))
-    return inpainter, views, inpainter.inpaint(views, Guide(), strength=1.0, seed=seed), truth
+def removed(plain=False, wall=False, around=ROUND):
+    """(inpainter, views, their pictures without the ball, truth)."""
+    scene, shots, truth = capture(plain, wall, around)
+    inpainter, views = prepared(scene, shots), to_paint(shots, BoxRegion(*BOX))
+    return inpainter, views, inpainter.inpaint(views, Guide(), strength=1.0, seed=0), truth
 
 
-def psnr(a, b):
-    return -10 * math.log10(float(((a - b) ** 2).mean()))
-
-
-def on_floor(view, truth):
-    """Where each pixel's ray meets the floor in truth, and whether that is on the plane z = 0."""
-    points = view.camera.rays().at(truth.depth.reshape(-1)).view(*view.mask.shape, 3)
-    return points, view.mask & truth.depth.isfinite() & (points[..., 2].abs() < 0.03)
+def psnr(pairs):
+    painted, truth = (torch.cat(part) for part in zip(*pairs, strict=True))
+    assert len(painted) > 300
+    return -10 * math.log10(float(((painted - truth) ** 2).mean()))
 
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_the_floor_comes_back(plain):
-    _, views, painted, truth = edited(plain)
-    seen, hidden = [[], []], [[], []]
-    for view, picture, true in zip(views, painted, truth, strict=True):
-        points, floor = on_floor(view, true)
-        under = points[..., :2].norm(dim=-1) < 0.2
-        for pair, where in ((seen, floor & ~under), (hidden, floor & under)):
-            pair[0].append(picture[where])
-            pair[1].append(true.rgb[where])
+    seen, hidden = [], []
+    for view, picture, true in zip(*removed(plain)[1:], strict=True):
+        points = view.camera.rays().at(true.depth.reshape(-1)).view(60, 80, 3)
+        floor = view.mask & true.depth.isfinite() & (points[..., 2].abs() < 0.03)
+        under = (points[..., :2] - torch.tensor(BALL[:2])).norm(dim=-1) < 0.2
+        for pairs, where in ((seen, floor & ~under), (hidden, floor & under)):
+            pairs.append((picture[where], true.rgb[where]))
         assert torch.equal(picture[~view.mask], view.original[~view.mask])
-    # The photographs of the test have stepped edges and pixels as large as the texels: a chequer drawn
-    # from several of them is soft at its edges, a plain floor is exact to a grey level or two.
-    for pair, bars in ((seen, (25, 38)), (hidden, (18, 36))):
-        assert len(torch.cat(pair[0])) > 300
-        assert psnr(torch.cat(pair[0]), torch.cat(pair[1])) > bars[plain]
+    # The photographs have stepped edges and pixels about as large as texels: a chequer drawn from several
+    # of them is soft at its edges (30 and 25 dB were measured); a plain floor is right to a grey level.
+    assert psnr(seen) > (45 if plain else 26)
+    assert psnr(hidden) > (45 if plain else 20)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_wall_behind_comes_back_with_its_corner(plain):
+    inpainter, views, painted, truth = removed(plain, wall=True, around=HALF)
+    normals = torch.stack([surface.plane.axes[2] for surface in inpainter.surfaces])
+    assert any(float(n @ torch.tensor([0.0, 0.0, 1.0])) > 0.999 for n in normals)
+    assert any(float(n @ torch.tensor([0.0, -1.0, 0.0])) > 0.999 for n in normals)
+    pairs = [(p[v.mask], t.rgb[v.mask]) for v, p, t in zip(views, painted, truth, strict=True)]
+    assert psnr(pairs) > (34 if plain else 24)  # 40 and 28 measured; rows of pixels at the corner differ
+
+
+def test_all_views_agree():
+    inpainter, views, _, _ = removed()
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(400, 3, generator=generator) * torch.tensor([0.4, 0.4, 0]) + torch.tensor(
+        [-0.2, -0.1, 0]
+    )
+    points[:, 2] = -inpainter.surfaces[0].plane.height(torch.zeros(1, 3)) * 1.0  # on the surface found
+    colours = []
+    for view in views:
+        offset = points - view.camera.centre
+        directions = torch.nn.functional.normalize(offset, dim=-1)
+        colours.append(inpainter.colours(Rays(view.camera.centre.expand_as(points).contiguous(), directions)))
+    # The surface is tilted against z = 0 by less than 1e-3: rays to one point meet it within 0.2 mm, a
+    # hundredth of a texel.
+    spread = (torch.stack(colours) - colours[0]).abs().amax()
+    assert float(spread) < 0.02
+    assert float(torch.stack(colours).std()) > 0.05  # and there is a pattern to agree about
+
+
+def test_a_region_that_touches_nothing_shows_what_is_behind_it():
+    _, shots, truth = capture(True)
+    floating = Stack(Field(((0.0, 0.0, 0.45, 0.15, (0.9, 0.2, 0.1)),), plain=True))
+    region = BoxRegion((0.0, 0.0, 0.45), (0.34, 0.34, 0.34))
+    shots = tuple(Shot(s.name, s.camera, floating.picture(s.camera).rgb) for s in shots[:5])
+    painted = prepared(floating, shots, region).inpaint(
+        to_paint(shots, region), Guide(), strength=1.0, seed=0
+    )
+    for shot, picture, true in zip(shots, painted, truth, strict=False):
+        assert not torch.equal(picture, shot.rgb)
+        # the slab of the floor lets e^-6 of the light through, the less the more slanting the ray
+        torch.testing.assert_close(picture, true.rgb, atol=1e-4, rtol=0)
+
+
+def test_a_marked_shadow_goes_when_nothing_seen_is_kept():
+    """A dark disc lies on a plain floor, in the region; there is no object over it."""
+
+    class Stained(Field):
+        def query(self, points, directions):
+            density, rgb = super().query(points, directions)
+            rgb[(points[:, :2].norm(dim=-1) < 0.15) & (density > 0)] *= 0.5
+            return density, rgb
+
+    scene, region = Stack(Stained((), plain=True)), BoxRegion((0.0, 0.0, 0.05), (0.5, 0.5, 0.2))
+    _, shots, truth = capture(True)
+    shots = tuple(Shot(s.name, s.camera, scene.picture(s.camera).rgb) for s in shots[:6])
+    views = to_paint(shots, region)
+    kept = prepared(scene, shots, region).inpaint(views, Guide(), strength=1.0, seed=0)
+    gone = prepared(scene, shots, region, keep_seen=False).inpaint(views, Guide(), strength=1.0, seed=0)
+    for view, with_, without, true in zip(views, kept, gone, truth, strict=False):
+        dark = (view.original - true.rgb).abs().amax(-1) > 0.1
+        assert dark.sum() > 50
+        assert psnr([(with_[dark], view.original[dark])] * 8) > 20  # its edge is a pixel wide
+        assert psnr([(without[dark], true.rgb[dark])] * 8) > 35
+
+
+def test_the_same_every_time_and_a_seed_that_matters():
+    scene, shots, _ = capture()
+    views = to_paint(shots, BoxRegion(*BOX))[:2]
+    first, again, other = (
+        prepared(scene, shots, seed=seed).inpaint(views, Guide(), strength=1.0, seed=seed)
+        for seed in (3, 3, 4)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_view_without_the_region_stays():
+    inpainter, views, _, _ = removed()
+    view = views[0]
+    away = InpaintView("a", view.image, view.original, torch.zeros_like(view.mask), view.depth, view.camera)
+    assert torch.equal(inpainter.inpaint([away], Guide(), strength=1.0, seed=0)[0], view.original)
+
+
+def test_no_surfaces_wanted_leaves_the_scene_behind():
+    scene, shots, _ = capture()
+    region = BoxRegion(*BOX)
+    view = to_paint(shots[:1], region)[0]
+    painted = prepared(scene, shots, planes=0).inpaint([view], Guide(), strength=1.0, seed=0)[0]
+    behind = scene.picture(view.camera, carve=region).rgb
+    assert torch.equal(painted[view.mask], behind[view.mask])
+
+
+@pytest.mark.parametrize("options", [{"planes": -1}, {"planes": 1.5}, {"planes": True}, {"keep_seen": "no"}])
+def test_options_that_make_no_sense(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        FillInpainter(**options)
+
+
+def test_it_is_an_inpainter():
+    assert isinstance(FillInpainter(), Inpainter)
+    assert FillInpainter.rounds == 1
