@@ -105,12 +105,12 @@ def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tenso
     new = torch.ones_like(visits, dtype=torch.bool)
     new[1:] = (visits[1:] != visits[:-1]) | (ray_index[1:] != ray_index[:-1])
     first = new.nonzero()[:, 0]
-    last = torch.cat([first[1:], torch.tensor([len(new)])]) - 1
     run = torch.cumsum(new, 0) - 1
     total = torch.zeros(len(first)).index_add_(0, run, thickness)
     offsets = torch.cat([first, torch.tensor([len(new)])])
     colour = composite(thickness, rgb, (starts + ends) / 2, offsets)
-    samples = Samples.packed(starts[first], ends[last], ray_index[first], rays.count)
+    # A stretch stands where its first sample does: behind all of one visit, in front of all of the next.
+    samples = Samples.packed(starts[first], ends[first], ray_index[first], rays.count)
     rgb = colour.rgb / colour.accumulation.clamp_min(1e-9)[:, None]
     return Entries(samples, torch.zeros(len(first)), total, rgb), sees
 
@@ -140,12 +140,10 @@ def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -
     for part in shell.split(1 << 20):
         density, rgb[part] = stack.query(points[part], rays.directions[inside.ray_index[part]])
         thickness[part] = density * inside.lengths[part]
-    # Sorted by where stretches begin and samples lie: a stretch never begins inside the region's samples.
     starts = torch.cat([outside.samples.starts, inside.starts])
-    key = torch.cat([outside.samples.starts, inside.distances])
     ends = torch.cat([outside.samples.ends, inside.ends])
     ray_index = torch.cat([outside.samples.ray_index, inside.ray_index])
-    order = torch.argsort(key, stable=True)
+    order = torch.argsort(starts + ends, stable=True)  # by their middles, as rendering does
     order = order[torch.argsort(ray_index[order], stable=True)]
     samples = Samples.packed(starts[order], ends[order], ray_index[order], rays.count)
     weight = torch.cat([outside.weight, weight])[order]
@@ -177,7 +175,7 @@ def shade_entries(
         share = transmittance(thickness, samples.offsets)[active] * -torch.expm1(-mixed)
         layer.observe(points, share)
     rgb = entries.rgb.index_copy(0, active, colour)
-    spread = distortion(thickness, samples.starts / layer.region.diagonal, samples.offsets)
+    spread = distortion(thickness, samples.distances / layer.region.diagonal, samples.offsets)
     return composite(thickness, rgb, samples.distances, samples.offsets), spread
 
 
