@@ -41,6 +41,7 @@ from nerf_insert.rendering import Stack
 from nerf_insert.scene import LayerEntry, Scene
 
 ROUNDS = 3  # for an inpainter that does not say how many it wants
+SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
 BATCH = 8  # views that are handed to an inpainter at once, unless it says otherwise
 
 
@@ -58,6 +59,11 @@ class Prepared:
     @property
     def rounds(self) -> int:
         return self.recipe.schedule.rounds or getattr(self.inpainter, "rounds", ROUNDS)
+
+    @property
+    def shell(self) -> float:
+        given = self.recipe.schedule.shell
+        return getattr(self.inpainter, "shell", SHELL) if given is None else given
 
 
 def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
@@ -131,7 +137,7 @@ def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progr
         _tidy(folder)
         return
     field = LAYER_FIELD.with_view_dependence(recipe.schedule.view_dependent)
-    shell = recipe.schedule.shell * region.diagonal
+    shell = prepared.shell * region.diagonal
     photographs = [to_bytes(v.view.photograph()) for v in prepared.views]
     cameras = [v.view.camera for v in prepared.views]
     layer = Layer(region, field, shell, seed=recipe.seed)

@@ -36,6 +36,7 @@ LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
 FEWEST = 100  # samples that a light is looked for with
 FEW_SKIES = 3  # directions above the horizon that have to be shown
 SKY_SPREAD = 0.15  # of the logarithm of what is unseen there, about the mean of what is shown
+TINT = 0.25  # of the logarithm of key to sky in one channel, about that of their luminances
 DARK = 1e-4  # the least light that there is anywhere
 PLACES = 8  # rays to the key for each sample
 
@@ -147,12 +148,17 @@ def usual_level(
 
 
 def balance(
-    evidence: Evidence, channel: Float[Tensor, "3"], share: Float[Tensor, " P"], level_of: Callable
+    evidence: Evidence,
+    channel: Float[Tensor, "3"],
+    share: Float[Tensor, " P"],
+    level_of: Callable,
+    expected: float | None = None,
 ) -> tuple[float, float, float]:
     """(cost, sky, key) of the best proportion of sky and key in one channel, which is given as weights of
-    red, green and blue. `share` is the samples' of the key; `level_of` sets the level as `usual_level`."""
+    red, green and blue. `share` is the samples' of the key; `level_of` sets the level as `usual_level`
+    does; `expected` is the logarithm of key to sky about which TINT lets it vary."""
     known, colour = evidence.known @ channel, evidence.colour @ channel
-    middle, step = 0.0, 1.5
+    middle, step = expected or 0.0, 1.5
     for _ in range(6):
         odds = middle + torch.linspace(-2, 2, 5) * step
         key = odds.sigmoid()[:, None]
@@ -162,6 +168,8 @@ def balance(
         sky = level * (1 - key[:, 0])
         if evidence.sky is not None:
             cost = cost + ((sky / (evidence.sky @ channel).clamp_min(DARK)).log() / SKY_SPREAD) ** 2 / 2
+        if expected is not None:
+            cost = cost + ((odds - expected) / TINT) ** 2 / 2
         best = int(cost.argmin())
         middle, step = float(odds[best]), step / 2
     return float(cost[best]), float(sky[best]), float(level[best] * key[best])
@@ -259,13 +267,14 @@ def coloured(guess: Guess, evidence: Evidence, things: Things, size: float, far:
     """Strengths for each channel: key and sky may differ in colour, together they are white, as a camera's
     white balance makes them. The samples are grouped anew by albedo, for shade and light differ in hue."""
     share = guess.key.share(evidence.points, evidence.normals, things)
+    expected = math.log(guess.strength / guess.sky)
     white = (guess.sky * evidence.unseen + guess.strength * share) @ evidence.weight
 
     def white_level(evidence: Evidence, known: Tensor, added: Tensor) -> Tensor:
         return white / (added @ evidence.weight)
 
     for _ in range(2):
-        fits = [balance(evidence, channel, share, white_level) for channel in torch.eye(3)]
+        fits = [balance(evidence, channel, share, white_level, expected) for channel in torch.eye(3)]
         sky, strength = torch.tensor([fit[1] for fit in fits]), torch.tensor([fit[2] for fit in fits])
         light = evidence.known + evidence.unseen[:, None] * sky + share[:, None] * strength
         label = groups(evidence.points / size, evidence.colour / light.clamp_min(DARK))

@@ -47,7 +47,7 @@ class Schedule:
     rounds: int | None = None  # times that all views are painted; none: what the inpainter asks for
     steps: int = 800  # of the layer's fit, over all rounds
     rays: int = 4096  # of one step
-    shell: float = 0.03  # thickness of the blend shell, as a share of the region's diagonal
+    shell: float | None = None  # of the region's diagonal: blend shell; none: what the inpainter asks for
     view_dependent: bool = False  # whether the layer's colours may change with the direction of view
     min_share: float = 0.001  # views that show less of the region, as a share of the picture, are left alone
 
@@ -203,7 +203,7 @@ def _schedule(data: Any) -> Schedule:
         if key in data:
             _integer(data[key], f"schedule.{key}", 1, high)
     for key in ("shell", "min_share"):
-        if key in data:
+        if key in data and not (key == "shell" and data[key] is None):
             _number(data[key], f"schedule.{key}", 0, 0.5)
     if not isinstance(data.get("view_dependent", False), bool):
         raise InputError("schedule.view_dependent must be true or false")

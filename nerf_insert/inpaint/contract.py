@@ -43,10 +43,11 @@ class Inpainter(Protocol):
         Returns one float tensor [H, W, 3] in 0..1 (sRGB) per view, in order. Pixels outside the mask
         are ignored by the caller, which keeps the photograph there.
 
-        Optional attributes of an inpainter: `rounds` (times that all views are painted), `batch` (most views
-        at once), `uses_render = False` (it looks at neither `image` nor `depth`: rendering them is saved,
-        and it gets the photograph and infinity), `check(guide)` (raises InputError before any work is done)
-        and `prepare(context)` (see EditContext).
+        Optional attributes of an inpainter: `rounds` (times that all views are painted), `batch` (most
+        views at once), `shell` (thickness of the blend shell, as a share of the region's diagonal),
+        `uses_render = False` (it looks at neither `image` nor `depth`: rendering them is saved, and it gets
+        the photograph and infinity), `check(guide)` (raises InputError before any work is done) and
+        `prepare(context)` (see EditContext).
         """
         ...
 
