@@ -1,0 +1,282 @@
+"""Fitting a layer: what is cached is what is rendered, the fit converges, and it can be stopped anywhere."""
+
+import math
+
+import pytest
+import torch
+from analytic import AnalyticField, look_at
+from formula import Ball, FormulaLayer, Haze
+
+from nerf_insert import checkpoints, fitting
+from nerf_insert.checkpoints import Checkpoint
+from nerf_insert.fields import FieldConfig
+from nerf_insert.fitting import FitConfig, cache_rays, choose, entries_along, fit_layer, shade_entries
+from nerf_insert.layers import Layer
+from nerf_insert.pixels import Pixels, to_bytes
+from nerf_insert.progress import SILENT
+from nerf_insert.regions import BoxRegion, Union
+from nerf_insert.rendering import Stack
+
+SMALL = FieldConfig(n_levels=4, log2_hashmap_size=12, max_resolution=64, width=16, view_dependent=False)
+TWO = Union([BoxRegion((-0.4, 0.0, 0.1), (0.2, 0.6, 0.6)), BoxRegion((0.4, 0.0, 0.1), (0.2, 0.6, 0.6))])
+ON_FLOOR = BoxRegion((0.5, -0.4, 0.2), (0.4, 0.4, 0.5))  # down through the floor
+BEHIND = BoxRegion((-0.45, -0.1, 0.3), (0.3, 0.3, 0.4))  # seen past the ball, and through it
+CASES = {
+    "fog": (lambda: Haze(step=0.03), [], Ball((0.1, 0.0, 0.0), 0.4), 0.0),
+    "fog in long samples": (lambda: Haze(step=0.2), [], Ball((0.1, 0.0, 0.0), 0.4), 0.0),
+    "two visits": (lambda: Haze(step=0.03), [], TWO, 0.0),
+    "shell": (lambda: Haze(step=0.03), [], Ball((0.1, 0.0, 0.0), 0.4), 0.12),
+    "two visits with shells": (lambda: Haze(step=0.07), [], TWO, 0.05),
+    "through a floor": (lambda: AnalyticField(step=0.05), [], ON_FLOOR, 0.03),
+    "behind something": (lambda: AnalyticField(step=0.02), [], BEHIND, 0.0),
+    "over other layers": (
+        lambda: Haze(step=0.03),
+        [FormulaLayer(Ball((-0.2, 0.1, 0.1), 0.4), 3.0, (0.9, 0.1, 0.1), shell=0.1)],
+        TWO,
+        0.05,
+    ),
+    "over the same place": (
+        lambda: AnalyticField(step=0.05),
+        [FormulaLayer(ON_FLOOR, 5.0, (0.1, 0.9, 0.1))],
+        ON_FLOOR,
+        0.04,
+    ),
+}
+
+
+def cameras(count=3, size=(32, 24)):
+    eyes = [
+        (1.6 * math.cos(a), 1.6 * math.sin(a), 0.9) for a in torch.linspace(0, 6.3, count + 1)[:-1].tolist()
+    ]
+    return [look_at(eye, size=size, focal=28.0) for eye in eyes]
+
+
+def cache(stack, region, pictures=None):
+    """All rays of three views."""
+    black = torch.zeros(24, 32, 3, dtype=torch.uint8)
+    pixels = Pixels(cameras(), pictures or [black] * 3)
+    return pixels, cache_rays(stack, region, pixels, torch.arange(len(pixels)))
+
+
+def lively(region, shell=0.0, seed=0):
+    """A layer in which density and colour vary."""
+    layer = Layer(region, SMALL, shell, seed)
+    torch.nn.init.normal_(layer.field.table, std=1.0, generator=torch.Generator().manual_seed(seed))
+    return layer.requires_grad_(False)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cached_rays_show_what_is_rendered(case, monkeypatch):
+    """Compositing the scene in front of, between and behind the visits to the region once, and the layer's
+    samples between those, is the same as compositing everything."""
+    monkeypatch.setattr(fitting, "HIDDEN", -1.0)  # leave nothing out
+    monkeypatch.setattr(fitting, "RAYS_AT_ONCE", 500)
+    make, below, region, shell = CASES[case]
+    stack, layer = Stack(make(), below), lively(region, shell)
+    _, cached = cache(stack, region)
+    entries = entries_along(stack, layer, cached, region.step)
+    middle = torch.full((cached.rays.count,), 0.5)
+    out, _ = shade_entries(layer, cached.rays, entries, middle)
+    shown = out.rgb + (1 - out.accumulation)[:, None] * cached.background
+    whole = Stack(stack.base, [*below, layer]).render(cached.rays)
+    assert cached.rays.count > 100
+    # Sums of the same numbers, in another order, in float32
+    torch.testing.assert_close(shown, whole.rgb, atol=2e-5, rtol=0)
+    torch.testing.assert_close(out.accumulation, whole.accumulation, atol=2e-5, rtol=0)
+    assert (whole.rgb - stack.render(cached.rays).rgb).abs().mean() > 0.005
+
+
+def test_little_is_kept_of_a_ray():
+    """One entry for each stretch of the scene, however many samples there are in it."""
+    stack = Stack(Haze(step=0.005))
+    _, cached = cache(stack, TWO)
+    counts = cached.outside.samples.offsets.diff()
+    assert int(counts.max()) == 3 and int(counts.min()) >= 1  # before, between and behind
+    assert stack.shade_outside(cached.rays, TWO).samples.count > 50 * cached.outside.samples.count
+
+
+def test_rays_that_do_not_see_the_region_are_left_out():
+    stack = Stack(AnalyticField(step=0.02))
+    pixels, cached = cache(stack, BEHIND)
+    rays = pixels.rays(torch.arange(len(pixels)))
+    crossing = BEHIND.entry(rays).isfinite()
+    hidden = crossing & (stack.render(rays).depth < BEHIND.entry(rays) - 0.3)
+    kept = torch.zeros(len(pixels), dtype=torch.bool)
+    kept[cached.pixels] = True
+    assert int(hidden.sum()) > 20 and not bool((kept & ~crossing).any()) and not bool((kept & hidden).any())
+    assert torch.equal(cached.rays.directions, rays.directions[kept])
+    in_sight = crossing & (stack.render(rays).depth > BEHIND.entry(rays) + 0.02)
+    assert int(in_sight.sum()) > 50 and bool(kept[in_sight].all())
+
+
+def test_what_is_left_out_does_not_show():
+    """Hidden entries are dropped from one thousandth of the light on, and that is all that is lost."""
+    make, below, region, shell = CASES["through a floor"]
+    stack, layer = Stack(make(), below), lively(region, shell)
+    _, cached = cache(stack, region)
+    out, _ = shade_entries(
+        layer,
+        cached.rays,
+        entries_along(stack, layer, cached, region.step),
+        torch.full((cached.rays.count,), 0.5),
+    )
+    shown = out.rgb + (1 - out.accumulation)[:, None] * cached.background
+    whole = Stack(stack.base, [layer]).render(cached.rays)
+    assert (shown - whole.rgb).abs().max() < 1.1e-3
+
+
+def test_entries_can_be_taken_in_any_order():
+    stack, layer = Stack(Haze(step=0.03)), lively(TWO)
+    _, cached = cache(stack, TWO)
+    entries = entries_along(stack, layer, cached, TWO.step)
+    order = torch.randperm(cached.rays.count, generator=torch.Generator().manual_seed(0))[:40]
+    middle = torch.full((cached.rays.count,), 0.5)
+    whole, _ = shade_entries(layer, cached.rays, entries, middle)
+    some, _ = shade_entries(layer, cached.rays[order], entries.take(order), middle[order])
+    torch.testing.assert_close(some.rgb, whole.rgb[order], atol=1e-6, rtol=0)
+
+
+def test_chosen_rays_are_the_same_for_the_same_seed():
+    candidates = torch.arange(0, 5000, 3)
+    first = choose(100, FitConfig(seed=4), candidates)
+    assert torch.equal(first, choose(100, FitConfig(seed=4), candidates))
+    assert not torch.equal(first, choose(100, FitConfig(seed=5), candidates))
+    assert len(first.unique()) == 100 and bool((first.diff() > 0).all()) and bool((first % 3 == 0).all())
+    assert torch.equal(choose(5000, FitConfig(), candidates), candidates)
+
+
+# --- the fit
+
+
+class Fit:
+    """A ball to be added to the analytic scene, seen by three small cameras."""
+
+    def __init__(self):
+        self.stack = Stack(AnalyticField(step=0.04))
+        after = Stack(
+            AnalyticField((*AnalyticField().balls, (0.5, -0.4, 0.25, 0.15, (0.1, 0.3, 0.9))), step=0.01)
+        )
+        pictures = [to_bytes(after.picture(camera).rgb) for camera in cameras()]
+        self.region = BoxRegion((0.5, -0.4, 0.25), (0.34, 0.34, 0.34))
+        pixels, self.cached = cache(self.stack, self.region, pictures)
+        self.targets = pixels.rgba(self.cached.pixels)[0]
+
+    def run(self, steps=24, layer=None, checkpoint=None, fresh=True, seed=0, rays=128):
+        layer = layer or Layer(self.region, SMALL, shell=0.01, seed=seed)
+        config = FitConfig(steps=steps, rays=rays, seed=seed)
+        fit_layer(
+            layer, self.stack, self.cached, self.targets, config, SILENT, fresh=fresh, checkpoint=checkpoint
+        )
+        return layer
+
+    def error(self, layer):
+        shown = Stack(self.stack.base, [layer]).render(self.cached.rays).rgb
+        return float(((shown - self.targets) ** 2).mean())
+
+
+@pytest.fixture(scope="module")
+def fit():
+    return Fit()
+
+
+def same(one, other):
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
+
+
+def test_the_fit_converges(fit):
+    before = float(((fit.stack.render(fit.cached.rays).rgb - fit.targets) ** 2).mean())
+    after = fit.error(fit.run(steps=150, rays=512))
+    assert before > 0.02 and after < before / 10
+
+
+def test_the_seed_decides(fit):
+    first = fit.run()
+    assert same(first, fit.run()) and not same(first, fit.run(seed=1))
+
+
+class Stopped(Exception):
+    pass
+
+
+class Fragile(Checkpoint):
+    """Saves every few steps, and fails after a step as if the machine had been switched off."""
+
+    def __init__(self, path, layer, same, every=1, until=math.inf):
+        super().__init__(path, layer, same)
+        self.every, self.until = every, until
+
+    def maybe_save(self, adam, step, extra=None):
+        if step % self.every == 0:
+            self.save(adam, step, extra)
+        if step >= self.until:
+            raise Stopped
+
+
+SAME = {"identity": "this fit"}
+# with 24 steps a new fit changes the length of its samples before its steps 3 and 8, another one before 7
+STOPS = [[1], [2, 3], [3], [4, 8, 9], [7], [8], [23], [24], list(range(1, 25))]
+
+
+@pytest.mark.parametrize("stops", STOPS, ids=str)
+@pytest.mark.parametrize("fresh", [True, False], ids=["fresh", "again"])
+def test_stopped_and_gone_on_is_never_stopped(fit, tmp_path, stops, fresh):
+    def start():
+        return (
+            Layer(fit.region, SMALL, shell=0.01) if fresh else lively(fit.region, 0.01).requires_grad_(True)
+        )
+
+    whole = fit.run(layer=start(), fresh=fresh)
+    path = tmp_path / "checkpoint.safetensors"
+    for stop in stops:
+        layer = start()
+        with pytest.raises(Stopped):
+            fit.run(layer=layer, checkpoint=Fragile(path, layer, SAME, until=stop), fresh=fresh)
+    layer = start()
+    fit.run(layer=layer, checkpoint=Checkpoint(path, layer, SAME), fresh=fresh)
+    assert same(whole, layer)
+
+
+def test_steps_since_the_last_checkpoint_are_done_again(fit, tmp_path):
+    whole = fit.run()
+    path = tmp_path / "checkpoint.safetensors"
+    for stop in (6, 12, 23):  # the last steps saved before are 5, 10 and 20
+        layer = Layer(fit.region, SMALL, shell=0.01)
+        with pytest.raises(Stopped):
+            fit.run(layer=layer, checkpoint=Fragile(path, layer, SAME, every=5, until=stop))
+    layer = Layer(fit.region, SMALL, shell=0.01)
+    fit.run(layer=layer, checkpoint=Checkpoint(path, layer, SAME))
+    assert same(whole, layer)
+
+
+@pytest.mark.parametrize("how", ["cut off", "of another run", "none"])
+def test_a_checkpoint_that_is_no_use_is_not_used(fit, tmp_path, how):
+    whole = fit.run()
+    path = tmp_path / "checkpoint.safetensors"
+    layer = Layer(fit.region, SMALL, shell=0.01)
+    with pytest.raises(Stopped):
+        other = {"identity": "another"} if how == "of another run" else SAME
+        fit.run(layer=layer, checkpoint=Fragile(path, layer, other, until=10))
+    if how == "cut off":
+        path.write_bytes(path.read_bytes()[:1000])
+    elif how == "none":
+        Checkpoint(path, layer, SAME).remove()
+        Checkpoint(path, layer, SAME).remove()  # not there any more, which is fine
+    layer = Layer(fit.region, SMALL, shell=0.01)
+    fit.run(layer=layer, checkpoint=Checkpoint(path, layer, SAME))
+    assert same(whole, layer)
+
+
+def test_checkpoints_are_written_now_and_then(fit, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.safetensors"
+    clock = iter(range(1000))  # a second passes at every look at it
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: float(next(clock)))
+    layer, written = Layer(fit.region, SMALL, shell=0.01), []
+
+    class Noted(Checkpoint):
+        def save(self, adam, step, extra=None):
+            written.append(step)
+            super().save(adam, step, extra)
+
+    fit.run(steps=40, layer=layer, checkpoint=Noted(path, layer, SAME))
+    assert len(written) == 2 and path.exists()
