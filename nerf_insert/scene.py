@@ -46,10 +46,15 @@ class Scene:
     """An open scene folder. Changes are on disk when the method that makes them returns."""
 
     def __init__(self, folder: Path, data: dict):
+        """Raises KeyError, TypeError or ValueError where `data` is not what scene.json should hold."""
         self.folder = folder
-        self._capture_at: dict = data["capture"]
-        self.layers = [LayerEntry(**entry) for entry in data["layers"]]
-        self._history: list[list[dict]] = data["history"]
+        self._take(data)
+
+    def _take(self, data: dict) -> None:
+        at = data["capture"]
+        self._capture_at = {**at, "path": _text(at["path"]), "relative": _text(at["relative"])}
+        self.layers = [_entry(entry) for entry in data["layers"]]
+        self._history = [[asdict(_entry(entry)) for entry in state] for state in data["history"]]
 
     @staticmethod
     def create(
@@ -64,11 +69,11 @@ class Scene:
         folder = Path(folder)
         check_free(folder)
         base.save(folder / "base" / "base.safetensors")
-        inside = os.path.relpath(capture.path, folder)
+        inside = os.path.relpath(capture.path, folder.resolve())
         at = {"path": str(capture.path), "relative": inside, "dataparser": dataparser}
         at["downscale"] = downscale
         scene = Scene(folder, {"capture": at, "layers": [], "history": []})
-        scene._write()
+        scene._write([], [])
         return scene
 
     @staticmethod
@@ -84,18 +89,9 @@ class Scene:
                 else ""
             )
             raise InputError(f"{folder} is not a scene folder: it has no scene.json{hint}")
-        data = read_json(folder / "scene.json")
-        version = data.get("format") if isinstance(data, dict) else None
-        if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-            raise InputError(f"{folder / 'scene.json'} is not the scene.json of a NeRF-Insert scene")
-        if version > FORMAT:
-            raise InputError(
-                f"{folder} was written by a newer NeRF-Insert (format {version}, this one reads up to "
-                f"{FORMAT}): update NeRF-Insert to open it"
-            )
         try:
-            return Scene(folder, data)
-        except (KeyError, TypeError) as cause:
+            return Scene(folder, _read(folder))
+        except (KeyError, TypeError, ValueError) as cause:
             raise InputError(f"{folder / 'scene.json'} is damaged: {cause!r} is missing or wrong") from None
 
     @cached_property
@@ -107,7 +103,7 @@ class Scene:
 
         for path in (Path(at["path"]), self.folder / at["relative"]):
             if path.exists():
-                return Capture.load(path, dataparser=at["dataparser"], downscale=at.get("downscale"))
+                return Capture.load(path, dataparser=at.get("dataparser"), downscale=at.get("downscale"))
         raise InputError(
             f"the capture of {self.folder} is not at {at['path']} any more: move it back, "
             f'or change "path" in {self.folder / "scene.json"}'
@@ -167,8 +163,7 @@ class Scene:
         """Take the last change to the layers back. Raises InputError if there is none."""
         if not self._history:
             raise InputError(f"there is nothing to undo in {self.folder}")
-        self.layers = [LayerEntry(**entry) for entry in self._history.pop()]
-        self._write()
+        self._write([_entry(entry) for entry in self._history[-1]], self._history[:-1])
 
     def known_folders(self) -> set[str]:
         """The folders of all layers that are or, by undoing, could again be in the stack."""
@@ -183,7 +178,7 @@ class Scene:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second process from editing the same scene meanwhile."""
+        """Keep a second process from editing the same scene meanwhile; what others did before counts."""
         import fcntl
 
         try:
@@ -197,6 +192,7 @@ class Scene:
                 raise InputError(
                     f"another NeRF-Insert is editing {self.folder}: wait for it or stop it"
                 ) from None
+            self._take(_read(self.folder))
             yield
 
     def _at(self, number: int) -> LayerEntry:
@@ -206,18 +202,47 @@ class Scene:
         return self.layers[number - 1]
 
     def _change(self, layers: list[LayerEntry]) -> None:
-        self._history = [*self._history, [asdict(entry) for entry in self.layers]][-UNDO_DEPTH:]
-        self.layers = layers
-        self._write()
+        self._write(layers, [*self._history, [asdict(entry) for entry in self.layers]][-UNDO_DEPTH:])
 
-    def _write(self) -> None:
+    def _write(self, layers: list[LayerEntry], history: list[list[dict]]) -> None:
+        """Put a new state on disk; only once it is there, it is this scene's."""
         data = {
             "format": FORMAT,
             "capture": self._capture_at,
-            "layers": [asdict(entry) for entry in self.layers],
-            "history": self._history,
+            "layers": [asdict(entry) for entry in layers],
+            "history": history,
         }
         write_json(self.folder / "scene.json", data)
+        self.layers, self._history = layers, history
+
+
+def _read(folder: Path) -> dict:
+    """What scene.json holds. Raises InputError if that is not a scene's, or of a newer format."""
+    data = read_json(folder / "scene.json")
+    version = data.get("format") if isinstance(data, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise InputError(f"{folder / 'scene.json'} is not the scene.json of a NeRF-Insert scene")
+    if version > FORMAT:
+        raise InputError(
+            f"{folder} was written by a newer NeRF-Insert (format {version}, this one reads up to "
+            f"{FORMAT}): update NeRF-Insert to open it"
+        )
+    return data
+
+
+def _entry(data: dict) -> LayerEntry:
+    entry = LayerEntry(**data)
+    plain = Path(_text(entry.folder)).name == entry.folder and entry.folder not in ("", "..")
+    if not plain or not isinstance(entry.enabled, bool):
+        raise ValueError(data)
+    _text(entry.name)
+    return entry
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
 
 
 def check_free(folder: str | Path) -> None:
