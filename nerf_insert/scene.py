@@ -141,8 +141,7 @@ class Scene:
         """Switch a layer on or off; `number` counts from 1 at the bottom, as the list shows it."""
         entry = self._at(number)
         changed = LayerEntry(entry.folder, entry.name, enabled)
-        if changed != entry:
-            self._change([changed if other is entry else other for other in self.layers])
+        self._change([changed if other is entry else other for other in self.layers])
         return changed
 
     def remove(self, number: int) -> LayerEntry:
@@ -202,6 +201,8 @@ class Scene:
         return self.layers[number - 1]
 
     def _change(self, layers: list[LayerEntry]) -> None:
+        if layers == self.layers:
+            return
         self._write(layers, [*self._history, [asdict(entry) for entry in self.layers]][-UNDO_DEPTH:])
 
     def _write(self, layers: list[LayerEntry], history: list[list[dict]]) -> None:
