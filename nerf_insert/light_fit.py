@@ -23,7 +23,7 @@ from torch import Tensor
 from nerf_insert.fusion import Surface
 from nerf_insert.light import Key, Light, Things, frame, sphere, transport
 
-SAMPLES = 2500
+SAMPLES = 2000
 GROUPS = 16
 HUE, PLACE = 0.5, 2.0
 SPREAD = 0.25  # of the logarithm of albedo within a group; differences far beyond it count little
@@ -139,12 +139,12 @@ def usual_level(
 ) -> Float[Tensor, " C"]:
     """The factor on added light that makes albedos what they usually are, in the geometric mean."""
     mean = float((evidence.colour @ LUMINANCE).log() @ evidence.weight) - math.log(ALBEDO)
-    low, high = torch.full((len(added),), -12.0), torch.full((len(added),), 12.0)
-    for _ in range(24):
-        middle = (low + high) / 2
-        dark = (known + middle.exp()[:, None] * added).clamp_min(DARK).log() @ evidence.weight < mean
-        low, high = torch.where(dark, middle, low), torch.where(dark, high, middle)
-    return middle.exp()
+    log = torch.zeros(len(added))
+    for _ in range(8):  # Newton's method; the left side is convex
+        light = (known + log.exp()[:, None] * added).clamp_min(DARK)
+        slope = (log.exp()[:, None] * added / light) @ evidence.weight
+        log = log - ((light.log() @ evidence.weight - mean) / slope.clamp_min(1e-3)).clamp(-3, 3)
+    return log.clamp(-12, 12).exp()
 
 
 def balance(
@@ -202,7 +202,7 @@ def estimate(
     starts = [
         replace(above, direction=d, distance=8 * size, angle=math.radians(8)) for d in promising(evidence)
     ]
-    turned = [turn(judge(Guess(key), evidence, things), evidence, things, 6.0) for key in starts]
+    turned = [turn(judge(Guess(key), evidence, things), evidence, things, 6, 3) for key in starts]
     if turned:
         found = improve(min(turned, key=lambda guess: guess.cost), evidence, things, size)
         best = found if found.cost < best.cost - DOUBT else best
@@ -236,19 +236,19 @@ def judge(guess: Guess, evidence: Evidence, things: Things) -> Guess:
 
 
 def improve(guess: Guess, evidence: Evidence, things: Things, size: float) -> Guess:
-    """The best distance of the key, with its direction, and the best angle."""
+    """The best distance of the key with its direction, the best angle, and the direction once more."""
     for distance in (3, 5, 100):
         moved = Guess(replace(guess.key, distance=distance * size))
-        guess = min(guess, turn(judge(moved, evidence, things), evidence, things, 3.0), key=lambda g: g.cost)
+        guess = min(guess, turn(judge(moved, evidence, things), evidence, things, 3, 3), key=lambda g: g.cost)
     for angle in (3, 14, 22, 35):
         wider = Guess(replace(guess.key, angle=math.radians(angle)))
         guess = min(guess, judge(wider, evidence, things), key=lambda g: g.cost)
-    return guess
+    return turn(guess, evidence, things, 1.5, 1.5)
 
 
-def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float) -> Guess:
-    """The best direction near the guess's, to about a degree."""
-    while degrees > 1:
+def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float, finest: float) -> Guess:
+    """The best direction near the guess's: rings of tries around the best so far, narrower and narrower."""
+    while degrees >= finest:
         axes = frame(guess.key.direction)
         around = torch.arange(6) * math.pi / 3
         ring = guess.key.direction + math.tan(math.radians(degrees)) * (

@@ -19,8 +19,8 @@ from nerf_insert.mesh_normals import merged, neighbours
 from nerf_insert.meshes import Hits, Mesh, to_linear
 from nerf_insert.regions.base import Region
 
-MOST_PLACES = 30_000
-FINE = 1 / 250  # distance of places, as a share of the mesh's or the region's diagonal
+MOST_PLACES = 20_000
+FINE = 1 / 200  # distance of places, as a share of the mesh's or the region's diagonal
 ROUGH = 1 / 60  # the same where only the light is wanted that the mesh gives to its surroundings
 GLOSS = 0.03  # share of the light that a dielectric's surface reflects, uncoloured; seen as if it were matt
 
