@@ -17,14 +17,14 @@ import difflib
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_bytes, read_yaml
+from nerf_insert.files import atomic_write, read_bytes, read_yaml
+from nerf_insert.mesh_files import companions
 
 FORMAT = 1
 REGION_KINDS = ("masks", "mesh", "box", "union", "intersection", "dilate")
@@ -83,17 +83,19 @@ class Recipe:
         _known(data, [f.name for f in fields(Recipe)], "a recipe")
         if "region" not in data:
             raise InputError(f"it has no region; give one of {', '.join(REGION_KINDS)}")
-        check_region_tree(data["region"])
-        recipe = Recipe(
+        try:
+            check_region_tree(data["region"])
+        except RecursionError:
+            raise InputError("region is nested too deeply, or contains itself") from None
+        return Recipe(
             region=data["region"],
-            guide=_guide(data.get("guide") or {}),
+            guide=_guide(_part(data, "guide")),
             inpainter=_text(data.get("inpainter", "fill"), "inpainter"),
-            inpainter_options=dict(_mapping(data.get("inpainter_options") or {}, "inpainter_options")),
-            schedule=_schedule(data.get("schedule") or {}),
+            inpainter_options=_options(_part(data, "inpainter_options")),
+            schedule=_schedule(_part(data, "schedule")),
             name=_text(data.get("name", "edit"), "name"),
             seed=_integer(data.get("seed", 0), "seed", 0, MAX_SEED),
         )
-        return recipe
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML; `from_dict` reads it back."""
@@ -106,23 +108,30 @@ class Recipe:
 
     def fingerprint(self) -> str:
         """A digest of all that decides the result, the files' contents included but not their names."""
-        data = self.map_files(lambda name: hashlib.sha256(read_bytes(name)).hexdigest()).to_dict()
+        data = self.map_files(_digest).to_dict()
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     def copied_into(self, folder: Path) -> Recipe:
         """Copy the files into `folder`/inputs, so that the recipe can be run again from there; the
         recipe that names them, relative to `folder`."""
-        inputs = folder / "inputs"
-        inputs.mkdir(parents=True, exist_ok=True)
         names: dict[str, str] = {}
 
         def copy(name: str) -> str:
             if name not in names:
-                names[name] = f"inputs/{len(names)}-{Path(name).name}"
-                shutil.copyfile(name, folder / names[name])
+                path, others = Path(name), companions(name)
+                home = f"inputs/{len(names)}-{path.stem}/" if others else f"inputs/{len(names)}-"
+                names[name] = home + path.name
+                for part in (path.name, *others):
+                    atomic_write(folder / (home + part), read_bytes(path.parent / part))
             return names[name]
 
         return self.map_files(copy)
+
+
+def _digest(name: str) -> str:
+    """Of a file's content, and of the files that it refers to."""
+    parts = [name, *(Path(name).parent / other for other in companions(name))]
+    return hashlib.sha256(b"".join(hashlib.sha256(read_bytes(part)).digest() for part in parts)).hexdigest()
 
 
 def check_region_tree(tree: Any, where: str = "region") -> None:
@@ -183,8 +192,22 @@ def _map_region(tree: dict, change: Callable[[str], str]) -> dict:
     return tree
 
 
-def _guide(data: Any) -> Say:
-    data = _mapping(data, "guide")
+def _part(data: Mapping, key: str) -> Mapping:
+    return _mapping({} if data.get(key) is None else data[key], key)
+
+
+def _options(data: Mapping) -> dict[str, Any]:
+    try:
+        json.dumps(data, sort_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        raise InputError(
+            "inpainter_options may hold text, numbers, true, false, lists and mappings of those; put text that "
+            "looks like a date in quotes"
+        ) from None
+    return dict(data)
+
+
+def _guide(data: Mapping) -> Say:
     _known(data, [f.name for f in fields(Say)], "guide")
     for key, value in data.items():
         if key == "pose":
@@ -194,8 +217,7 @@ def _guide(data: Any) -> Say:
     return Say(**data)
 
 
-def _schedule(data: Any) -> Schedule:
-    data = _mapping(data, "schedule")
+def _schedule(data: Mapping) -> Schedule:
     _known(data, [f.name for f in fields(Schedule)], "schedule")
     if data.get("rounds") is not None:
         _integer(data["rounds"], "schedule.rounds", 1, 1000)
