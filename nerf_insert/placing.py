@@ -11,7 +11,7 @@ from nerf_insert.pictures import read_mask
 from nerf_insert.poses import Pose
 from nerf_insert.regions import BoxRegion, Dilated, Intersection, MeshRegion, Region, Union, VisualHull
 
-DILATION = 0.12  # of a mesh that stands for a region, unless told otherwise, as a share of its diagonal
+DILATION = 0.08  # of a mesh that stands for a region, unless told otherwise, as a share of its diagonal
 
 
 def load_pose(rows: list[list[float]] | None) -> Pose | None:
