@@ -139,7 +139,7 @@ def check_region_tree(tree: Any, where: str = "region") -> None:
     tree = _mapping(tree, where)
     kinds = [kind for kind in REGION_KINDS if kind in tree and not (kind == "dilate" and "mesh" in tree)]
     if len(kinds) != 1:
-        raise InputError(f"{where} needs exactly one of {', '.join(REGION_KINDS)}; it has {sorted(tree)}")
+        raise InputError(f"{where} needs exactly one of {', '.join(REGION_KINDS)}; it has {[*tree]}")
     kind = kinds[0]
     _known(tree, [kind, *(("pose", "dilate") if kind == "mesh" else ())], where)
     inner = tree[kind]
@@ -201,8 +201,8 @@ def _options(data: Mapping) -> dict[str, Any]:
         json.dumps(data, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
         raise InputError(
-            "inpainter_options may hold text, numbers, true, false, lists and mappings of those; put text that "
-            "looks like a date in quotes"
+            "inpainter_options may hold text, numbers, true, false, lists and mappings of those; put text "
+            "that looks like a date in quotes"
         ) from None
     return dict(data)
 
