@@ -267,11 +267,10 @@ def test_a_copy_needs_nothing_else(ready, capture_folder, textured, tmp_path):
         mask.unlink()
     again = Recipe.load(moved / "recipe.yaml")
     assert all(Path(name).is_relative_to(moved) for name in files_of(again))
-    same = build_region(again.region, capture)
-    points = points_around(region, 3000)
-    assert torch.equal(region.contains(points), same.contains(points)) and 0 < int(
-        same.contains(points).sum()
-    )
+    same = build_region(again.region["union"][0], capture)
+    inside = masks.contains(points := points_around(masks, 3000))
+    assert torch.equal(inside, same.contains(points)) and bool(inside.any())
+    assert again.region["union"][1]["mesh"] == again.guide.mesh and again.region["union"][2] == BOX
     other = load_mesh(again.guide.mesh)
     assert torch.equal(mesh.vertices, other.vertices)
     assert len(mesh.textures) == 1 and torch.equal(mesh.textures[0], other.textures[0])
