@@ -1,0 +1,193 @@
+"""Imports run one way, as nerf_insert/__init__.py lists the rooms, and the light ones stay light."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nerf_insert
+
+PACKAGE = Path(nerf_insert.__file__).parent
+KERNELS = PACKAGE.parent / "kernels" / "src"  # installed as nerf_insert.kernels
+LATE = ("gradio", "diffusers", "transformers", "nerfstudio.models", "nerfstudio.pipelines")
+
+
+# --- the graph of imports, read from the source
+
+
+def modules(package: Path, kernels: Path) -> dict[str, Path]:
+    """Every module's name without nerf_insert, and its file."""
+    found = {}
+    for root, prefix in ((package, ""), (kernels, "kernels")):
+        for file in sorted(root.rglob("*.py")):
+            parts = [*filter(None, [prefix]), *file.relative_to(root).with_suffix("").parts]
+            if root == package and parts[0] == "kernels":  # the link to the other folder
+                continue
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    return found
+
+
+def imports(file: Path) -> set[str]:
+    """What a file imports anywhere in it, but for what only type checkers see."""
+    names, todo = set(), [ast.parse(file.read_text())]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            todo += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: import by the whole name"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        todo += ast.iter_child_nodes(node)
+    return names
+
+
+def graph(package: Path = PACKAGE, kernels: Path = KERNELS) -> dict[str, set[str]]:
+    """Which of our modules each of them imports."""
+    known = modules(package, kernels)
+    edges = {}
+    for name, file in known.items():
+        edges[name] = set()
+        for imported in imports(file):
+            if imported.split(".")[0] == "nerf_insert":
+                target = imported.partition(".")[2]
+                edges[name].add(target if target in known else target.rpartition(".")[0])
+    return edges
+
+
+def rooms(text: str) -> dict[str, int]:
+    """The rooms in the package's docstring and their floors, bottom to top."""
+    lists = re.findall(r"^    ([a-z, ]+?)  +\S", text, re.MULTILINE)
+    return {name: floor for floor, line in enumerate(lists) for name in line.split(", ")}
+
+
+def room(module: str, floors: dict[str, int]) -> str | None:
+    return module.split(".")[0] if module.split(".")[0] in floors else None
+
+
+def downward(edges: dict[str, set[str]], floors: dict[str, int]) -> list[str]:
+    """Ways from a listed room to one above it, also through modules that the list leaves out."""
+    wrong = []
+    for start in edges:
+        here = room(start, floors)
+        seen, todo = set(), [(start, start)] if here else []
+        while todo:
+            module, way = todo.pop()
+            for target in edges.get(module, ()):
+                there = room(target, floors)
+                if there and floors[there] > floors[here]:
+                    wrong.append(f"{way} -> {target}")
+                elif target not in seen and not there:
+                    seen.add(target)
+                    todo.append((target, f"{way} -> {target}"))
+    return wrong
+
+
+def circles(edges: dict[str, set[str]]) -> list[str]:
+    """Modules that import themselves by some way."""
+    reach = {name: set(targets) for name, targets in edges.items()}
+    for middle in reach:
+        for targets in reach.values():
+            if middle in targets:
+                targets |= reach[middle]
+    return [name for name, targets in reach.items() if name in targets]
+
+
+def outside(edges: dict[str, set[str]], floors: dict[str, int]) -> list[str]:
+    """Imports of the command line elsewhere, and by kernels of anything but kernels and errors."""
+    wrong = [
+        f"{name} -> {target}"
+        for name, targets in edges.items()
+        for target in targets
+        if room(target, floors) == "cli" and room(name, floors) != "cli" and name != "__main__"
+    ]
+    return wrong + [
+        f"{name} -> {target}"
+        for name, targets in edges.items()
+        if room(name, floors) == "kernels"
+        for target in targets
+        if room(target, floors) not in ("kernels", "errors")
+    ]
+
+
+def test_the_list_of_rooms_is_of_rooms():
+    floors, edges = rooms(nerf_insert.__doc__), graph()
+    assert len(floors) > 15 and floors["kernels"] == 0 and floors["cli"] == max(floors.values())
+    assert floors["cameras"] < floors["rendering"] < floors["edit"]
+    assert set(floors) <= set(edges)
+    assert "rendering" in edges["edit"] and "kernels.samples" in edges["kernels.marching"]
+
+
+def test_imports_run_one_way():
+    edges, floors = graph(), rooms(nerf_insert.__doc__)
+    assert downward(edges, floors) == []
+    assert outside(edges, floors) == []
+
+
+def test_nothing_imports_itself():
+    assert circles(graph()) == []
+
+
+def test_nothing_heavy_is_imported_where_it_is_not_used():
+    """Page, diffusion and nerfstudio's models: not anywhere in the engine."""
+    for name, file in modules(PACKAGE, KERNELS).items():
+        heavy = [i for i in imports(file) if any(i == late or i.startswith(late + ".") for late in LATE)]
+        assert heavy == [], name
+
+
+def test_these_tests_can_fail(tmp_path):
+    package, kernels = tmp_path / "nerf_insert", tmp_path / "kernels"
+    for folder in (package, kernels):
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+    (package / "files.py").write_text("")
+    (package / "tools.py").write_text("def late():\n    from nerf_insert.scene import Scene\n")
+    (package / "cameras.py").write_text("import nerf_insert.tools\n")
+    (package / "scene.py").write_text("from nerf_insert import cameras, cli\n")
+    (package / "cli.py").write_text("")
+    (kernels / "mlp.py").write_text(
+        "from nerf_insert.kernels.other import x\nfrom nerf_insert.files import y\n"
+    )
+    (kernels / "other.py").write_text("if TYPE_CHECKING:\n    from nerf_insert.kernels import mlp\n")
+    floors = rooms(
+        "x\n\n    kernels, files   low\n    cameras    middle\n    scene      high\n    cli   top\n"
+    )
+    assert floors == {"kernels": 0, "files": 0, "cameras": 1, "scene": 2, "cli": 3}
+    edges = graph(package, kernels)
+    assert edges["kernels.other"] == set() and edges["kernels.mlp"] == {"kernels.other", "files"}
+    assert downward(edges, floors) == ["cameras -> tools -> scene", "scene -> cli"]
+    assert circles(edges) == ["cameras", "scene", "tools"]
+    assert sorted(outside(edges, floors)) == ["kernels.mlp -> files", "scene -> cli"]
+
+
+# --- what importing costs
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules, sep='\\n')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import nerf_insert",
+        "import nerf_insert.errors, nerf_insert.files, nerf_insert.progress, nerf_insert.recipe",
+        "import nerf_insert.scene, nerf_insert.cli, nerf_insert.inpaint",
+    ],
+)
+def test_light_imports_stay_light(statement):
+    heavy = {"torch", "nerfstudio", "numba", "trimesh", "scipy", "av", "gradio", "diffusers"}
+    assert loaded_by(statement).isdisjoint(heavy)
+
+
+def test_the_engine_loads_no_models_and_no_page():
+    loaded = loaded_by("import nerf_insert.edit, nerf_insert.training, nerf_insert.evaluation")
+    assert "torch" in loaded and loaded.isdisjoint(LATE)
+    assert "nerf_insert.kernels" in loaded and "kernels" not in loaded  # that name is Hugging Face's
