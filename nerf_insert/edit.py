@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ from nerf_insert.scene import LayerEntry, Scene
 
 ROUNDS = 3  # for an inpainter that does not say how many it wants
 SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
+BEYOND = 1.0  # farthest from the middle of 0..1 that is still cut to it: a painter may overshoot a little
 BATCH = 8  # views that are handed to an inpainter at once, unless it says otherwise
 
 
@@ -72,9 +74,11 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
     Raises InputError with what is wrong and what to do.
     """
     inpainter = load_inpainter(recipe.inpainter, recipe.inpainter_options)
+    check_settings(recipe.inpainter, inpainter)
     guide = load_guide(recipe)
     if hasattr(inpainter, "check"):
-        inpainter.check(guide)
+        with blaming(recipe.inpainter):
+            inpainter.check(guide)
     capture = scene.capture
     for warning in capture.warnings:
         progress.warn(warning)
@@ -85,7 +89,8 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
     views = look_for(region, stack, capture, recipe.schedule.min_share, progress)
     context = EditContext(stack, region, guide, tuple(v.view for v in views), recipe.seed, progress)
     if hasattr(inpainter, "prepare"):
-        inpainter.prepare(context)
+        with blaming(recipe.inpainter):
+            inpainter.prepare(context)
     return Prepared(recipe, region, stack, views, inpainter, guide)
 
 
@@ -214,7 +219,7 @@ def inpaint_view(prepared: Prepared, seen: RegionView, current: Stack) -> Inpain
     depth = torch.full_like(image[..., 0], float("inf"))
     if getattr(prepared.inpainter, "uses_render", True):
         rendered = current.picture(seen.view.camera, keep=True)
-        image, depth = torch.where(seen.mask[..., None], rendered.rgb, photograph), rendered.depth
+        image, depth = torch.where(seen.mask[..., None], rendered.rgb, photograph), rendered.depth.clone()
     return InpaintView(
         name=seen.view.name,
         image=image,
@@ -228,14 +233,10 @@ def inpaint_view(prepared: Prepared, seen: RegionView, current: Stack) -> Inpain
 def run_inpainter(prepared: Prepared, views: Sequence[InpaintView], strength: float) -> list[Tensor]:
     """Call the inpainter and check what it gives back. Raises RunError, naming it, if that is unusable."""
     name = prepared.recipe.inpainter
-    try:
+    with blaming(name):
         painted = prepared.inpainter.inpaint(
             views, prepared.guide, strength=strength, seed=prepared.recipe.seed
         )
-    except (InputError, RunError, MemoryError):
-        raise
-    except Exception as cause:
-        raise RunError(f"the inpainter {name} failed: {type(cause).__name__}: {cause}") from cause
     if not isinstance(painted, Sequence) or len(painted) != len(views):
         got = f"{len(painted)} pictures" if isinstance(painted, Sequence) else type(painted).__name__
         raise RunError(f"the inpainter {name} was given {len(views)} views and gave back {got}")
@@ -246,11 +247,37 @@ def run_inpainter(prepared: Prepared, views: Sequence[InpaintView], strength: fl
                 f"the inpainter {name} gave back {got} for {view.name}: a float tensor of shape "
                 f"{tuple(view.original.shape)} was expected"
             )
-        if not picture.is_floating_point() or not bool(picture[view.mask].isfinite().all()):
+        if not picture.is_floating_point() or not bool(((picture[view.mask] - 0.5).abs() <= BEYOND).all()):
             raise RunError(
                 f"the inpainter {name} gave back values for {view.name} that are not finite numbers in 0..1"
             )
     return [picture.detach().float().cpu().nan_to_num().clamp(0, 1) for picture in painted]
+
+
+@contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Whatever an inpainter's own code raises becomes a RunError that names it."""
+    try:
+        yield
+    except (InputError, RunError, MemoryError):
+        raise
+    except Exception as cause:
+        raise RunError(f"the inpainter {name} failed: {type(cause).__name__}: {cause}") from cause
+
+
+def check_settings(name: str, inpainter: Any) -> None:
+    """Raises RunError where an inpainter asks for what cannot be."""
+    for key, kind, low, high in (
+        ("rounds", int, 1, 1000),
+        ("batch", int, 1, 10_000),
+        ("shell", float, 0, 0.5),
+    ):
+        value = getattr(inpainter, key, high)
+        if isinstance(value, bool) or not isinstance(value, int | kind) or not low <= value <= high:
+            what = "whole number" if kind is int else "number"
+            raise RunError(
+                f"the inpainter {name} has {key} = {value!r}: a {what} from {low} to {high} is needed"
+            )
 
 
 def _paste(photograph: Tensor, painted: Float[Tensor, "H W 3"], seen: RegionView) -> Tensor:
