@@ -1,0 +1,94 @@
+"""Inpainters for tests, named as painters:Class."""
+
+from pathlib import Path
+
+import torch
+
+from nerf_insert.errors import InputError
+from nerf_insert.pictures import read_picture
+
+
+class Truth:
+    """Hands back the true pictures, which are in the folder `truth` under the photographs' names."""
+
+    rounds = 1
+
+    def __init__(self, truth):
+        self.truth = Path(truth)
+
+    def inpaint(self, views, guide, *, strength, seed):
+        return [read_picture(self.truth / Path(view.name).name)[0] for view in views]
+
+
+class Green:
+    """Paints everything green, and notes what it was given."""
+
+    calls = []  # noqa: RUF012
+
+    def inpaint(self, views, guide, *, strength, seed):
+        Green.calls.append((list(views), guide, strength, seed))
+        return [torch.tensor([0.0, 1.0, 0.0]).expand(*view.mask.shape, 3) for view in views]
+
+
+class Quick(Green):
+    """One round, four views at once, and does not look at renders."""
+
+    rounds, batch, shell, uses_render = 1, 4, 0.0, False
+
+
+class Ready(Quick):
+    """Wants to be prepared."""
+
+    contexts = []  # noqa: RUF012
+
+    def check(self, guide):
+        if guide.prompt == "impossible":
+            raise InputError("nobody can paint that: ask for something else")
+
+    def prepare(self, context):
+        Ready.contexts.append(context)
+
+
+class Bad(Quick):
+    """Does one thing wrong."""
+
+    def __init__(self, how):
+        self.how = how
+        if how.startswith("rounds") or how.startswith("batch") or how.startswith("shell"):
+            name, value = how.split("=")
+            setattr(self, name, None if value == "None" else float(value) if "." in value else int(value))
+
+    def check(self, guide):
+        if self.how == "check":
+            raise ValueError("no idea")
+
+    def prepare(self, context):
+        if self.how == "prepare":
+            raise KeyError("weights")
+
+    def inpaint(self, views, guide, *, strength, seed):
+        good = super().inpaint(views, guide, strength=strength, seed=seed)
+        return {
+            "None": lambda: None,
+            "one short": lambda: good[1:],
+            "generator": lambda: (picture for picture in good),
+            "one tensor": lambda: torch.stack(good),
+            "arrays": lambda: [picture.numpy() for picture in good],
+            "size": lambda: [picture[:-1] for picture in good],
+            "channels": lambda: [torch.cat([picture, picture[..., :1]], -1) for picture in good],
+            "bytes": lambda: [(picture * 255).byte() for picture in good],
+            "to 255": lambda: [picture * 255 for picture in good],
+            "NaN": lambda: [
+                picture.where(~view.mask[..., None], torch.nan)
+                for picture, view in zip(good, views, strict=True)
+            ],
+            "infinite": lambda: [picture / 0 for picture in good],
+            "raises": lambda: [][3],
+            "memory": lambda: (_ for _ in ()).throw(MemoryError()),
+            "NaN outside": lambda: [
+                picture.where(view.mask[..., None], torch.nan)
+                for picture, view in zip(good, views, strict=True)
+            ],
+            "half": lambda: [picture.half() for picture in good],
+            "overshoot": lambda: [picture * 1.2 - 0.1 for picture in good],
+        }.get(self.how, lambda: good)()

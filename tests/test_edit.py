@@ -1,0 +1,433 @@
+"""The edit loop: what inpainters are given, what becomes of what they give back, and what an edit ends in."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import painters
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from nerf_insert import edit as edit_module
+from nerf_insert.edit import edit, prepare, run_inpainter
+from nerf_insert.errors import InputError, RunError
+from nerf_insert.files import read_yaml
+from nerf_insert.inpaint.contract import EditContext, Inpainter
+from nerf_insert.masking import RegionView
+from nerf_insert.metrics import psnr
+from nerf_insert.pictures import read_mask, read_picture
+from nerf_insert.progress import SILENT, Progress
+from nerf_insert.recipe import Recipe
+from nerf_insert.regions import BoxRegion
+from nerf_insert.rendering import Stack
+from nerf_insert.scene import Scene
+
+SIDE = 0.56  # of a box around tiny.OBJECT, a ball of radius 0.24
+BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [SIDE] * 3}}
+REGION = BoxRegion(tiny.OBJECT[:3], [SIDE] * 3)
+
+
+def recipe(inpainter="painters:Quick", region=BOX, steps=6, **more):
+    schedule = {"steps": steps, "rays": 256, **more.pop("schedule", {})}
+    return Recipe.from_dict({"region": region, "inpainter": inpainter, "schedule": schedule, **more})
+
+
+@pytest.fixture(autouse=True)
+def forgetful():
+    painters.Green.calls.clear()
+    painters.Ready.contexts.clear()
+
+
+class Told(Progress):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.said, self.warned = [], []
+        self.say, self.warn = self.said.append, self.warned.append
+
+
+# --- the whole way
+
+
+@pytest.fixture(scope="module")
+def edited(tiny_folder, tmp_path_factory):
+    """The tiny scene with the blue ball in it, by an inpainter that knows the truth."""
+    import shutil
+
+    folder = Path(shutil.copytree(tiny_folder / "scene", tmp_path_factory.mktemp("edited") / "scene"))
+    scene = Scene.open(folder)
+    options = {"truth": str(tiny_folder / "capture" / "truth")}
+    wanted = recipe(
+        "painters:Truth", inpainter_options=options, name="Ball", steps=120, schedule={"rays": 1024}
+    )
+    edit(scene, wanted, SILENT)
+    return folder
+
+
+def test_what_is_painted_is_there_from_views_never_painted(edited, tiny_folder):
+    scene = Scene.open(edited)
+    for view in scene.capture.test:
+        truth = read_picture(tiny_folder / "capture" / "truth" / Path(view.name).name)[0]
+        object_ = read_mask(tiny_folder / "capture" / "object_mask" / Path(view.name).name, size=view.size)
+        before, after = (scene.stack(with_layers=on).picture(view.camera) for on in (False, True))
+        gained = psnr(after.rgb[object_], truth[object_]) - psnr(before.rgb[object_], truth[object_])
+        assert int(object_.sum()) > 40
+        assert psnr(after.rgb[object_], truth[object_]) > 24 and gained > 15
+        missed = ~REGION.project(view.camera)
+        assert all(torch.equal(a[missed], b[missed]) for a, b in zip(after, before, strict=True))
+
+
+def test_a_mesh_is_inserted(scene_folder, tiny_folder):
+    """By the inpainter `mesh`, in flat light as the tiny scene has it."""
+    scene, mesh = Scene.open(scene_folder), str(tiny_folder / "capture" / "object.ply")
+    wanted = recipe(
+        "mesh",
+        BOX,
+        guide={"mesh": mesh},
+        steps=120,
+        schedule={"rays": 1024},
+        inpainter_options={"light": "flat", "shadows": False},
+    )
+    entry = edit(scene, wanted, SILENT)
+    assert (
+        scene.layer_folder(entry) / Recipe.load(scene.layer_folder(entry) / "recipe.yaml").guide.mesh
+    ).exists()
+    for view in scene.capture.test:
+        truth = read_picture(tiny_folder / "capture" / "truth" / Path(view.name).name)[0]
+        object_ = read_mask(tiny_folder / "capture" / "object_mask" / Path(view.name).name, size=view.size)
+        before, after = (scene.stack(with_layers=on).picture(view.camera).rgb for on in (False, True))
+        assert psnr(after[object_], truth[object_]) > max(15, 8 + psnr(before[object_], truth[object_]))
+
+
+def test_a_thing_is_removed(scene_folder):
+    """By the inpainter `fill`: the ball goes, the floor comes back."""
+    scene = Scene.open(scene_folder)
+    region = {"box": {"centre": [0, 0, 0.28], "size": [0.6, 0.6, 0.62]}}
+    edit(scene, recipe("fill", region, steps=120, schedule={"rays": 1024}), SILENT)
+    bare = Stack(tiny.TinyField([], step=0.02))
+    for view in scene.capture.test:
+        truth = bare.picture(view.camera).rgb
+        ball = (Stack(tiny.TinyField([tiny.BALL], step=0.02)).picture(view.camera).rgb - truth).abs().amax(
+            -1
+        ) > 0.02
+        before, after = (scene.stack(with_layers=on).picture(view.camera).rgb for on in (False, True))
+        assert psnr(after[ball], truth[ball]) > max(17, 8 + psnr(before[ball], truth[ball]))
+
+
+def test_what_a_layer_leaves_on_disk(edited, tiny_folder):
+    folder = edited / "layers" / "001-ball"
+    painted = sorted(path.name for path in (folder / "painted" / "round-0").iterdir())
+    names = [Path(view.name).stem for view in Scene.open(edited).capture.train]
+    assert painted == [f"{k:04d}-{name}.png" for k, name in enumerate(names)]
+    assert {path.name for path in folder.iterdir()} == {
+        *("recipe.yaml", "region", "painted", "work.json", "field.safetensors")
+    }
+    again = Recipe.load(folder / "recipe.yaml")
+    assert again.region == BOX and again.inpainter == "painters:Truth" and again.schedule.steps == 120
+    assert read_yaml(folder / "recipe.yaml")["format"] == 1
+
+
+def test_the_same_recipe_is_not_run_twice(edited, tmp_path):
+    scene, told = Scene.open(edited), Told()
+    same = Recipe.load(edited / "layers" / "001-ball" / "recipe.yaml")
+    assert edit(scene, same, told) == scene.layers[0] and len(scene.layers) == 1
+    assert told.said == ["Layer Ball was made from this very recipe; nothing to do."]
+
+
+# --- what an inpainter is given
+
+
+@pytest.fixture(scope="module")
+def scene(tiny_folder):
+    """The shared scene, for what does not change it."""
+    return Scene.open(tiny_folder / "scene")
+
+
+def true_distances(camera):
+    """Where rays meet the tiny scene's ball and its floor, and where they enter REGION, in closed form."""
+    origins, directions = camera.rays().origins.double(), camera.rays().directions.double()
+    towards = torch.tensor(tiny.BALL[:3]).double() - origins
+    along = (towards * directions).sum(-1)
+    inside = tiny.BALL[3] ** 2 - (towards**2).sum(-1) + along**2
+    ball = torch.where(inside > 0, along - inside.clamp_min(0).sqrt(), torch.inf)
+    floor = torch.where(directions[:, 2] < 0, -origins[:, 2] / directions[:, 2], torch.inf)
+    floor[(origins + floor[:, None].clamp_max(9) * directions)[:, :2].abs().amax(-1) > 1.95] = torch.inf
+    ends = torch.stack([(corner - origins) / directions for corner in REGION.bounds])
+    enter, leave = ends.amin(0).amax(-1), ends.amax(0).amin(-1)
+    region = torch.where(enter < leave, enter, torch.inf)
+    shape = camera.height, camera.width
+    return torch.minimum(ball, floor).view(shape), region.view(shape)
+
+
+def test_what_an_inpainter_is_given(scene_folder):
+    scene = Scene.open(scene_folder)
+    scene.__dict__["base"] = tiny.TinyField([tiny.BALL], step=0.02)  # about which all is known
+    edit(scene, recipe("painters:Green", seed=5, guide={"prompt": "a hedge"}, schedule={"rounds": 1}), SILENT)
+    views = [view for call in painters.Green.calls for view in call[0]]
+    assert [len(call[0]) for call in painters.Green.calls] == [8, 4]  # no more than eight at once
+    assert [view.name for view in views] == [view.name for view in scene.capture.train]
+    assert all(
+        (guide.prompt, strength, seed) == ("a hedge", 1.0, 5)
+        for _, guide, strength, seed in painters.Green.calls
+    )
+    off = []
+    for view, source in zip(views, scene.capture.train, strict=True):
+        photograph = source.photograph()
+        assert view.camera is source.camera or torch.equal(view.camera.c2w, source.camera.c2w)
+        assert view.mask.shape == view.depth.shape == photograph.shape[:2] and view.mask.dtype == torch.bool
+        assert torch.equal(view.original, photograph)
+        assert torch.equal(view.image[~view.mask], photograph[~view.mask])
+        surface, region = true_distances(view.camera)
+        visible = region + 0.02 < surface  # one sample
+        assert int(visible.sum()) > 50 and bool(view.mask[visible].all())
+        # the mask is wider by 4 percent of the picture's width, half on each side, and not by much more
+        reach = torch.nn.functional.max_pool2d(region.isfinite()[None, None].float(), 5, 1, 2)[0, 0] > 0
+        assert not bool((view.mask & ~reach).any())
+        rendered = Stack(scene.base).picture(view.camera)
+        assert torch.equal(view.image[visible], rendered.rgb[visible])
+        off.append((view.depth - surface)[surface.isfinite() & view.depth.isfinite()].abs())
+    # A sample, and where half of the light is stopped lies a hundredth behind the surface; not at silhouettes
+    assert float(torch.cat(off).quantile(0.95)) < 0.04
+
+
+def test_rounds_grow_weaker_and_see_what_was_made(scene_folder):
+    """Strength 1 - 0.8 sqrt(k / K), as the paper's code has it; rounds start from the last one's layer."""
+    scene = Scene.open(scene_folder)
+    wanted = recipe("painters:Green", steps=240, seed=3, schedule={"rounds": 3})
+    edit(scene, wanted, SILENT)
+    calls = painters.Green.calls
+    strengths = [call[2] for call in calls]
+    assert strengths == pytest.approx([1.0, 1.0, 0.5381, 0.5381, 0.3468, 0.3468], abs=1e-4)
+    assert {call[3] for call in calls} == {3}
+    green = []
+    for first in (0, 2, 4):
+        view = calls[first][0][0]
+        surface, region = true_distances(view.camera)
+        green.append(
+            float(view.image[region + 0.1 < surface][:, [0, 2]].mean())
+        )  # red and blue: none in green
+    assert green[1] < 0.7 * green[0] and green[2] < green[1]
+    folder = scene.layer_folder(scene.layers[0])
+    assert sorted(path.name for path in (folder / "painted").iterdir()) == ["round-0", "round-1", "round-2"]
+    assert not list(folder.glob("round-*"))
+
+
+def test_settings_of_an_inpainter(scene_folder):
+    scene = Scene.open(scene_folder)
+    edit(scene, recipe("painters:Quick"), SILENT)
+    calls = painters.Green.calls
+    assert [len(call[0]) for call in calls] == [4, 4, 4]  # its batch, and one round
+    view = calls[0][0][0]
+    assert torch.equal(view.image, view.original) and bool(view.depth.isinf().all())  # uses_render is False
+    assert scene.load_layer(scene.layers[0]).shell == 0
+    painters.Green.calls.clear()
+    edit(scene, recipe("painters:Quick", schedule={"rounds": 2, "shell": 0.1}), SILENT)
+    assert [call[2] for call in calls] == pytest.approx([1.0] * 3 + [1 - 0.8 * 0.5**0.5] * 3)
+    assert scene.load_layer(scene.layers[1]).shell == pytest.approx(0.1 * REGION.diagonal)
+
+
+def test_preparing_an_inpainter(scene):
+    prepared = prepare(scene, recipe("painters:Ready", seed=4), SILENT)
+    (context,) = painters.Ready.contexts
+    assert isinstance(context, EditContext) and isinstance(prepared.inpainter, Inpainter)
+    assert context.seed == 4 and context.guide is prepared.guide and context.region is prepared.region
+    assert context.scene is prepared.stack and context.progress is SILENT
+    assert [view.name for view in context.views] == [view.name for view in scene.capture.train]
+    with pytest.raises(InputError, match="nobody can paint that"):
+        prepare(scene, recipe("painters:Ready", guide={"prompt": "impossible"}), SILENT)
+    assert len(painters.Ready.contexts) == 1  # it was asked before anything was done
+
+
+# --- what is made of what it gives back
+
+
+@pytest.fixture(scope="module")
+def prepared(scene):
+    return prepare(scene, recipe("painters:Bad", inpainter_options={"how": "good"}), SILENT)
+
+
+def given(prepared):
+    return [edit_module.inpaint_view(prepared, seen, prepared.stack) for seen in prepared.views[:2]]
+
+
+WRONG = {
+    "None": "was given 2 views and gave back NoneType",
+    "one short": "was given 2 views and gave back 1 pictures",
+    "generator": "gave back generator",
+    "one tensor": "gave back Tensor",
+    "arrays": "gave back ndarray for images/000.png: a float tensor of shape (36, 48, 3) was expected",
+    "size": "gave back (35, 48, 3) for images/000.png",
+    "channels": "gave back (36, 48, 4) for images/000.png",
+    "bytes": "values for images/000.png that are not finite numbers in 0..1",
+    "to 255": "not finite numbers in 0..1",
+    "NaN": "not finite numbers in 0..1",
+    "infinite": "not finite numbers in 0..1",
+    "raises": "failed: IndexError: list index out of range",
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_what_cannot_be_used_is_refused_by_name(prepared, how):
+    prepared.inpainter.how = how
+    with pytest.raises(RunError) as caught:
+        run_inpainter(prepared, given(prepared), 1.0)
+    assert str(caught.value).startswith("the inpainter painters:Bad ") and WRONG[how] in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["good", "NaN outside", "half", "overshoot"])
+def test_what_can_be_used_is_used(prepared, how):
+    prepared.inpainter.how = how
+    for view, picture in zip(given(prepared), run_inpainter(prepared, given(prepared), 1.0), strict=True):
+        assert picture.dtype == torch.float32 and bool(((picture >= 0) & (picture <= 1)).all())
+        assert bool((picture[view.mask] == torch.tensor([0.0, 1.0, 0.0])).all())
+
+
+def test_running_out_of_memory_is_not_the_inpainters_word(prepared):
+    prepared.inpainter.how = "memory"
+    with pytest.raises(MemoryError):
+        run_inpainter(prepared, given(prepared), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("check", "painters:Bad failed: ValueError: no idea"),
+        ("prepare", "painters:Bad failed: KeyError: 'weights'"),
+        ("rounds=0", "painters:Bad has rounds = 0: a whole number from 1 to 1000 is needed"),
+        ("rounds=1.5", "has rounds = 1.5"),
+        ("batch=0", "has batch = 0"),
+        ("batch=None", "has batch = None"),
+        ("shell=0.9", "has shell = 0.9: a number from 0 to 0.5 is needed"),
+    ],
+)
+def test_an_inpainter_that_is_wrong_from_the_start(scene, how, message):
+    with pytest.raises(RunError, match=message):
+        prepare(scene, recipe("painters:Bad", inpainter_options={"how": how}), SILENT)
+
+
+def test_nothing_is_added_when_painting_fails(scene_folder):
+    scene = Scene.open(scene_folder)
+    tiny.tiny_layer(scene_folder)
+    before = (scene_folder / "scene.json").read_bytes()
+    with pytest.raises(RunError, match="gave back 3 pictures"):
+        edit(scene, recipe("painters:Bad", inpainter_options={"how": "one short"}), SILENT)
+    assert (scene_folder / "scene.json").read_bytes() == before
+    assert [entry.name for entry in scene.layers] == ["haze"]  # what was added meanwhile is known too
+
+
+def test_only_the_region_of_a_photograph_changes(scene_folder):
+    """The layer is fitted to the photograph where the mask ends, not to what was painted around."""
+    scene, pasted = Scene.open(scene_folder), []
+
+    def paste(photograph, painted, seen, original=edit_module._paste):
+        pasted.append((photograph, original(photograph, painted, seen), seen))
+        return pasted[-1][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edit_module, "_paste", paste)
+        edit(scene, recipe("painters:Quick"), SILENT)
+    assert len(pasted) == 12
+    for photograph, picture, seen in pasted:
+        assert isinstance(seen, RegionView) and bool((seen.wide_mask | ~seen.mask).all())
+        assert torch.equal(picture[~seen.mask], photograph[~seen.mask])
+        assert bool((picture[seen.mask] == torch.tensor([0, 255, 0], dtype=torch.uint8)).all())
+
+
+# --- regions that cannot be edited
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        (([0, 0, 0.3], [0.1, 0.1, 0.1]), "only 0 of 12 training views show the region"),  # inside the ball
+        (
+            ([0.5, 0.5, -0.5], [0.3, 0.3, 0.3]),
+            "only 0 of 12 training views show the region",
+        ),  # under the floor
+        (([0, 0, 9.0], [0.5, 0.5, 0.5]), "none of the 12 photographs shows the region"),
+        (([0, 0, 0.3], [9, 9, 9]), "contains 12 of the cameras"),
+        (([0.3, 0.3, 0.1], [0.005, 0.005, 0.005]), "too small"),
+    ],
+)
+def test_a_region_that_nobody_sees(scene_folder, box, message):
+    scene = Scene.open(scene_folder)
+    with pytest.raises(InputError, match=message):
+        edit(scene, recipe(region={"box": {"centre": box[0], "size": box[1]}}), SILENT)
+    assert not (scene_folder / "layers").exists() and painters.Green.calls == []
+
+
+def test_masked_photographs_are_not_painted_where_they_are_masked(capture_folder, scene_folder, tmp_path):
+    """Pixels that the capture's own masks exclude are never asked for."""
+    import json
+
+    listing = json.loads((capture_folder / "transforms.json").read_text())
+    hidden = np.full((36, 48), 255, np.uint8)
+    hidden[:, :24] = 0
+    (capture_folder / "masks").mkdir()
+    for frame in listing["frames"]:
+        frame["mask_path"] = frame["file_path"].replace("images", "masks")
+        Image.fromarray(hidden).save(capture_folder / frame["mask_path"])
+    (capture_folder / "transforms.json").write_text(json.dumps(listing))
+    at = json.loads((scene_folder / "scene.json").read_text())
+    at["capture"]["path"] = str(capture_folder)
+    (scene_folder / "scene.json").write_text(json.dumps(at))
+    prepared = prepare(Scene.open(scene_folder), recipe(), SILENT)
+    assert len(prepared.views) >= 3
+    assert not any(bool(seen.mask[:, :24].any()) for seen in prepared.views)
+
+
+# --- on and over other layers
+
+
+def test_a_second_edit_lies_over_the_first(scene_folder):
+    """It sees the first one in what it is given, shows through it where it ends, and outlives it."""
+    scene = Scene.open(scene_folder)
+    tiny.tiny_layer(scene_folder, size=(SIDE,) * 3)  # grey haze around where the ball would be
+    scene = Scene.open(scene_folder)
+    view = scene.capture.train[0]
+    edit(scene, recipe("painters:Green", schedule={"rounds": 1}), SILENT)
+    shown = painters.Green.calls[0][0][0].image
+    below = scene.load_layer(scene.layers[0])
+    with_haze = Stack(scene.base, [below]).picture(view.camera).rgb
+    without = Stack(scene.base).picture(view.camera).rgb
+    inside = prepare(scene, recipe(), SILENT).views[0].mask
+    assert torch.equal(shown[inside], with_haze[inside]) and not torch.equal(shown[inside], without[inside])
+    assert [entry.name for entry in scene.layers] == ["haze", "edit"]
+    entry = edit(scene, recipe("painters:Green", schedule={"rounds": 1}), SILENT)
+    assert entry == scene.layers[1] and len(scene.layers) == 2  # the same on the same is the same
+
+
+# --- disks that fill
+
+
+def test_a_disk_that_fills_loses_nothing(scene_folder, monkeypatch):
+    """Whichever write fails, the scene is what it was; with room again the edit goes on and ends the same."""
+    scene = Scene.open(scene_folder)
+    whole = edit(scene, recipe(), SILENT)
+    wanted = (scene.layer_folder(whole) / "field.safetensors").read_bytes()
+    scene.remove(1)
+    before = (scene_folder / "scene.json").read_bytes()
+    replace, left = os.replace, [0]
+
+    def sometimes(source, target):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "replace", sometimes)
+    for count in (0, 2, 3, 6, 9, 1):  # of further writes that go well
+        left[0] = count
+        with pytest.raises(RunError, match="No space left on the disk"):
+            edit(scene, recipe(), SILENT)
+        assert (scene_folder / "scene.json").read_bytes() == before and scene.layers == []
+        assert Scene.open(scene_folder).layers == []
+    left[0] = 1000
+    told = Told()
+    entry = edit(scene, recipe(), told)
+    assert any("Going on" in said for said in told.said)
+    assert (scene.layer_folder(entry) / "field.safetensors").read_bytes() == wanted
