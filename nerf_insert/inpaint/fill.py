@@ -38,14 +38,18 @@ class FillInpainter:
     shell = 0.0  # in a blend shell some of what is to go would stay
     uses_render = False  # the photographs and the scene behind the region are all that is looked at
 
-    def __init__(self, *, planes: int = 3, keep_seen: bool = True):
+    def __init__(self, *, planes: int = 3, keep_seen: bool | None = None):
         """`planes`: how many flat surfaces to look for around the region, at most; with 0 all is left to
-        the scene behind. `keep_seen`: a surface that passes through the region stays as it is wherever
-        photographs show it clear of the object; false completes all of it in the region, so that a shadow
-        goes that was marked together with its object."""
+        the scene behind.
+
+        `keep_seen`: whether a surface that passes through the region stays as it is where photographs
+        show it clear of the object. If not, all of it in the region is completed from outside, so that
+        what is flat goes too: a picture on a wall, a shadow that was marked with its object. By default
+        it stays unless nothing stands on it in the region, so that something flat must be meant.
+        """
         if isinstance(planes, bool) or not isinstance(planes, int) or not 0 <= planes <= 20:
             raise InputError(f"fill's option planes must be a whole number from 0 to 20, not {planes!r}")
-        if not isinstance(keep_seen, bool):
+        if keep_seen is not None and not isinstance(keep_seen, bool):
             raise InputError(f"fill's option keep_seen must be true or false, not {keep_seen!r}")
         self.planes, self.keep_seen = planes, keep_seen
 

@@ -90,20 +90,23 @@ class Evidence:
         self.on = torch.zeros(len(points))  # views that see the plane there
         self.through = torch.zeros(len(points))  # views that see past it: it has a hole or has ended
         self.clear = torch.zeros(len(points))  # views that see the plane there and nothing else close by
-        self.shown = torch.zeros(len(points))  # views that look through the region and would see it there
+        self.shown = torch.zeros(len(points))  # views that would see it if the region were empty, and only then
+        self.barred = torch.zeros(len(points))  # views to which something else hides it
         self._weights, self._colours = torch.zeros(len(points), BEST), torch.zeros(len(points), BEST, 3)
 
     def add(self, sight: Sight, photograph: UInt8[Tensor, "H W 3"]) -> None:
         plane, limit = self.plane, self.plane.tolerance
         index, x, y = _where(sight, self.points)
-        highest, lowest, here = (heights[y, x] for heights in _extremes(sight, plane))
-        free, here = highest < limit, here > -limit
+        highest, lowest, height = (heights[y, x] for heights in _extremes(sight, plane))
+        free, here = highest < limit, height > -limit
         clear = free & (lowest > -limit)
         self.on[index] += free & here
         self.through[index] += free & ~here
         self.clear[index] += clear
-        behind = sight.behind[y, x]
-        self.shown[index] += (behind > 0) & (sight.heights(plane, sight.behind)[y, x] < limit)
+        behind = sight.heights(plane, sight.behind)[y, x]
+        shown = (sight.behind[y, x] > 0) & (behind < limit) & (height > limit)
+        self.shown[index] += shown
+        self.barred[index] += (height > limit) & ~shown
         index = index[clear]
         if len(index):
             points = self.points[index]

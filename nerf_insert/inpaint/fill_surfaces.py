@@ -28,6 +28,7 @@ SOFT = 2.0  # texels over which a texture fades into the scene
 SPECK = 0.06  # of the region's diagonal: smaller holes in a surface are mistakes of the scene's geometry
 ENOUGH = 2  # views that have to agree
 NEAR = 0.03  # of the region's diagonal: how far what stands on a surface darkens and tints it
+FLAT = 0.05  # share of a surface in the region, not seen, up to which nothing stands there
 OPAQUE = 0.3  # optical thickness of what stands on a surface, from which on it hides it
 
 
@@ -83,21 +84,27 @@ class Blank:
 
 
 def paint(
-    blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool, seed: int
+    blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool | None, seed: int
 ) -> Surface | None:
-    """The surface with all that the object hid completed; None if there is nothing to paint on it."""
+    """The surface with all that the object hid completed; None if there is nothing to paint on it.
+
+    `keep_seen`: whether what photographs show in the region stays (none: if something stands there)."""
     speck = SPECK * region.diagonal / blank.texel
     margin = 2 * blank.texel + blank.plane.tolerance + NEAR * region.diagonal
-    covered = _widened(blank.grid(_covered(blank, scene)), margin / blank.texel)
+    covered = _widened(blank.grid(_covered(blank, scene, region)), margin / blank.texel)
     inside = blank.grid(_inside(blank, region))
     kept = blank.grid(evidence.clear >= ENOUGH) & ~covered
+    if keep_seen is None:
+        keep_seen = (inside & ~kept).sum() > FLAT * inside.sum()
     if not keep_seen:
         kept &= ~_widened(inside, 1)
     past = blank.grid((evidence.through > 2 * evidence.on) & (evidence.through >= ENOUGH)) & ~kept
     ended = _opened(past, speck)
     hidden = covered | blank.grid(evidence.on + evidence.through < ENOUGH) | (past & ~ended)
-    wanted = (blank.grid(evidence.shown >= ENOUGH) & hidden | inside) & ~kept & ~ended
-    wanted = _widened(wanted, speck) & ~kept & ~ended & blank.grid(blank.near)
+    shown = (evidence.shown >= ENOUGH) & (evidence.shown > evidence.barred / 2)
+    wanted = (blank.grid(shown) & hidden | inside) & ~kept & ~ended
+    gaps = ~_opened(~(kept | wanted), speck) & _widened(wanted, speck)
+    wanted = (wanted | gaps) & ~kept & ~ended & blank.grid(blank.near)
     # Does the surface go on where it is hidden? Its known end is carried on through what is hidden.
     wanted &= membrane(kept[..., None].astype(np.float32), kept | ended, wanted)[..., 0] > 0.5
     drawn = (wanted | (kept & _widened(inside, BEYOND))) & blank.grid(blank.near)
@@ -118,13 +125,15 @@ def _square(n: int, step: float) -> Float[Tensor, "N 2"]:
     return torch.stack([u.reshape(-1), v.reshape(-1)], -1)
 
 
-def _covered(blank: Blank, scene: Stack) -> Bool[Tensor, " N"]:
-    """The texels with something close over them: too close for the photographs to tell it apart."""
+def _covered(blank: Blank, scene: Stack, region: Region) -> Bool[Tensor, " N"]:
+    """The texels with something of the region's content close over them: too close for the photographs
+    to tell it apart."""
     normal, limit = blank.plane.axes[2], blank.plane.tolerance
     thickness = torch.zeros(len(blank.points))
     for height in (1.0, 1.5, 2.0, 2.5):
         above = blank.points + height * limit * normal
-        thickness += scene.query(above, (-normal).expand_as(above))[0] * limit / 2
+        index = region.contains(above).nonzero()[:, 0]
+        thickness[index] += scene.query(above[index], (-normal).expand(len(index), 3))[0] * limit / 2
     return thickness > OPAQUE
 
 
