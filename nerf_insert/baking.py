@@ -2,7 +2,8 @@
 
 Each face carries a triangular lattice of places, as fine as its size asks for ("mesh colors": Yuksel,
 Keyser, House 2010): a box of twelve faces gets as many as a sculpture of a million. Places of one point
-and one normal are one, so that neighbouring faces agree, and so are places closer than the spacing.
+and one normal are one, so that neighbouring faces agree, and so are places in one cell half as wide as
+the spacing: in between them a value may come from half a spacing away.
 
 World coordinates and units. F is the number of faces, Q that of places, N of points asked for.
 """
@@ -80,7 +81,9 @@ def places_on(corners: Float[Tensor, "F 3 3"], normals: Float[Tensor, "F 3 3"], 
 
 def _key(points: Tensor, normals: Tensor, spacing: float) -> Int64[Tensor, " L"]:
     """One number for each cell of space and of directions; 17 bits for each axis and 3 for each normal's."""
-    cell = ((points - points.amin(0)) / spacing + 0.5).long().clamp_max(2**17 - 1)
+    low, high = points.amin(0), points.amax(0)
+    width = max(spacing / 2, float((high - low).max()) / (2**17 - 2))
+    cell = ((points - low) / width + 0.5).long()
     side = (normals * 2).round().long() + 2
     key = torch.zeros(len(points), dtype=torch.int64)
     for axis in range(3):

@@ -110,6 +110,8 @@ def groups(
     """Samples alike in hue and near one another: k-means, started from points far apart."""
     hue = torch.log(colour / (colour @ LUMINANCE)[:, None])[:, [0, 2]]
     feature = torch.cat([hue / HUE, place / PLACE], -1)
+    if not len(feature):
+        return torch.zeros(0, dtype=torch.int64)
     centres = feature[:1]
     for _ in range(min(count, len(feature)) - 1):
         centres = torch.cat([centres, feature[torch.cdist(feature, centres).amin(1).argmax()][None]])

@@ -9,6 +9,7 @@ World coordinates and units. H and W are a view's height and width.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from nerf_insert.meshes import Mesh
 from nerf_insert.shading import cast_shadow, shade
 
 REACH = 1.5  # the scene is looked at within this many diagonals of the region from its centre
+SCOPE = 0.4  # the light is looked for within this share of the cameras' distance, if that is more
 AWAY = 100.0  # distance of a key light given by its direction, in diagonals of the region
 
 
@@ -97,6 +99,12 @@ class MeshInpainter:
             return Light.flat()
         if self.light != "auto":
             return given_light(self.light, centre, size, up)
+        away = [float((view.camera.centre - centre).norm()) for view in context.views]
+        half = SCOPE * statistics.median(away)
+        if half > REACH * size:  # a small object's surroundings alone tell little
+            size = half / REACH
+            bounds = torch.stack([centre - half, centre + half])
+            surface = fuse(glances, bounds)
         far = far_radiance(context.scene, glances, bounds, sphere())
         things = [surface.thing()]
         evidence = gather(surface, things, far, centre, size, up, context.seed)

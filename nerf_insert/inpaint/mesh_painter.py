@@ -17,9 +17,10 @@ from nerf_insert.inpaint.contract import InpaintView
 from nerf_insert.meshes import to_linear, to_srgb
 from nerf_insert.shading import Shadow, Shine
 
+PIXELS_AT_ONCE = 1 << 16
 SIDE = 3  # rays along each side of a pixel
 FOOTPRINT = 1.5  # pixels across that light of one comes from: a photograph is a little soft
-SHOULDER = 0.9  # linear values above it are compressed so that 1 is never passed
+SHOULDER = 0.8  # linear values above it are compressed so that 1 is never passed
 
 
 class Painter:
@@ -36,8 +37,7 @@ class Painter:
         pixels = view.mask.nonzero()
         if self.shadow is not None and len(pixels):
             linear[tuple(pixels.T)] *= self._shadow_factor(view, pixels)
-        pixels = self._near_object(view.camera, view.mask).nonzero()
-        if len(pixels):
+        for pixels in self._near_object(view.camera, view.mask).nonzero().split(PIXELS_AT_ONCE):
             light, cover = self._object(view, pixels)
             at = tuple(pixels.T)
             linear[at] = light + (1 - cover[:, None]) * linear[at]

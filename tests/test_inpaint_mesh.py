@@ -1,0 +1,368 @@
+"""The mesh inpainter: colours, coverage, occlusion and shadow against closed forms."""
+
+import math
+
+import pytest
+import torch
+import trimesh
+from analytic import AnalyticField, look_at
+
+from nerf_insert.capture import View
+from nerf_insert.errors import InputError, RunError
+from nerf_insert.guide import Guide
+from nerf_insert.inpaint import load_inpainter
+from nerf_insert.inpaint.contract import EditContext, Inpainter, InpaintView
+from nerf_insert.inpaint.mesh import MeshInpainter
+from nerf_insert.inpaint.mesh_painter import SHOULDER, shoulder
+from nerf_insert.light import Key, Light
+from nerf_insert.meshes import Mesh, to_linear, to_srgb
+from nerf_insert.pictures import write_picture
+from nerf_insert.progress import Progress
+from nerf_insert.regions import BoxRegion, MeshRegion
+from nerf_insert.rendering import Stack
+from nerf_insert.shading import GLOSS, is_closed, shade
+
+EYES = [
+    (1.6, 0.3, 1.0),
+    (0.2, 1.7, 1.1),
+    (-1.5, 0.4, 1.0),
+    (-0.3, -1.6, 1.2),
+    (1.1, 1.2, 1.3),
+    (1.0, -1.2, 0.9),
+]
+GREY = (0.5, 0.5, 0.5)
+OBJECT = (0.0, 0.0, 0.35)  # centre of the inserted ball
+RADIUS = 0.25
+
+
+def ball(centre=OBJECT, radius=RADIUS, colour=GREY, finely=4):
+    shape = trimesh.creation.icosphere(finely, radius)
+    return Mesh.plain(torch.tensor(shape.vertices) + torch.tensor(centre), torch.tensor(shape.faces), colour)
+
+
+class Place:
+    """A formula scene, photographed, with all that an edit of it needs."""
+
+    def __init__(self, folder, balls=(), floor=True, size=(64, 48)):
+        field = AnalyticField(balls, floor, step=0.02)
+        self.stack = Stack(field)
+        self.views, self.pictures, self.depths = [], [], []
+        for k, eye in enumerate(EYES):
+            camera = look_at(eye, (0.0, 0.0, 0.25), size, focal=60.0 * size[0] / 64)
+            shown = self.stack.picture(camera)
+            path = folder / f"{k}.png"
+            write_picture(path, shown.rgb)
+            self.views.append(View(path.name, path, camera))
+            self.pictures.append(self.views[-1].photograph())
+            self.depths.append(shown.depth)
+
+    def context(self, mesh, region=None):
+        region = region or BoxRegion((0.0, 0.0, 0.3), (1.6, 1.6, 0.8))
+        return EditContext(self.stack, region, Guide(mesh=mesh), tuple(self.views), 0, Progress())
+
+    def view(self, k, mask=None, depth=None):
+        picture = self.pictures[k]
+        mask = torch.ones(picture.shape[:2], dtype=torch.bool) if mask is None else mask
+        depth = self.depths[k] if depth is None else depth
+        return InpaintView(self.views[k].name, picture, picture, mask, depth, self.views[k].camera)
+
+    def paint(self, mesh, k=0, region=None, **options):
+        inpainter = MeshInpainter(**options)
+        inpainter.prepare(self.context(mesh, region))
+        return inpainter.inpaint([self.view(k)], Guide(mesh=mesh), strength=1.0, seed=0)[0]
+
+
+def meets(rays, centre, radius):
+    """Where rays enter a ball: infinity where they miss it."""
+    toward = torch.tensor(centre) - rays.origins
+    along = (toward * rays.directions).sum(-1)
+    rest = radius**2 - toward.square().sum(-1) + along**2
+    return torch.where((rest > 0) & (along > 0), along - rest.clamp_min(0).sqrt(), float("inf"))
+
+
+@pytest.fixture(scope="module")
+def void(tmp_path_factory):
+    """Nothing at all, black."""
+    return Place(tmp_path_factory.mktemp("void"), floor=False)
+
+
+@pytest.fixture(scope="module")
+def floor(tmp_path_factory):
+    return Place(tmp_path_factory.mktemp("floor"))
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory):
+    """A ball on the floor in front of the object for the first camera."""
+    return Place(tmp_path_factory.mktemp("behind"), balls=[(*OCCLUDER, 0.2, (0.1, 0.6, 0.2))])
+
+
+OCCLUDER = (0.6, 0.3, 0.45)
+
+
+def test_it_is_what_the_loop_looks_for():
+    inpainter = load_inpainter("nerf_insert.inpaint.mesh:MeshInpainter", {"light": "flat", "exposure": 0.8})
+    assert isinstance(inpainter, Inpainter) and inpainter.rounds == 1
+
+
+def test_no_mesh_is_said_at_once(floor):
+    for call in (
+        lambda: MeshInpainter().check(Guide(prompt="a cow")),
+        lambda: MeshInpainter().prepare(floor.context(None)),
+        lambda: MeshInpainter().inpaint([], Guide()),
+    ):
+        with pytest.raises(InputError, match="the mesh inpainter needs --mesh"):
+            call()
+
+
+def test_painting_unprepared_is_an_error_of_its_own():
+    with pytest.raises(RunError, match="prepare"):
+        MeshInpainter().inpaint([], Guide(mesh=ball()))
+
+
+def test_a_mesh_that_no_view_sees_is_refused(floor):
+    with pytest.raises(InputError, match=r"no view has the mesh in its picture.*--pose"):
+        MeshInpainter(light="flat").prepare(floor.context(ball((50.0, 0.0, 0.0))))
+
+
+def test_a_mesh_under_the_floor_is_refused(floor):
+    with pytest.raises(InputError, match=r"hides the mesh in every view.*--pose"):
+        MeshInpainter(light="flat").prepare(floor.context(ball((0.0, 0.0, -0.4), 0.1)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"light": "sunny"}, "auto, flat, or a mapping"),
+        ({"light": 3}, "auto, flat, or a mapping"),
+        ({"light": {"colour": [1, 1, 1]}}, "no 'colour'"),
+        ({"light": {"direction": [0, 0, 0]}}, "light.direction must be three numbers, not all 0"),
+        ({"light": {"direction": [0, 1]}}, "light.direction must be three numbers"),
+        ({"light": {"direction": "up"}}, "light.direction"),
+        ({"light": {"key": [1, -1, 1]}}, "light.key must be three numbers from 0 up"),
+        ({"light": {"sky": [1, math.nan, 1]}}, "light.sky"),
+        ({"light": {"angle": 90}}, "light.angle must be a number from 0 to 60"),
+        ({"exposure": 0}, "exposure must be a number above 0"),
+        ({"exposure": True}, "exposure"),
+        ({"shadows": "yes"}, "shadows must be true or false"),
+    ],
+)
+def test_wrong_options_are_named(options, said):
+    with pytest.raises(InputError, match=said):
+        MeshInpainter(**options)
+
+
+def test_flat_light_shows_the_mesh_s_own_colours(void):
+    """One from everywhere: colours come back, but for the GLOSS that every surface adds."""
+    colour = (0.8, 0.4, 0.1)
+    painted = void.paint(ball(colour=colour), light="flat")
+    wanted = to_srgb(GLOSS + (1 - GLOSS) * to_linear(torch.tensor(colour)))
+    inside = meets(void.views[0].camera.rays(), OBJECT, 0.8 * RADIUS).isfinite().view(48, 64)
+    assert inside.sum() > 30
+    assert torch.allclose(painted[inside], wanted.expand(int(inside.sum()), 3), atol=2e-3)
+
+
+def test_exposure_is_a_factor_of_light(void):
+    grey = {k: to_linear(void.paint(ball(), light="flat", exposure=k)).amax() for k in (1.0, 0.5)}
+    assert float(grey[0.5] / grey[1.0]) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_coverage_at_the_silhouette_sums_to_the_ball_s_picture(void):
+    """Antialiasing loses and adds nothing: all light is that of the ball's solid angle."""
+    painted = to_linear(void.paint(ball(colour=GREY), light="flat"))[..., 0]
+    value = GLOSS + (1 - GLOSS) * float(to_linear(torch.tensor(0.5)))
+    fine = void.views[0].camera.scaled(16)
+    hit = meets(fine.rays(), OBJECT, RADIUS).isfinite()
+    # 3 x 3 rays in each of about 60 pixels on the border; the mesh is an icosphere of 2562 vertices
+    assert float(painted.sum()) == pytest.approx(value * float(hit.sum()) / 256, rel=0.01)
+
+
+def test_a_matt_ball_obeys_the_cosine_law(void):
+    direction = torch.nn.functional.normalize(torch.tensor([0.6, 0.2, 0.7]), dim=0)
+    light = {"direction": direction.tolist(), "key": [0.9] * 3, "sky": [0.0] * 3, "angle": 0.2}
+    painted = void.paint(ball(finely=5), light=light)
+    rays = void.views[0].camera.rays()
+    distance = meets(rays, OBJECT, RADIUS)
+    inside = meets(rays, OBJECT, 0.85 * RADIUS).isfinite()
+    normals = torch.nn.functional.normalize(rays.at(distance)[inside] - torch.tensor(OBJECT), dim=-1)
+    albedo = GLOSS + (1 - GLOSS) * float(to_linear(torch.tensor(0.5)))
+    wanted = 0.9 * albedo * (normals @ direction).clamp_min(0)
+    found = to_linear(painted[inside.view(48, 64)])[:, 0]
+    # the light is kept at places 0.02 radii apart; a pixel averages over the normals of its footprint
+    assert torch.allclose(found, wanted, atol=0.006)
+
+
+def test_the_back_of_an_open_sheet_has_its_own_light(void):
+    sheet = torch.tensor([[-0.3, -0.3, 0.3], [0.3, -0.3, 0.3], [0.3, 0.3, 0.3], [-0.3, 0.3, 0.3]])
+    mesh = Mesh.plain(sheet, torch.tensor([[0, 1, 2], [0, 2, 3]]), (1.0, 1.0, 1.0))
+    context = void.context(mesh)
+    surface = MeshInpainter(light="flat")
+    surface.prepare(context)
+    light = Light(
+        torch.zeros(256, 3), Key(torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]), 1e3, 0.01, torch.ones(3))
+    )
+    shine = shade(mesh, surface._painter.surface, light)
+    where = torch.full((2, 3), 1 / 3)
+    down_and_up = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
+    found = shine.radiance(torch.zeros(2, dtype=torch.long), where, down_and_up)
+    assert found[0].tolist() == pytest.approx([1.0] * 3, abs=1e-3)
+    assert found[1].tolist() == pytest.approx([0.0] * 3, abs=1e-3)
+    assert is_closed(ball()) and not is_closed(mesh)
+
+
+def test_what_is_in_front_hides_the_object(behind):
+    """Painted is where the ball comes before the occluder, of which nobody told; borders apart, where pixels
+    show some of both."""
+    mesh = ball(colour=(0.9, 0.1, 0.9))
+    painted = behind.paint(mesh, light="flat", shadows=False)
+    rays = behind.views[0].camera.rays()
+    own, other = meets(rays, OBJECT, RADIUS), meets(rays, OCCLUDER, 0.2)
+    assert 0.2 < float((own < other).sum() / own.isfinite().sum()) < 0.8  # about half
+    shown, hidden = inner((own < other).view(48, 64)), inner((own >= other).view(48, 64))
+    changed = (painted - behind.pictures[0]).abs().amax(-1)
+    assert shown.sum() > 30 and bool((changed[shown] > 0.2).all())
+    assert inner(own.isfinite().view(48, 64) & hidden).sum() > 10
+    # sRGB to linear light and back rounds in float32
+    assert float(changed[hidden].max()) < 1e-6
+
+
+def inner(mask):
+    """Pixels of a mask whose neighbours are all in it."""
+    return torch.nn.functional.max_pool2d((~mask)[None].float(), 3, stride=1, padding=1)[0] == 0
+
+
+def test_an_object_in_front_of_things_is_whole(behind):
+    mesh = ball((1.05, 0.25, 0.75), 0.1, (0.9, 0.1, 0.9))
+    painted = behind.paint(mesh, light="flat", shadows=False)
+    own = meets(behind.views[0].camera.rays(), (1.05, 0.25, 0.75), 0.09).isfinite().view(48, 64)
+    assert bool(((painted - behind.pictures[0]).abs().amax(-1) > 0.2)[own].all())
+
+
+def test_a_floater_hides_nothing(floor):
+    """The base of one view believes in something near the camera that all others see through."""
+    mesh = ball(colour=(0.9, 0.1, 0.9))
+    inpainter = MeshInpainter(light="flat", shadows=False)
+    inpainter.prepare(floor.context(mesh))
+    clean = inpainter.inpaint([floor.view(0)], Guide(mesh=mesh))[0]
+    depth = floor.depths[0].clone()
+    depth[16:28, 24:36] = 1.0
+    assert torch.equal(inpainter.inpaint([floor.view(0, depth=depth)], Guide(mesh=mesh))[0], clean)
+
+
+OVERHEAD = {"direction": [0.0, 0.0, 1.0], "key": [0.8] * 3, "sky": [0.2] * 3, "angle": 1.0}
+
+
+def floor_points(place, k=0):
+    rays = place.views[k].camera.rays()
+    distance = -rays.origins[:, 2] / rays.directions[:, 2]
+    return rays.at(distance.clamp(0, 100)), distance > 0
+
+
+def test_the_shadow_is_the_light_that_is_missing(floor):
+    """Under a ball straight below the key: what is left is the sky that the ball does not cover, (r / d)^2 of
+    it by cosine, and what the ball itself gives back, at most GLOSS of its own light for a black one."""
+    painted = floor.paint(ball(colour=(0.0, 0.0, 0.0)), k=3, light=OVERHEAD)
+    points, ahead = floor_points(floor, 3)
+    rays = floor.views[3].camera.rays()
+    free = ahead & meets(rays, OBJECT, 1.1 * RADIUS).isinf()
+    away = points[:, :2].norm(dim=-1)
+    factor = (to_linear(painted) / to_linear(floor.pictures[3]).clamp_min(1e-3)).view(-1, 3).mean(-1)
+    umbra = free & (away < 0.5 * RADIUS)
+    assert umbra.sum() > 5
+    height = torch.tensor(OBJECT[2])
+    distance = (points - torch.tensor(OBJECT)).norm(dim=-1)
+    sky = 0.2 * (
+        1 - (RADIUS / distance) ** 2 * height / distance
+    )  # the form factor of a ball, seen from aside
+    assert torch.allclose(factor[umbra], sky[umbra], atol=0.03)  # 128 directions of the sky
+    lit = free & (away > 2.5 * RADIUS) & (away < 0.6)
+    assert torch.allclose(factor[lit], (0.8 + sky[lit]), atol=0.03)
+
+
+def test_only_what_is_in_the_region_is_shadowed(floor):
+    """A region that ends above the floor leaves the floor as it was, to the bit; so does shadows=False."""
+    mesh = ball(colour=(0.0, 0.0, 0.0))
+    above = BoxRegion((0.0, 0.0, 0.5), (1.0, 1.0, 0.8))
+    outside = meets(floor.views[3].camera.rays(), OBJECT, 1.15 * RADIUS).isinf().view(48, 64)
+    for painted in (
+        floor.paint(mesh, 3, above, light=OVERHEAD),
+        floor.paint(mesh, 3, light=OVERHEAD, shadows=False),
+    ):
+        # sRGB to linear light and back rounds in float32
+        assert torch.allclose(painted[outside], floor.pictures[3][outside], atol=1e-6)
+
+
+def test_receivers_that_face_away_from_the_light_keep_theirs(floor):
+    """Light from below does not reach the floor's top: the object takes nothing of it away."""
+    light = {"direction": [0.0, 0.0, -1.0], "key": [5.0] * 3, "sky": [1.0] * 3}
+    painted = floor.paint(ball((0.0, 0.0, 0.6), 0.1, GREY), 3, light=light)
+    points, ahead = floor_points(floor, 3)
+    free = ahead & meets(floor.views[3].camera.rays(), (0.0, 0.0, 0.6), 0.12).isinf()
+    free &= points[:, :2].norm(dim=-1) < 0.5
+    factor = (to_linear(painted) / to_linear(floor.pictures[3]).clamp_min(1e-3)).view(-1, 3)[free]
+    assert float(factor.min()) > 0.94  # the ball covers (0.1 / 0.6)^2 of the sky at most
+
+
+def test_outside_the_mask_nothing_changes(floor):
+    mesh = ball()
+    inpainter = MeshInpainter(light=OVERHEAD)
+    inpainter.prepare(floor.context(mesh))
+    mask = torch.zeros(48, 64, dtype=torch.bool)
+    mask[:, :30] = True
+    painted = inpainter.inpaint([floor.view(0, mask)], Guide(mesh=mesh))[0]
+    assert torch.equal(painted[~mask], floor.pictures[0][~mask])
+    whole = inpainter.inpaint([floor.view(0)], Guide(mesh=mesh))[0]
+    assert torch.equal(painted[mask], whole[mask])
+    nothing = inpainter.inpaint([floor.view(0, torch.zeros_like(mask))], Guide(mesh=mesh))[0]
+    assert torch.equal(nothing, floor.pictures[0])
+
+
+def test_the_same_again_is_the_same_to_the_bit(behind):
+    first, second = (behind.paint(ball(), k=1) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_views_agree_on_what_they_both_see(behind):
+    """Places of the ball that two views show have one colour in both, as far as pixels tell."""
+    mesh = ball(colour=(0.7, 0.6, 0.5))
+    inpainter = MeshInpainter()
+    inpainter.prepare(behind.context(mesh))
+    pictures = inpainter.inpaint([behind.view(0), behind.view(4)], Guide(mesh=mesh))
+    seeded = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(20000, 3, generator=seeded), dim=-1)
+    points = torch.tensor(OBJECT) + RADIUS * normals
+    seen = torch.ones(len(points), dtype=torch.bool)
+    colours = []
+    for k, picture in zip((0, 4), pictures, strict=True):
+        camera = behind.views[k].camera
+        toward = torch.nn.functional.normalize(camera.centre - points, dim=-1)
+        seen &= (toward * normals).sum(-1) > 0.5
+        rays = camera.rays_through(camera.project(points).pixels)
+        seen &= meets(rays, OCCLUDER, 0.24).isinf()
+        column, row = camera.project(points).pixels.long().clamp_min(0).T
+        colours.append(picture[row.clamp_max(47), column.clamp_max(63)])
+    assert seen.sum() > 200
+    apart = (colours[0] - colours[1])[seen].abs()
+    # a pixel is a twelfth of the ball's picture, over which its shading changes by a few hundredths
+    assert float(apart.median()) < 0.02 and float(apart.quantile(0.98)) < 0.08
+
+
+def test_highlights_are_compressed_not_cut():
+    values = torch.linspace(0, 10, 2001)
+    out = shoulder(values)
+    assert torch.equal(out[values <= SHOULDER], values[values <= SHOULDER])
+    assert float(out.max()) <= 1 and bool((out.diff()[values[1:] < 1.5] > 0).all())
+    assert float(out.diff().max()) <= float(values[1]) * 1.001  # slope never above 1: no kink upwards
+
+
+def test_a_region_of_the_mesh_itself_and_the_scene_s_light_go_together(behind):
+    """The whole way with nothing but defaults: the picture is finite, in range, and has changed."""
+    mesh = ball((0.0, 0.0, 0.3), 0.25, (0.8, 0.7, 0.2))
+    inpainter = MeshInpainter()
+    inpainter.prepare(behind.context(mesh, MeshRegion(mesh, dilate=0.05)))
+    for k in range(len(EYES)):
+        painted = inpainter.inpaint([behind.view(k)], Guide(mesh=mesh))[0]
+        assert painted.shape == (48, 64, 3) and painted.dtype == torch.float32
+        assert bool(painted.isfinite().all()) and 0 <= float(painted.min()) and float(painted.max()) <= 1
+        assert float((painted - behind.pictures[k]).abs().amax(-1).gt(0.05).float().mean()) > 0.005
+    assert bool(inpainter.found.environment.isfinite().all())
