@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import struct
 import sys
@@ -28,12 +29,12 @@ class Refusal(Exception):
     """The file cannot be used; the message continues 'the mesh FILE ...'."""
 
 
-def set_limits(memory: int, seconds: int) -> None:
+def set_limits(memory: int, seconds: float) -> None:
     try:
         import resource
     except ImportError:  # Windows: the parent's time limit has to do
         return
-    for kind, value in (("RLIMIT_AS", memory), ("RLIMIT_CPU", seconds), ("RLIMIT_CORE", 0)):
+    for kind, value in (("RLIMIT_AS", memory), ("RLIMIT_CPU", math.ceil(seconds)), ("RLIMIT_CORE", 0)):
         try:
             resource.setrlimit(getattr(resource, kind), (value, value))
         except (ValueError, OSError):  # not every system lets every limit be set

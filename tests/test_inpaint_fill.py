@@ -166,8 +166,8 @@ def test_a_region_that_touches_nothing_shows_what_is_behind_it():
         torch.testing.assert_close(picture, true.rgb, atol=1e-4, rtol=0)
 
 
-def test_a_marked_shadow_goes_when_nothing_seen_is_kept():
-    """A dark disc lies on a plain floor, in the region; there is no object over it."""
+def test_a_marked_shadow_goes_unless_what_is_seen_is_kept():
+    """A dark disc lies on a plain floor, in the region; no object stands on it, so it must be meant."""
 
     class Stained(Field):
         def query(self, points, directions):
@@ -179,8 +179,11 @@ def test_a_marked_shadow_goes_when_nothing_seen_is_kept():
     _, shots, truth = capture(True)
     shots = tuple(Shot(s.name, s.camera, scene.picture(s.camera).rgb) for s in shots[:6])
     views = to_paint(shots, region)
-    kept = prepared(scene, shots, region).inpaint(views, Guide(), strength=1.0, seed=0)
-    gone = prepared(scene, shots, region, keep_seen=False).inpaint(views, Guide(), strength=1.0, seed=0)
+    kept, gone, default = (
+        prepared(scene, shots, region, keep_seen=keep).inpaint(views, Guide(), strength=1.0, seed=0)
+        for keep in (True, False, None)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(gone, default, strict=True))
     for view, with_, without, true in zip(views, kept, gone, truth, strict=False):
         dark = (view.original - true.rgb).abs().amax(-1) > 0.1
         assert dark.sum() > 50

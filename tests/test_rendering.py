@@ -164,47 +164,45 @@ def test_what_a_shell_shows_is_continuous():
 CAMERA = look_at((1.5, 0.6, 1.0), size=(40, 30), focal=40.0)
 
 
-class TestLocality:
-    """A pixel whose ray misses every region keeps its very bits."""
+@pytest.fixture(scope="module", params=["formula", "trained"])
+def base(request, tiny_folder):
+    return AnalyticField(step=0.05) if request.param == "formula" else Scene.open(tiny_folder / "scene").base
 
-    @pytest.fixture(scope="class", params=["formula", "trained"])
-    def base(self, request, tiny_folder):
-        return (
-            AnalyticField(step=0.05) if request.param == "formula" else Scene.open(tiny_folder / "scene").base
-        )
 
-    @pytest.fixture(scope="class")
-    def layers(self):
-        """Two that overlap, a shell, a region in pieces, one in empty space and one around the ball."""
-        return [
-            Layer(BoxRegion((0.5, -0.4, 0.25), (0.4, 0.4, 0.4)), shell=0.05, seed=1).requires_grad_(False),
-            Layer(Ball((0.4, -0.3, 0.3), 0.2), seed=2).requires_grad_(False),
-            FormulaLayer(Intersection([Ball((0.0, 0.0, 0.3), 0.3), BOX]), 60.0, GREEN, shell=0.03),
-            FormulaLayer(Union([Ball((-0.6, 0.5, 0.9), 0.1), Ball((-0.5, -0.5, 0.1), 0.15)]), 9.0, BLUE),
-        ]
+@pytest.fixture(scope="module")
+def layers():
+    """Two that overlap, a shell, a region in pieces, one in empty space and one around the ball."""
+    return [
+        Layer(BoxRegion((0.5, -0.4, 0.25), (0.4, 0.4, 0.4)), shell=0.05, seed=1).requires_grad_(False),
+        Layer(Ball((0.4, -0.3, 0.3), 0.2), seed=2).requires_grad_(False),
+        FormulaLayer(Intersection([Ball((0.0, 0.0, 0.3), 0.3), BOX]), 60.0, GREEN, shell=0.03),
+        FormulaLayer(Union([Ball((-0.6, 0.5, 0.9), 0.1), Ball((-0.5, -0.5, 0.1), 0.15)]), 9.0, BLUE),
+    ]
 
-    def test_whatever_the_layers_are(self, base, layers, monkeypatch):
-        monkeypatch.setattr(rendering, "RAYS_AT_ONCE", 500)  # several pieces, the last one shorter
-        rays = CAMERA.rays()
-        assert rays.count > 2 * rendering.RAYS_AT_ONCE
-        before = Stack(base).render(rays)
-        crossed = torch.stack([near(layer.region, rays) for layer in layers])
-        changed = 0
-        for number in range(1, len(layers) + 1):
-            for chosen in itertools.islice(itertools.permutations(range(len(layers)), number), 4):
-                after = Stack(base, [layers[index] for index in chosen]).render(rays)
-                missed = ~crossed[list(chosen)].any(0)
-                assert 100 < missed.sum() < rays.count - 20
-                for old, new in zip(before, after, strict=True):
-                    assert torch.equal(old[missed], new[missed])
-                changed += int((before.rgb != after.rgb).any(-1).sum())
-        assert changed > 300
 
-    def test_carving_keeps_the_rest_too(self, base):
-        rays, region = CAMERA.rays(), Ball((0.0, 0.0, 0.3), 0.3)
-        before, after = Stack(base).render(rays), Stack(base).render(rays, carve=region)
-        missed = ~near(region, rays)
-        assert torch.equal(before.rgb[missed], after.rgb[missed]) and not torch.equal(before.rgb, after.rgb)
+def test_a_pixel_whose_ray_misses_every_region_keeps_its_bits(base, layers, monkeypatch):
+    monkeypatch.setattr(rendering, "RAYS_AT_ONCE", 500)  # several pieces, the last one shorter
+    rays = CAMERA.rays()
+    assert rays.count > 2 * rendering.RAYS_AT_ONCE
+    before = Stack(base).render(rays)
+    crossed = torch.stack([near(layer.region, rays) for layer in layers])
+    changed = 0
+    for number in range(1, len(layers) + 1):
+        for chosen in itertools.islice(itertools.permutations(range(len(layers)), number), 4):
+            after = Stack(base, [layers[index] for index in chosen]).render(rays)
+            missed = ~crossed[list(chosen)].any(0)
+            assert 100 < missed.sum() < rays.count - 20
+            for old, new in zip(before, after, strict=True):
+                assert torch.equal(old[missed], new[missed])
+            changed += int((before.rgb != after.rgb).any(-1).sum())
+    assert changed > 300
+
+
+def test_carving_keeps_the_bits_of_the_rest_too(base):
+    rays, region = CAMERA.rays(), Ball((0.0, 0.0, 0.3), 0.3)
+    before, after = Stack(base).render(rays), Stack(base).render(rays, carve=region)
+    missed = ~near(region, rays)
+    assert torch.equal(before.rgb[missed], after.rgb[missed]) and not torch.equal(before.rgb, after.rgb)
 
 
 def near(region, rays):

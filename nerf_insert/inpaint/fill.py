@@ -34,7 +34,6 @@ class FillInpainter:
     """Paints what is behind and below what the region holds. Text, pictures and meshes are not used."""
 
     rounds = 1  # painting again would give the same pictures
-    shell = 0.0  # the scene must not show through at the region's border: it is what has to go
     shell = 0.0  # in a blend shell some of what is to go would stay
     uses_render = False  # the photographs and the scene behind the region are all that is looked at
 

@@ -90,7 +90,7 @@ class Evidence:
         self.on = torch.zeros(len(points))  # views that see the plane there
         self.through = torch.zeros(len(points))  # views that see past it: it has a hole or has ended
         self.clear = torch.zeros(len(points))  # views that see the plane there and nothing else close by
-        self.shown = torch.zeros(len(points))  # views that would see it if the region were empty, and only then
+        self.shown = torch.zeros(len(points))  # views that would see it only if the region were empty
         self.barred = torch.zeros(len(points))  # views to which something else hides it
         self._weights, self._colours = torch.zeros(len(points), BEST), torch.zeros(len(points), BEST, 3)
 

@@ -65,7 +65,7 @@ class Painter:
         light[index] = shoulder(
             self.shine.radiance(hits.face[index], hits.barycentric[index], rays.directions[index])
         )
-        return light.view(len(pixels), -1, 3).mean(1), shown.view(len(pixels), -1).float().mean(1)
+        return light.view(-1, SIDE**2, 3).mean(1), shown.view(-1, SIDE**2).float().mean(1)
 
     def _hidden(
         self, view: InpaintView, places: Float[Tensor, "R 2"], rays: Rays, distance: Float[Tensor, " R"]
