@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerf_insert.kernels import GridSpec, hash_encode, new_table, use_backend
+from nerf_insert.kernels import GridSpec, HashedGridSpec, hash_encode, new_table, use_backend
 from nerf_insert.kernels.hashgrid import PRIMES
 
 MIXED = GridSpec(n_levels=6, log2_hashmap_size=12, base_resolution=4, max_resolution=128)  # 2 dense levels
@@ -149,6 +149,26 @@ def test_cpu_against_the_twin_in_float64():
 
 
 @pytest.mark.parametrize("backend", ["cpu", "torch"])
+def test_nerfstudios_encoding_is_the_other_convention(backend):
+    """Against nerfstudio's own HashEncoding in PyTorch, values and gradients."""
+    from nerfstudio.field_components.encodings import HashEncoding
+
+    theirs = HashEncoding(6, 4, 128, 12, implementation="torch")
+    spec = HashedGridSpec(6, 2, 12, 4, 128, level_scales=tuple(theirs.scalings.tolist()))
+    table, points = table_of(spec), points_of(3000)
+    theirs.hash_table.data.copy_(table)
+    value, to_table, to_points = encode(backend, points, table, spec, to_points=True)
+    leaf = points.clone().requires_grad_()
+    expected = theirs(leaf)
+    expected.backward(torch.arange(value.numel(), dtype=value.dtype).view(value.shape).cos())
+    # float32 on both sides: positions of up to 128 are rounded alike, sums of 8 terms are not
+    torch.testing.assert_close(value, expected.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(to_table, theirs.hash_table.grad, rtol=0, atol=1e-4)
+    torch.testing.assert_close(to_points, leaf.grad, rtol=1e-4, atol=2e-3)
+    assert ((to_table == 0) == (theirs.hash_table.grad == 0)).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("backend", ["cpu", "torch"])
 def test_points_on_borders_and_outside(backend):
     spec = MIXED
     table = table_of(spec)
@@ -236,6 +256,11 @@ def test_a_table_of_another_spec_is_refused():
 def test_a_spec_without_sense_is_refused(wrong):
     with pytest.raises(ValueError, match="hash grid"):
         GridSpec(**wrong)
+
+
+def test_levels_without_scales_are_refused():
+    with pytest.raises(ValueError, match="scales"):
+        HashedGridSpec(n_levels=3, level_scales=(1.0,))
 
 
 def test_a_new_table_is_small_and_repeatable():

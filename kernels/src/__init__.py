@@ -11,7 +11,7 @@ used and cached. NERF_INSERT_KERNELS or `use_backend` forces one.
 
 from nerf_insert.kernels.backends import active_backend, use_backend
 from nerf_insert.kernels.compositing import Composite, composite, median_distance, transmittance
-from nerf_insert.kernels.hashgrid import GridSpec, hash_encode, new_table
+from nerf_insert.kernels.hashgrid import GridSpec, HashedGridSpec, hash_encode, new_table
 from nerf_insert.kernels.marching import march
 from nerf_insert.kernels.mlp import mlp
 from nerf_insert.kernels.samples import Samples
@@ -19,6 +19,7 @@ from nerf_insert.kernels.samples import Samples
 __all__ = [
     "Composite",
     "GridSpec",
+    "HashedGridSpec",
     "Samples",
     "active_backend",
     "composite",

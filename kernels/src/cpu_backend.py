@@ -77,8 +77,8 @@ class _HashEncode(torch.autograd.Function):
         return to_points, to_table, None
 
 
-def _levels(spec: GridSpec) -> tuple[np.ndarray, ...]:
-    return spec.scales, spec.resolutions, spec.dense, spec.offsets
+def _levels(spec: GridSpec) -> tuple:
+    return spec.scales, np.float32(spec.shift), spec.resolutions, spec.dense, spec.offsets
 
 
 def mlp(x: Tensor, weights: Sequence[Tensor]) -> Tensor:

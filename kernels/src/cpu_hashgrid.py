@@ -22,12 +22,12 @@ FEATURES = 2
 
 def _corners(builder, dense, level, points, i):
     """For each corner of sixteen cells: which it is, its entries in the table, its weights (x, y, z)."""
-    scale, resolution, size = (splat(builder, number) for number in cgutils.unpack_tuple(builder, level))
+    scale, shift, resolution, size = (splat(builder, part) for part in cgutils.unpack_tuple(builder, level))
     cells, weights = [], []
     for axis in range(3):
         x = points.load(axis, i)
         zero, one = x.like(0.0), x.like(1.0)
-        position = x.at_least(zero).at_most(one).times_plus(scale, x.like(0.5))
+        position = x.at_least(zero).at_most(one).times_plus(scale, shift)
         cell = position.floor()
         cells.append(cell.whole())
         weights.append((one - (position - cell), position - cell))
@@ -57,7 +57,7 @@ def _planes(context, builder, signature, arguments, *which):
 
 @intrinsic(prefer_literal=True)
 def _encode(_, dense, level, points, i, table, planes):
-    """The features of points i to i + 15 on a level (scale, resolution, size), into both planes."""
+    """The features of points i to i + 15 on a level (see `_level`), into both planes."""
 
     def generate(context, builder, signature, arguments):
         points, table, planes = _planes(context, builder, signature, arguments, 2, 4, 5)
@@ -116,10 +116,10 @@ def _slope(_, dense, level, points, i, table, planes, to_points):
 
 
 @jit
-def _level(level, scales, resolutions, offsets):
-    """Scale, resolution and number of entries of a level, and where its entries are."""
+def _level(level, scales, shift, resolutions, offsets):
+    """Scale, shift, resolution and number of entries of a level, and where its entries are."""
     first, end = offsets[level], offsets[level + 1]
-    return (scales[level], np.uint32(resolutions[level]), np.uint32(end - first)), first, end
+    return (scales[level], shift, np.uint32(resolutions[level]), np.uint32(end - first)), first, end
 
 
 @jit
@@ -131,11 +131,11 @@ def _padded(planes, start):
 
 
 @jit
-def forward(task, block, scales, resolutions, dense, offsets, points, table, planes):
+def forward(task, block, scales, shift, resolutions, dense, offsets, points, table, planes):
     count = points.shape[1]
     blocks = (count + block - 1) // block
     number = task // blocks
-    level, first, end = _level(number, scales, resolutions, offsets)
+    level, first, end = _level(number, scales, shift, resolutions, offsets)
     entries, out = table[first:end], planes[2 * number : 2 * number + 2]
     start = task % blocks * block
     stop = min(start + block, count)
@@ -155,9 +155,9 @@ def forward(task, block, scales, resolutions, dense, offsets, points, table, pla
 
 
 @jit
-def backward(task, scales, resolutions, dense, offsets, points, planes, to_table):
+def backward(task, scales, shift, resolutions, dense, offsets, points, planes, to_table):
     number = scales.shape[0] - 1 - task  # the finest, slowest first
-    level, first, end = _level(number, scales, resolutions, offsets)
+    level, first, end = _level(number, scales, shift, resolutions, offsets)
     entries, grad = to_table[first:end], planes[2 * number : 2 * number + 2]
     entries[:] = 0
     count = points.shape[1]
@@ -176,14 +176,16 @@ def backward(task, scales, resolutions, dense, offsets, points, planes, to_table
 
 
 @jit
-def backward_points(task, block, scales, resolutions, dense, offsets, points, table, planes, to_points):
+def backward_points(
+    task, block, scales, shift, resolutions, dense, offsets, points, table, planes, to_points
+):
     count = points.shape[1]
     start = task * block
     stop = min(start + block, count)
     whole = stop - (stop - start) % LANES
     to_points[:, start:stop] = 0
     for number in range(scales.shape[0]):
-        level, first, end = _level(number, scales, resolutions, offsets)
+        level, first, end = _level(number, scales, shift, resolutions, offsets)
         entries, grad = table[first:end], planes[2 * number : 2 * number + 2]
         for i in range(start, whole, LANES):
             if dense[number]:

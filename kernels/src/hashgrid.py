@@ -81,6 +81,42 @@ class GridSpec:
         """Which levels are indexed densely, bool [L]."""
         return self.resolutions**3 <= self.sizes
 
+    @property
+    def shift(self) -> float:
+        """Where x = 0 lies on each level, in cells."""
+        return 0.5
+
+
+@dataclass(frozen=True)
+class HashedGridSpec(GridSpec):
+    """nerfstudio's own encoding in PyTorch: all levels hashed into 2^T entries each, without the half cell.
+
+    `level_scales` are its `scalings`, one per level; resolutions do not count.
+    """
+
+    level_scales: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.level_scales) != self.n_levels:
+            raise ValueError(f"{self.n_levels} levels need as many scales, not {len(self.level_scales)}")
+
+    @cached_property
+    def scales(self) -> np.ndarray:
+        return np.array(self.level_scales, np.float32)
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        return np.full(self.n_levels, 1 << self.log2_hashmap_size, np.int64)
+
+    @cached_property
+    def dense(self) -> np.ndarray:
+        return np.zeros(self.n_levels, np.bool_)
+
+    @property
+    def shift(self) -> float:
+        return 0.0
+
 
 def hash_encode(
     points: Float[Tensor, "M 3"], table: Float[Tensor, "entries features"], spec: GridSpec

@@ -26,8 +26,8 @@ def hash_encode(
     corners = torch.tensor([[i >> 0 & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], device=points.device)
     features = []
     for level in range(spec.n_levels):
-        # scale * x + 0.5 rounded once, as by the fused multiply-add of compiled backends
-        position = (points.double() * float(spec.scales[level]) + 0.5).to(points.dtype)
+        # scale * x + shift rounded once, as by the fused multiply-add of compiled backends
+        position = (points.double() * float(spec.scales[level]) + spec.shift).to(points.dtype)
         cell = position.detach().floor()
         weight = (position - cell)[:, None]
         weight = torch.where(corners == 1, weight, 1 - weight).prod(-1)
