@@ -32,10 +32,10 @@ class Checkpoint:
             return 0, {}
         try:
             tensors, metadata = read_tensors(self.path)
-        except InputError:  # cut short by a crash of the machine: start again
-            return 0, {}
-        notes = json.loads(metadata["notes"])
-        if notes["same"] != self.same:
+            notes = json.loads(metadata["notes"])
+            if notes["same"] != self.same:
+                return 0, {}
+        except (InputError, KeyError, ValueError, TypeError):  # cut short by a crash of the machine
             return 0, {}
         state = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
         for name, tensor in self.module.state_dict().items():

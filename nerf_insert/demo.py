@@ -19,6 +19,7 @@ from nerf_insert.capture import Capture
 from nerf_insert.edit import edit
 from nerf_insert.evaluation import Truth, evaluate
 from nerf_insert.fields import FieldConfig
+from nerf_insert.locks import only_writer
 from nerf_insert.pictures import contact_sheet, read_picture, write_picture
 from nerf_insert.progress import Progress
 from nerf_insert.recipe import Recipe, Say
@@ -53,9 +54,10 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
         scene = Scene.open(folder)
     else:
         checkpoint = folder / "base" / "checkpoint.safetensors"
-        base = train_base(capture, TrainConfig(), FieldConfig(), progress, checkpoint)
-        scene = Scene.create(folder, capture, base)
-        checkpoint.unlink(missing_ok=True)
+        with only_writer(folder):
+            base = train_base(capture, TrainConfig(), FieldConfig(), progress, checkpoint)
+            scene = Scene.create(folder, capture, base)
+            checkpoint.unlink(missing_ok=True)
 
     mesh = str(sample / "object.ply")
     _announce(progress, 1)

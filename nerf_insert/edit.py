@@ -24,7 +24,7 @@ from torch import Tensor
 
 from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.files import read_json, write_json, write_yaml
+from nerf_insert.files import read_json, sweep, write_json, write_yaml
 from nerf_insert.fitting import FitConfig, cache_rays, choose, fit_layer
 from nerf_insert.guide import Guide
 from nerf_insert.inpaint import load_inpainter
@@ -124,11 +124,12 @@ def edit(scene: Scene, recipe: Recipe, progress: Progress, *, again: bool = Fals
         folder = _unfinished(scene, identity)
         if folder is None:
             folder = scene.new_layer_folder(recipe.name)
-            write_yaml(folder / "recipe.yaml", recipe.copied_into(folder).to_dict())
-            write_json(folder / "region" / "region.json", prepared.region.save(folder / "region"))
-            write_json(folder / "work.json", {"identity": identity})
+            write_json(folder / "work.json", {"identity": identity})  # first: the folder is found again by it
         else:
             progress.say(f"Going on with the edit in {folder}.")
+        if not (folder / "region" / "region.json").exists():
+            write_yaml(folder / "recipe.yaml", recipe.copied_into(folder).to_dict())
+            write_json(folder / "region" / "region.json", prepared.region.save(folder / "region"))
         _make_layer(prepared, folder, identity, progress)
         entry = LayerEntry(folder.name, recipe.name)
         scene.add(entry)
@@ -191,7 +192,9 @@ def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progr
 
 
 def _tidy(folder: Path) -> None:
-    """Remove what only an unfinished layer needs."""
+    """Remove what only an unfinished layer needs, and what was being written when somebody was killed."""
+    for part in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+        sweep(part)
     for leftover in [*folder.glob("round-*.safetensors"), folder / "checkpoint.safetensors"]:
         leftover.unlink(missing_ok=True)
 
@@ -302,9 +305,10 @@ def _unfinished(scene: Scene, identity: str) -> Path | None:
 
 def _work(folder: Path) -> dict:
     try:
-        return read_json(folder / "work.json")
+        work = read_json(folder / "work.json")
     except InputError:
         return {}
+    return work if isinstance(work, dict) else {}
 
 
 def region_masks(prepared: Prepared) -> dict[str, Bool[Tensor, "H W"]]:

@@ -29,7 +29,9 @@ ADVICE = {
     errno.EACCES: "check its permissions or choose another folder",
     errno.EPERM: "check its permissions or choose another folder",
     errno.EROFS: "it is on a read-only disk: choose another folder",
+    errno.EFBIG: "the system allows no file of that size there: choose another folder, or raise the limit",
 }
+TEMPORARY = ".????????????.tmp*"  # files that are being written
 
 
 @contextmanager
@@ -54,6 +56,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise RunError(write_failure(path, error)) from error
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left half written in `folder`. Nobody may be writing there."""
+    for leftover in folder.glob(TEMPORARY):
+        with suppress(OSError):
+            leftover.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,8 +20,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_insert.errors import InputError, RunError
+from nerf_insert.errors import InputError
 from nerf_insert.files import read_json, write_json
+from nerf_insert.locks import only_writer
 
 if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching layers does not need it
     from nerf_insert.base import Base
@@ -178,19 +179,7 @@ class Scene:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep a second process from editing the same scene meanwhile; what others did before counts."""
-        import fcntl
-
-        try:
-            handle = open(self.folder / ".lock", "w")  # held for the whole block
-        except OSError as error:
-            raise RunError(f"cannot write into {self.folder}: {error.strerror}") from None
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(
-                    f"another NeRF-Insert is editing {self.folder}: wait for it or stop it"
-                ) from None
+        with only_writer(self.folder):
             self._take(_read(self.folder))
             yield
 

@@ -76,5 +76,5 @@ def test_a_scene_that_is_being_edited_is_not_changed(scene_folder, capsys):
     tiny.tiny_layer(scene_folder)
     with Scene.open(scene_folder).locked():
         assert main(["layers", str(scene_folder), "remove", "1"]) == 2
-        assert "another NeRF-Insert is editing" in capsys.readouterr().err
+        assert "another NeRF-Insert is working on" in capsys.readouterr().err
         assert len(layers(scene_folder, capsys)) == 1  # looking is allowed

@@ -321,7 +321,7 @@ def test_a_layer_whose_files_are_gone_is_named(scene_folder):
 def test_two_editors(empty):
     mine, yours = filled(empty), Scene.open(empty)
     with mine.locked():
-        with pytest.raises(InputError, match="another NeRF-Insert is editing"), yours.locked():
+        with pytest.raises(InputError, match="another NeRF-Insert is working on"), yours.locked():
             pytest.fail("both got in")
         mine.remove(1)
     with yours.locked():  # opened before the first one made its change, which must not be lost

@@ -14,10 +14,12 @@ from nerf_insert.progress import Progress
 
 
 class Forgiving:
-    """A text stream that goes on when its reader has gone, or cannot show a character."""
+    """A text stream that goes on when its reader has gone, or cannot show a character. Where the file that
+    it was redirected to cannot take more, that is an OSError, once, if what is written there `matters`."""
 
-    def __init__(self, stream: TextIO | None) -> None:
+    def __init__(self, stream: TextIO | None, matters: bool = True) -> None:
         self.stream = stream or open(os.devnull, "w")  # None: closed before we were started
+        self.matters = matters
 
     def write(self, text: str) -> int:
         try:
@@ -25,22 +27,24 @@ class Forgiving:
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
             return self.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        except BrokenPipeError:
-            self._discard()
+        except OSError as error:
+            self._failed(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self.stream.flush()
-        except BrokenPipeError:
-            self._discard()
+        except OSError as error:
+            self._failed(error)
 
-    def _discard(self) -> None:
+    def _failed(self, error: OSError) -> None:
         """Send what is still buffered, and all that follows, nowhere."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         with suppress(OSError):  # the stream has no file descriptor
             os.dup2(nowhere, self.stream.fileno())
         os.close(nowhere)
+        if self.matters and not isinstance(error, BrokenPipeError):
+            raise error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
@@ -59,7 +63,8 @@ class Console:
 
     def __init__(self, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
-        self.out, self.err = (cast(TextIO, Forgiving(stream)) for stream in (sys.stdout, sys.stderr))
+        self.out = cast(TextIO, Forgiving(sys.stdout))
+        self.err = cast(TextIO, Forgiving(sys.stderr, matters=False))
         self.command = "nerf-insert"
         self.if_stopped = ""
         self.warnings: list[str] = []

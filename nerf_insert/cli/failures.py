@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError, RunError
@@ -22,7 +23,8 @@ SUCCESS, FAILURE, BAD_INPUT, STOPPED = 0, 1, 2, 130
 def guarded(work: Callable[[], None], console: Console) -> int:
     """Run `work`; whatever it ends with becomes an exit code and, unless it succeeded, a message."""
     try:
-        with terminate_like_interrupt(), warnings.catch_warnings():
+        # SIGTERM, which job schedulers and `kill` send, stops a command as cleanly as Ctrl-C
+        with on_signals(signal.default_int_handler, signal.SIGTERM), warnings.catch_warnings():
             if not sys.warnoptions:  # what libraries tell programmers is not for the person at the terminal
                 warnings.simplefilter("ignore")
             work()
@@ -34,7 +36,8 @@ def guarded(work: Callable[[], None], console: Console) -> int:
         console.failure(str(error))
         return FAILURE
     except KeyboardInterrupt:
-        console.failure("stopped" + (f"; {console.if_stopped}" if console.if_stopped else ""))
+        with on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):  # pressed again and again
+            console.failure("stopped" + (f"; {console.if_stopped}" if console.if_stopped else ""))
         return STOPPED
     except SystemExit as stop:  # argparse, after --help and --version
         console.flush()
@@ -45,16 +48,17 @@ def guarded(work: Callable[[], None], console: Console) -> int:
 
 
 @contextmanager
-def terminate_like_interrupt() -> Iterator[None]:
-    """SIGTERM, which job schedulers and `kill` send, stops a command as cleanly as Ctrl-C."""
+def on_signals(do: Any, *numbers: int) -> Iterator[None]:
+    """Handle signals that way meanwhile, where that is possible: in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, do) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def in_plain_words(error: Exception) -> str | None:

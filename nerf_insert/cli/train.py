@@ -44,6 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     from nerf_insert.capture import Capture
     from nerf_insert.fields import FieldConfig
+    from nerf_insert.locks import only_writer
     from nerf_insert.outputs import check_folder
     from nerf_insert.scene import Scene, check_free
     from nerf_insert.training import TrainConfig, train_base
@@ -63,9 +64,11 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         name: getattr(args, name) for name in ("steps", "samples", "seed") if getattr(args, name) is not None
     }
     checkpoint = args.out / "base" / "checkpoint.safetensors"
-    base = train_base(capture, TrainConfig(**given), FieldConfig(), console.progress, checkpoint)
-    Scene.create(args.out, capture, base, args.dataparser, args.downscale)
-    checkpoint.unlink(missing_ok=True)
+    with only_writer(args.out):
+        check_free(args.out)  # still: somebody else may have trained meanwhile
+        base = train_base(capture, TrainConfig(**given), FieldConfig(), console.progress, checkpoint)
+        Scene.create(args.out, capture, base, args.dataparser, args.downscale)
+        checkpoint.unlink(missing_ok=True)
     console.if_stopped = f"the scene {args.out} is complete, only its PSNR is not known"
 
     psnr = test_psnr(base, capture, console.progress)

@@ -1,0 +1,118 @@
+"""`nerf-insert` in processes of its own that meet with an accident at a chosen moment.
+
+    with Nursery(folder) as nursery:
+        nursery.run(["edit", ...], accident={"signal": 9, "when": "before", "file": "*/scene.json"})
+
+Files come to be, and change, by `os.replace` alone (nerf_insert.files), so the moments before and after each
+of them are all that a kill can tell apart on the disk. The nursery imports everything once and forks for every
+command, which saves the seconds that importing torch takes.
+"""
+
+import fnmatch
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+SUPPORT = Path(__file__).parent
+
+
+class Ended:
+    """How a command ended: `code` is that of its exit, or minus the signal that killed it."""
+
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+
+class Nursery:
+    def __init__(self, folder):
+        self.folder = Path(folder)  # the commands' current folder
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        )
+        return self
+
+    def run(self, words, accident=None, limit=None):
+        """Run a command. `accident`: a signal that it gets before or after the nth file of that pattern is
+        put in its place. `limit`: bytes that no file may exceed."""
+        task = {"words": [str(word) for word in words], "accident": accident, "limit": limit}
+        self.process.stdin.write(json.dumps(task) + "\n")
+        self.process.stdin.flush()
+        return Ended(**json.loads(self.process.stdout.readline()))
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+def arrange(accident):
+    """Have this process get the accident's signal when its moment comes."""
+    replace, seen = os.replace, []
+
+    def perhaps_the_last(source, target):
+        seen.extend([target] if fnmatch.fnmatch(str(target), accident["file"]) else [])
+        now = bool(seen) and seen[-1] is target and len(seen) == accident.get("nth", 1)
+        if now and accident["when"] == "before":
+            os.kill(os.getpid(), accident["signal"])
+        replace(source, target)
+        if now and accident["when"] == "after":
+            os.kill(os.getpid(), accident["signal"])
+
+    os.replace = perhaps_the_last
+
+
+def command(task, out, err):
+    """In the forked process: be `nerf-insert`."""
+    from nerf_insert import checkpoints
+    from nerf_insert.cli import main
+
+    for stream, file in ((1, out), (2, err)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    checkpoints.EVERY = 0.0
+    if task["accident"]:
+        arrange(task["accident"])
+    if task["limit"]:
+        import resource
+
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (task["limit"], resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        )
+    return main(task["words"])
+
+
+def nurse():
+    # whatever commands import late, so that it is there before they start
+    import nerf_insert.cli.edit
+    import nerf_insert.cli.train
+    import nerf_insert.edit
+    import nerf_insert.outputs
+    import nerf_insert.training  # noqa: F401
+
+    out, err = (Path(f"{os.getpid()}.{name}") for name in ("out", "err"))
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            code = 99
+            try:
+                code = command(json.loads(line), out, err)
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(json.dumps({"code": code, "out": out.read_text(), "err": err.read_text()}), flush=True)
+
+
+if __name__ == "__main__":
+    nurse()

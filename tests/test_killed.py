@@ -1,0 +1,187 @@
+"""Accidents: kill -9 at chosen moments, Ctrl-C, disks that fill. The same command then goes on, and ends with
+the same bytes as one that nothing happened to."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from mortal import Nursery
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+KILL = {"signal": 9}
+EDIT_MOMENTS = [
+    ("the folder has a name and nothing else", "after", "*/work.json", 1),
+    ("the region is written", "before", "*/region.json", 1),
+    ("painting", "before", "*/round-0/0005-*.png", 1),
+    ("painted, not fitted", "after", "*/round-0/0011-*.png", 1),
+    ("fitting", "after", "*/checkpoint.safetensors", 2),
+    ("fitting again", "before", "*/checkpoint.safetensors", 2),
+    ("the first round is done", "after", "*/round-0.safetensors", 1),
+    ("painting the second round", "after", "*/round-1/0003-*.png", 1),
+    ("fitting the second round", "after", "*/checkpoint.safetensors", 3),
+    ("the layer is written", "before", "*/field.safetensors", 1),
+    ("the layer is written, not in the scene", "after", "*/field.safetensors", 1),
+    ("scene.json is written", "before", "*/scene.json", 1),
+    ("all is done but saying so", "after", "*/scene.json", 1),
+]
+TRAIN_MOMENTS = [
+    ("nothing is kept yet", "before", "*/checkpoint.safetensors", 1),
+    ("training", "after", "*/checkpoint.safetensors", 3),
+    ("training again", "before", "*/checkpoint.safetensors", 2),
+    ("the base is written", "before", "*/base.safetensors", 1),
+    ("the base is written, not the scene", "after", "*/base.safetensors", 1),
+    ("scene.json is written", "before", "*/scene.json", 1),
+]
+
+
+@pytest.fixture(scope="module")
+def nursery(tmp_path_factory):
+    with Nursery(tmp_path_factory.mktemp("nursery")) as nursery:
+        yield nursery
+
+
+@pytest.fixture(scope="module")
+def edited(nursery, tiny_folder, tmp_path_factory):
+    """The tiny scene after the edit of `editing`, which nothing happened to."""
+    scene = shutil.copytree(tiny_folder / "scene", tmp_path_factory.mktemp("edited") / "scene")
+    assert nursery.run(editing(scene)).code == 0
+    return scene
+
+
+def editing(scene, *more):
+    """Two rounds of a box that is painted green."""
+    box = ["--box", "0.5,-0.4,0.25,0.4,0.4,0.4", "--inpainter", "painters:Quick"]
+    return ["edit", scene, *box, "--rounds", "2", "--steps", "10", *more]
+
+
+def training(tiny_folder, out):
+    return ["train", tiny_folder / "capture", "--out", out, "--steps", "6", "--samples", "2048"]
+
+
+def files(folder, *but):
+    """What every file in a folder holds, by its name in there."""
+    found = {str(path.relative_to(folder)): path for path in Path(folder).rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if path.name not in but}
+
+
+def killed_at(nursery, words, moments, stays):
+    """Run the same command again and again, killed at one moment after the other; `stays` is looked at
+    after every death."""
+    for what, when, file, nth in moments:
+        ended = nursery.run(words, KILL | {"when": when, "file": file, "nth": nth})
+        assert ended.code == -signal.SIGKILL, f"{what}: {ended.code} {ended.err}"
+        stays(what)
+
+
+def test_an_edit_that_is_killed_again_and_again(nursery, edited, tiny_folder, scene_folder):
+    before = (scene_folder / "scene.json").read_bytes()
+
+    def scene_is_whole(what):
+        layers = json.loads((scene_folder / "scene.json").read_text())["layers"]
+        joined = what == EDIT_MOMENTS[-1][0]
+        assert len(layers) == joined and (joined or (scene_folder / "scene.json").read_bytes() == before)
+
+    killed_at(nursery, editing(scene_folder), EDIT_MOMENTS, scene_is_whole)
+    ended = nursery.run(editing(scene_folder, "--json"))
+    assert ended.code == 0 and json.loads(ended.out)["made"] is False  # it was done
+    assert files(scene_folder) == files(edited)  # nothing is left over either
+
+
+@pytest.mark.parametrize("inpainter", ["mesh", "fill"])
+def test_the_inpainters_of_ours_go_on(nursery, tiny_folder, scene_folder, tmp_path, inpainter):
+    """They look at the whole scene first: that must come out the same in every process."""
+    mesh = ["--mesh", tiny_folder / "capture" / "object.ply"]
+    box = ["--box", "0.5,-0.4,0.25,0.5,0.5,0.5"]
+    where = mesh if inpainter == "mesh" else box
+    undisturbed = shutil.copytree(scene_folder, tmp_path / "undisturbed")
+    words = [*where, "--inpainter", inpainter, "--steps", "6"]
+    assert nursery.run(["edit", undisturbed, *words]).code == 0
+    moments = [
+        ("painting", "before", "*/round-0/0005-*.png", 1),
+        ("fitting", "after", "*/checkpoint.safetensors", 3),
+    ]
+    killed_at(nursery, ["edit", scene_folder, *words], moments, lambda what: None)
+    ended = nursery.run(["edit", scene_folder, *words])
+    assert ended.code == 0 and "Going on with the edit" in ended.err
+    assert files(scene_folder) == files(undisturbed)
+
+
+def test_a_training_that_is_killed_again_and_again(nursery, tiny_folder, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert nursery.run(training(tiny_folder, whole)).code == 0
+
+    def no_scene(what):
+        assert not (killed / "scene.json").exists()
+
+    killed_at(nursery, training(tiny_folder, killed), TRAIN_MOMENTS, no_scene)
+    assert nursery.run(training(tiny_folder, killed)).code == 0
+    assert files(killed) == files(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_in_the_fit(nursery, edited, scene_folder, number):
+    accident = {"signal": int(number), "when": "after", "file": "*/checkpoint.safetensors", "nth": 2}
+    ended = nursery.run(editing(scene_folder, "--json"), accident)
+    assert ended.code == 130
+    assert json.loads(ended.out) == {
+        "ok": False,
+        "error": "stopped; give the same command again and it goes on where it was",
+    }
+    assert "Traceback" not in ended.err
+    assert nursery.run(editing(scene_folder)).code == 0
+    assert files(scene_folder) == files(edited)
+
+
+def test_stopped_while_a_file_is_written(nursery, edited, scene_folder):
+    ended = nursery.run(editing(scene_folder), {"signal": 2, "when": "before", "file": "*/scene.json"})
+    assert ended.code == 130 and "Traceback" not in ended.err and ended.out == ""
+    assert "nerf-insert edit: stopped; give the same command again" in ended.err
+    assert not list(scene_folder.rglob("*.tmp*"))
+    assert nursery.run(editing(scene_folder)).code == 0
+    assert files(scene_folder) == files(edited)
+
+
+@pytest.mark.parametrize("room", [100, 1000, 100_000])
+def test_files_that_may_not_grow(nursery, edited, scene_folder, room):
+    """Whichever of them is the first that is too large: work.json, a picture, the layer's field."""
+    before = (scene_folder / "scene.json").read_bytes()
+    ended = nursery.run(editing(scene_folder), limit=room)
+    assert ended.code == 1 and "Traceback" not in ended.err and "bug" not in ended.err
+    assert "File too large; nothing that was there has been changed" in ended.err
+    assert (scene_folder / "scene.json").read_bytes() == before
+    assert nursery.run(editing(scene_folder)).code == 0
+    assert files(scene_folder) == files(edited)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 400 kB, where the system lets us have one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    try:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder], capture_output=True
+        )
+    except OSError:
+        pytest.skip("there is no mount")
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_is_full(nursery, edited, tiny_folder, small_disk, tmp_path):
+    """A training that finds no room, then has it and goes on."""
+    out = small_disk / "scene"
+    ended = nursery.run(training(tiny_folder, out))
+    assert ended.code == 1 and "No space left on the disk" in ended.err and "make room" in ended.err
+    assert "Traceback" not in ended.err and not (out / "scene.json").exists()
+    subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
+    assert nursery.run(training(tiny_folder, out)).code == 0
+    assert nursery.run(training(tiny_folder, tmp_path / "roomy")).code == 0
+    assert files(out, "scene.json") == files(tmp_path / "roomy", "scene.json")
