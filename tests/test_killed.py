@@ -49,7 +49,7 @@ def nursery(tmp_path_factory):
 def edited(nursery, tiny_folder, tmp_path_factory):
     """The tiny scene after the edit of `editing`, which nothing happened to."""
     scene = shutil.copytree(tiny_folder / "scene", tmp_path_factory.mktemp("edited") / "scene")
-    assert nursery.run(editing(scene)).code == 0
+    finishes(nursery, editing(scene))
     return scene
 
 
@@ -67,6 +67,12 @@ def files(folder, *but):
     """What every file in a folder holds, by its name in there."""
     found = {str(path.relative_to(folder)): path for path in Path(folder).rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in found.items() if path.name not in but}
+
+
+def finishes(nursery, words):
+    ended = nursery.run(words)
+    assert ended.code == 0, ended.err
+    return ended
 
 
 def killed_at(nursery, words, moments, stays):
@@ -87,8 +93,7 @@ def test_an_edit_that_is_killed_again_and_again(nursery, edited, tiny_folder, sc
         assert len(layers) == joined and (joined or (scene_folder / "scene.json").read_bytes() == before)
 
     killed_at(nursery, editing(scene_folder), EDIT_MOMENTS, scene_is_whole)
-    ended = nursery.run(editing(scene_folder, "--json"))
-    assert ended.code == 0 and json.loads(ended.out)["made"] is False  # it was done
+    assert json.loads(finishes(nursery, editing(scene_folder, "--json")).out)["made"] is False  # it was done
     assert files(scene_folder) == files(edited)  # nothing is left over either
 
 
@@ -100,26 +105,25 @@ def test_the_inpainters_of_ours_go_on(nursery, tiny_folder, scene_folder, tmp_pa
     where = mesh if inpainter == "mesh" else box
     undisturbed = shutil.copytree(scene_folder, tmp_path / "undisturbed")
     words = [*where, "--inpainter", inpainter, "--steps", "6"]
-    assert nursery.run(["edit", undisturbed, *words]).code == 0
+    finishes(nursery, ["edit", undisturbed, *words])
     moments = [
         ("painting", "before", "*/round-0/0005-*.png", 1),
         ("fitting", "after", "*/checkpoint.safetensors", 3),
     ]
     killed_at(nursery, ["edit", scene_folder, *words], moments, lambda what: None)
-    ended = nursery.run(["edit", scene_folder, *words])
-    assert ended.code == 0 and "Going on with the edit" in ended.err
+    assert "Going on with the edit" in finishes(nursery, ["edit", scene_folder, *words]).err
     assert files(scene_folder) == files(undisturbed)
 
 
 def test_a_training_that_is_killed_again_and_again(nursery, tiny_folder, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert nursery.run(training(tiny_folder, whole)).code == 0
+    finishes(nursery, training(tiny_folder, whole))
 
     def no_scene(what):
         assert not (killed / "scene.json").exists()
 
     killed_at(nursery, training(tiny_folder, killed), TRAIN_MOMENTS, no_scene)
-    assert nursery.run(training(tiny_folder, killed)).code == 0
+    finishes(nursery, training(tiny_folder, killed))
     assert files(killed) == files(whole)
 
 
@@ -133,7 +137,7 @@ def test_stopped_in_the_fit(nursery, edited, scene_folder, number):
         "error": "stopped; give the same command again and it goes on where it was",
     }
     assert "Traceback" not in ended.err
-    assert nursery.run(editing(scene_folder)).code == 0
+    finishes(nursery, editing(scene_folder))
     assert files(scene_folder) == files(edited)
 
 
@@ -142,7 +146,7 @@ def test_stopped_while_a_file_is_written(nursery, edited, scene_folder):
     assert ended.code == 130 and "Traceback" not in ended.err and ended.out == ""
     assert "nerf-insert edit: stopped; give the same command again" in ended.err
     assert not list(scene_folder.rglob("*.tmp*"))
-    assert nursery.run(editing(scene_folder)).code == 0
+    finishes(nursery, editing(scene_folder))
     assert files(scene_folder) == files(edited)
 
 
@@ -154,7 +158,7 @@ def test_files_that_may_not_grow(nursery, edited, scene_folder, room):
     assert ended.code == 1 and "Traceback" not in ended.err and "bug" not in ended.err
     assert "File too large; nothing that was there has been changed" in ended.err
     assert (scene_folder / "scene.json").read_bytes() == before
-    assert nursery.run(editing(scene_folder)).code == 0
+    finishes(nursery, editing(scene_folder))
     assert files(scene_folder) == files(edited)
 
 
@@ -182,6 +186,6 @@ def test_a_disk_that_is_full(nursery, edited, tiny_folder, small_disk, tmp_path)
     assert ended.code == 1 and "No space left on the disk" in ended.err and "make room" in ended.err
     assert "Traceback" not in ended.err and not (out / "scene.json").exists()
     subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
-    assert nursery.run(training(tiny_folder, out)).code == 0
-    assert nursery.run(training(tiny_folder, tmp_path / "roomy")).code == 0
+    finishes(nursery, training(tiny_folder, out))
+    finishes(nursery, training(tiny_folder, tmp_path / "roomy"))
     assert files(out, "scene.json") == files(tmp_path / "roomy", "scene.json")

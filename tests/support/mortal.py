@@ -3,9 +3,9 @@
     with Nursery(folder) as nursery:
         nursery.run(["edit", ...], accident={"signal": 9, "when": "before", "file": "*/scene.json"})
 
-Files come to be, and change, by `os.replace` alone (nerf_insert.files), so the moments before and after each
-of them are all that a kill can tell apart on the disk. The nursery imports everything once and forks for every
-command, which saves the seconds that importing torch takes.
+Files come to be, and change, by `os.replace` alone (nerf_insert.files), so the moments before and after
+each of them are all that a kill can tell apart on the disk. The nursery imports everything once and forks
+for every command, which saves the seconds that importing torch takes.
 """
 
 import fnmatch
