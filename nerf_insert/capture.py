@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,25 @@ class Capture:
         )
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {some(names)}"
         raise InputError(f"the capture {self.path} has no photograph {name}: {hint}")
+
+    def adjusted(
+        self, poses: Mapping[str, Float[Tensor, "3 4"]], train: Collection[str], test: Collection[str]
+    ) -> Capture:
+        """The capture with other camera-to-world poses of some views, and split as told; names that it
+        does not have do not count."""
+        views = {
+            view.name: replace(view, camera=replace(view.camera, c2w=poses[view.name]))
+            if view.name in poses
+            else view
+            for view in self.views
+        }
+        train, test = set(train), set(test)
+        return replace(
+            self,
+            views=tuple(views.values()),
+            train=tuple(view for name, view in views.items() if name in train),
+            test=tuple(view for name, view in views.items() if name in test),
+        )
 
     def scaled(self, factor: float) -> Capture:
         """The capture with every camera and photograph `factor` times as wide and high."""

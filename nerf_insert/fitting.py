@@ -81,7 +81,7 @@ def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tenso
         kept.append(index[sees])
         parts.append(outside.take(sees.nonzero()[:, 0]))
     index = torch.cat(kept) if kept else chosen
-    return CachedRays(index, pixels.rays(index), _concatenate(parts), stack.base.background)
+    return CachedRays(index, pixels.rays(index), _concatenate(parts), stack.background)
 
 
 def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tensor]:

@@ -27,6 +27,7 @@ from nerf_insert.regions.base import Region
 
 RAYS_AT_ONCE = 1 << 14
 HIDDEN = 1e-4  # share of the light from which on what is behind does not matter
+OPAQUE = 100.0  # a thickness that lets nothing through, exp(-100) being nothing in float32
 MAX_KEPT = 1 << 25  # pixels of remembered pictures, 20 bytes each
 WAVES = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
 
@@ -34,7 +35,8 @@ WAVES = (6, 12, 24)  # of a ray's samples, after which it is asked whether it go
 class RadianceField(Protocol):
     """What can be a base: nerfacto, our own hash grid, or a formula in a test."""
 
-    background: Float[Tensor, "3"]  # sRGB, what shows where a ray meets nothing
+    # sRGB, what shows where a ray meets nothing; none: each ray's last sample (nerfstudio's `last_sample`)
+    background: Float[Tensor, "3"] | None
 
     def sample(self, rays: Rays) -> Samples:
         """Where along the rays there may be something."""
@@ -82,6 +84,11 @@ class Stack:
     base: RadianceField
     layers: Sequence[LayerField] = ()
     _kept: dict[Camera, Rendered] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def background(self) -> Float[Tensor, "3"]:
+        """What shows behind the samples; black where nothing can, their last one being opaque."""
+        return torch.zeros(3) if self.base.background is None else self.base.background
 
     @torch.no_grad()
     def render(self, rays: Rays, carve: Region | None = None) -> Rendered:
@@ -160,7 +167,7 @@ class Stack:
         samples = shaded.samples
         thickness = shaded.density * samples.lengths
         out = composite(thickness, shaded.rgb, samples.distances, samples.offsets)
-        rgb = out.rgb + (1 - out.accumulation)[:, None] * self.base.background
+        rgb = out.rgb + (1 - out.accumulation)[:, None] * self.background
         depth = median_distance(thickness, samples.distances, samples.offsets)
         return Rendered(rgb.clamp(0, 1), out.accumulation, depth)
 
@@ -213,12 +220,16 @@ def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0) -> Shaded:
     density, rgb = points.new_zeros(samples.count), points.new_zeros(samples.count, 3)
     rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
     thickness = points.new_zeros(rays.count)
-    edges = (0, *WAVES, samples.count) if hidden else (0, samples.count)
+    in_waves = hidden and source.background is not None
+    edges = (0, *WAVES, samples.count) if in_waves else (0, samples.count)
     for first, last in pairwise(edges):
         goes_on = thickness[samples.ray_index] < -math.log(max(hidden, 1e-30))
         index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
         density[index], rgb[index] = source.query(points[index], rays.directions[samples.ray_index[index]])
         thickness.index_add_(0, samples.ray_index[index], density[index] * samples.lengths[index])
+    if source.background is None:
+        last = samples.offsets[1:][samples.offsets.diff() > 0] - 1
+        density[last] = OPAQUE / samples.lengths[last].clamp_min(1e-9)
     return Shaded(samples, density, rgb)
 
 

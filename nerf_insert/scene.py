@@ -2,6 +2,7 @@
 
     scene.json            format, where the capture is, the layers bottom to top, what can be undone
     base/base.safetensors
+    base/views.json       only of adopted bases: which photographs they were trained on, corrected cameras
     layers/001-name/      recipe.yaml, inputs/, region/, field.safetensors, painted/
 
 Weights are safetensors, regions and recipes plain data: nothing that is loaded can run code. A layer's
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching lay
     from nerf_insert.base import Base
     from nerf_insert.capture import Capture
     from nerf_insert.layers import Layer
+    from nerf_insert.nerfacto import NerfactoBase
     from nerf_insert.rendering import Stack
 
 FORMAT = 1
@@ -61,15 +63,21 @@ class Scene:
     def create(
         folder: str | Path,
         capture: Capture,
-        base: Base,
+        base: Base | NerfactoBase,
         dataparser: str | None = None,
         downscale: float | None = None,
+        keep_views: bool = False,
     ) -> Scene:
-        """Write a new scene; `dataparser` and `downscale` are what the capture was loaded with. Raises
-        InputError if there is a scene already."""
+        """Write a new scene; `dataparser` and `downscale` are what the capture was loaded with. With
+        `keep_views` its cameras and its split are kept as well, where they are not what loading it again
+        would give. Raises InputError if there is a scene already."""
         folder = Path(folder)
         check_free(folder)
         base.save(folder / "base" / "base.safetensors")
+        if keep_views:
+            poses = {view.name: view.camera.c2w.tolist() for view in capture.views}
+            split = {part: [view.name for view in getattr(capture, part)] for part in ("train", "test")}
+            write_json(folder / "base" / "views.json", {**split, "poses": poses})
         inside = os.path.relpath(capture.path, folder.resolve())
         at = {"path": str(capture.path), "relative": inside, "dataparser": dataparser}
         at["downscale"] = downscale
@@ -97,8 +105,14 @@ class Scene:
 
     @cached_property
     def capture(self) -> Capture:
-        """The photographs. They are looked for where they were, and where they would be if the scene and
-        the capture had been moved together."""
+        """The photographs, with the cameras that the base was trained with."""
+        kept = self.folder / "base" / "views.json"
+        return _as_kept(self.capture_as_found, kept) if kept.exists() else self.capture_as_found
+
+    @cached_property
+    def capture_as_found(self) -> Capture:
+        """The photographs, with the cameras that the capture says. They are looked for where they were, and
+        where they would be if the scene and the capture had been moved together."""
         at = self._capture_at
         from nerf_insert.capture import Capture
 
@@ -110,11 +124,22 @@ class Scene:
             f'or change "path" in {self.folder / "scene.json"}'
         )
 
-    @cached_property
-    def base(self) -> Base:
-        from nerf_insert.base import Base
+    @property
+    def loaded_with(self) -> dict:
+        """{"dataparser": its name or None, "downscale": a number or None}: how the capture is loaded."""
+        return {key: self._capture_at.get(key) for key in ("dataparser", "downscale")}
 
-        return Base.load(self.folder / "base" / "base.safetensors")
+    def point_to(self, capture: Path, at: Path) -> None:
+        """Say where the capture is, for a scene folder that is going to lie at `at`."""
+        relative = os.path.relpath(capture, at.resolve())
+        self._capture_at |= {"path": str(capture.resolve()), "relative": relative}
+        self._write(self.layers, self._history)
+
+    @cached_property
+    def base(self) -> Base | NerfactoBase:
+        from nerf_insert.base_files import load_base
+
+        return load_base(self.folder / "base" / "base.safetensors")
 
     def load_layer(self, entry: LayerEntry) -> Layer:
         from nerf_insert.layers import Layer
@@ -204,6 +229,17 @@ class Scene:
         }
         write_json(self.folder / "scene.json", data)
         self.layers, self._history = layers, history
+
+
+def _as_kept(capture: Capture, file: Path) -> Capture:
+    import torch
+
+    data = read_json(file)
+    try:
+        poses = {name: torch.tensor(pose).float().view(3, 4) for name, pose in data["poses"].items()}
+        return capture.adjusted(poses, data["train"], data["test"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as cause:
+        raise InputError(f"{file} is damaged: {cause!r}") from None
 
 
 def _read(folder: Path) -> dict:

@@ -78,6 +78,7 @@ def tiny_capture(folder) -> Path:
     names = [frame["file_path"] for frame in frames]
     split = {
         "train_filenames": [name for k, name in enumerate(names) if k not in TEST],
+        "val_filenames": [name for k, name in enumerate(names) if k in TEST],
         "test_filenames": [name for k, name in enumerate(names) if k in TEST],
     }
     (folder / "transforms.json").write_text(json.dumps({**lens, **split, "frames": frames}))
