@@ -136,6 +136,8 @@ def test_nothing_imports_itself():
 def test_nothing_heavy_is_imported_where_it_is_not_used():
     """Page, diffusion and nerfstudio's models: not anywhere in the engine."""
     for name, file in modules(PACKAGE, KERNELS).items():
+        if name.split(".")[0] == "plugin":  # nerfstudio's methods, which only nerfstudio imports
+            continue
         heavy = [i for i in imports(file) if any(i == late or i.startswith(late + ".") for late in LATE)]
         assert heavy == [], name
 

@@ -1,28 +1,38 @@
 """Fit a base to a capture and make a scene folder of it. A capture is a folder of posed photographs that
-nerfstudio can read. Stopped at any moment, the same command goes on where it was."""
+nerfstudio can read. Stopped at any moment, the same command goes on where it was. With --nerfstudio nothing
+is trained: a nerfacto that was trained in nerfstudio becomes the base."""
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerf_insert.cli.arguments import number, whole
 from nerf_insert.cli.console import Console
+from nerf_insert.errors import InputError
 
 if TYPE_CHECKING:
     from nerf_insert.base import Base
-    from nerf_insert.capture import Capture
+    from nerf_insert.capture import Capture, View
+    from nerf_insert.nerfacto import NerfactoBase
     from nerf_insert.progress import Progress
 
 SUMMARY = "fit a base to the photographs of a capture"
+TRAINING = ("steps", "downscale", "dataparser", "seed", "samples")
+LOOKED_AT, SMALL = 4, 128  # photographs and pixels along their longer side, to see that an adopted base fits
 LARGE = 1.1e6  # pixels of a photograph from which on --downscale is recommended
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "capture", type=Path, metavar="CAPTURE", help="folder of the capture, or its transforms.json"
+        "capture",
+        type=Path,
+        nargs="?",
+        metavar="CAPTURE",
+        help="folder of the capture, or its transforms.json (with --nerfstudio: only if it was moved)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="SCENE", help="the scene folder to make")
     parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps")
@@ -39,9 +49,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=whole(1 << 10, 1 << 24), metavar="N", help="samples along rays, in one step"
     )
+    adopt = parser.add_argument_group("a trained model of nerfstudio")
+    adopt.add_argument(
+        "--nerfstudio",
+        type=Path,
+        metavar="CONFIG",
+        help="config.yml of a nerfacto, depth-nerfacto or nerf-insert-base run, to take as the base",
+    )
+    adopt.add_argument(
+        "--appearance",
+        metavar="VIEW",
+        help="give the base the exposure of this training photograph (default: as nerfstudio renders it)",
+    )
+    adopt.add_argument(
+        "--trust",
+        action="store_true",
+        help="open the run with nerfstudio's own loader, which runs whatever code stands in it",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    if args.nerfstudio:
+        return run_adopt(args, console)
+    for name in ("appearance", "trust"):
+        if getattr(args, name):
+            raise InputError(f"--{name} is for --nerfstudio")
+    if args.capture is None:
+        raise InputError("say which capture to train on, or give --nerfstudio; `nerf-insert train --help`")
+
     from nerf_insert.capture import Capture
     from nerf_insert.fields import FieldConfig
     from nerf_insert.locks import only_writer
@@ -85,6 +120,58 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         f"Look around in it:  nerf-insert render {args.out} --orbit --out orbit.mp4"
     )
     return data, text
+
+
+def run_adopt(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    for name in TRAINING:
+        if getattr(args, name) is not None:
+            raise InputError(
+                f"--{name} is for training, and with --nerfstudio nothing is trained: leave it out"
+            )
+
+    from nerf_insert.outputs import check_folder
+    from nerf_insert.plugin.adopt import adopt
+    from nerf_insert.plugin.run_folder import read_run
+    from nerf_insert.scene import Scene, check_free
+
+    check_free(args.out)
+    found = adopt(read_run(args.nerfstudio, args.trust), args.capture, args.appearance, args.trust)
+    for warning in found.capture.warnings:
+        console.progress.warn(warning)
+    check_folder(args.out)
+    Scene.create(args.out, found.capture, found.base, found.dataparser, found.downscale, keep_views=True)
+    console.if_stopped = f"the scene {args.out} is complete, only its PSNR is not known"
+    views = (found.capture.test or found.capture.train)[:LOOKED_AT]
+    psnr = small_psnr(found.base, views, console.progress)
+    capture = found.capture
+    data = {
+        "scene": str(args.out),
+        "adopted": str(args.nerfstudio),
+        "train_views": len(capture.train),
+        "test_views": len(capture.test),
+        "psnr": psnr,
+    }
+    text = (
+        f"{args.out}: {psnr:.2f} dB on {len(views)} photographs, looked at in small.\n"
+        f"Look around in it:  nerf-insert render {args.out} --orbit --out orbit.mp4"
+    )
+    return data, text
+
+
+def small_psnr(base: NerfactoBase | Base, views: Sequence[View], progress: Progress) -> float:
+    """The mean PSNR, dB, on small copies of some photographs: quick, and tells whether the base fits them."""
+    from dataclasses import replace
+
+    from nerf_insert.metrics import psnr
+    from nerf_insert.rendering import Stack
+
+    values = []
+    with progress.task("Comparing with photographs", total=len(views)) as task:
+        for view in views:
+            small = replace(view, camera=view.camera.scaled(min(1.0, SMALL / max(view.size))))
+            values.append(psnr(Stack(base).picture(small.camera).rgb, small.photograph(), small.valid()))
+            task.advance(1)
+    return sum(values) / len(values)
 
 
 def warn_of_size(capture: Capture, progress: Progress) -> None:

@@ -1,0 +1,260 @@
+"""A trained run of nerfstudio as the base of a scene.
+
+The capture's world coordinates stay what they are; the base knows the way into the *model* coordinates,
+in which the run was trained. Where the run corrected its cameras, the scene's cameras are corrected too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.base import Base
+from nerf_insert.capture import Capture
+from nerf_insert.dataparsers import NO_POINTS, quiet
+from nerf_insert.errors import InputError
+from nerf_insert.fields import FieldConfig
+from nerf_insert.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
+from nerf_insert.plugin.align import into_model, invert, similarity
+from nerf_insert.plugin.checkpoint import read_weights
+from nerf_insert.plugin.run_folder import Name, Plain, Run
+
+NERFACTOS = (
+    "nerfstudio.models.nerfacto.NerfactoModelConfig",
+    "nerfstudio.models.depth_nerfacto.DepthNerfactoModelConfig",
+)
+OUR_BASE = "nerf_insert.plugin.config.NerfInsertBaseModelConfig"
+OUR_EDIT = "nerf_insert.plugin.config.NerfInsertModelConfig"
+EMBEDDING = "field.embedding_appearance.embedding.weight"
+# Parts of a nerfacto that rendering it does not need.
+UNUSED = (
+    *("camera_optimizer.", "device_indicator_param", "lpips.", "psnr.", "ssim.", "rgb_loss.", "renderer_"),
+    *("normals_shader.", "field.mlp_pred_normals.", "field.field_head_pred_normals."),
+    "field.position_encoding.",
+)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What `Scene.create` wants."""
+
+    capture: Capture
+    base: Base | NerfactoBase
+    dataparser: str | None
+    downscale: float | None
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What the run's dataparser makes of the capture."""
+
+    name: str
+    train: list[Path]
+    test: list[Path]
+    poses: Float[Tensor, "N 3 4"]  # of the training views, model coordinates
+    downscale: int
+    transform: dict[str, Any]
+
+
+def adopt(
+    run: Run, capture: str | Path | None = None, appearance: str | None = None, trust: bool = False
+) -> Adopted:
+    """`capture`: where the photographs are now, by default where they were. `appearance`: the photograph
+    whose exposure the base is to have, by default what nerfstudio renders with. Raises InputError."""
+    kind = run.model.kind
+    if kind == OUR_EDIT:
+        raise InputError(
+            f"{run.path} is an edited scene already: its scene folder is in the run's checkpoint"
+        )
+    if kind not in (*NERFACTOS, OUR_BASE):
+        raise InputError(
+            f"{run.path} holds a {kind.rpartition('.')[2].removesuffix('ModelConfig')}: nerfacto, "
+            "nerfacto-big, nerfacto-huge, depth-nerfacto and nerf-insert-base can be adopted"
+        )
+    parsed = parse(run, Path(capture) if capture is not None else run.data)
+    found = load_capture(parsed, Path(capture) if capture is not None else run.data)
+    names = {path: name_of(found, path) for path in (*parsed.train, *parsed.test)}
+    train = [names[path] for path in parsed.train]
+    world = torch.stack([found.view(name).camera.c2w for name in train])
+    to_model = similarity(world, parsed.poses)
+    weights = read_weights(run.checkpoint, trust)
+    corrected = corrections(run, weights, parsed.poses)
+    poses = {}
+    if corrected is not None:
+        back = into_model(corrected, invert(to_model)).float()
+        poses = dict(zip(train, back, strict=True))
+    test = [names[path] for path in parsed.test if names[path] not in set(train)]
+    found = found.adjusted(poses, train, test)
+    try:
+        if kind == OUR_BASE:
+            base: Base | NerfactoBase = our_base(run.model, weights, to_model)
+        else:
+            base = nerfacto(run.model, weights, to_model, train, appearance)
+    except (KeyError, ValueError, TypeError, RuntimeError) as cause:
+        raise InputError(
+            f"the checkpoint {run.checkpoint} does not fit its config.yml: {cause}. Was it written by "
+            "nerfstudio 1.1 or newer?"
+        ) from cause
+    name = None if parsed.name in ("nerfstudio-data", "blender-data", "colmap") else parsed.name
+    return Adopted(found, base, name, parsed.downscale if parsed.downscale > 1 else None)
+
+
+def dataparser_config(run: Run, data: Path) -> tuple[str, Any]:
+    """The run's own dataparser, its name and config, for a capture that lies at `data`. Raises InputError."""
+    from nerfstudio.configs.dataparser_configs import all_dataparsers
+
+    known = {f"{type(c).__module__}.{type(c).__qualname__}": (n, type(c)) for n, c in all_dataparsers.items()}
+    if run.dataparser.kind not in known:
+        raise InputError(f"{run.path} needs the dataparser {run.dataparser.kind}, which is not installed")
+    if not data.exists():
+        raise InputError(
+            f"the capture of {run.path} is not at {data}: say where it is now (CAPTURE, or --data)"
+        )
+    name, kind = known[run.dataparser.kind]
+    fields = run.dataparser.fields.items()
+    given = {k: v for k, v in fields if k != "_target" and not isinstance(v, Name | Plain)}
+    try:
+        return name, kind(**{**given, "data": data, **{k: v for k, v in NO_POINTS.items() if k in given}})
+    except TypeError as error:
+        raise InputError(f"{run.path} is not for the nerfstudio that is installed: {error}") from error
+
+
+def parse(run: Run, data: Path) -> Parsed:
+    """Let the run's own dataparser read the capture, and see that it makes of it what it made then."""
+    name, config = dataparser_config(run, data)
+    try:
+        with quiet():
+            parser = config.setup()
+            outputs = parser.get_dataparser_outputs(split="train")
+            test = parser.get_dataparser_outputs(split="test")
+    except (Exception, SystemExit) as error:
+        raise InputError(f"nerfstudio's dataparser {name} cannot read {data}: {error!r}") from error
+    then, now = run.transform, outputs.dataparser_transform
+    if then is not None:
+        try:
+            moved = (torch.tensor(then["transform"]) - now).abs().max() > 1e-4
+            moved = bool(moved) or abs(then["scale"] / outputs.dataparser_scale - 1) > 1e-4
+        except (KeyError, TypeError, ValueError, RuntimeError) as cause:
+            raise InputError(f"{run.path.parent / 'dataparser_transforms.json'} is damaged") from cause
+        if moved:
+            raise InputError(
+                f"the capture {data} has changed since {run.path} was trained on it (photographs were added "
+                "or taken away): nerfstudio would place it elsewhere. Restore it as it was then"
+            )
+    return Parsed(
+        name,
+        [Path(file) for file in outputs.image_filenames],
+        [Path(file) for file in test.image_filenames],
+        outputs.cameras.camera_to_worlds.double(),
+        int(getattr(parser, "downscale_factor", None) or 1),
+        {"transform": now, "scale": outputs.dataparser_scale},
+    )
+
+
+def load_capture(parsed: Parsed, data: Path) -> Capture:
+    name = None if parsed.name in ("nerfstudio-data", "blender-data", "colmap") else parsed.name
+    return Capture.load(data, dataparser=name, downscale=parsed.downscale if parsed.downscale > 1 else None)
+
+
+def name_of(capture: Capture, path: Path) -> str:
+    """The view that a picture of the dataparser's belongs to; smaller copies lie in folders of their own."""
+    try:
+        return capture.view(str(path)).name
+    except InputError:
+        return capture.view(path.name).name
+
+
+def corrections(
+    run: Run, weights: dict[str, Tensor], poses: Float[Tensor, "N 3 4"]
+) -> Float[Tensor, "N 3 4"] | None:
+    """The training poses as the run's camera optimiser left them, model coordinates; none: it had none."""
+    learned = weights.get("_model.camera_optimizer.pose_adjustment")
+    mode = run.model.get("camera_optimizer.mode", "off")
+    if learned is None or mode == "off":
+        return None
+    from nerfstudio.cameras.lie_groups import exp_map_SE3, exp_map_SO3xR3
+
+    if learned.shape != (len(poses), 6):
+        raise InputError(
+            f"{run.path} was trained on {len(learned)} photographs and the capture has {len(poses)} to train "
+            "on: is this the capture that it was trained on, unchanged?"
+        )
+    change = (exp_map_SE3 if mode == "SE3" else exp_map_SO3xR3)(learned.double())
+    turned = change[:, :, :3] @ poses[:, :, :3]
+    return torch.cat([turned, poses[:, :, 3:] + change[:, :, 3:]], -1)
+
+
+def nerfacto(
+    model: Plain,
+    weights: dict[str, Tensor],
+    to_model: Float[Tensor, "3 4"],
+    train: list[str],
+    appearance: str | None,
+) -> NerfactoBase:
+    """Raises KeyError, TypeError, ValueError or RuntimeError where config and weights do not fit."""
+    given = {name: model.fields[name] for name in spec_fields() if name in model.fields}
+    for name in ("num_proposal_samples_per_ray", "proposal_net_args_list"):
+        given[name] = tuple(given[name])
+    if not model.fields.get("use_appearance_embedding", True):
+        given["appearance_embed_dim"] = 0
+    own, strange = {}, []
+    for key, value in weights.items():
+        name = key.removeprefix("_model.")
+        if name.startswith(UNUSED) or key.startswith("datamanager."):
+            continue
+        if not key.startswith("_model.") or not name.startswith(("field.", "proposal_networks.")):
+            strange.append(key)
+        else:
+            own[name] = value
+    if strange:
+        raise ValueError(f"no nerfacto has {', '.join(sorted(strange)[:5])}")
+    if given.get("appearance_embed_dim", 32) > 0:
+        own[EMBEDDING] = frozen_appearance(model, own[EMBEDDING], train, appearance)
+    elif appearance is not None:
+        raise InputError("this model was trained without appearance embeddings: leave out --appearance")
+    aabb = own["field.aabb"]
+    if not 0 < float((aabb[1] - aabb[0]).min()):
+        raise ValueError("its scene box is empty")
+    return NerfactoBase(NerfactoSpec(**given), to_model, aabb, own)
+
+
+def frozen_appearance(
+    model: Plain, table: Float[Tensor, "N D"], train: list[str], appearance: str | None
+) -> Float[Tensor, "1 D"]:
+    if appearance is not None:
+        chosen = [k for k, name in enumerate(train) if appearance in (name, Path(name).name, Path(name).stem)]
+        if len(chosen) != 1 or len(table) != len(train):
+            raise InputError(
+                f"--appearance {appearance} is not one of the {len(train)} photographs that the model was "
+                f"trained on, such as {train[0]}"
+            )
+        return table[chosen]
+    if model.fields.get("use_average_appearance_embedding", True):
+        return table.mean(0, keepdim=True)
+    return torch.zeros_like(table[:1])
+
+
+def our_base(model: Plain, weights: dict[str, Tensor], to_model: Float[Tensor, "3 4"]) -> Base:
+    """The base that `ns-train nerf-insert-base` trained. Raises KeyError, TypeError, ValueError or
+    RuntimeError where config and weights do not fit."""
+    base = Base(field_config(model.fields), to_model)
+    own = {name.removeprefix("_model.base."): value for name, value in weights.items()}
+    own = {name: value for name, value in own.items() if name in base.state_dict()}
+    base.load_state_dict({**own, "to_field": base.to_field})
+    return base.eval().requires_grad_(False)
+
+
+def field_config(fields: dict[str, Any]) -> FieldConfig:
+    """The field that a NerfInsertBaseModelConfig describes."""
+    return FieldConfig(
+        n_levels=fields["num_levels"],
+        log2_hashmap_size=fields["log2_hashmap_size"],
+        base_resolution=fields["base_res"],
+        max_resolution=fields["max_res"],
+        width=fields["hidden_dim"],
+    )

@@ -1,0 +1,228 @@
+"""Trained runs as bases of scenes: they render what nerfstudio renders, and what does not fit is refused.
+
+The runs are nerfstudio's own, made in this process with random weights (see support/runs.py).
+"""
+
+import json
+import shutil
+
+import pytest
+import runs
+import torch
+from PIL import Image
+from tiny import tiny_capture
+
+from nerf_insert.cli import main
+from nerf_insert.errors import InputError
+from nerf_insert.nerfacto import NerfactoBase
+from nerf_insert.plugin.adopt import adopt
+from nerf_insert.plugin.run_folder import read_run
+from nerf_insert.rendering import Stack
+from nerf_insert.scene import Scene
+
+# OpenCV's, as a phone has them
+LENS = {"k1": 0.06, "k2": -0.08, "p1": -0.001, "p2": 0.0002, "camera_model": "OPENCV"}
+APPLIED = [[0, 1, 0, 0.3], [1, 0, 0, -0.2], [0, 0, -1, 0.1]]
+
+
+def distorted(folder):
+    """The tiny capture with a distorted lens, as `ns-process-data` would leave it: with an applied_transform
+    that the poses include already, and a folder of photographs half as large."""
+    tiny_capture(folder)
+    data = json.loads((folder / "transforms.json").read_text())
+    (folder / "transforms.json").write_text(json.dumps({**data, **LENS, "applied_transform": APPLIED}))
+    (folder / "images_2").mkdir()
+    for file in (folder / "images").iterdir():
+        with Image.open(file) as image:
+            image.reduce(2).save(folder / "images_2" / file.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where nerfacto finds its LPIPS without a network."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("TORCH_HOME", str(runs.offline_lpips(tmp_path_factory.mktemp("torch"))))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def plain_run(home, tiny_folder, tmp_path_factory):
+    return runs.made_run(tmp_path_factory.mktemp("plain"), tiny_folder / "capture")
+
+
+@pytest.fixture(scope="module")
+def distorted_run(home, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distorted")
+    return runs.made_run(folder, distorted(folder / "capture"), downscale=2, predict_normals=True)
+
+
+@pytest.fixture
+def run_copy(plain_run, tmp_path):
+    return shutil.copytree(plain_run[0], tmp_path / "run")
+
+
+def theirs(pipeline, split, index, corrected=True):
+    """nerfstudio's own picture of one of its photographs, by the name of that; with its camera optimiser's
+    correction, which nerfstudio itself applies while it trains only."""
+    dataset = getattr(pipeline.datamanager, f"{split}_dataset")
+    camera = dataset.cameras[index : index + 1]
+    if split == "train" and corrected:
+        camera.metadata = {"cam_idx": index}
+        camera.camera_to_worlds = pipeline.model.camera_optimizer.apply_to_camera(camera).detach()
+        camera.metadata = None
+    return dataset.image_filenames[index].name, pipeline.model.get_outputs_for_camera(camera)
+
+
+@pytest.mark.parametrize("kind", ["plain", "distorted lens, applied_transform, downscaled"])
+def test_an_adopted_base_renders_what_nerfstudio_renders(kind, request):
+    run, pipeline = request.getfixturevalue("plain_run" if kind == "plain" else "distorted_run")
+    found = adopt(read_run(run))
+    stack = Stack(found.base)
+    assert found.downscale == (None if kind == "plain" else 2)
+    for split, index in (("eval", 0), ("train", 2), ("train", 7)):
+        name, outputs = theirs(pipeline, split, index)
+        picture = stack.picture(found.capture.view(name).camera)
+        # Same weights, same samples; but cameras go to world coordinates and back in float32, 1e-7 relative,
+        # and the finest grid (128 cells) and the sampling turn that into a little more. One step of a
+        # photograph's 255 is 4e-3.
+        assert picture.rgb.shape == outputs["rgb"].shape and float(outputs["rgb"].std()) > 0.02
+        torch.testing.assert_close(picture.rgb, outputs["rgb"], rtol=0, atol=2e-4)
+        assert float((picture.rgb - outputs["rgb"]).abs().mean()) < 5e-6
+        depth = picture.depth * found.base.scale / outputs["depth"][..., 0]
+        assert float((depth - 1).abs().quantile(0.99)) < 1e-4  # a median may fall on the next sample
+
+
+def test_the_corrections_matter(plain_run):
+    """So that the test above can fail."""
+    run, pipeline = plain_run
+    found = adopt(read_run(run))
+    name, outputs = theirs(pipeline, "train", 2, corrected=False)
+    picture = Stack(found.base).picture(found.capture.view(name).camera)
+    assert float((picture.rgb - outputs["rgb"]).abs().max()) > 0.01
+
+
+def test_cameras_and_split_are_those_of_the_run(plain_run, tiny_folder):
+    run, pipeline = plain_run
+    found = adopt(read_run(run))
+    names = [file.name for file in pipeline.datamanager.train_dataset.image_filenames]
+    assert [view.path.name for view in found.capture.train] == names
+    assert {view.path.name for view in found.capture.test} == {"003.png", "010.png"}
+    assert found.base.spec.num_nerf_samples_per_ray == 12
+
+
+def test_the_command_makes_a_scene_that_is_complete_by_itself(run_copy, tmp_path, capsys):
+    out = tmp_path / "scene"
+    assert main(["train", "--nerfstudio", str(run_copy / "config.yml"), "--out", str(out), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["train_views"] == 12 and answer["test_views"] == 2 and answer["psnr"] > 0
+    found = adopt(read_run(run_copy))
+    shutil.rmtree(run_copy)
+    scene = Scene.open(out)
+    assert isinstance(scene.base, NerfactoBase)
+    assert [v.name for v in scene.capture.train] == [v.name for v in found.capture.train]
+    camera = scene.capture.train[0].camera
+    torch.testing.assert_close(camera.c2w, found.capture.train[0].camera.c2w, rtol=0, atol=1e-7)
+    moved = (camera.c2w - scene.capture_as_found.view(scene.capture.train[0].name).camera.c2w).abs().max()
+    assert float(moved) > 1e-3
+    picture = Stack(found.base).picture(camera)
+    assert scene.stack().picture(camera).rgb.equal(picture.rgb)
+
+
+def test_a_capture_that_was_moved_is_named_on_the_command_line(run_copy, tiny_folder, tmp_path):
+    text = (run_copy / "config.yml").read_text()
+    for part in ("capture",):
+        text = text.replace(f"- {part}\n", f"- {part}-was-here\n")
+    (run_copy / "config.yml").write_text(text)
+    with pytest.raises(InputError, match="say where it is now"):
+        adopt(read_run(run_copy))
+    assert len(adopt(read_run(run_copy), tiny_folder / "capture").capture.train) == 12
+
+
+def test_the_appearance_of_one_photograph(plain_run):
+    run, pipeline = plain_run
+    found = adopt(read_run(run), appearance="005")
+    table = pipeline.model.field.embedding_appearance.embedding.weight
+    names = [file.name for file in pipeline.datamanager.train_dataset.image_filenames]
+    frozen = found.base.field.embedding_appearance.embedding.weight
+    assert frozen.equal(table[names.index("005.png")][None])
+    mean = adopt(read_run(run)).base.field.embedding_appearance.embedding.weight
+    torch.testing.assert_close(mean[0], table.mean(0))
+    with pytest.raises(InputError, match="not one of the 12 photographs"):
+        adopt(read_run(run), appearance="003")  # it only tests
+
+
+def test_a_capture_that_grew_is_refused(run_copy, tiny_folder, tmp_path):
+    capture = shutil.copytree(tiny_folder / "capture", tmp_path / "grown")
+    data = json.loads((capture / "transforms.json").read_text())
+    extra = json.loads(json.dumps(data["frames"][0]))
+    extra["file_path"] = "images/new.png"
+    extra["transform_matrix"][0][3] += 1.0
+    shutil.copy(capture / "images" / "000.png", capture / "images" / "new.png")
+    (capture / "transforms.json").write_text(json.dumps({**data, "frames": [*data["frames"], extra]}))
+    with pytest.raises(InputError, match="has changed since"):
+        adopt(read_run(run_copy), capture)
+    (run_copy / "dataparser_transforms.json").unlink()
+    data["train_filenames"].append("images/new.png")
+    (capture / "transforms.json").write_text(json.dumps({**data, "frames": [*data["frames"], extra]}))
+    with pytest.raises(InputError, match="trained on 12 photographs and the capture has 13"):
+        adopt(read_run(run_copy), capture)
+
+
+def change_checkpoint(run, change):
+    file = next((run / "nerfstudio_models").glob("*.ckpt"))
+    state = torch.load(file, weights_only=False)
+    change(state["pipeline"])
+    torch.save(state, file)
+
+
+@pytest.mark.parametrize("change", ["missing", "strange", "other size"])
+def test_keys_that_do_not_fit_are_an_error(run_copy, change):
+    def apply(state):
+        if change == "missing":
+            del state["_model.field.mlp_head.layers.0.weight"]
+        elif change == "strange":
+            state["_model.semantics.weight"] = torch.ones(3)
+        else:
+            state["_model.proposal_networks.0.mlp_base.1.layers.0.weight"] = torch.ones(3, 3)
+
+    change_checkpoint(run_copy, apply)
+    says = {"missing": "lacks field.mlp_head", "strange": "semantics", "other size": "size mismatch"}
+    with pytest.raises(InputError, match=f"(?s)does not fit its config.*{says[change]}"):
+        adopt(read_run(run_copy))
+
+
+def test_another_method_is_named(run_copy):
+    text = (run_copy / "config.yml").read_text()
+    text = text.replace(
+        "nerfstudio.models.nerfacto.NerfactoModelConfig", "nerfstudio.models.x.MipModelConfig"
+    )
+    (run_copy / "config.yml").write_text(text)
+    with pytest.raises(InputError, match="holds a Mip: nerfacto"):
+        adopt(read_run(run_copy))
+
+
+def test_sizes_that_only_a_hostile_file_asks_for(run_copy):
+    text = (run_copy / "config.yml").read_text()
+    (run_copy / "config.yml").write_text(text.replace("log2_hashmap_size: 11", "log2_hashmap_size: 60"))
+    with pytest.raises(InputError, match="log2_hashmap_size is 60"):
+        adopt(read_run(run_copy))
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["--steps", "3"], "nothing is trained"),
+        (["--appearance", "nobody"], "not one of the 12"),
+    ],
+)
+def test_flags_that_do_not_go_together(run_copy, tmp_path, capsys, flags, says):
+    command = ["train", "--nerfstudio", str(run_copy), "--out", str(tmp_path / "s"), *flags]
+    assert main(command) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_adoption_flags_are_for_adoption(tiny_folder, tmp_path, capsys):
+    assert main(["train", str(tiny_folder / "capture"), "--out", str(tmp_path / "s"), "--trust"]) == 2
+    assert main(["train", "--out", str(tmp_path / "s")]) == 2
