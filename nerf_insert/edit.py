@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,10 +104,18 @@ def load_guide(recipe: Recipe) -> Guide:
     )
 
 
-def edit(scene: Scene, recipe: Recipe, progress: Progress, *, again: bool = False) -> LayerEntry:
+def edit(
+    scene: Scene,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    again: bool = False,
+    watch: Callable[[Layer], None] | None = None,
+) -> LayerEntry:
     """Make the recipe's layer and put it on top of the scene; goes on where an earlier run stopped.
 
-    If the topmost layer came from this very recipe there is nothing to do, unless `again` is set.
+    If the topmost layer came from this very recipe there is nothing to do, unless `again` is set. `watch`
+    is given the layer, which then grows, before each round's fit.
     Raises InputError for what the person can mend, RunError for what went wrong on the way.
     """
     with scene.locked():
@@ -130,13 +138,15 @@ def edit(scene: Scene, recipe: Recipe, progress: Progress, *, again: bool = Fals
         if not (folder / "region" / "region.json").exists():
             write_yaml(folder / "recipe.yaml", recipe.copied_into(folder).to_dict())
             write_json(folder / "region" / "region.json", prepared.region.save(folder / "region"))
-        _make_layer(prepared, folder, identity, progress)
+        _make_layer(prepared, folder, identity, progress, watch or (lambda _: None))
         entry = LayerEntry(folder.name, recipe.name)
         scene.add(entry)
         return entry
 
 
-def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progress) -> None:
+def _make_layer(
+    prepared: Prepared, folder: Path, identity: str, progress: Progress, watch: Callable[[Layer], None]
+) -> None:
     """Paint and fit, round by round, and leave the layer in `folder`."""
     recipe, region = prepared.recipe, prepared.region
     if (folder / "field.safetensors").exists():
@@ -157,7 +167,8 @@ def _make_layer(prepared: Prepared, folder: Path, identity: str, progress: Progr
         if done.exists():
             layer = Layer.load(done, region).train().requires_grad_(True)
             continue
-        strength = 1 - 0.8 * (k / prepared.rounds) ** 0.5
+        strength = recipe.schedule.strength * (1 - 0.8 * (k / prepared.rounds) ** 0.5)
+        watch(layer)
         below = prepared.stack
         current = Stack(below.base, (*below.layers, layer)) if k else below
         painted = _paint(prepared, current, folder / "painted" / f"round-{k}", strength, progress)

@@ -22,7 +22,6 @@ from nerf_insert.progress import Progress
 from nerf_insert.recipe import Recipe
 from nerf_insert.scene import Scene
 
-FIRST = 1.0  # strength of the first round
 TINT = torch.tensor([1.0, 0.25, 0.1])  # of the region on the sheet
 ON_SHEET, WIDTH = 8, 400  # rows without painted views, and pixels
 
@@ -78,11 +77,14 @@ def _write_masks(
 def _paint(prepared: Prepared, chosen: Sequence[RegionView], progress: Progress) -> list[Tensor]:
     pictures: list[Tensor] = []
     size = getattr(prepared.inpainter, "batch", BATCH)
+    strength = prepared.recipe.schedule.strength  # that of the first round
     with progress.task("Painting some views", total=len(chosen)) as task:
         for start in range(0, len(chosen), size):
             batch = chosen[start : start + size]
             views = [inpaint_view(prepared, seen, prepared.stack) for seen in batch]
-            for seen, view, painted in zip(batch, views, run_inpainter(prepared, views, FIRST), strict=True):
+            for seen, view, painted in zip(
+                batch, views, run_inpainter(prepared, views, strength), strict=True
+            ):
                 pictures.append(torch.where(seen.mask[..., None], painted, view.original))
             task.advance(len(batch))
     return pictures

@@ -47,6 +47,7 @@ class Schedule:
     rounds: int | None = None  # times that all views are painted; none: what the inpainter asks for
     steps: int = 800  # of the layer's fit, over all rounds
     rays: int = 4096  # of one step
+    strength: float = 1.0  # of the first round: how far painting may go from what is there; later ones less
     shell: float | None = None  # of the region's diagonal: blend shell; none: what the inpainter asks for
     view_dependent: bool = False  # whether the layer's colours may change with the direction of view
     min_share: float = 0.001  # views that show less of the region, as a share of the picture, are left alone
@@ -227,6 +228,8 @@ def _schedule(data: Mapping) -> Schedule:
     for key in ("shell", "min_share"):
         if key in data and not (key == "shell" and data[key] is None):
             _number(data[key], f"schedule.{key}", 0, 0.5)
+    if "strength" in data and not 0 < _number(data["strength"], "schedule.strength", 0, 1):
+        raise InputError("schedule.strength must be above 0")
     if not isinstance(data.get("view_dependent", False), bool):
         raise InputError("schedule.view_dependent must be true or false")
     return Schedule(**data)

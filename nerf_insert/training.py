@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.base import Base
+from nerf_insert.cameras import Rays
 from nerf_insert.capture import Capture
 from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.distortion import distortion
@@ -96,13 +97,12 @@ def train_base(
         for step in range(start, config.steps):
             generator = at_step(config.seed, step)
             chosen = usable[torch.randint(len(usable), (rays_per_step,), generator=generator)]
-            stretch = next(length for until, length in STRETCH if step < until * config.steps)
+            stretch = stretch_at(step, config.steps)
             loss, samples = base_loss(base, pixels, chosen, generator, stretch)
             optimiser.step(loss, step)
             if step % OCCUPANCY_EVERY == 0:
                 base.update_occupancy(generator, min(1.0, step / (SETTLED * config.steps)))
-            wanted = rays_per_step * config.samples / max(samples, 1)
-            rays_per_step = int(min(max(64, wanted, rays_per_step / 2), 2 * rays_per_step, 1 << 15))
+            rays_per_step = next_rays(rays_per_step, samples, config.samples)
             task.advance(1, note=f"{-10 * float(loss.detach().log10()):.1f} dB")
             saved.maybe_save(optimiser.adam, step + 1, {"rays": rays_per_step})
     if pixels.colours.shape[-1] == 4:
@@ -112,24 +112,48 @@ def train_base(
     return base.eval().requires_grad_(False)
 
 
-@torch.no_grad()
+def stretch_at(step: int, steps: int) -> float:
+    """The samples' length at a step, in those of the end."""
+    return next((length for until, length in STRETCH if step < until * steps), STRETCH[-1][1])
+
+
+def next_rays(rays: int, samples: int, wanted: int) -> int:
+    """How many rays the next step should have if this one's `rays` had so many samples."""
+    return int(min(max(64, rays * wanted / max(samples, 1), rays / 2), 2 * rays, 1 << 15))
+
+
 def far_colour(base: Base, pixels: Pixels, usable: Tensor) -> Float[Tensor, "3"]:
-    """The mean colour of what is farthest away, to show where a new view looks past all that was seen."""
+    """`colour_of_farthest` of some of the usable pixels."""
     chosen = usable[torch.randint(len(usable), (1 << 13,), generator=at_step(0, -1))]
-    depth = Stack(base).render(pixels.rays(chosen)).depth
-    far = depth >= depth.quantile(0.98, interpolation="lower")
-    return pixels.rgba(chosen)[0][far].mean(0)
+    return colour_of_farthest(base, pixels.rays(chosen), pixels.rgba(chosen)[0])
+
+
+@torch.no_grad()
+def colour_of_farthest(base: Base, rays: Rays, colours: Float[Tensor, "N 3"]) -> Float[Tensor, "3"]:
+    """The mean colour of what is farthest away, to show where a new view looks past all that was seen."""
+    depth = Stack(base).render(rays).depth
+    return colours[depth >= depth.quantile(0.98, interpolation="lower")].mean(0)
 
 
 def base_loss(
     base: Base, pixels: Pixels, chosen: Tensor, generator: torch.Generator, stretch: float = 1.0
 ) -> tuple[Tensor, int]:
+    """`rays_loss` of chosen pixels."""
+    return rays_loss(base, pixels.rays(chosen), *pixels.rgba(chosen), generator, stretch)
+
+
+def rays_loss(
+    base: Base,
+    rays: Rays,
+    target: Float[Tensor, "N 3"],
+    alpha: Float[Tensor, "N 1"],
+    generator: torch.Generator,
+    stretch: float = 1.0,
+) -> tuple[Tensor, int]:
     """Mean squared error over a random background, which an opaque scene learns to hide; the number of
-    samples that were looked at."""
-    rays = pixels.rays(chosen)
-    target, alpha = pixels.rgba(chosen)
-    behind = torch.rand(len(chosen), 3, generator=generator)
-    samples = base.sample(rays, torch.rand(len(chosen), generator=generator), stretch)
+    samples that were looked at. `target` is premultiplied by `alpha`."""
+    behind = torch.rand(rays.count, 3, generator=generator)
+    samples = base.sample(rays, torch.rand(rays.count, generator=generator), stretch)
     looked_at = samples.count
     with torch.no_grad():  # what lies behind surfaces is found once and then left out
         thickness = base.density(samples.midpoints(*rays)) * samples.lengths
