@@ -1,0 +1,116 @@
+"""The model of the method `nerf-insert-base`: the hash-grid base that `nerf-insert train` fits, trained by
+nerfstudio's own loop.
+
+Its field coordinates are nerfstudio's model coordinates. N is the number of rays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import Model
+from torch import Tensor
+from torch.nn import Parameter
+
+from nerf_insert.base import Base
+from nerf_insert.cameras import Rays
+from nerf_insert.optimiser import at_step
+from nerf_insert.plugin.adopt import field_config
+from nerf_insert.plugin.datamanager import NerfInsertDataManager
+from nerf_insert.plugin.metrics import image_metrics, picture_of
+from nerf_insert.plugin.model import FAR
+from nerf_insert.rendering import Stack
+from nerf_insert.training import (
+    OCCUPANCY_EVERY,
+    SETTLED,
+    colour_of_farthest,
+    next_rays,
+    rays_loss,
+    stretch_at,
+)
+
+BACKGROUND_EVERY = 100  # steps
+FIRST_RAYS = 256
+
+
+class NerfInsertBaseModel(Model):
+    def populate_modules(self) -> None:
+        super().populate_modules()
+        self.base = Base(field_config(vars(self.config)), torch.eye(3, 4))
+        self.step = 0
+        self.looked_at = 0  # samples of the last step
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        return {"fields": list(self.base.parameters())}
+
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        manager = attributes.pipeline.datamanager if attributes.pipeline is not None else None
+        if isinstance(manager, NerfInsertDataManager):
+            manager.set_train_rays_per_batch(FIRST_RAYS)
+
+        def before(step: int) -> None:
+            self.step = step
+
+        def after(step: int) -> None:
+            steps = self.config.training_steps
+            if step % OCCUPANCY_EVERY == 0:
+                self.base.update_occupancy(at_step(1, step), min(1.0, step / (SETTLED * steps)))
+            if isinstance(manager, NerfInsertDataManager):
+                now = manager.get_train_rays_per_batch()
+                manager.set_train_rays_per_batch(
+                    next_rays(now, self.looked_at, self.config.samples_per_batch)
+                )
+                if step % BACKGROUND_EVERY == BACKGROUND_EVERY - 1 or step == steps - 1:
+                    bundle, batch = manager.next_train(step)
+                    colours = picture_of(batch).cpu()
+                    self.base.background.copy_(colour_of_farthest(self.base, _rays(bundle), colours))
+
+        places = TrainingCallbackLocation
+        return [
+            TrainingCallback([places.BEFORE_TRAIN_ITERATION], before, update_every_num_iters=1),
+            TrainingCallback([places.AFTER_TRAIN_ITERATION], after, update_every_num_iters=1),
+        ]
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
+        rays = _rays(ray_bundle)
+        if self.training:
+            return {"rays": rays}
+        seen = Stack(self.base).render(rays)
+        columns = {"depth": seen.depth.nan_to_num(posinf=FAR), "accumulation": seen.accumulation}
+        outputs = {"rgb": seen.rgb, **{name: column[:, None] for name, column in columns.items()}}
+        return {name: output.to(ray_bundle.origins.device) for name, output in outputs.items()}
+
+    def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
+        image = batch["image"].float().to(self.device)
+        if "rays" not in outputs:
+            return {"rgb_loss": ((outputs["rgb"] - picture_of(batch).to(self.device)) ** 2).mean()}
+        alpha = image[:, 3:] if image.shape[-1] == 4 else torch.ones_like(image[:, :1])
+        stretch = stretch_at(self.step, self.config.training_steps)
+        generator = at_step(0, self.step)
+        loss, self.looked_at = rays_loss(
+            self.base, outputs["rays"], image[:, :3] * alpha, alpha, generator, stretch
+        )
+        return {"rgb_loss": loss}
+
+    def get_metrics_dict(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        if "rgb" not in outputs:
+            return {}
+        error = ((outputs["rgb"] - picture_of(batch).to(self.device)) ** 2).mean()
+        return {"psnr": -10 * error.clamp_min(1e-12).log10()}
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        return torch.cat([outputs[output_name], outputs["accumulation"]], -1)
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        return image_metrics(outputs, picture_of(batch).to(outputs["rgb"].device))
+
+
+def _rays(bundle: RayBundle) -> Rays:
+    """In model coordinates, which are this base's world."""
+    directions = torch.nn.functional.normalize(bundle.directions.reshape(-1, 3), dim=-1)
+    return Rays(bundle.origins.reshape(-1, 3).contiguous(), directions)

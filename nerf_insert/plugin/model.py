@@ -1,0 +1,72 @@
+"""The model of the method `nerf-insert`: it renders a scene's base and layers for nerfstudio.
+
+Nothing here is trained by nerfstudio: a layer is fitted by the edit loop, and shown while it grows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.models.base_model import Model
+from torch import Tensor
+from torch.nn import Parameter
+
+from nerf_insert.errors import RunError
+from nerf_insert.plugin.frame import Frame
+from nerf_insert.plugin.metrics import image_metrics, picture_of
+from nerf_insert.rendering import Stack, hits
+
+FAR = 1000.0  # model units: the depth of what is nowhere
+
+
+class NerfInsertModel(Model):
+    """`show` says what is rendered. Outputs: rgb, depth (model units), accumulation, and edited: which
+    pixels look into the region of a layer."""
+
+    def populate_modules(self) -> None:
+        super().populate_modules()
+        self._shown: tuple[Stack, Frame] | None = None  # a tuple, not a part with parameters
+
+    def show(self, stack: Stack, frame: Frame) -> None:
+        self._shown = stack, frame
+
+    def get_param_groups(self) -> dict[str, list[Parameter]]:
+        return {}
+
+    @torch.no_grad()
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        if self._shown is None:
+            raise RunError("no scene was loaded into the model")
+        stack, frame = self._shown
+        rays = frame.rays(ray_bundle)
+        seen = stack.render(rays)
+        edited = torch.zeros(rays.count, dtype=torch.bool)
+        for layer in stack.layers:
+            edited |= hits(layer.region, rays)
+        depth = (seen.depth * frame.scale).nan_to_num(posinf=FAR)
+        columns = {"depth": depth, "accumulation": seen.accumulation, "edited": edited.float()}
+        outputs = {"rgb": seen.rgb, **{name: column[:, None] for name, column in columns.items()}}
+        return {name: output.to(ray_bundle.origins.device) for name, output in outputs.items()}
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        return torch.cat([outputs[output_name], outputs["accumulation"]], -1)
+
+    def get_metrics_dict(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        return {}
+
+    def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
+        return {}
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Against the photograph, which the edit is not in: `psnr_outside` is that of the pixels that look
+        past every layer."""
+        target = picture_of(batch).to(outputs["rgb"].device)
+        outside = outputs["edited"][..., 0] == 0
+        metrics, images = image_metrics(outputs, target)
+        error = ((outputs["rgb"] - target) ** 2)[outside]
+        metrics["psnr_outside"] = float(-10 * error.mean().clamp_min(1e-12).log10()) if len(error) else 0.0
+        return metrics, images

@@ -1,0 +1,35 @@
+"""A scene folder inside a run folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from nerf_insert.errors import InputError, RunError
+from nerf_insert.scene import Scene
+
+
+def copy_scene(source: Path, target: Path) -> Scene:
+    """Copy a scene folder. Its files are only ever replaced as a whole, so where the disk can, both folders
+    share them and the copy takes no space. Raises InputError if there is none, RunError if a disk fails."""
+    capture = Scene.open(source).capture_as_found.path  # where it is now
+    if target.exists():
+        raise InputError(f"{target} exists already: choose another folder")
+    new = target.with_name(f".{target.name}.new")
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, new, copy_function=_place, ignore=shutil.ignore_patterns(".lock", ".*.tmp*"))
+        Scene.open(new).point_to(capture, at=target)
+        os.replace(new, target)
+    except OSError as error:
+        raise RunError(f"cannot write {target}: {error.strerror or error}") from error
+    return Scene.open(target)
+
+
+def _place(here: str, there: str) -> None:
+    try:
+        os.link(here, there)
+    except OSError:
+        shutil.copy2(here, there)

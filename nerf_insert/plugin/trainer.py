@@ -1,0 +1,129 @@
+"""`ns-train nerf-insert`: nerfstudio's trainer, whose iterations are the steps of the edit loop.
+
+The run folder gets a scene folder, `scene/`: adopted from the trained run of --load-dir, or a copy of the
+scene of an earlier nerf-insert run, whose unfinished edit then goes on. Painted views and the state of the
+fit are kept there as they are made, so a killed run loses nothing but seconds.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from nerfstudio.engine.trainer import Trainer
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from nerf_insert.errors import InputError, RunError
+from nerf_insert.plugin.adopt import OUR_EDIT, adopt, dataparser_config
+from nerf_insert.plugin.checkpoint import read_state
+from nerf_insert.plugin.run_folder import newest_checkpoint, read_run
+from nerf_insert.plugin.scene_copy import copy_scene
+from nerf_insert.plugin.words import in_words
+from nerf_insert.progress import Progress
+from nerf_insert.scene import Scene
+
+
+class NerfInsertTrainer(Trainer):
+    @in_words
+    def setup(self, test_mode: Any = "val") -> None:
+        checkpoint = self._checkpoint()
+        self._prepare_scene(checkpoint)
+        super().setup(test_mode)
+        panel = self.pipeline.edit_panel
+        panel.on_start_over, panel.on_preview, panel.on_pause = self._start_over, self._preview, self._pause
+        self.pipeline.begin(None, self._say)
+        self.save_checkpoint(self._start_step)  # so that whatever happens, there is a run to go on from
+
+    def _checkpoint(self) -> Path | None:
+        config = self.config
+        if config.load_checkpoint is not None:
+            return Path(config.load_checkpoint)
+        if config.load_dir is not None:
+            return newest_checkpoint(config.load_dir, config.load_step)
+        return None
+
+    def _prepare_scene(self, checkpoint: Path | None) -> None:
+        """Put the scene to edit into this run's folder, and let the config say so."""
+        folder = self.base_dir / "scene"
+        config = self.config.pipeline
+        manager = config.datamanager
+        run = read_run(checkpoint.parent.parent) if checkpoint is not None else None
+        self._resumed: dict[str, Any] = {}
+        if run is not None:
+            manager.data = manager.data or run.data
+            manager.dataparser = dataparser_config(run, Path(manager.data))[1]
+        if (folder / "scene.json").exists():  # the very same run again (--load-config)
+            pass
+        elif config.scene is not None:
+            copy_scene(Path(config.scene), folder)
+        elif run is None:
+            raise InputError(
+                "say what to edit: --load-dir RUN/nerfstudio_models of a trained nerfacto, nerf-insert-base "
+                "or nerf-insert, or --pipeline.scene with a scene folder"
+            )
+        elif run.model.kind == OUR_EDIT:
+            self._resumed = read_state(checkpoint)
+            copy_scene(Path(self._resumed["pipeline"].get("scene", "")), folder)
+        else:
+            found = adopt(run, manager.data)
+            Scene.create(
+                folder, found.capture, found.base, found.dataparser, found.downscale, keep_views=True
+            )
+        config.scene = folder.resolve()
+        self.config.save_config()
+
+    def _load_checkpoint(self) -> None:
+        """The scene is the checkpoint; what is left of it is the step."""
+        if self._resumed:
+            self._start_step = self._resumed["step"] + 1
+        self.pipeline.datamanager.train_dataparser_outputs.save_dataparser_transform(
+            self.base_dir / "dataparser_transforms.json"
+        )
+
+    @in_words
+    def train(self) -> None:
+        try:
+            super().train()
+        finally:
+            self.pipeline.end()
+
+    def train_iteration(self, step: int) -> tuple[torch.Tensor, dict, dict]:
+        """One step of the edit: some views painted, or one step of the fit."""
+        done = self.pipeline.edit_step()
+        if done is None:
+            self.stop_training = True
+            return torch.zeros(()), {}, {}
+        figure = re.search(r"[-\d.]+(?:e-?\d+)?", done.note)
+        loss = torch.tensor(float(figure[0]) if figure else 0.0)
+        return loss, {done.task.lower().replace(" ", "_"): loss}, {"share": torch.tensor(done.share)}
+
+    def _say(self, text: str) -> None:
+        CONSOLE.print(text, soft_wrap=True, markup=False)
+
+    # --- the viewer's buttons
+
+    def _start_over(self) -> None:
+        recipe = self.pipeline.recipe
+        if recipe is not None and self.training_state != "completed":
+            self.pipeline.begin(self.pipeline.edit_panel.changed_recipe(recipe), self._say)
+
+    def _preview(self) -> None:
+        from nerf_insert.preview import preview
+
+        recipe, out = self.pipeline.recipe, self.base_dir / "preview"
+        if recipe is None:
+            return
+        try:
+            changed = self.pipeline.edit_panel.changed_recipe(recipe)
+            preview(Scene.open(self.pipeline.scene_folder), changed, out, Progress())
+        except (InputError, RunError) as error:
+            self._say(str(error))
+            return
+        self._say(f"The preview is in {out}.")
+        self.pipeline.edit_panel.show_picture((out / "sheet.png").read_bytes())
+
+    def _pause(self) -> None:
+        if self.training_state != "completed":
+            self.training_state = "training" if self.training_state == "paused" else "paused"

@@ -1,0 +1,101 @@
+"""What `ns-train nerf-insert` and `ns-viewer` show beside the picture: the edit's words, and a switch for
+every layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nerfstudio.viewer.viewer_elements import (
+    ViewerButton,
+    ViewerCheckbox,
+    ViewerControl,
+    ViewerElement,
+    ViewerNumber,
+    ViewerSlider,
+    ViewerText,
+)
+from torch import nn
+
+from nerf_insert.recipe import MAX_SEED, Recipe
+from nerf_insert.scene import LayerEntry
+
+
+class EditPanel(nn.Module):
+    """The elements; nerfstudio finds those that are attributes of modules. Buttons do nothing until the
+    trainer gives them something to do (`on_start_over`, `on_preview`, `on_pause`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompt = ViewerText("Prompt", "", hint="What to paint; takes effect with Start over")
+        self.strength = ViewerSlider(
+            "Strength",
+            1.0,
+            0.05,
+            1.0,
+            0.05,
+            hint="How far painting may go from what is there; with Start over",
+        )
+        self.seed = ViewerNumber("Seed", 0, hint="Start of all that is random; with Start over")
+        self.start_over = ViewerButton("Start over", lambda _: self.on_start_over())
+        self.preview = ViewerButton("Preview: paint three views", lambda _: self.on_preview())
+        self.pause = ViewerButton("Pause / go on", lambda _: self.on_pause())
+        self.growing_layer = ViewerCheckbox("The new layer", True, cb_hook=lambda _: self._changed())
+        self.control = ViewerControl()
+        self._switches: dict[str, ViewerCheckbox] = {}
+        self._changed: Callable[[], None] = lambda: None
+        self.on_start_over = self.on_preview = self.on_pause = lambda: None
+
+    def list_layers(self, layers: Sequence[LayerEntry], changed: Callable[[], None]) -> None:
+        """A switch for each layer; those that are there already keep their position."""
+        self._changed = changed
+        for number, entry in enumerate(layers, 1):
+            if entry.folder in self._switches:
+                continue
+            switch = ViewerCheckbox(
+                f"Layer {number}: {entry.name}", entry.enabled, cb_hook=lambda _: changed()
+            )
+            self._switches[entry.folder] = switch
+            setattr(self, f"layer_{number}", switch)
+            self._install(switch)
+
+    def is_on(self, entry: LayerEntry) -> bool:
+        return bool(self._switches[entry.folder].value)
+
+    def switch(self, known: Sequence[str], on: Sequence[str] | None) -> None:
+        """Switch on only the layers `on`; none: leave all as they are."""
+        for folder in known:
+            if on is not None:
+                self._switches[folder].value = folder in on
+
+    def describe(self, recipe: Recipe) -> None:
+        self.prompt.value = recipe.guide.prompt
+        self.seed.value = recipe.seed
+        self.strength.value = recipe.schedule.strength
+
+    def changed_recipe(self, recipe: Recipe) -> Recipe:
+        """The same edit with the words, strength and seed that the elements show. Raises InputError."""
+        data = recipe.to_dict()
+        data["guide"] = {**data["guide"], "prompt": str(self.prompt.value)}
+        data["schedule"] = {**data["schedule"], "strength": float(self.strength.value)}
+        return Recipe.from_dict({**data, "seed": min(max(int(self.seed.value), 0), MAX_SEED)})
+
+    def show_picture(self, png: bytes) -> None:
+        """Show a picture to everybody who looks."""
+        import base64
+
+        if (server := getattr(self.control, "viser_server", None)) is None:
+            return
+        text = base64.b64encode(png).decode()
+        with server.gui.add_modal("Preview") as shown:
+            server.gui.add_markdown(f"![preview](data:image/png;base64,{text})")
+            close = server.gui.add_button("Close")
+            close.on_click(lambda _: shown.close())
+
+    def _install(self, element: ViewerElement[Any]) -> None:
+        """Add an element to a viewer that is up already."""
+        if (server := getattr(self.control, "viser_server", None)) is not None:
+            element.install(server)
+            viewer = self.control.viewer
+            before = element.cb_hook
+            element.cb_hook = lambda e: [before(e), viewer._trigger_rerender()]
