@@ -1,0 +1,182 @@
+"""What a scene is taken elsewhere as: datasets, points, meshes, runs of nerfstudio."""
+
+import json
+import shutil
+
+import numpy as np
+import painters  # noqa: F401  # named in the recipe
+import pytest
+import tiny
+import torch
+import trimesh
+from PIL import Image
+
+from nerf_insert.capture import Capture
+from nerf_insert.cli import main
+from nerf_insert.edit import edit
+from nerf_insert.pictures import read_picture
+from nerf_insert.progress import SILENT
+from nerf_insert.recipe import Recipe
+from nerf_insert.scene import Scene
+
+BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
+
+
+@pytest.fixture(scope="module")
+def edited(tiny_folder, tmp_path_factory):
+    """The tiny scene with the blue ball in it, by an inpainter that knows the truth."""
+    folder = shutil.copytree(tiny_folder / "scene", tmp_path_factory.mktemp("edited") / "scene")
+    options = {"truth": str(tiny_folder / "capture" / "truth")}
+    schedule = {"steps": 120, "rays": 1024}
+    recipe = {
+        "region": BOX,
+        "inpainter": "painters:Truth",
+        "inpainter_options": options,
+        "schedule": schedule,
+    }
+    edit(Scene.open(folder), Recipe.from_dict(recipe), SILENT)
+    return folder
+
+
+def export(scene, kind, out, *flags):
+    assert main(["export", str(scene), kind, "--out", str(out), "--quiet", *map(str, flags)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def dataset(edited, tmp_path_factory):
+    return export(edited, "dataset", tmp_path_factory.mktemp("dataset") / "out")
+
+
+def test_a_dataset_has_the_edit_where_its_masks_say_and_the_photographs_elsewhere(dataset, tiny_folder):
+    gained = []
+    for k in range(tiny.VIEWS):
+        name = f"{k:03d}.png"
+        before, truth, after = (
+            read_picture(folder / name)[0]
+            for folder in (
+                tiny_folder / "capture/images",
+                tiny_folder / "capture/truth",
+                dataset / "images",
+            )
+        )
+        mask = torch.from_numpy(np.asarray(Image.open(dataset / "edit_masks" / name)) > 127)
+        assert after[~mask].equal(before[~mask])  # to the byte
+        changed = (truth - before).abs().amax(-1) > 0.25
+        if int(changed.sum()) > 20:
+            assert float((mask & changed).sum() / changed.sum()) > 0.6  # what should be edited is
+            was, now = ((picture - truth)[changed].square().mean() for picture in (before, after))
+            gained.append(float(now / was))
+    assert len(gained) > 8 and max(gained) < 0.7 and float(np.mean(gained)) < 0.35
+
+
+def test_a_dataset_is_a_capture_with_the_same_cameras_and_split(dataset, tiny_folder):
+    ours, theirs = Capture.load(dataset), Capture.load(tiny_folder / "capture")
+    assert [view.path.name for view in ours.test] == [view.path.name for view in theirs.test]
+    for one, other in zip(ours.views, theirs.views, strict=True):
+        torch.testing.assert_close(one.camera.c2w, other.camera.c2w, rtol=0, atol=1e-6)
+        assert (one.camera.fx, one.camera.width) == pytest.approx((other.camera.fx, other.camera.width))
+
+
+def test_nerfstudio_reads_a_dataset_and_places_it_as_before(dataset, tiny_folder):
+    """The dataparser's own frame is the same, so what was trained on one can go on with the other."""
+    from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+
+    found = [
+        NerfstudioDataParserConfig(data=folder).setup().get_dataparser_outputs("train")
+        for folder in (dataset, tiny_folder / "capture")
+    ]
+    torch.testing.assert_close(
+        found[0].cameras.camera_to_worlds, found[1].cameras.camera_to_worlds, rtol=0, atol=1e-5
+    )
+    assert [f.name for f in found[0].image_filenames] == [f.name for f in found[1].image_filenames]
+    assert found[0].mask_filenames is None  # nothing of it is ignored
+
+
+def test_what_the_capture_says_beside_its_cameras_is_kept(edited, tiny_folder, tmp_path):
+    """Its own masks, its transform, its sparse points."""
+    capture = shutil.copytree(tiny_folder / "capture", tmp_path / "capture")
+    data = json.loads((capture / "transforms.json").read_text())
+    valid = np.full((tiny.SIZE[1], tiny.SIZE[0]), 255, np.uint8)
+    valid[:4] = 0
+    Image.fromarray(valid).save(capture / "valid.png")
+    for frame in data["frames"]:
+        frame["mask_path"] = "valid.png"
+    data |= {"applied_transform": [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]], "ply_file_path": "points.ply"}
+    (capture / "points.ply").write_text("ply")
+    (capture / "transforms.json").write_text(json.dumps(data))
+    scene = shutil.copytree(edited, tmp_path / "scene")
+    at = json.loads((scene / "scene.json").read_text())
+    at["capture"]["path"] = str(capture)
+    (scene / "scene.json").write_text(json.dumps(at))
+    out = export(scene, "dataset", tmp_path / "out")
+    written = json.loads((out / "transforms.json").read_text())
+    assert written["applied_transform"] == data["applied_transform"]
+    assert (out / written["ply_file_path"]).read_text() == "ply"
+    assert Capture.load(out).views[0].valid().equal(torch.from_numpy(valid > 0))
+
+
+def distance_to_scene(points):
+    """To the floor, the red ball and the blue one of the tiny scene."""
+    balls = [np.abs(np.linalg.norm(points - ball[:3], axis=1) - ball[3]) for ball in (tiny.BALL, tiny.OBJECT)]
+    return np.min([np.abs(points[:, 2]), *balls], axis=0)
+
+
+def test_points_lie_on_the_surfaces(edited, tmp_path):
+    export(edited, "pointcloud", tmp_path / "p", "--points", 4000)
+    cloud = trimesh.load(tmp_path / "p" / "pointcloud.ply")
+    assert len(cloud.vertices) == 4000
+    # The scene knows them to a few hundredths: cells of its grid are 0.03 wide
+    assert np.quantile(distance_to_scene(cloud.vertices), 0.8) < 0.08
+    blue = np.linalg.norm(cloud.vertices - tiny.OBJECT[:3], axis=1) < tiny.OBJECT[3] + 0.05
+    colours = cloud.colors[blue & (cloud.vertices[:, 2] > 0.15)][:, :3].astype(float)
+    assert len(colours) > 20 and np.median(colours[:, 2]) > 150 > np.median(colours[:, 0])
+
+
+def test_before_the_edit_there_is_no_blue_ball(edited, tmp_path):
+    export(edited, "pointcloud", tmp_path / "p", "--points", 4000, "--before")
+    cloud = trimesh.load(tmp_path / "p" / "pointcloud.ply")
+    high = np.linalg.norm(cloud.vertices - tiny.OBJECT[:3], axis=1) < tiny.OBJECT[3] - 0.02
+    assert int(high.sum()) < 20
+
+
+def test_a_mesh_is_the_surface(edited, tmp_path):
+    box = [*tiny.OBJECT[:3], 0.7, 0.7, 0.6]
+    export(edited, "mesh", tmp_path / "m", "--resolution", 28, "--box", ",".join(map(str, box)))
+    mesh = trimesh.load(tmp_path / "m" / "mesh.glb", force="mesh")
+    assert len(mesh.faces) > 200
+    # voxels of 0.025, and what the scene does not know better
+    assert np.quantile(distance_to_scene(mesh.vertices), 0.8) < 0.08
+    out = np.asarray(mesh.vertices) - tiny.OBJECT[:3]
+    on_ball = np.abs(np.linalg.norm(out, axis=1) - tiny.OBJECT[3]) < 0.06
+    facing = (mesh.vertex_normals * out).sum(1)[on_ball & (out[:, 2] > 0)]
+    assert len(facing) > 20 and float((facing > 0).mean()) > 0.8  # normals point outwards
+    colours = mesh.visual.vertex_colors[on_ball & (out[:, 2] > 0)][:, :3].astype(float)
+    assert np.median(colours[:, 2]) > 150 > np.median(colours[:, 0])
+
+
+def test_a_place_without_anything_has_no_mesh(edited, tmp_path, capsys):
+    command = ["export", str(edited), "mesh", "--out", str(tmp_path), "--resolution", "8", "--quiet"]
+    assert main([*command, "--box", "0,0,50,1,1,1"]) == 1
+    assert "no surface" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        (["mesh", "--points", "5"], "--points is for pointcloud"),
+        (["pointcloud", "--resolution", "50"], "--resolution is for mesh"),
+        (["mesh", "--box", "0,0,0,1,1,0"], "above 0"),
+        (["dataset", "--before"], "--before is for"),
+    ],
+)
+def test_flags_are_for_their_kind(edited, tmp_path, capsys, flags, says):
+    assert main(["export", str(edited), *flags, "--out", str(tmp_path / "x")]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_nothing_of_the_persons_is_written_over(edited, tiny_folder, capsys):
+    for out in (edited, tiny_folder / "capture"):
+        for kind in ("dataset", "nerfstudio"):
+            assert main(["export", str(edited), kind, "--out", str(out)]) == 2
+            assert "choose another folder" in capsys.readouterr().err
