@@ -231,29 +231,29 @@ def test_a_dataset_is_not_a_run_of_another_capture(scene_folder, tmp_path, capsy
 def base_run(tiny_folder, tmp_path_factory):
     config = copy.deepcopy(entry.nerf_insert_base.config)
     config.output_dir, config.timestamp, config.experiment_name = tmp_path_factory.mktemp("b"), "run", "e"
-    config.vis, config.machine.device_type, config.max_num_iterations = "tensorboard", "cpu", 60
+    config.vis, config.machine.device_type, config.max_num_iterations = "tensorboard", "cpu", 220
     config.data = config.pipeline.datamanager.data = tiny_folder / "capture"
     config.viewer.quit_on_train_completion = True
     model = config.pipeline.model
     model.num_levels, model.log2_hashmap_size, model.max_res, model.hidden_dim = 6, 13, 128, 16
-    model.samples_per_batch, model.training_steps = 1 << 14, 60
+    model.samples_per_batch, model.training_steps = 1 << 14, 220
     config.save_config()
     trainer = config.setup()
     trainer.setup()
+    untrained = trainer.pipeline.get_average_eval_image_metrics()["psnr"]
     trainer.train()
-    return config.get_base_dir(), trainer
+    return config.get_base_dir(), trainer, untrained
 
 
 def test_our_base_learns_in_nerfstudios_loop(base_run):
-    _, trainer = base_run
-    metrics = trainer.pipeline.get_average_eval_image_metrics()
-    assert metrics["psnr"] > 14  # untrained it stands at 8
+    _, trainer, untrained = base_run
+    assert trainer.pipeline.get_average_eval_image_metrics()["psnr"] > untrained + 3
     assert trainer.pipeline.datamanager.get_train_rays_per_batch() != 4096  # rays follow the samples
     assert float(trainer.pipeline.model.base.background.sum()) > 0
 
 
 def test_our_base_is_adopted_and_renders_the_same(base_run, tmp_path, capsys):
-    run, trainer = base_run
+    run, trainer, _ = base_run
     out = tmp_path / "scene"
     assert main(["train", "--nerfstudio", str(run), "--out", str(out), "--quiet"]) == 0
     scene, dataset = Scene.open(out), trainer.pipeline.datamanager.eval_dataset
