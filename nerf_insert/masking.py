@@ -59,15 +59,16 @@ def look_for(
 
 
 def visible(region: Region, stack: Stack, view: View) -> Bool[Tensor, "H W"]:
-    """The pixels of a view that show the region: the scene outside it does not hide it there."""
+    """The pixels of a view that show the region: the scene outside it does not hide it there.
+
+    What lies in front of the region is the same with the region's content as without, so the picture of the
+    scene tells it, which is kept for painting.
+    """
     camera = view.camera
-    rays = camera.rays()
-    entry = region.entry(rays)
-    crossing = entry.isfinite().nonzero()[:, 0]
-    mask = torch.zeros(rays.count, dtype=torch.bool)
-    if len(crossing):
-        chosen = rays[crossing]
-        mask[crossing] = entry[crossing] < stack.render(chosen, carve=region).depth
-    mask = mask.view(camera.height, camera.width)
+    entry = region.entry(camera.rays()).view(camera.height, camera.width)
+    mask = entry.isfinite()
+    if bool(mask.any()):
+        # The region begins somewhere in the step before its first sample; its own surface hides nothing.
+        mask &= entry - region.step < stack.picture(camera, keep=True).depth
     valid = view.valid()
     return mask if valid is None else mask & valid

@@ -94,8 +94,8 @@ class Mesh:
         return (barycentric[:, :, None] * self.vertices[self.faces[face]]).sum(1)
 
     def colour_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """sRGB of places on the surface: corner colours blended linearly, textures bilinearly."""
-        colour = (barycentric[:, :, None] * self.corner_colours[face]).sum(1)
+        """sRGB of places on the surface: corner colours blended as light is, textures bilinearly."""
+        colour = to_srgb((barycentric[:, :, None] * to_linear(self.corner_colours[face])).sum(1))
         if self.textures:
             uv = (barycentric[:, :, None] * self.corner_uv[face]).sum(1)
             which = self.texture_index[face]

@@ -6,6 +6,7 @@ World coordinates and units, linear light. M is a number of hits, Q of places.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,8 @@ from nerf_insert.regions.base import Region
 MOST_PLACES = 20_000
 FINE = 1 / 200  # distance of places, as a share of the mesh's or the region's diagonal
 ROUGH = 1 / 60  # the same where only the light is wanted that the mesh gives to its surroundings
+FADE = 0.025  # way along a surface in which its shadow fades out, as a share of the region's diagonal
+WAYS = 12  # directions along the surface that are looked in
 GLOSS = 0.03  # share of the light that a dielectric's surface reflects, uncoloured; seen as if it were matt
 
 
@@ -118,20 +121,33 @@ def cast_shadow(surface: Surface, light: Light, shine: Shine, region: Region) ->
     Nothing else can change in an edit: a shadow on something behind the region would hang in the air.
     """
     vertices, faces = surface.mesh.vertices, surface.mesh.faces
-    border = surface.cell  # within which the shadow fades out
-    inside = ((vertices > region.bounds[0] - border) & (vertices < region.bounds[1] + border)).all(-1)
+    inside = ((vertices > region.bounds[0]) & (vertices < region.bounds[1])).all(-1)
     chosen = inside[faces].any(-1)
     if not bool(chosen.any()):
         return None
     corners, normals = vertices[faces[chosen]], surface.normals[faces[chosen]]
     places = _places(corners, normals, FINE * region.diagonal, MOST_PLACES)
-    share = (1 - region.distance(places.points) / border).clamp(0, 1)[:, None]
+    share = _fade(places, region)[:, None]
     index = (share[:, 0] > 0).nonzero()[:, 0]
     factor = torch.ones(len(places.points), 3)
     x, n = places.points[index], places.normals[index]
     factor[index] = change(x + 0.1 * surface.cell * n, n, light, surface, shine.thing())
     number = torch.where(chosen, torch.cumsum(chosen, 0) - 1, -1)
     return Shadow(number, places, 1 + share * (factor - 1))
+
+
+def _fade(places: Places, region: Region) -> Float[Tensor, " Q"]:
+    """From 0, where the surface leaves the region, smoothly to 1, FADE away from there along the surface: a
+    shadow ends with the region and should not seem cut off."""
+    reach, outside = FADE * region.diagonal, torch.zeros(len(places.points))
+    helper = torch.eye(3)[places.normals.abs().argmin(-1)]
+    across = torch.nn.functional.normalize(torch.linalg.cross(places.normals, helper), dim=-1)
+    along = torch.linalg.cross(places.normals, across)
+    for turn in torch.arange(WAYS) * (2 * math.pi / WAYS):
+        there = places.points + reach * (turn.cos() * across + turn.sin() * along)
+        outside = torch.maximum(outside, region.distance(there))
+    share = (1 - outside / reach).clamp(0, 1) * region.contains(places.points)
+    return share * share * (3 - 2 * share)
 
 
 def _places(corners: Tensor, normals: Tensor, spacing: float, most: int) -> Places:
