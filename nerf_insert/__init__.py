@@ -9,6 +9,7 @@ The engine's rooms, bottom to top (imports run upwards only):
     rendering, fitting                         rays to pixels, pixels to fields
     inpaint, recipe, scene, edit               what an edit is, where it is kept, how it is made
     plugin                                     nerfstudio's methods and run folders
+    app                                        the web page
     cli                                        the command line
 """
 

@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,7 +116,10 @@ class Scene:
         at = self._capture_at
         from nerf_insert.capture import Capture
 
-        for path in (Path(at["path"]), self.folder / at["relative"]):
+        places = [self.folder / at["relative"]]
+        if Path(at["path"]).is_absolute():  # not so in a scene that was downloaded with its capture
+            places.insert(0, Path(at["path"]))
+        for path in places:
             if path.exists():
                 return Capture.load(path, dataparser=at.get("dataparser"), downscale=at.get("downscale"))
         raise InputError(
@@ -166,7 +169,7 @@ class Scene:
     def enable(self, number: int, enabled: bool = True) -> LayerEntry:
         """Switch a layer on or off; `number` counts from 1 at the bottom, as the list shows it."""
         entry = self._at(number)
-        changed = LayerEntry(entry.folder, entry.name, enabled)
+        changed = replace(entry, enabled=enabled)
         self._change([changed if other is entry else other for other in self.layers])
         return changed
 
@@ -183,6 +186,20 @@ class Scene:
         rest = [other for other in self.layers if other is not entry]
         self._change([*rest[: to - 1], entry, *rest[to - 1 :]])
         return entry
+
+    def rename(self, number: int, name: str) -> LayerEntry:
+        """Give a layer another name; its folder keeps its own."""
+        entry = self._at(number)
+        name = " ".join(name.split())
+        if not name:
+            raise InputError("a layer needs a name")
+        changed = replace(entry, name=name)
+        self._change([changed if other is entry else other for other in self.layers])
+        return changed
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._history)
 
     def undo(self) -> None:
         """Take the last change to the layers back. Raises InputError if there is none."""

@@ -23,6 +23,7 @@ from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.distortion import distortion
 from nerf_insert.errors import InputError
 from nerf_insert.fields import FieldConfig
+from nerf_insert.files import read_tensors
 from nerf_insert.kernels import composite, transmittance
 from nerf_insert.optimiser import Optimiser, at_step
 from nerf_insert.pixels import Pixels, to_bytes
@@ -120,6 +121,23 @@ def stretch_at(step: int, steps: int) -> float:
 def next_rays(rays: int, samples: int, wanted: int) -> int:
     """How many rays the next step should have if this one's `rays` had so many samples."""
     return int(min(max(64, rays * wanted / max(samples, 1), rays / 2), 2 * rays, 1 << 15))
+
+
+def unfinished_base(capture: Capture, checkpoint: Path) -> Base | None:
+    """The base that a run still going on has saved last, to look at; None before it has saved any. It is
+    taken to have the usual field."""
+    try:
+        tensors, _ = read_tensors(checkpoint)
+    except InputError:  # not there, or just being replaced
+        return None
+    base = Base.for_cameras([view.camera for view in capture.train + capture.test], FieldConfig())
+    state = base.state_dict()
+    saved = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
+    if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in state.items()}:
+        return None
+    for name, tensor in state.items():
+        tensor.copy_(saved[name].to(tensor.dtype))
+    return base.eval().requires_grad_(False)
 
 
 def far_colour(base: Base, pixels: Pixels, usable: Tensor) -> Float[Tensor, "3"]:

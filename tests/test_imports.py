@@ -12,19 +12,20 @@ import nerf_insert
 
 PACKAGE = Path(nerf_insert.__file__).parent
 KERNELS = PACKAGE.parent / "kernels" / "src"  # installed as nerf_insert.kernels
+APP = PACKAGE.parent / "app"  # installed as nerf_insert.app
 LATE = ("gradio", "diffusers", "transformers", "nerfstudio.models", "nerfstudio.pipelines")
 
 
 # --- the graph of imports, read from the source
 
 
-def modules(package: Path, kernels: Path) -> dict[str, Path]:
+def modules(package: Path, kernels: Path, app: Path) -> dict[str, Path]:
     """Every module's name without nerf_insert, and its file."""
     found = {}
-    for root, prefix in ((package, ""), (kernels, "kernels")):
+    for root, prefix in ((package, ""), (kernels, "kernels"), (app, "app")):
         for file in sorted(root.rglob("*.py")):
             parts = [*filter(None, [prefix]), *file.relative_to(root).with_suffix("").parts]
-            if root == package and parts[0] == "kernels":  # the link to the other folder
+            if root == package and parts[0] in ("kernels", "app"):  # links to the other folders
                 continue
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
     return found
@@ -47,9 +48,9 @@ def imports(file: Path) -> set[str]:
     return names
 
 
-def graph(package: Path = PACKAGE, kernels: Path = KERNELS) -> dict[str, set[str]]:
+def graph(package: Path = PACKAGE, kernels: Path = KERNELS, app: Path = APP) -> dict[str, set[str]]:
     """Which of our modules each of them imports."""
-    known = modules(package, kernels)
+    known = modules(package, kernels, app)
     edges = {}
     for name, file in known.items():
         edges[name] = set()
@@ -99,12 +100,14 @@ def circles(edges: dict[str, set[str]]) -> list[str]:
 
 
 def outside(edges: dict[str, set[str]], floors: dict[str, int]) -> list[str]:
-    """Imports of the command line elsewhere, and by kernels of anything but kernels and errors."""
+    """Imports of the command line elsewhere, of the page but by its command, and by kernels of anything
+    but kernels and errors."""
     wrong = [
         f"{name} -> {target}"
         for name, targets in edges.items()
         for target in targets
-        if room(target, floors) == "cli" and room(name, floors) != "cli" and name != "__main__"
+        if (room(target, floors) == "cli" and room(name, floors) != "cli" and name != "__main__")
+        or (room(target, floors) == "app" and room(name, floors) != "app" and name != "cli.app")
     ]
     return wrong + [
         f"{name} -> {target}"
@@ -135,16 +138,16 @@ def test_nothing_imports_itself():
 
 def test_nothing_heavy_is_imported_where_it_is_not_used():
     """Page, diffusion and nerfstudio's models: not anywhere in the engine."""
-    for name, file in modules(PACKAGE, KERNELS).items():
-        if name.split(".")[0] == "plugin":  # nerfstudio's methods, which only nerfstudio imports
+    for name, file in modules(PACKAGE, KERNELS, APP).items():
+        if name.split(".")[0] in ("plugin", "app"):  # nerfstudio's methods, and the page
             continue
         heavy = [i for i in imports(file) if any(i == late or i.startswith(late + ".") for late in LATE)]
         assert heavy == [], name
 
 
 def test_these_tests_can_fail(tmp_path):
-    package, kernels = tmp_path / "nerf_insert", tmp_path / "kernels"
-    for folder in (package, kernels):
+    package, kernels, app = (tmp_path / name for name in ("nerf_insert", "kernels", "app"))
+    for folder in (package, kernels, app):
         folder.mkdir()
         (folder / "__init__.py").write_text("")
     (package / "files.py").write_text("")
@@ -152,19 +155,23 @@ def test_these_tests_can_fail(tmp_path):
     (package / "cameras.py").write_text("import nerf_insert.tools\n")
     (package / "scene.py").write_text("from nerf_insert import cameras, cli\n")
     (package / "cli.py").write_text("")
+    (package / "base.py").write_text("import nerf_insert.app\n")
+    (app / "page.py").write_text("from nerf_insert.app import steps\nimport nerf_insert.scene\n")
     (kernels / "mlp.py").write_text(
         "from nerf_insert.kernels.other import x\nfrom nerf_insert.files import y\n"
     )
     (kernels / "other.py").write_text("if TYPE_CHECKING:\n    from nerf_insert.kernels import mlp\n")
     floors = rooms(
-        "x\n\n    kernels, files   low\n    cameras    middle\n    scene      high\n    cli   top\n"
+        "x\n\n    kernels, files   low\n    cameras    middle\n    scene      high\n"
+        "    app   page\n    cli   top\n"
     )
-    assert floors == {"kernels": 0, "files": 0, "cameras": 1, "scene": 2, "cli": 3}
-    edges = graph(package, kernels)
+    assert floors == {"kernels": 0, "files": 0, "cameras": 1, "scene": 2, "app": 3, "cli": 4}
+    edges = graph(package, kernels, app)
+    assert edges["app.page"] == {"app", "scene"}
     assert edges["kernels.other"] == set() and edges["kernels.mlp"] == {"kernels.other", "files"}
     assert downward(edges, floors) == ["cameras -> tools -> scene", "scene -> cli"]
     assert circles(edges) == ["cameras", "scene", "tools"]
-    assert sorted(outside(edges, floors)) == ["kernels.mlp -> files", "scene -> cli"]
+    assert sorted(outside(edges, floors)) == ["base -> app", "kernels.mlp -> files", "scene -> cli"]
 
 
 # --- what importing costs

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.cameras import Camera, Rays
@@ -23,6 +24,13 @@ MAX_SHARE = 0.6  # of the median picture
 AGREE, DISAGREE = 0.7, 0.25  # of a mask within the hull: warn below the one, refuse below the other
 
 Occluders = Callable[[Camera], Float[Tensor, "H W"]]
+
+
+class Look(NamedTuple):
+    """A region in one camera's picture."""
+
+    entry: Float[Tensor, "H W"]  # the distance at which the pixel's ray meets it, infinity where it does not
+    visible: Bool[Tensor, "H W"]
 
 
 @dataclass(frozen=True)
@@ -42,23 +50,24 @@ def check_region(
     scene_bounds: Float[Tensor, "2 3"] | None = None,
     min_views: int = MIN_VIEWS,
     min_share: float = MIN_SHARE,
+    looks: Sequence[Look] | None = None,
 ) -> Report:
     """Look at a region from (a small version of) every camera, given with its view's name.
 
     `occluders` gives for a camera the distance along each pixel's ray at which the scene outside the
-    region becomes opaque. `scene_bounds`: the box that the scene fills. Raises InputError, saying what
+    region becomes opaque. `scene_bounds`: the box that the scene fills. `looks`: one for each camera, for
+    who has taken them already; `occluders` is then not asked. Raises InputError, saying what
     to do, when an edit there cannot come out well.
     """
     if scene_bounds is not None:
         _check_place(region, scene_bounds)
     _check_cameras_outside(region, cameras)
-    small = [camera.scaled(min(1.0, SIDE / max(camera.width, camera.height))) for _, camera in cameras]
-    entries = _entries(region, small)
-    shares, hidden = {}, 0
-    for (name, _), camera, entry in zip(cameras, small, entries, strict=True):
-        visible = entry < (occluders(camera) if occluders else float("inf"))
-        shares[name] = float(visible.float().mean())
-        hidden += bool(entry.isfinite().any()) and shares[name] < min_share
+    looks = look(region, [small(camera) for _, camera in cameras], occluders) if looks is None else looks
+    shares = {
+        name: float(seen.visible.float().mean()) for (name, _), seen in zip(cameras, looks, strict=True)
+    }
+    crossed = [bool(seen.entry.isfinite().any()) for seen in looks]
+    hidden = sum(any_ and share < min_share for any_, share in zip(crossed, shares.values(), strict=True))
     seen_by = tuple(name for name, share in shares.items() if share >= min_share)
     if not seen_by and not hidden:
         _refuse_unseen(region, cameras, min_share)
@@ -74,12 +83,20 @@ def check_region(
     return Report(shares, seen_by, coverage, tuple(warnings))
 
 
-def _entries(region: Region, cameras: Sequence[Camera]) -> list[Float[Tensor, "H W"]]:
-    """The distances to the region in the pictures of all cameras, looked up together, which is quicker."""
+def small(camera: Camera) -> Camera:
+    """The camera with a picture of the size that regions are looked at in."""
+    return camera.scaled(min(1.0, SIDE / max(camera.width, camera.height)))
+
+
+def look(region: Region, cameras: Sequence[Camera], occluders: Occluders | None = None) -> list[Look]:
+    """The region in the pictures of all cameras, looked up together, which is quicker."""
     rays = [camera.rays() for camera in cameras]
     entry = region.entry(Rays(torch.cat([r.origins for r in rays]), torch.cat([r.directions for r in rays])))
-    parts = entry.split([r.count for r in rays])
-    return [part.view(camera.height, camera.width) for part, camera in zip(parts, cameras, strict=True)]
+    looks = []
+    for part, camera in zip(entry.split([r.count for r in rays]), cameras, strict=True):
+        part = part.view(camera.height, camera.width)
+        looks.append(Look(part, part < (occluders(camera) if occluders else float("inf"))))
+    return looks
 
 
 def hulls(region: Region) -> Iterator[VisualHull]:

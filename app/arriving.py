@@ -1,0 +1,90 @@
+"""Pictures of what a job has made so far, while it is still at it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from nerf_insert.app.jobs import Job, Jobs
+from nerf_insert.app.opened import RENDERING, array_url, data_url
+from nerf_insert.app.workspace import Place
+from nerf_insert.errors import InputError
+
+MOST, WIDTH = 8, 220  # pictures, and pixels
+_one = threading.Lock()  # at a time is rendered from what is still being fitted
+
+
+def pictures(place: Place, jobs: Jobs, key: str, have: int) -> tuple[int, list[dict[str, Any]] | None]:
+    """(how many there are, the newest of them; None where that is as many as the browser has)."""
+    job = jobs.get(place.page, key)
+    files = made(place, job, jobs.folder(place.page, key))
+    growing = place.folder / "base" / "checkpoint.safetensors" if job.kind == "train" else None
+    count = len(files) + (
+        growing.stat().st_mtime_ns // 10**9 if growing is not None and growing.exists() else 0
+    )
+    if count == have:
+        return count, None
+    shown = [{"url": thumbnail(file), "label": file.stem} for file in files[-MOST:]]
+    if growing is not None and growing.exists():
+        shown += grown(place, growing)
+    return count, shown
+
+
+def made(place: Place, job: Job, folder: Path) -> list[Path]:
+    """The painted views and other pictures that a job has written, oldest first."""
+    if job.started is None:
+        return []
+    found = [*folder.glob("out/painted/*.png"), *folder.glob("out/*.jpg")]
+    if job.kind == "edit":
+        found += (place.folder / "layers").glob("*/painted/*/*.png")
+    dated = []
+    for path in found:
+        try:
+            dated.append((path.stat().st_mtime, path))
+        except OSError:  # replaced at this moment
+            continue
+    until = (job.ended or float("inf")) + 1
+    return [path for time, path in sorted(dated) if job.created <= time <= until]
+
+
+def thumbnail(file: Path) -> str:
+    import numpy as np
+
+    try:
+        with Image.open(file) as picture:
+            picture.draft("RGB", (WIDTH, WIDTH))
+            picture.thumbnail((WIDTH, WIDTH))
+            return array_url(np.asarray(picture.convert("RGB")))
+    except OSError:
+        return ""
+
+
+def grown(place: Place, checkpoint: Path) -> list[dict[str, Any]]:
+    """A render of a base that is still being trained, beside the photograph; [] where that is too early."""
+    from nerf_insert.capture import Capture
+    from nerf_insert.rendering import Stack
+    from nerf_insert.training import unfinished_base
+
+    if place.capture_path is None or not _one.acquire(blocking=False):
+        return []
+    try:
+        capture = Capture.load(place.capture_path)
+        base = unfinished_base(capture, checkpoint)
+        if base is None:
+            return []
+        view = (capture.test or capture.train)[0]
+        camera = view.camera.scaled(WIDTH / view.camera.width)
+        with RENDERING:
+            picture = Stack(base).picture(camera).rgb
+        size = (camera.width, camera.height)
+        return [
+            {"url": data_url(picture), "label": "so far"},
+            {"url": data_url(view.photograph(size)), "label": "photograph"},
+        ]
+    except InputError:
+        return []
+    finally:
+        _one.release()

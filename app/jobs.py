@@ -1,0 +1,319 @@
+"""Long work: a queue of command lines, one running at a time, all of it on disk.
+
+    SCENE/page/jobs/ID/   job.json    what it is and how it stands
+                          recipe.yaml, inputs/   for an edit or a preview: exactly what was asked for
+                          log.jsonl   the command's progress (stderr)
+                          out.json    its result (stdout)
+
+A job is `nerf-insert ... --json` in a process of its own: it goes on when the browser is closed, and if the
+server dies it goes on too and is found again by the next one. Stopping sends the signal on which the
+engine stops cleanly; running the same command again goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nerf_insert.errors import InputError
+from nerf_insert.files import read_json, write_json
+
+ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+OPEN = ("waiting", "running", "paused", "stopping")
+LAST_WORDS = 4000  # bytes of what a command said last, when it ended without a result
+
+
+@dataclass(frozen=True)
+class Job:
+    """`state`: waiting, running, paused, stopping; then stopped (can go on), failed or done."""
+
+    key: str
+    kind: str  # train, edit, preview, render, export
+    title: str
+    words: list[str]  # of the command line, without `nerf-insert`
+    state: str = "waiting"
+    pid: int | None = None
+    born: float | None = None  # of the process, so that a number used again is not taken for it
+    created: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    message: str = ""
+
+
+class Jobs:
+    """All jobs of all scenes of one server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._work = threading.Condition(self._lock)
+        self._queue: list[Path] = []
+        self._running: Path | None = None
+        self._process: subprocess.Popen | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
+        self._thread.start()
+
+    # --- what the page asks for
+
+    def add(self, page: Path, kind: str, title: str, make: Callable[[Path], list[str]]) -> Job:
+        """Queue a job; `make` gets the job's folder, puts there what it needs and returns the words."""
+        key = time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
+        folder = page / "jobs" / key
+        words = make(folder)
+        job = Job(key, kind, title, words, created=time.time())
+        self._save(folder, job)
+        with self._work:
+            self._queue.append(folder)
+            self._work.notify_all()
+        return job
+
+    def list(self, page: Path) -> list[Job]:
+        """Newest first."""
+        folders = sorted((page / "jobs").glob("*/job.json"), reverse=True)
+        return [job for file in folders if (job := self._load(file.parent)) is not None]
+
+    def get(self, page: Path, key: str) -> Job:
+        """Raises InputError where there is no such job."""
+        job = self._load(self.folder(page, key))
+        if job is None:
+            raise InputError("this job is not there any more")
+        return job
+
+    def folder(self, page: Path, key: str) -> Path:
+        if not ID.fullmatch(key or ""):
+            raise InputError("this is no job of this page")
+        return page / "jobs" / key
+
+    def waiting_before(self, page: Path, key: str) -> int:
+        """How many jobs, of any scene, come before this one."""
+        folder = self.folder(page, key)
+        with self._lock:
+            ahead = self._queue.index(folder) if folder in self._queue else 0
+            return ahead + (self._running is not None)
+
+    def stop(self, page: Path, key: str) -> None:
+        """Cleanly, so that it can go on later."""
+        folder = self.folder(page, key)
+        with self._work:
+            job = self.get(page, key)
+            if folder in self._queue:
+                self._queue.remove(folder)
+                self._save(folder, replace(job, state="stopped", ended=time.time()))
+            elif job.state in ("running", "paused"):
+                self._save(folder, replace(job, state="stopping"))
+                _signal(job, signal.SIGTERM, signal.SIGCONT)
+
+    def pause(self, page: Path, key: str) -> None:
+        with self._lock:
+            job = self.get(page, key)
+            if job.state == "running":
+                _signal(job, signal.SIGSTOP)
+                self._save(self.folder(page, key), replace(job, state="paused"))
+
+    def resume(self, page: Path, key: str) -> None:
+        """A paused job at once, a stopped or failed one when its turn comes."""
+        folder = self.folder(page, key)
+        with self._work:
+            job = self.get(page, key)
+            if job.state == "paused":
+                _signal(job, signal.SIGCONT)
+                self._save(folder, replace(job, state="running"))
+            elif job.state in ("stopped", "failed") and folder not in self._queue:
+                self._save(folder, replace(job, state="waiting", ended=None, message="", pid=None))
+                self._queue.append(folder)
+                self._work.notify_all()
+
+    def forget(self, page: Path, key: str) -> None:
+        """Take a job that has ended out of the list; what it made stays."""
+        with self._lock:
+            if self.get(page, key).state not in OPEN:
+                (self.folder(page, key) / "job.json").unlink(missing_ok=True)
+
+    def progress(self, page: Path, key: str) -> list[dict[str, Any]]:
+        """What the command has said so far, one dict a line (nerf_insert.progress.Machine)."""
+        file = self.folder(page, key) / "log.jsonl"
+        return [event for line in _lines(file) if (event := _event(line)) is not None]
+
+    def result(self, page: Path, key: str) -> dict[str, Any]:
+        """What the command answered at its end, {} before that."""
+        return _result(self.folder(page, key))
+
+    def adopt(self, page: Path) -> None:
+        """Find out how the jobs of a scene stand that an earlier server left behind."""
+        with self._work:
+            for job in self.list(page):
+                folder = self.folder(page, job.key)
+                if job.state not in OPEN or folder == self._running or folder in self._queue:
+                    continue
+                if _alive(job):
+                    self._queue.insert(0, folder)  # the thread waits for it as for its own
+                    self._work.notify_all()
+                else:
+                    self._save(folder, _ended(job, folder, None))
+
+    def close(self) -> None:
+        """Stop what runs, cleanly, and wait for it; what waits stays on disk as stopped."""
+        with self._work:
+            self._closed = True
+            for folder in self._queue:
+                if (job := self._load(folder)) is not None:
+                    self._save(folder, replace(job, state="stopped"))
+            self._queue.clear()
+            running = self._running and self._load(self._running)
+            if running:
+                _signal(running, signal.SIGTERM, signal.SIGCONT)
+            self._work.notify_all()
+        self._thread.join(timeout=30)
+
+    # --- the one thread that runs them
+
+    def _run(self) -> None:
+        while True:
+            with self._work:
+                while not self._queue and not self._closed:
+                    self._work.wait()
+                if self._closed:
+                    return
+                folder = self._running = self._queue.pop(0)
+                job = self._load(folder)
+                if job is not None and not _alive(job):
+                    job = self._start(folder, job)
+            code = self._wait(job)
+            with self._work:
+                now = self._load(folder)
+                if now is not None and now.state in OPEN:
+                    self._save(folder, _ended(now, folder, code))
+                self._running = self._process = None
+
+    def _start(self, folder: Path, job: Job) -> Job | None:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        try:
+            with open(folder / "log.jsonl", "w") as log, open(folder / "out.json", "w") as out:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "nerf_insert", *job.words, "--json"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C in the server's terminal is the server's to handle
+                )
+        except OSError as error:
+            self._save(folder, replace(job, state="failed", message=f"cannot be started: {error}"))
+            return None
+        born = _born(self._process.pid)
+        job = replace(job, state="running", pid=self._process.pid, born=born, started=time.time(), message="")
+        self._save(folder, job)
+        return job
+
+    def _wait(self, job: Job | None) -> int | None:
+        """Until the process has ended; its exit code, None for one that another server started."""
+        if self._process is not None:
+            return self._process.wait()
+        while job is not None and _alive(job) and not self._closed:
+            time.sleep(0.5)
+        return None
+
+    def _load(self, folder: Path) -> Job | None:
+        try:
+            return Job(**read_json(folder / "job.json"))
+        except (InputError, TypeError):
+            return None
+
+    def _save(self, folder: Path, job: Job) -> None:
+        write_json(folder / "job.json", asdict(job))
+
+
+def keep_recipe(recipe, folder: Path) -> Path:
+    """Write a recipe and copies of its files into a job's folder; the recipe's file."""
+    from nerf_insert.files import write_yaml
+
+    write_yaml(folder / "recipe.yaml", recipe.copied_into(folder).to_dict())
+    return folder / "recipe.yaml"
+
+
+def _ended(job: Job, folder: Path, code: int | None) -> Job:
+    """How a job stands whose process is no more."""
+    result = _result(folder)
+    message = str(result.get("error", ""))
+    if result.get("ok"):
+        state = "done"
+    elif message.startswith("stopped") or job.state == "stopping" or (not result and code is None):
+        state, message = "stopped", ""  # by the person, by the server's end, or with the whole machine
+    else:
+        state, message = "failed", message or _last_words(folder, code)
+    return replace(job, state=state, message=message, ended=time.time())
+
+
+def _last_words(folder: Path, code: int | None) -> str:
+    """For a command that ended without an answer: killed for its memory, say."""
+    if code is not None and code < 0:
+        return (
+            f"it was ended by the system (signal {-code}), perhaps for want of memory; Resume goes on there"
+        )
+    return "it ended without an answer; " + _lines(folder / "log.jsonl", LAST_WORDS)[-1:][0][:300]
+
+
+def _result(folder: Path) -> dict[str, Any]:
+    lines = _lines(folder / "out.json")
+    event = _event(lines[-1]) if lines else None
+    return event if event is not None and "ok" in event else {}
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:  # something a library printed, or a line that is still being written
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _lines(file: Path, last: int | None = None) -> list[str]:
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return [""] if last else []
+    return (
+        data[-last:].decode(errors="replace").splitlines() or [""]
+        if last
+        else data.decode(errors="replace").splitlines()
+    )
+
+
+def _born(pid: int) -> float | None:
+    import psutil
+
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+
+
+def _alive(job: Job) -> bool:
+    import psutil
+
+    if job.pid is None or job.born is None:
+        return False
+    try:
+        process = psutil.Process(job.pid)
+        return abs(process.create_time() - job.born) < 1 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _signal(job: Job, *numbers: int) -> None:
+    if _alive(job):
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(job.pid, number)

@@ -1,0 +1,154 @@
+"""Where a region shows in all photographs, within a second, and in words whether it can be edited.
+
+The pictures are small, those that `check_region` looks at. What stands in front of the region is taken
+from depths of the whole scene that a thread renders meanwhile, `complete` says whether it is through: the
+scene is opaque before the region begins exactly if it is so without what lies inside the region.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy import ndimage
+from torch import Tensor
+
+from nerf_insert.app.opened import Opened, array_url
+from nerf_insert.cameras import Camera
+from nerf_insert.capture import View
+from nerf_insert.errors import InputError
+from nerf_insert.pictures import read_mask
+from nerf_insert.placing import build_region
+from nerf_insert.regions.base import Region
+from nerf_insert.regions.checks import Look, check_region, look, small
+from nerf_insert.regions.viewing_cone import ViewingCone
+
+COLOUR = (255, 122, 26)  # of the region
+TINT = 70  # opacity of its inside, of 255
+REGIONS = 6  # remembered, of each scene
+STEPS = 48  # points of a guide line
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """`masks`: the region's visible part in small pictures, by the photograph's name."""
+
+    masks: dict[str, Bool[Tensor, "h w"]] = field(default_factory=dict)
+    words: str = ""
+    problem: bool = False
+    complete: bool = True  # whether it is known everywhere what stands in front of the region
+
+
+def outlines(opened: Opened, region: Region) -> Outlines:
+    views = opened.capture.views
+    depths = dict(opened.depths)
+    looks = {}
+    for view, seen in zip(views, look(region, [small(view.camera) for view in views]), strict=True):
+        nearest = depths.get(view.name)
+        looks[view.name] = seen if nearest is None else Look(seen.entry, seen.entry < nearest)
+    masks = {name: seen.visible for name, seen in looks.items()}
+    train = [(view.name, view.camera) for view in opened.capture.train]
+    try:
+        report = check_region(region, train, looks=[looks[name] for name, _ in train])
+    except InputError as problem:
+        return Outlines(masks, sentence(problem), True, len(depths) >= len(views))
+    words = f"The region shows in {len(report.seen_by)} of {len(train)} training photographs."
+    words = " ".join([words, *(sentence(warning) for warning in report.warnings)])
+    return Outlines(masks, words, False, len(depths) >= len(views))
+
+
+def region_of_tree(opened: Opened, tree: dict) -> Region:
+    """The region, from memory where it was asked for just now. Raises InputError in the checks' words,
+    before any work starts."""
+    key = json.dumps([tree, [Path(name).stat().st_mtime_ns for name in _files(tree)]], sort_keys=True)
+    with opened.lock:
+        if key in opened.regions:
+            opened.regions.move_to_end(key)
+            return opened.regions[key]
+    region = build_region(tree, opened.capture)
+    with opened.lock:
+        opened.regions[key] = region
+        while len(opened.regions) > REGIONS:
+            opened.regions.popitem(last=False)
+    return region
+
+
+def _files(tree: dict) -> list[str]:
+    if "union" in tree:
+        return [name for part in tree["union"] for name in _files(part)]
+    if "dilate" in tree and "mesh" not in tree:
+        return _files(tree["dilate"]["region"])
+    return [*tree.get("masks", {}).values(), *([tree["mesh"]] if "mesh" in tree else [])]
+
+
+def render_depths(opened: Opened) -> threading.Thread:
+    """Start to render what stands in front, for all views that it is not known for."""
+
+    def work() -> None:
+        try:
+            for view in opened.capture.views:
+                opened.depth(view)
+        except (InputError, OSError):  # the scene went away meanwhile; whoever asks next is told so
+            pass
+
+    thread = threading.Thread(target=work, name="depths", daemon=True)
+    thread.start()
+    return thread
+
+
+def drawn(mask: Bool[Tensor, "h w"]) -> str | None:
+    """A picture to lay over the photograph: the region tinted, with a border; None where it is not seen."""
+    if not bool(mask.any()):
+        return None
+    inside = mask.numpy()
+    border = inside & ~ndimage.binary_erosion(inside, iterations=1)
+    around = ndimage.binary_dilation(inside, iterations=1) & ~inside
+    array = np.zeros((*inside.shape, 4), np.uint8)
+    array[around] = (30, 12, 0, 150)
+    array[inside] = (*COLOUR, TINT)
+    array[border] = (*COLOUR, 255)
+    return array_url(array)
+
+
+def large(opened: Opened, region: Region, view: View, width: int) -> str | None:
+    """The region in one photograph, sharply; what stands in front of it as coarse as the depths are."""
+    camera = view.camera.scaled(min(1.0, width / view.camera.width))
+    depth = opened.depths.get(view.name)
+    hidden = None if depth is None else lambda camera: enlarged(depth, camera)
+    return drawn(look(region, [camera], hidden)[0].visible)
+
+
+def enlarged(depth: Float[Tensor, "h w"], camera: Camera) -> Float[Tensor, "H W"]:
+    """A small picture's depths for a larger picture of the same view."""
+    return torch.nn.functional.interpolate(depth[None, None], size=(camera.height, camera.width))[0, 0]
+
+
+def guide_lines(opened: Opened, masks: dict[str, str], view: View) -> list[dict]:
+    """Where, in a photograph, that lies which was painted on the others: the ray through the middle of each
+    mask, as points (x, y) in shares of the picture's width and height."""
+    lines = []
+    for name, file in masks.items():
+        other = opened.capture.view(name)
+        if other.name == view.name:
+            continue
+        try:
+            ray = ViewingCone(other.camera, read_mask(file, size=other.size)).centre_ray
+        except InputError:
+            continue
+        far = 4 * float((opened.capture.centre_of_attention - other.camera.centre).norm())
+        distances = torch.logspace(-2, 0, STEPS) * far
+        projection = view.camera.project(ray.origins + distances[:, None] * ray.directions)
+        points = projection.pixels[projection.inside] / torch.tensor(view.size)
+        if len(points) > 1:
+            lines.append({"from": name, "points": points.tolist()})
+    return lines
+
+
+def sentence(text: object) -> str:
+    text = str(text).strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

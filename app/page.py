@@ -1,0 +1,126 @@
+"""The page: the stage on the left, the steps on the right, and what passes between them."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import gradio as gr
+
+from nerf_insert.app.api import add_endpoints
+from nerf_insert.app.services import Services
+from nerf_insert.app.steps import edit, look, mark, open, preview, say
+from nerf_insert.app.steps.common import FRESH, PRIVATE, Page, Session, stage_value, stamped, told
+from nerf_insert.app.widgets import widget
+from nerf_insert.app.workspace import Place
+from nerf_insert.errors import InputError
+
+STEPS = (
+    ("open", "1 Open"),
+    ("mark", "2 Mark"),
+    ("say", "3 Say"),
+    ("preview", "4 Preview"),
+    ("edit", "5 Edit"),
+    ("look", "6 Look"),
+)
+HEAD = (
+    "<div class='title'><h1>NeRF-Insert</h1>"
+    "<p>Change one place in a captured scene, and nothing else.</p></div>"
+)
+CSS = Path(__file__).parent / "page.css"
+
+
+def build(services: Services, first: Place | None = None) -> gr.Blocks:
+    """`first`: the scene that a browser sees which does not ask for another."""
+    with gr.Blocks(title="NeRF-Insert", fill_width=True, analytics_enabled=False) as blocks:
+        session = gr.State(FRESH)
+        browser = gr.BrowserState({"id": ""}, storage_key="nerf-insert", secret="nerf-insert")
+        gr.HTML(HEAD, elem_id="head")
+        with gr.Row(elem_id="body"):
+            with gr.Column(scale=7, min_width=340):
+                stage = widget("stage", services, stage_value(FRESH))
+            with gr.Column(scale=5, min_width=340, elem_id="steps"):
+                page = Page(services, session, stage)
+                with gr.Tabs(selected="open") as tabs:
+                    parts = {}
+                    builders = {
+                        "open": open,
+                        "mark": mark,
+                        "say": say,
+                        "preview": preview,
+                        "edit": edit,
+                        "look": look,
+                    }
+                    entered = {}
+                    for name, title in STEPS:
+                        with gr.Tab(title, id=name, render_children=True, elem_id=f"step-{name}") as entered[
+                            name
+                        ]:
+                            parts[name] = builders[name].build(page)
+        _connect(services, page, tabs, entered, parts, browser, first)
+        add_endpoints(services)
+    return blocks
+
+
+def _connect(
+    services: Services, page: Page, tabs: gr.Tabs, entered: dict, parts: dict, browser, first: Place | None
+) -> None:
+    session, stage = page.session, page.stage
+
+    def arrive(kept: dict, request: gr.Request):
+        """A browser comes, or comes back: give it its drafts, and the scene that its address names."""
+        kept = (
+            kept
+            if isinstance(kept, dict) and len(str(kept.get("id", ""))) == 16
+            else {"id": secrets.token_hex(8)}
+        )
+        now: Session = {**FRESH, "draft": kept["id"]}
+        wanted = dict(request.query_params)
+        try:
+            place = services.workspace.find(wanted["scene"]) if wanted.get("scene") else first
+        except InputError:
+            place = first
+        if place is not None:
+            services.jobs.adopt(place.page)
+            now["scene"] = place.key
+        step = wanted.get("step", "open")
+        now["step"] = step if step in dict(STEPS) and place is not None else "open"
+        return [kept, now, gr.Tabs(selected=now["step"])]
+
+    def enter(step: str):
+        def go(now: Session):
+            now = {**now, "step": step}
+            return [now, stage_value(now)]
+
+        return told(go)
+
+    def chosen(now: Session, event: gr.EventData):
+        return {**now, "view": str((event._data or {}).get("view") or "") or None}
+
+    def scene_changed(now: Session):
+        now = stamped(now)
+        return [now, stage_value(now), {"scene": now["scene"], "stamp": secrets.token_hex(4)}]
+
+    def refresh_all(event):
+        for function, outputs in page.refreshers:
+            event = event.then(function, session, list(outputs), **PRIVATE)
+
+    refresh_all(gr.on(page_load(), arrive, browser, [browser, session, tabs], **PRIVATE))
+    for opening in parts["open"]["opening"]:
+        refresh_all(opening)
+    refresh_all(parts["open"]["trained"](lambda now: now, session, session, **PRIVATE))
+    for name, tab in entered.items():
+        event = tab.select(enter(name), session, [session, stage], **PRIVATE)
+        if name == "edit":
+            function, outputs = page.describe
+            event.then(function, session, outputs, **PRIVATE)
+    stage.chosen(told(chosen), session, session, **PRIVATE)
+    shown = parts["look"]
+    for jobs in page.edit_jobs:
+        jobs.ended(told(scene_changed), session, [session, stage, shown["layers"]], **PRIVATE).then(
+            shown["rows"], session, shown["choices"], **PRIVATE
+        ).then(shown["compare"], session, shown["slider"], **PRIVATE)
+
+
+def page_load():
+    return gr.context.Context.root_block.load

@@ -1,0 +1,172 @@
+"""From a draft to a recipe, and from a recipe to the command line that repeats it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from nerf_insert.app.drafts import Draft, Drafts, Placing
+from nerf_insert.errors import InputError
+from nerf_insert.inpaint import GROUP
+from nerf_insert.poses import Pose
+from nerf_insert.recipe import Recipe, Say, Schedule
+
+NO_REGION = (
+    "Say where first: paint the thing on two photographs (step Mark), place a mesh, or set a box around it."
+)
+HELP = {  # of the inpainters that come with NeRF-Insert
+    "mesh": "Shades your mesh in its own colours, with the light and shadows of the scene.",
+    "fill": "Takes away what is there: fills in from what other photographs see behind it.",
+    "diffusion": "Paints what your text or reference picture says, with a diffusion model.",
+}
+
+
+def inpainters() -> dict[str, tuple[bool, str]]:
+    """Every registered inpainter: whether it can be loaded here, and a sentence on it."""
+    found = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name not in HELP, entry.name)):
+        try:
+            entry.load()
+            found[entry.name] = True, HELP.get(entry.name, f"From another package ({entry.value}).")
+        except Exception as cause:  # whatever a foreign package's import raises
+            found[entry.name] = False, f"cannot be loaded here: {cause}"
+    return found
+
+
+def chosen_inpainter(draft: Draft) -> str:
+    """What the person chose, else `mesh` where there is a mesh, else by what they said."""
+    if draft.inpainter:
+        return draft.inpainter
+    if draft.mesh:
+        return "mesh"
+    return "diffusion" if draft.prompt or draft.negative_prompt or draft.reference else "fill"
+
+
+def pose_matrix(placing: Placing) -> list[list[float]]:
+    return Pose.parse(pose_text(placing)).matrix.tolist()
+
+
+def pose_text(placing: Placing) -> str:
+    """The same as `--pose` takes it."""
+    turn, move = (",".join(f"{v:.10g}" for v in part) for part in (placing.rotate, placing.translate))
+    return f"scale={placing.scale:.10g} rotate={turn} translate={move}"
+
+
+def region_of(draft: Draft, drafts: Drafts, key: str) -> dict[str, Any]:
+    """The region's tree: all that was marked, together. Raises InputError where nothing was."""
+    parts: list[dict[str, Any]] = []
+    if draft.masks:
+        files = {view: str(drafts.file(key, "masks", file)) for view, file in sorted(draft.masks.items())}
+        parts.append({"masks": files})
+    if draft.mesh and draft.mesh_is_region:
+        path = str(drafts.file(key, "mesh", draft.mesh))
+        parts.append({"mesh": path, "pose": pose_matrix(draft.placing)})
+    if draft.box:
+        box = draft.box
+        parts.append(
+            {"box": {"centre": list(box.centre), "size": list(box.size), "rotation": list(box.rotation)}}
+        )
+    if not parts:
+        raise InputError(NO_REGION)
+    tree = parts[0] if len(parts) == 1 else {"union": parts}
+    if draft.dilate is None:
+        return tree
+    return (
+        {**tree, "dilate": draft.dilate}
+        if "mesh" in tree
+        else {"dilate": {"region": tree, "by": draft.dilate}}
+    )
+
+
+def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
+    """The recipe that a draft describes, with absolute file names. Raises InputError in words for what
+    is missing."""
+    inpainter = chosen_inpainter(draft)
+    if inpainter == "mesh" and not draft.mesh:
+        raise InputError("The inpainter mesh needs a mesh to paint: upload one, or choose another inpainter.")
+    say: dict[str, Any] = {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt}
+    if draft.reference:
+        say["reference"] = str(drafts.file(key, "reference", draft.reference))
+    if draft.mesh:
+        say |= {"mesh": str(drafts.file(key, "mesh", draft.mesh)), "pose": pose_matrix(draft.placing)}
+    schedule = Schedule(view_dependent=draft.view_dependent, shell=draft.shell, rounds=draft.rounds)
+    schedule = replace(schedule, steps=draft.steps) if draft.steps else schedule
+    made = Recipe(
+        region=region_of(draft, drafts, key),
+        guide=Say(**say),
+        inpainter=inpainter,
+        inpainter_options=draft.options,
+        schedule=schedule,
+        name=draft.name.strip() or default_name(draft, inpainter),
+        seed=draft.seed,
+    )
+    return Recipe.from_dict(made.to_dict())  # with all of its checks
+
+
+def default_name(draft: Draft, inpainter: str) -> str:
+    if draft.mesh:
+        return Path(draft.mesh).stem
+    return " ".join(draft.prompt.split()[:5]) or {"fill": "removal"}.get(inpainter, "edit")
+
+
+def command_line(recipe: Recipe, scene: Path, file: Path) -> str:
+    """A shell command that runs the recipe again: in flags where they can say all of it, else by `file`."""
+    words = _flags(recipe) or ["--recipe", str(file)]
+    return " ".join(shlex.quote(word) for word in ["nerf-insert", "edit", str(scene), *words])
+
+
+def _flags(recipe: Recipe) -> list[str] | None:
+    """The recipe as flags of `nerf-insert edit`; None where those cannot say it."""
+    tree, words = recipe.region, []
+    if set(tree) == {"dilate"}:
+        words += ["--dilate", f"{tree['dilate']['by']:.10g}"]
+        tree = tree["dilate"]["region"]
+    parts = tree.get("union", [tree])
+    kinds = [
+        next(kind for kind in ("masks", "mesh", "box", "other") if kind in part or kind == "other")
+        for part in parts
+    ]
+    if (
+        "other" in kinds
+        or len(set(kinds)) != len(kinds)
+        or kinds != sorted(kinds, key=("masks", "mesh", "box").index)
+    ):
+        return None
+    if recipe.guide.mesh and "mesh" not in kinds:  # --mesh is region and guide in one
+        return None
+    for kind, part in zip(kinds, parts, strict=True):
+        if kind == "masks":
+            for view, mask in part["masks"].items():
+                words += ["--mask", f"{view}={mask}"]
+        elif kind == "mesh":
+            if part["mesh"] != recipe.guide.mesh or part.get("pose") != recipe.guide.pose:
+                return None
+            words += ["--mesh", part["mesh"]]
+            if part.get("pose") is not None:
+                words += ["--pose", " ".join(repr(value) for row in part["pose"] for value in row)]
+            if part.get("dilate") is not None:
+                words += ["--dilate", f"{part['dilate']:.10g}"]
+        else:
+            box = part["box"]
+            numbers = [*box["centre"], *box["size"], *(box.get("rotation") or [0.0, 0.0, 0.0])]
+            words.append("--box=" + ",".join(repr(float(value)) for value in numbers))
+    said = recipe.guide
+    for flag, value in (
+        ("--prompt", said.prompt),
+        ("--negative-prompt", said.negative_prompt),
+        ("--reference", said.reference),
+    ):
+        words += [flag, value] if value else []
+    words += ["--inpainter", recipe.inpainter, "--name", recipe.name, "--seed", str(recipe.seed)]
+    for key, value in recipe.inpainter_options.items():
+        if isinstance(value, list | dict) or value is None or isinstance(value, str):
+            return None  # how the command line would read them depends on what they look like
+        words += ["--inpainter-option", f"{key}={str(value).lower() if isinstance(value, bool) else value!r}"]
+    schedule, usual = recipe.schedule, Schedule()
+    words += ["--steps", str(schedule.steps)] if schedule.steps != usual.steps else []
+    words += ["--rounds", str(schedule.rounds)] if schedule.rounds else []
+    said_all = replace(usual, steps=schedule.steps, rounds=schedule.rounds) == schedule
+    return words if said_all else None

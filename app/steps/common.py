@@ -1,0 +1,95 @@
+"""What the steps share: the page's state, and errors as sentences."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from nerf_insert.app.drafts import Draft, Drafts
+from nerf_insert.app.opened import Opened
+from nerf_insert.app.outlines import sentence
+from nerf_insert.app.services import Services
+from nerf_insert.app.workspace import Place
+from nerf_insert.errors import InputError, RunError
+
+log = logging.getLogger("nerf_insert.app")
+Session = dict[str, Any]  # what one browser works on: scene, draft, step, how, stamp, view
+FRESH: Session = {"scene": None, "draft": None, "step": "open", "how": "paint", "stamp": 0, "view": None}
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+
+
+@dataclass
+class Page:
+    """The page while it is built. `session` travels with every handler; `refreshers` are (function of the
+    session, outputs), run whenever another scene has been opened."""
+
+    services: Services
+    session: gr.State
+    stage: gr.HTML
+    refreshers: list[tuple[Callable, Sequence[Any]]] = field(default_factory=list)
+    describe: tuple[Callable, Sequence[Any]] | None = None  # of what the edit would do, when that is entered
+    edit_jobs: list[gr.HTML] = field(default_factory=list)
+
+    def when_opened(self, refresh: Callable, outputs: Sequence[Any]) -> None:
+        self.refreshers.append((told(refresh), outputs))
+
+
+def stage_value(session: Session, trained: bool | None = None) -> dict[str, Any]:
+    return {key: session.get(key) for key in FRESH} | ({} if trained is None else {"trained": trained})
+
+
+class Work:
+    """The scene and the draft that a session is about. Raises InputError where none is open."""
+
+    def __init__(self, services: Services, session: Session) -> None:
+        if not session.get("scene"):
+            raise InputError("Open a scene first (step Open).")
+        self.session = session
+        self.place: Place = services.workspace.find(session["scene"])
+        self.drafts, self.key = Drafts(self.place.page), str(session["draft"])
+        self.services = services
+
+    @property
+    def draft(self) -> Draft:
+        return self.drafts.load(self.key)
+
+    @property
+    def opened(self) -> Opened:
+        return self.services.library.get(self.place)
+
+    def need_trained(self) -> None:
+        if not self.place.trained:
+            raise InputError("This capture has no 3D scene yet: build it first (step Open).")
+
+
+def told(handler: Callable) -> Callable:
+    """The handler, with a sentence in the place of an exception."""
+
+    @functools.wraps(handler)
+    def tell(*inputs):
+        try:
+            return handler(*inputs)
+        except gr.Error:
+            raise
+        except (InputError, RunError) as error:
+            raise gr.Error(sentence(error), title="That did not work", print_exception=False) from None
+        except MemoryError:
+            raise gr.Error(
+                "There is not enough memory for this: close other programs.", print_exception=False
+            ) from None
+        except Exception:
+            log.exception("%s failed", getattr(handler, "__name__", handler))
+            words = "Something in NeRF-Insert broke; the terminal that it runs in says what."
+            raise gr.Error(words, title="That did not work", print_exception=False) from None
+
+    return tell
+
+
+def stamped(session: Session, **changes: Any) -> Session:
+    """The session after something that the stage has to show anew."""
+    return {**session, **changes, "stamp": session.get("stamp", 0) + 1}

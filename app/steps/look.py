@@ -1,0 +1,195 @@
+"""Look and keep: before and after, the layers, an orbit video, files to take away."""
+
+from __future__ import annotations
+
+import secrets
+from importlib.util import find_spec
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from nerf_insert.app import downloads
+from nerf_insert.app.live import smaller
+from nerf_insert.app.opened import RENDERING
+from nerf_insert.app.recipes import command_line
+from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, stage_value, stamped, told
+from nerf_insert.app.widgets import widget
+from nerf_insert.errors import InputError
+from nerf_insert.recipe import Recipe
+from nerf_insert.rendering import Stack
+
+WIDTH = 800  # pixels of the pictures that are compared
+KINDS = ["render", "export"]
+
+
+def build(page: Page) -> dict:
+    services, session = page.services, page.session
+    gr.Markdown("### Before and after")
+    slider = gr.ImageSlider(
+        label="Before and after, from the chosen photograph", type="numpy", elem_id="slider", max_height=360
+    )
+    with gr.Row():
+        compare = gr.Button("Compare from the chosen photograph", elem_id="compare")
+        video = gr.Button("Make an orbit video", elem_id="make-video")
+    gr.Markdown("### Layers")
+    layers = widget("layers", services, {"scene": None})
+    jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "look-jobs")
+    player = gr.Video(label="Orbit", visible=False, elem_id="orbit-video", autoplay=False)
+    gr.Markdown("### Keep")
+    number = gr.Dropdown([], label="Layer", elem_id="which-layer")
+    with gr.Row():
+        layer = gr.Button("Layer (zip)", elem_id="get-layer", size="sm")
+        recipe = gr.Button("Recipe (zip)", elem_id="get-recipe", size="sm")
+        scene = gr.Button("Scene with photographs (zip)", elem_id="get-scene", size="sm")
+    with gr.Row(visible=find_spec("nerf_insert.cli.export") is not None):
+        dataset = gr.Button("Edited capture", elem_id="get-dataset", size="sm")
+        native = gr.Button("nerfstudio run", elem_id="get-nerfstudio", size="sm")
+    ready = gr.File(label="Ready to download", visible=False, elem_id="download", interactive=False)
+    command = gr.Textbox(
+        "",
+        label="The command that repeats this layer",
+        lines=3,
+        buttons=["copy"],
+        interactive=False,
+        elem_id="layer-command",
+    )
+    to = services.workspace.folder / "downloads"
+
+    def before_and_after(session: Session):
+        work = Work(services, session)
+        work.need_trained()
+        capture = work.opened.capture
+        view = capture.view(session["view"]) if session.get("view") else (capture.test or capture.train)[0]
+        stack, camera = work.opened.stack(), smaller(view.camera, WIDTH)
+        with RENDERING:
+            pair = [s.picture(camera).rgb for s in (Stack(stack.base), stack)]
+        return tuple((picture.clamp(0, 1) * 255).round().byte().numpy().astype(np.uint8) for picture in pair)
+
+    def rows(session: Session):
+        """Choices for the layer's dropdown, newest chosen, with its command."""
+        place = Work(services, session).place
+        entries = Work(services, session).opened.scene.layers if place.trained else []
+        choices = [(f"{k}  {entry.name}", k) for k, entry in enumerate(entries, 1)]
+        chosen = len(entries) or None
+        return [gr.Dropdown(choices=choices, value=chosen), command_of(chosen, session) if chosen else ""]
+
+    def command_of(which: int | None, session: Session) -> str:
+        if not which:
+            return ""
+        opened_scene = Work(services, session).opened.scene
+        file = opened_scene.layer_folder(opened_scene.layers[int(which) - 1]) / "recipe.yaml"
+        return command_line(Recipe.load(file), opened_scene.folder, file)
+
+    def changed(session: Session):
+        now = stamped(session)
+        return [now, stage_value(now), *rows(session)]
+
+    def get(kind: str):
+        def give(which: int | None, session: Session):
+            opened_scene = Work(services, session).opened.scene
+            if kind == "scene":
+                file = downloads.scene_zip(opened_scene, to)
+            else:
+                if not which:
+                    raise InputError("Choose a layer first.")
+                file = getattr(downloads, f"{kind}_zip")(opened_scene, int(which), to)
+            return gr.File(value=str(file), visible=True)
+
+        return told(give)
+
+    def make_video(session: Session):
+        work = Work(services, session)
+        work.need_trained()
+        services.jobs.add(
+            work.place.page, "render", "Orbit video", lambda folder: orbit_words(work.place.folder, folder)
+        )
+        return value(session)
+
+    def export(kind: str):
+        def give(session: Session):
+            work = Work(services, session)
+            work.need_trained()
+            title = {"dataset": "Edited capture", "nerfstudio": "nerfstudio run"}[kind]
+            services.jobs.add(
+                work.place.page,
+                "export",
+                title,
+                lambda folder: ["export", str(work.place.folder), kind, "--out", str(folder / "out")],
+            )
+            return value(session)
+
+        return told(give)
+
+    def finished(session: Session, event: gr.EventData):
+        given = event._data or {}
+        work = Work(services, session)
+        folder = services.jobs.folder(work.place.page, str(given.get("key")))
+        if given.get("state") != "done":
+            return [gr.skip(), gr.skip()]
+        if given.get("kind") == "render":
+            return [gr.Video(value=str(folder / "out" / "orbit.mp4"), visible=True), gr.skip()]
+        file = downloads.folder_zip(folder / "out", services.jobs.get(work.place.page, folder.name).title, to)
+        return [gr.skip(), gr.File(value=str(file), visible=True)]
+
+    def value(session: Session) -> dict:
+        return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
+
+    def refresh(session: Session):
+        hidden = gr.Video(value=None, visible=False), gr.File(value=None, visible=False)
+        if not session["scene"]:
+            return [
+                {"scene": None},
+                {"scene": None, "kinds": KINDS},
+                gr.Dropdown(choices=[], value=None),
+                "",
+                None,
+                *hidden,
+            ]
+        done = [
+            j
+            for j in services.jobs.list(Work(services, session).place.page)
+            if j.kind == "render" and j.state == "done"
+        ]
+        film = (
+            services.jobs.folder(Work(services, session).place.page, done[0].key) / "out" / "orbit.mp4"
+            if done
+            else None
+        )
+        shown = gr.Video(value=str(film), visible=True) if film and film.exists() else hidden[0]
+        layers_value = {"scene": session["scene"], "stamp": secrets.token_hex(4)}
+        return [layers_value, value(session), *rows(session), None, shown, hidden[1]]
+
+    page.when_opened(refresh, [layers, jobs, number, command, slider, player, ready])
+    compare.click(told(before_and_after), session, slider, **{**PRIVATE, "show_progress": "minimal"})
+    video.click(told(make_video), session, jobs, **PRIVATE)
+    layers.changed(told(changed), session, [session, page.stage, number, command], **PRIVATE).then(
+        told(before_and_after), session, slider, **PRIVATE
+    )
+    number.input(told(command_of), [number, session], command, **PRIVATE)
+    for button, kind in ((layer, "layer"), (recipe, "recipe"), (scene, "scene")):
+        button.click(get(kind), [number, session], ready, **{**PRIVATE, "show_progress": "minimal"})
+    dataset.click(export("dataset"), session, jobs, **PRIVATE)
+    native.click(export("nerfstudio"), session, jobs, **PRIVATE)
+    jobs.ended(told(finished), session, [player, ready], **PRIVATE)
+    return {
+        "layers": layers,
+        "rows": told(rows),
+        "choices": [number, command],
+        "compare": told(before_and_after),
+        "slider": slider,
+    }
+
+
+def orbit_words(scene: Path, folder: Path) -> list[str]:
+    return [
+        "render",
+        str(scene),
+        "--orbit",
+        "--out",
+        str(folder / "out" / "orbit.mp4"),
+        "--seconds",
+        "4",
+        "--fps",
+        "15",
+    ]

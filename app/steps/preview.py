@@ -1,0 +1,68 @@
+"""Preview: a few painted views before the long run, with one seed or another."""
+
+from __future__ import annotations
+
+import secrets
+
+import gradio as gr
+
+from nerf_insert.app.jobs import keep_recipe
+from nerf_insert.app.recipes import recipe_of
+from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
+from nerf_insert.app.widgets import widget
+from nerf_insert.recipe import MAX_SEED
+
+KINDS = ["preview"]
+
+
+def build(page: Page) -> None:
+    services, session = page.services, page.session
+    gr.Markdown(
+        "Paints a few photographs as the edit would and fits nothing: quick, and the scene stays as it is."
+    )
+    with gr.Row():
+        views = gr.Slider(1, 12, 4, step=1, label="Views to paint", elem_id="preview-views")
+        seed = gr.Number(
+            0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="preview-seed", min_width=100
+        )
+    with gr.Row():
+        start = gr.Button("Preview", variant="primary", elem_id="start-preview")
+        another = gr.Button("Try another seed", elem_id="another-seed")
+    jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "preview-jobs")
+
+    def preview(count: int, number: float, session: Session):
+        work = Work(services, session)
+        work.need_trained()
+        draft = work.drafts.change(work.key, seed=int(number or 0))
+        add_preview(services, work, draft, int(count))
+        return value(session)
+
+    def preview_another(count: int, session: Session):
+        number = secrets.randbelow(100_000)
+        return [number, preview(count, number, session)]
+
+    def value(session: Session) -> dict:
+        return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
+
+    def refresh(session: Session):
+        if not session["scene"]:
+            return [gr.skip(), {"scene": None, "kinds": KINDS}]
+        return [Work(services, session).draft.seed, value(session)]
+
+    page.when_opened(refresh, [seed, jobs])
+    start.click(told(preview), [views, seed, session], jobs, **PRIVATE)
+    another.click(told(preview_another), [views, session], [seed, jobs], **PRIVATE)
+
+
+def add_preview(services, work: Work, draft, count: int):
+    """Queue a preview of a draft; the job."""
+    recipe = recipe_of(draft, work.drafts, work.key)
+
+    def make(folder) -> list[str]:
+        file = keep_recipe(recipe, folder)
+        out = ["--out", str(folder / "out"), "--paint", str(count)]
+        return ["preview", str(work.place.folder), "--recipe", str(file), *out]
+
+    return services.jobs.add(
+        work.place.page, "preview", f"Preview of {recipe.name}, seed {recipe.seed}", make
+    )

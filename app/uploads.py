@@ -1,0 +1,158 @@
+"""Files that people bring: limited in size and kind, unpacked where they can do no harm, pictures looked at
+by a child process with bounded memory and time (picture_worker.py; meshes have one in the engine)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from nerf_insert.app.workspace import Place, Workspace
+from nerf_insert.errors import InputError
+
+MAX_UPLOAD = 4 << 30  # bytes of one file
+MAX_UNPACKED, MAX_FILES = 16 << 30, 20_000
+PICTURES = (".png", ".jpg", ".jpeg")
+CAPTURE_FILES = (*PICTURES, ".json", ".txt", ".bin", ".ply", ".csv", ".npy")
+SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
+LEFT_OUT = ("__MACOSX", ".DS_Store", "Thumbs.db")
+MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+SECONDS = 60
+
+
+def take_zip(file: Path, workspace: Workspace) -> Place:
+    """Unpack a zipped capture, or a scene that was downloaded from this page. Raises InputError, and leaves
+    nothing behind, where it holds neither."""
+    if file.suffix.lower() != ".zip":
+        raise InputError(f"{file.name} is not a zip file: zip the capture's folder and upload that")
+    home = workspace.free(workspace.folder / "captures", file.stem)
+    try:
+        _unpack(file, home)
+        root = _root(home, file.name)
+        if (root / "scene.json").exists():
+            return _take_scene(root, home, workspace, file.stem)
+        check_pictures([p for p in root.rglob("*") if p.suffix.lower() in PICTURES])
+        from nerf_insert.capture import Capture
+
+        capture = Capture.load(root)
+        return workspace.for_capture(capture.path, file.stem)
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+
+
+def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Place:
+    from nerf_insert.scene import Scene
+
+    check_pictures([p for p in root.rglob("*") if p.suffix.lower() in PICTURES])
+    scene = Scene.open(root)
+    _ = scene.base, scene.capture  # whatever is wrong with them is said now
+    for entry in scene.layers:
+        scene.load_layer(entry)
+    target = workspace.free(workspace.folder / "scenes", name)
+    shutil.move(str(root), target)
+    shutil.rmtree(home, ignore_errors=True)
+    return Place(target, target.name)
+
+
+def _unpack(file: Path, home: Path) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+            infos = [
+                i for i in infos if not any(part in LEFT_OUT for part in PurePosixPath(i.filename).parts)
+            ]
+            if len(infos) > MAX_FILES:
+                raise InputError(f"{file.name} holds {len(infos)} files, at most {MAX_FILES} are taken")
+            if sum(info.file_size for info in infos) > MAX_UNPACKED:
+                raise InputError(
+                    f"{file.name} would unpack to more than {MAX_UNPACKED >> 30} GB: leave something out"
+                )
+            for info in infos:
+                _unpack_one(archive, info, home, file.name)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+        raise InputError(f"{file.name} cannot be unpacked ({error}): zip the folder again") from None
+
+
+def _unpack_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, home: Path, name: str) -> None:
+    path = PurePosixPath(info.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(info.external_attr >> 16):
+        raise InputError(
+            f"{name} holds {info.filename!r}, which points out of its own folder: zip the folder again"
+        )
+    if path.suffix.lower() not in SCENE_FILES:
+        return
+    target = home / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    left = info.file_size
+    with archive.open(info) as source, open(target, "wb") as out:
+        while chunk := source.read(1 << 20):
+            left -= len(chunk)
+            if left < 0:
+                raise InputError(f"{name} holds {info.filename!r}, which is larger than it says")
+            out.write(chunk)
+
+
+def _root(home: Path, name: str) -> Path:
+    """The folder of the capture or scene, at the top of the zip or a little below."""
+    for mark in ("scene.json", "transforms.json"):
+        found = sorted(home.rglob(mark), key=lambda path: len(path.parts))
+        if found:
+            return found[0].parent
+    for mark in ("sparse", "colmap"):  # what COLMAP writes
+        found = sorted((p for p in home.rglob(mark) if p.is_dir()), key=lambda path: len(path.parts))
+        if found:
+            return found[0].parent
+    raise InputError(
+        f"{name} holds no capture: a transforms.json with the photographs beside it is needed, "
+        "as `ns-process-data` writes them"
+    )
+
+
+def take_picture(file: Path, target: Path, side: int = 2048) -> None:
+    """A picture that somebody uploaded, written again as a PNG of at most `side` pixels."""
+    if file.suffix.lower() not in (*PICTURES, ".webp", ".bmp"):
+        raise InputError(f"{file.name} is not a picture that can be used here: PNG, JPEG, WebP or BMP")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _ask({"convert": str(file), "to": str(target), "side": side}, file.name)
+
+
+def check_pictures(files: list[Path]) -> None:
+    """Raises InputError for the first that is no picture, or too large a one."""
+    if files:
+        _ask({"check": [str(file) for file in files]}, "a picture")
+
+
+def check_mesh_file(file: Path) -> None:
+    if file.suffix.lower() not in MESHES:
+        raise InputError(
+            f"{file.name} is not a mesh: upload {', '.join(MESHES)}; GLB keeps the colours in one file"
+        )
+
+
+def _ask(request: dict, name: str) -> None:
+    command = [sys.executable, "-m", "nerf_insert.app.picture_worker"]
+    root = str(Path(__file__).resolve().parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env=environment,
+        )
+        answer = json.loads(done.stdout.strip().splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{name} takes longer than {SECONDS} s to read: save it smaller") from None
+    except (IndexError, ValueError):
+        raise InputError(f"{name} cannot be read: it is damaged, or takes too much memory") from None
+    if "error" in answer:
+        raise InputError(answer["error"])

@@ -1,0 +1,501 @@
+// The stage: photographs to paint on and to place things in, and the view that can be orbited.
+// props.value = {scene, draft, step, how, stamp}; every change of it brings the stage up to date.
+// Coordinates in pictures are shares of their width and height, 0..1.
+
+const $ = (selector) => element.querySelector(selector);
+const frame = $('.frame'), canvas = $('.paint'), film = $('.film'), svg = $('.lines');
+const pen = canvas.getContext('2d', {willReadFrequently: true});
+const CANVAS = 1024;      // pixels of the painted mask's width, at most
+const QUICK = 0.12;       // seconds that a frame may take while the view is being turned
+const SHARP = [384, 800]; // widths of the pictures once it rests
+const HOME = {yaw: 35, pitch: 30, distance: 1, target: null};
+
+let at = {scene: null, draft: null, step: 'open', how: 'paint', stamp: 0};
+let scene = null, views = [], index = 0, mode = 'photo', what = 'edited';
+let tool = 'paint', size = 30, undo = [], masks = [], cursor = {x: 0.5, y: 0.5};
+let orbit = {...HOME}, quickWidth = 160, frames = [], placing = null, handles = null, dropping = false;
+let regionAsked = 0, pictureAsked = 0, stroke = null, drag = null, loaded = false;
+
+const call = async (name, extra = {}) => {
+  const sent = {scene: at.scene, draft: at.draft, ...extra};
+  let answer;
+  try { answer = await server[name](sent); }
+  catch (problem) { answer = {error: 'The server does not answer. Is nerf-insert app still running?'}; }
+  if (sent.scene !== at.scene) return {stale: true};
+  if (answer.error) say(answer.error, true);
+  return answer;
+};
+const say = (text, problem = false) => {
+  $('.words').textContent = text || '';
+  $('.words').classList.toggle('problem', problem);
+};
+const view = () => views[index];
+const painting = () => mode === 'photo' && at.step === 'mark' && at.how === 'paint' && views.length > 0;
+const placingNow = () => at.step === 'mark' && (at.how === 'mesh' || at.how === 'box');
+const showsMesh = () => at.step === 'mark' && at.how === 'mesh';
+
+// --- what is shown
+
+function arrange() {
+  const photo = mode === 'photo';
+  element.querySelectorAll('[data-mode]').forEach((b) => b.setAttribute('aria-pressed', b.dataset.mode === mode));
+  element.querySelectorAll('[data-tool]').forEach((b) => b.setAttribute('aria-pressed', b.dataset.tool === tool));
+  element.querySelectorAll('.only-photo').forEach((e) => e.hidden = !photo);
+  element.querySelectorAll('.only-live').forEach((e) => e.hidden = photo);
+  element.querySelectorAll('.only-paint').forEach((e) => e.hidden = !painting());
+  element.querySelectorAll('.only-place').forEach((e) => e.hidden = !placingNow());
+  $('[data-mode=live]').disabled = !(scene && scene.trained);
+  $('[data-do=drop]').setAttribute('aria-pressed', dropping);
+  canvas.style.display = painting() ? '' : 'none';
+  $('.overlay').style.display = photo && $('.overlay').src && at.step !== 'look' ? '' : 'none';
+  $('.mesh').style.display = showsMesh() && $('.mesh').src ? '' : 'none';
+  frame.classList.toggle('painting', painting());
+  frame.classList.toggle('dropping', dropping);
+  frame.setAttribute('aria-label', painting() ? 'Photograph ' + view().name + ', paint where the edit is'
+    : photo ? 'Photograph' : '3D view, turn it with the arrow keys');
+  const ratio = photo && view() ? view().width / view().height : 4 / 3;
+  const width = Math.min($('.room').clientWidth, Math.max(220, window.innerHeight * 0.58) * ratio);
+  frame.style.width = width + 'px';
+  frame.style.height = width / ratio + 'px';
+  $('.empty').textContent = at.scene ? '' : 'Open a scene to begin.';
+  $('.name').textContent = view() ? view().name : '';
+  film.querySelectorAll('button').forEach((b, k) => {
+    b.setAttribute('aria-selected', k === index && photo);
+    b.tabIndex = k === index ? 0 : -1;
+    b.classList.toggle('painted', masks.includes(b.dataset.name));
+  });
+  drawLines();
+  drawBrush();
+}
+
+async function open() {
+  loaded = false;
+  views = []; film.innerHTML = ''; masks = []; undo = []; scene = null; handles = null; placing = null;
+  ['.picture', '.overlay', '.mesh'].forEach((name) => $(name).removeAttribute('src'));
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  if (!at.scene) { arrange(); return; }
+  say('Opening ...');
+  const answer = await call('scene');
+  if (answer.stale || answer.error) { arrange(); return; }
+  scene = answer; views = answer.views;
+  index = Math.min(index, views.length - 1);
+  say('');
+  if (!scene.trained) mode = 'photo';
+  views.forEach((v, k) => film.append(thumbnail(v, k)));
+  loaded = true;
+  arrange();
+  await showPhoto();
+  if (mode === 'live') look();
+  refreshRegion();
+  for (let k = 0; k < views.length; k += 12) {
+    const part = await call('photographs', {names: views.slice(k, k + 12).map((v) => v.name), width: 176});
+    if (answer.stale || !part.urls) return;
+    for (const [name, url] of Object.entries(part.urls)) {
+      const button = [...film.children].find((b) => b.dataset.name === name);
+      if (button) button.querySelector('img').src = url;
+    }
+  }
+}
+
+function thumbnail(v, k) {
+  const button = document.createElement('button');
+  button.type = 'button'; button.setAttribute('role', 'option'); button.dataset.name = v.name;
+  button.title = v.name; button.setAttribute('aria-label', 'Photograph ' + v.name);
+  button.style.aspectRatio = v.width + ' / ' + v.height;
+  button.innerHTML = '<img alt=""><img class="over" alt="">';
+  button.addEventListener('click', () => { mode = 'photo'; choose(k); });
+  return button;
+}
+
+async function choose(k) {
+  if (!views.length) return;
+  index = (k + views.length) % views.length;
+  undo = [];
+  arrange();
+  const chosen = film.children[index];
+  if (chosen) chosen.scrollIntoView({block: 'nearest', inline: 'nearest'});
+  trigger('chosen', {view: view().name});
+  await showPhoto();
+}
+
+async function showPhoto() {
+  if (mode !== 'photo' || !view()) return;
+  const wanted = view().name, turn = ++pictureAsked;
+  const wide = Math.min(CANVAS, view().width);
+  canvas.width = wide; canvas.height = Math.round(wide * view().height / view().width);
+  $('.overlay').removeAttribute('src'); $('.mesh').removeAttribute('src'); handles = null; lines = [];
+  const photo = await call('photographs', {names: [wanted], width: 1280});
+  if (turn !== pictureAsked || !photo.urls) return;
+  $('.picture').src = photo.urls[wanted];
+  arrange();
+  if (at.step === 'mark' || masks.length) {
+    const kept = await call('mask', {view: wanted});
+    if (turn !== pictureAsked || kept.error || kept.stale) return;
+    masks = kept.masks; lines = kept.lines;
+    if (kept.png) await load(kept.png);
+    if (overlays[wanted]) $('.overlay').src = overlays[wanted];
+    arrange();
+    large();
+  }
+  showMesh();
+}
+
+async function load(png) {
+  const image = new Image();
+  image.src = png;
+  await image.decode();
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+  const data = pen.getImageData(0, 0, canvas.width, canvas.height);
+  for (let k = 0; k < data.data.length; k += 4) {
+    const on = data.data[k] > 127;
+    data.data.set(on ? [34, 211, 238, 255] : [0, 0, 0, 0], k);
+  }
+  pen.putImageData(data, 0, 0);
+}
+
+// --- painting
+
+const place = (event) => {
+  const box = frame.getBoundingClientRect();
+  return {x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height};
+};
+const radius = () => canvas.width * (0.004 + 0.0016 * size);
+
+function dab(from, to) {
+  pen.globalCompositeOperation = tool === 'erase' ? 'destination-out' : 'source-over';
+  pen.strokeStyle = pen.fillStyle = '#22d3ee';
+  pen.lineCap = pen.lineJoin = 'round';
+  pen.lineWidth = 2 * radius();
+  pen.beginPath();
+  pen.moveTo(from.x * canvas.width, from.y * canvas.height);
+  pen.lineTo(to.x * canvas.width + 0.01, to.y * canvas.height);
+  pen.stroke();
+}
+
+function remember() {
+  undo.push(pen.getImageData(0, 0, canvas.width, canvas.height));
+  if (undo.length > 30) undo.shift();
+}
+
+const isEmpty = () => {
+  const data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
+  for (let k = 3; k < data.length; k += 4) if (data[k] > 127) return false;
+  return true;
+};
+
+async function keep() {
+  const name = view().name;
+  const answer = await call('mark', {view: name, png: isEmpty() ? null : canvas.toDataURL('image/png')});
+  if (answer.error || answer.stale) return;
+  masks = answer.masks;
+  arrange();
+  await refreshRegion();
+}
+
+function takeBack() {
+  if (!undo.length) { say('There is no stroke to take back on this photograph.'); return; }
+  pen.putImageData(undo.pop(), 0, 0);
+  keep();
+}
+
+// --- the region in all photographs
+
+let overlays = {}, lines = [];
+
+async function refreshRegion() {
+  if (!at.scene || !loaded) return;
+  const turn = ++regionAsked, name = mode === 'photo' && view() ? view().name : null;
+  element.querySelector('.stage').classList.add('asking');
+  const answer = await call('region', {view: name});
+  if (turn !== regionAsked) return;
+  element.querySelector('.stage').classList.remove('asking');
+  if (answer.error || answer.stale) return;
+  overlays = answer.overlays; masks = answer.masks;
+  for (const button of film.children) {
+    const over = button.querySelector('.over'), url = overlays[button.dataset.name];
+    if (url) over.src = url; else over.removeAttribute('src');
+    button.classList.toggle('seen', !!url);
+  }
+  if (name && view() && view().name === name) {
+    if (answer.large) $('.overlay').src = answer.large; else $('.overlay').removeAttribute('src');
+  }
+  say(answer.words, answer.problem);
+  element.querySelector('.stage').dataset.region = regionAsked;
+  arrange();
+  trigger('marked', {masks: masks.length, problem: answer.problem});
+  if (!answer.complete) setTimeout(() => { if (turn === regionAsked) refreshRegion(); }, 1500);
+}
+
+async function large() {
+  if (!Object.keys(overlays).length || !view()) return;
+  const name = view().name, turn = regionAsked;
+  const answer = await call('region_in', {view: name});
+  if (turn === regionAsked && view() && view().name === name && answer.large) { $('.overlay').src = answer.large; arrange(); }
+}
+
+// --- the mesh and its handles
+
+async function showMesh() {
+  if (!showsMesh() || mode !== 'photo' || !view()) return;
+  const name = view().name, answer = await call('mesh', {view: name, width: 640});
+  if (answer.error || answer.stale || !view() || view().name !== name) return;
+  takeMesh(answer);
+}
+
+function takeMesh(answer) {
+  if (answer.mesh) $('.mesh').src = answer.mesh; else $('.mesh').removeAttribute('src');
+  handles = answer.handles && answer.handles.at ? answer.handles : null;
+  placing = answer.placing || placing;
+  arrange();
+}
+
+const COLOURS = ['#ef4444', '#22c55e', '#3b82f6'];
+
+function drawLines() {
+  const w = frame.clientWidth, h = frame.clientHeight;
+  svg.setAttribute('viewBox', `0 0 ${w} ${h}`);
+  let marks = '';
+  if (painting()) for (const line of lines) {
+    marks += `<polyline class="guide" points="${line.points.map((p) => p[0] * w + ',' + p[1] * h).join(' ')}"><title>what is painted on ${line.from} lies on this line</title></polyline>`;
+  }
+  if (showsMesh() && handles) {
+    const [x, y] = [handles.at[0] * w, handles.at[1] * h];
+    marks += `<circle class="turn" data-turn="1" cx="${x}" cy="${y}" r="${Math.max(34, w * 0.07)}"></circle>`;
+    for (const axis of handles.axes) {
+      const [tx, ty] = [axis.to[0] * w, axis.to[1] * h];
+      marks += `<line class="axis" data-axis="${axis.axis}" stroke="${COLOURS[axis.axis]}" x1="${x}" y1="${y}" x2="${tx}" y2="${ty}"></line>` +
+        `<circle class="tip" data-axis="${axis.axis}" fill="${COLOURS[axis.axis]}" cx="${tx}" cy="${ty}" r="7"></circle>`;
+    }
+  }
+  svg.innerHTML = marks;
+}
+
+function drawBrush() {
+  const brush = $('.brush'), shown = painting() || (dropping && placingNow());
+  brush.style.display = shown ? '' : 'none';
+  if (!shown) return;
+  const r = dropping ? 6 : radius() / canvas.width * frame.clientWidth;
+  brush.style.width = brush.style.height = 2 * r + 'px';
+  brush.style.left = cursor.x * frame.clientWidth - r + 'px';
+  brush.style.top = cursor.y * frame.clientHeight - r + 'px';
+}
+
+let moving = false, moveAgain = null;
+async function move(change) {
+  if (moving) { moveAgain = change; return; }
+  moving = true;
+  const answer = await call('move', change);
+  if (answer.placing) placing = answer.placing;
+  if (mode === 'live') await frameNow(quickWidth); else await showMesh();
+  moving = false;
+  if (moveAgain) { const next = moveAgain; moveAgain = null; await move(next); }
+}
+
+async function dropAt(where) {
+  dropping = false;
+  say('Placing ...');
+  const answer = await call('drop', {...where, ...(mode === 'photo' ? {view: view().name} : {orbit})});
+  arrange();
+  if (answer.error || answer.stale) return;
+  say('');
+  placing = answer.placing;
+  trigger('placed', answer);
+  if (mode === 'live') look(); else showMesh();
+  refreshRegion();
+}
+
+// --- the view that can be orbited
+
+let rendering = false, wanted = null, restTimer = null;
+
+async function frameNow(width) {
+  const answer = await call('render', {orbit, width, what, mesh: showsMesh()});
+  if (answer.error || answer.stale || mode !== 'live') return answer;
+  $('.picture').src = answer.url;
+  if (showsMesh()) takeMesh(answer);
+  return answer;
+}
+
+async function look(sharp = 0) {
+  if (mode !== 'live' || !at.scene) return;
+  wanted = sharp;
+  if (rendering) return;
+  rendering = true;
+  while (wanted !== null && mode === 'live') {
+    const now = wanted, began = performance.now();
+    wanted = null;
+    const answer = await frameNow(now === 0 ? quickWidth : SHARP[now - 1]);
+    if (answer.error || answer.stale) break;
+    const took = (performance.now() - began) / 1000;
+    if (now === 0) {
+      frames.push(took); frames = frames.slice(-8);
+      const mean = frames.reduce((a, b) => a + b, 0) / frames.length;
+      quickWidth = Math.round(Math.min(480, Math.max(96, quickWidth * Math.min(1.3, Math.max(0.7, Math.sqrt(QUICK / took))))));
+      $('.badge').textContent = `${(1 / mean).toFixed(1)} frames/s at ${answer.width} px`;
+      element.querySelector('.stage').dataset.fps = (1 / mean).toFixed(2);
+      clearTimeout(restTimer);
+      restTimer = setTimeout(() => { if (wanted === null && !drag) look(1); }, 180);
+    } else {
+      $('.badge').textContent = `${answer.width} × ${answer.height}`;
+      element.querySelector('.stage').dataset.sharp = now;
+      if (now < SHARP.length && wanted === null && !drag) wanted = now + 1;
+    }
+  }
+  rendering = false;
+}
+
+function setMode(next) {
+  if (next === 'live' && !(scene && scene.trained)) { say('Build the 3D scene first (step Open): then it can be turned.', true); return; }
+  mode = next; handles = null; pictureAsked++;
+  $('.overlay').removeAttribute('src'); $('.mesh').removeAttribute('src');
+  $('.badge').textContent = '';
+  arrange();
+  if (mode === 'live') { say(''); look(); } else showPhoto().then(refreshRegion);
+}
+
+// --- pointer
+
+frame.addEventListener('pointerdown', (event) => {
+  if (event.button > 0) return;
+  const p = place(event), target = event.target;
+  if (dropping && placingNow()) { dropAt(p); return; }
+  if (target.dataset && (target.dataset.axis || target.dataset.turn) && placing) {
+    drag = {kind: target.dataset.axis ? 'axis' : 'turn', axis: +target.dataset.axis, from: p, handles, placing};
+  } else if (painting()) {
+    remember();
+    stroke = p; cursor = p;
+    dab(p, p);
+  } else if (mode === 'live') {
+    drag = {kind: event.shiftKey ? 'pan' : 'orbit', from: p, orbit: {...orbit}};
+  } else return;
+  frame.setPointerCapture(event.pointerId);
+  event.preventDefault();
+  frame.focus({preventScroll: true});
+});
+
+frame.addEventListener('pointermove', (event) => {
+  const p = place(event);
+  if (painting() || dropping) { cursor = p; drawBrush(); }
+  if (stroke) { dab(stroke, p); stroke = p; return; }
+  if (!drag) return;
+  const dx = p.x - drag.from.x, dy = p.y - drag.from.y;
+  if (drag.kind === 'orbit') {
+    orbit.yaw = drag.orbit.yaw - 200 * dx; orbit.pitch = Math.max(-89, Math.min(89, drag.orbit.pitch + 140 * dy));
+    look();
+  } else if (drag.kind === 'axis') {
+    const axis = drag.handles.axes[drag.axis], w = frame.clientWidth, h = frame.clientHeight;
+    const ax = (axis.to[0] - drag.handles.at[0]) * w, ay = (axis.to[1] - drag.handles.at[1]) * h;
+    const along = (dx * w * ax + dy * h * ay) / Math.max(ax * ax + ay * ay, 25) * axis.length;
+    const translate = [...drag.placing.translate];
+    translate[drag.axis] = +(translate[drag.axis] + along).toPrecision(6);
+    move({translate});
+  } else if (drag.kind === 'turn') {
+    const c = drag.handles.at, turn = (q) => Math.atan2(-(q.y - c[1]) * frame.clientHeight, (q.x - c[0]) * frame.clientWidth);
+    const rotate = [...drag.placing.rotate], angle = (turn(p) - turn(drag.from)) * 180 / Math.PI;
+    rotate[drag.handles.up] = +(rotate[drag.handles.up] + (mode === 'live' && orbit.pitch < 0 ? -angle : angle)).toFixed(2);
+    move({rotate});
+  }
+});
+
+const lift = () => {
+  if (stroke) { stroke = null; keep(); }
+  if (drag) {
+    const kind = drag.kind;
+    drag = null;
+    if (kind === 'orbit' || kind === 'pan') look(1);
+    else { trigger('placed', {placing}); setTimeout(() => { if (mode === 'live') look(1); refreshRegion(); }, 50); }
+  }
+};
+frame.addEventListener('pointerup', lift);
+frame.addEventListener('pointercancel', lift);
+frame.addEventListener('wheel', (event) => {
+  if (mode !== 'live') return;
+  event.preventDefault();
+  orbit.distance = Math.max(0.05, Math.min(20, orbit.distance * Math.exp(event.deltaY * 0.0012)));
+  look();
+}, {passive: false});
+
+// --- keys
+
+frame.addEventListener('keydown', (event) => {
+  const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+  let used = true;
+  if (step && (painting() || dropping)) {
+    const before = {...cursor};
+    cursor = {x: Math.max(0, Math.min(1, cursor.x + 0.02 * step[0])), y: Math.max(0, Math.min(1, cursor.y + 0.02 * step[1]))};
+    if (event.shiftKey && painting()) { if (!event.repeat) remember(); dab(before, cursor); keySave(); }
+    drawBrush();
+  } else if (step && mode === 'live') {
+    orbit.yaw -= 6 * step[0]; orbit.pitch = Math.max(-89, Math.min(89, orbit.pitch - 5 * step[1]));
+    look();
+  } else if (event.key === ' ' && dropping) dropAt(cursor);
+  else if (event.key === ' ' && painting()) { remember(); dab(cursor, cursor); keySave(); }
+  else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z' && painting()) takeBack();
+  else if (event.ctrlKey || event.metaKey || event.altKey) used = false;
+  else if (event.key === 'PageUp') choose(index - 1);
+  else if (event.key === 'PageDown') choose(index + 1);
+  else if (event.key === '[' || event.key === ']') setSize(size + (event.key === ']' ? 5 : -5));
+  else if (event.key === 'b' || event.key === 'e') { tool = event.key === 'b' ? 'paint' : 'erase'; arrange(); }
+  else if (event.key === 'f') setMode('photo');
+  else if (event.key === 'v') setMode('live');
+  else if (event.key === 'd' && placingNow()) { dropping = !dropping; arrange(); }
+  else if (event.key === 'Escape' && dropping) { dropping = false; arrange(); }
+  else if ((event.key === '+' || event.key === '-') && mode === 'live') {
+    orbit.distance = Math.max(0.05, Math.min(20, orbit.distance * (event.key === '+' ? 0.9 : 1.11))); look();
+  } else if (event.key === 'Home' && mode === 'live') { orbit = {...HOME}; look(); }
+  else used = false;
+  if (used) { event.preventDefault(); event.stopPropagation(); }
+});
+let keyTimer = null;
+const keySave = () => { clearTimeout(keyTimer); keyTimer = setTimeout(keep, 250); };
+
+film.addEventListener('keydown', (event) => {
+  const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+  if (!step) return;
+  event.preventDefault();
+  mode = 'photo';
+  choose(index + step).then(() => film.children[index] && film.children[index].focus());
+  if (film.children[index]) film.children[index].focus();
+});
+
+// --- the bar
+
+function setSize(next) {
+  size = Math.max(1, Math.min(100, next));
+  $('[data-do=size]').value = size;
+  drawBrush();
+}
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button');
+  if (!button || film.contains(button)) return;
+  if (button.dataset.mode) setMode(button.dataset.mode);
+  if (button.dataset.tool) { tool = button.dataset.tool; arrange(); }
+  const action = button.dataset.do;
+  if (action === 'previous') choose(index - 1);
+  if (action === 'next') choose(index + 1);
+  if (action === 'undo') takeBack();
+  if (action === 'clear') { remember(); pen.clearRect(0, 0, canvas.width, canvas.height); keep(); }
+  if (action === 'drop') { dropping = !dropping; arrange(); say(dropping ? 'Click on the surface on which it shall stand.' : ''); }
+  if (action === 'home') { orbit = {...HOME}; look(); }
+});
+$('[data-do=size]').addEventListener('input', (event) => setSize(+event.target.value));
+$('[data-do=what]').addEventListener('change', (event) => { what = event.target.value; look(); });
+new ResizeObserver(arrange).observe($('.room'));
+
+// --- from the server
+
+function update() {
+  const next = props.value || {};
+  const other = next.scene !== at.scene || next.draft !== at.draft || next.trained !== at.trained;
+  const turned = next.step !== at.step || next.how !== at.how, newer = next.stamp !== at.stamp;
+  at = {...at, ...next};
+  if (at.scene) history.replaceState(null, '', '?scene=' + encodeURIComponent(at.scene) + '&step=' + encodeURIComponent(at.step));
+  if (at.how !== 'mesh' && at.how !== 'box') dropping = false;
+  if (other) { if (next.view) index = 0; open(); return; }
+  if (turned) { arrange(); if (mode === 'photo') showPhoto(); else look(); }
+  if (newer) { if (mode !== 'photo') look(); else if (at.how === 'paint') showPhoto(); else showMesh(); refreshRegion(); }
+}
+watch('value', update);
+arrange();
+if (props.value && props.value.scene) update();
