@@ -1,0 +1,490 @@
+"""The web page, driven in headless Chromium as a person would. The bundled sample for what needs no trained
+scene, the tiny scene of tests/support for all that does. Each picture of docs/web-page.md is taken here
+when NERF_INSERT_SCREENSHOTS names a folder."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import browsing
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nerf_insert.capture import Capture
+from nerf_insert.cli import main
+from nerf_insert.meshes import load_mesh
+from nerf_insert.pictures import read_picture
+from nerf_insert.poses import Pose
+from nerf_insert.regions import VisualHull
+from nerf_insert.rendering import Stack
+from nerf_insert.sample import sample_path
+from nerf_insert.scene import Scene
+
+pytestmark = pytest.mark.skipif(browsing.CHROMIUM is None, reason=browsing.NO_BROWSER)
+BRUSH = 0.004 + 0.0016 * 30  # radius of the brush as it is at first, in shares of the picture's width
+
+
+@pytest.fixture(scope="module")
+def workspace(tiny_folder, tmp_path_factory):
+    """Two copies of the tiny scene, `one` and `two`; its capture as a zip."""
+    folder = tmp_path_factory.mktemp("page")
+    for name in ("one", "two"):
+        shutil.copytree(tiny_folder / "scene", folder / "scenes" / name)
+    shutil.make_archive(str(folder / "tiny"), "zip", tiny_folder / "capture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(workspace):
+    running = browsing.Server(workspace, workspace / "scenes" / "one")
+    yield running
+    assert running.end() == 0
+    assert not any("Traceback" in line for line in running.said), "".join(running.said)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with browsing.browser() as running:
+        yield running
+
+
+@pytest.fixture
+def come(chromium, server):
+    """Open the page in another browser; all of them are closed at the end and must have had no error."""
+    people = []
+
+    def arrive(address="", **options):
+        people.append(browsing.Person(chromium, server.url + address, **options))
+        return people[-1]
+
+    yield arrive
+    for person in people:
+        assert person.errors == []
+        elsewhere = [u for u in person.requests if u.startswith(("http", "ws")) and "//127.0.0.1:" not in u]
+        assert elsewhere == []  # nothing leaves the machine
+        person.close()
+
+
+def shot(person, name):
+    """A picture for the documentation, where one is wanted."""
+    folder = os.environ.get("NERF_INSERT_SCREENSHOTS")
+    if folder:
+        person.page.wait_for_timeout(700)
+        person.page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def decoded(url):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGBA"))
+
+
+def open_sample(person):
+    person.page.click("#open-sample")
+    person.page.wait_for_function("() => document.querySelectorAll('#stage .film button').length === 56")
+    return person.photographs()
+
+
+# --- open
+
+
+def test_the_sample_opens_with_all_its_photographs(come):
+    person = come()
+    film = open_sample(person)
+    capture = Capture.load(sample_path())
+    assert film.count() == len(capture.views)
+    assert "56 photographs" in person.page.inner_text("#about-scene")
+    assert person.page.locator("#stage [data-mode=live]").is_disabled()  # there is no 3D scene of it yet
+    name = capture.views[7].name
+    person.choose(name)
+    shown = decoded(person.page.get_attribute("#stage .picture", "src"))[..., :3] / 255
+    truth = capture.views[7].photograph((shown.shape[1], shown.shape[0])).numpy()
+    assert np.abs(shown - truth).mean() < 0.02  # JPEG
+    person.page.reload()
+    person.page.wait_for_function("() => document.querySelectorAll('#stage .film button').length === 56")
+    shot(person, "open")
+
+
+def test_a_trained_scene_can_be_turned(come):
+    person = come()
+    person.photographs()
+    person.page.click("#stage [data-mode=live]")
+    person.page.wait_for_selector("#stage .stage[data-sharp]")
+    before = decoded(person.page.get_attribute("#stage .picture", "src"))
+    person.page.mouse.move(*person.at(0.5, 0.5))
+    person.page.mouse.down()
+    person.page.mouse.move(*person.at(0.8, 0.5), steps=4)
+    person.page.mouse.up()
+    person.page.wait_for_function(
+        "() => /^\\d+ \\D \\d+$/.test(document.querySelector('#stage .badge').textContent)"
+    )
+    person.page.wait_for_timeout(500)
+    after = decoded(person.page.get_attribute("#stage .picture", "src"))
+    assert after.shape[1] >= 384  # sharp again
+    small = np.asarray(Image.fromarray(before).resize((96, 72)), float)
+    assert np.abs(np.asarray(Image.fromarray(after).resize((96, 72)), float) - small).mean() > 3
+    assert float(person.page.get_attribute("#stage .stage", "data-fps")) > 0
+
+
+# --- mark
+
+
+def test_masks_painted_on_two_photographs_show_the_region_in_all(come):
+    person = come()
+    open_sample(person)
+    person.step("2 Mark")
+    capture = Capture.load(sample_path())
+    point, painted = torch.tensor([[0.0, 0.0, 0.04]]), {}
+    for view in (capture.views[4], capture.views[22]):
+        pixel = view.camera.project(point).pixels[0]
+        x, y = (pixel / torch.tensor(view.size)).tolist()
+        person.choose(view.name)
+        if painted:
+            assert person.page.locator("#stage .guide").count() == 1  # where the first one's thing lies here
+        person.dab(x, y)
+        person.wait_for_words("One mask" if not painted else "The region shows in")
+        rows, columns = torch.meshgrid(*(torch.arange(n) + 0.5 for n in view.size[::-1]), indexing="ij")
+        painted[view.name] = (
+            view.camera,
+            (columns - pixel[0]) ** 2 + (rows - pixel[1]) ** 2 < (BRUSH * view.size[0]) ** 2,
+        )
+    hull, overlaps = VisualHull(list(painted.values())), []
+    for name, url in person.overlays().items():
+        camera = capture.view(name).camera
+        small = camera.scaled(128 / max(camera.width, camera.height))
+        wanted = hull.project(small).numpy()
+        seen = (
+            np.zeros_like(wanted) if url is None else decoded(url)[..., 0] == 255
+        )  # the tint and the border
+        if wanted.any() or seen.any():
+            overlaps.append((wanted & seen).sum() / (wanted | seen).sum())
+    # a disc of thirteen pixels across, off by half a pixel all around: a tenth of its area
+    assert len(overlaps) > 40 and np.mean(overlaps) > 0.85 and min(overlaps) > 0.6
+    shot(person, "mark-paint")
+    person.page.click("#stage [data-do=undo]")
+    person.wait_for_words("One mask")
+    person.page.click("#forget-masks")
+    person.page.wait_for_function("() => !document.querySelector('#stage .film .painted')")
+
+
+def test_masks_that_do_not_meet_are_said_so(come):
+    person = come()
+    open_sample(person)
+    person.step("2 Mark")
+    capture = Capture.load(sample_path())
+    for view, point in ((capture.views[4], [-0.3, -0.3, 0.0]), (capture.views[22], [0.3, 0.3, 0.0])):
+        x, y = (view.camera.project(torch.tensor([point])).pixels[0] / torch.tensor(view.size)).tolist()
+        person.choose(view.name)
+        person.dab(x, y)
+        person.page.wait_for_selector(f"#stage .film button[data-name='{view.name}'].painted")
+    person.page.wait_for_selector("#stage .words.problem")
+    assert "do not meet in space" in person.words and "pass" in person.words
+    shot(person, "mark-problem")
+
+
+def test_painting_with_the_keyboard_alone(come):
+    person = come()
+    open_sample(person)
+    person.page.locator("[role=tab]").nth(0).focus()
+    person.page.keyboard.press("ArrowRight")
+    if "step=mark" not in person.page.url:
+        person.page.keyboard.press("Enter")
+    person.page.wait_for_function("() => location.search.includes('step=mark')")
+    person.page.wait_for_selector("#stage .frame.painting")
+    person.page.locator("#stage .frame").focus()
+    for key in ("ArrowLeft", "ArrowUp", "Space", "Shift+ArrowRight", "Shift+ArrowRight"):
+        person.page.keyboard.press(key)
+    person.wait_for_words("One mask so far")
+    person.page.keyboard.press("PageDown")
+    person.page.wait_for_function("() => document.querySelector('#stage .name').textContent.includes('001')")
+    assert person.page.locator("#stage .film .painted").count() == 1
+
+
+# --- place
+
+
+def test_a_mesh_is_uploaded_and_stood_on_a_surface(come, tiny_folder):
+    person = come()
+    person.photographs()
+    person.step("2 Mark")
+    person.page.get_by_label("Place a mesh").check()
+    person.page.set_input_files("#mesh-file input[type=file]", tiny_folder / "capture" / "object.ply")
+    person.page.wait_for_selector("#stage .mesh[src]")
+    assert "faces" in person.page.inner_text("#about-mesh")
+    capture = Capture.load(tiny_folder / "capture")
+    view = capture.views[0]
+    floor = torch.tensor([[0.3, 0.45, 0.0]])
+    x, y = (view.camera.project(floor).pixels[0] / torch.tensor(view.size)).tolist()
+    person.page.click("#stage [data-do=drop]")
+    person.page.mouse.click(*person.at(x, y))
+    person.page.wait_for_function("() => +document.querySelector('#move-x input').value !== 0")
+    moved = [float(person.page.input_value(f"#move-{axis} input")) for axis in "xyz"]
+    mesh = load_mesh(
+        tiny_folder / "capture" / "object.ply", Pose.parse(f"translate={','.join(map(str, moved))}")
+    )
+    low, high = mesh.bounds
+    # the surface is that of a base which knows the formula to a few hundredths
+    assert abs(float(low[2])) < 0.06
+    assert torch.allclose(((low + high) / 2)[:2], floor[0, :2], atol=0.08)
+    person.wait_for_words("The region shows in")
+    shot(person, "mark-mesh")
+    person.page.click("#stage [data-mode=live]")
+    person.page.wait_for_selector("#stage .tip[data-axis='2']")
+    person.page.wait_for_selector("#stage .stage[data-sharp]")
+    tip = person.page.locator("#stage .tip[data-axis='2']").bounding_box()
+    person.page.mouse.move(tip["x"] + 7, tip["y"] + 7)
+    person.page.mouse.down()
+    person.page.mouse.move(tip["x"] + 7, tip["y"] - 40, steps=3)
+    person.page.mouse.up()
+    person.page.wait_for_function(f"() => +document.querySelector('#move-z input').value > {moved[2]} + 0.01")
+    assert [float(person.page.input_value(f"#move-{axis} input")) for axis in "xy"] == moved[:2]
+    shot(person, "mark-gizmo")
+
+
+def test_a_box_is_set_and_a_wrong_one_is_explained(come):
+    person = come("?scene=two")
+    person.photographs()
+    person.step("2 Mark")
+    person.page.get_by_label("Set a box").check()
+    person.page.click("#new-box")
+    person.wait_for_words("The region shows in")
+    person.number("centre-x", 50)
+    person.page.wait_for_selector("#stage .words.problem")
+    assert "none of the" in person.words.lower()
+
+
+# --- the whole way
+
+
+def test_from_mesh_to_layer_and_back(come, workspace, server, tiny_folder, capsys, tmp_path):
+    scene = workspace / "scenes" / "one"
+    person = come()
+    person.photographs()
+    person.step("2 Mark")
+    person.page.get_by_label("Place a mesh").check()
+    person.page.set_input_files("#mesh-file input[type=file]", tiny_folder / "capture" / "object.ply")
+    person.wait_for_words("The region shows in")
+    person.step("3 Say")
+    person.page.get_by_role("button", name="More").last.click()
+    person.number("fit-steps", 240)
+    person.page.fill("#layer-name textarea, #layer-name input", "blue ball")
+    person.page.keyboard.press("Tab")
+    shot(person, "say")
+
+    person.step("4 Preview")
+    person.page.click("#start-preview")
+    card = person.job("preview-jobs", "done")
+    card.locator(".pictures img").first.wait_for()
+    assert card.locator(".pictures img").count() == 4
+    shot(person, "preview")
+    assert Scene.open(scene).layers == []  # a preview changes nothing
+
+    person.step("5 Edit")
+    summary = person.page.inner_text("#edit-summary")
+    assert "blue ball" in summary and "mesh" in summary
+    person.page.click("#start-edit")
+    person.page.wait_for_selector("#edit-jobs .stage-line")
+    person.page.reload()  # the job does not notice
+    person.page.wait_for_selector("#edit-jobs .job:first-child[data-state=running] progress")
+    shot(person, "edit")
+    person.page.click("#edit-jobs .job:first-child [data-action=stop]")
+    person.job("edit-jobs", "stopped")
+    assert Scene.open(scene).layers == []
+    person.page.click("#edit-jobs .job:first-child [data-action=resume]")
+    person.job("edit-jobs", "done")
+    (entry,) = Scene.open(scene).layers
+    assert entry.name == "blue ball"
+
+    person.step("6 Look")
+    person.page.wait_for_selector("#layers .list [data-number='1']")
+    command = person.page.input_value("#layer-command textarea")
+    assert command.startswith("nerf-insert edit ") and "--mesh" in command and "--seed 0" in command
+    import shlex
+
+    assert main([*shlex.split(command)[1:], "--json"]) == 0  # it repeats this very edit
+    assert json.loads(capsys.readouterr().out)["made"] is False
+    person.page.click("#compare")
+    person.page.wait_for_selector("#slider img")
+    shot(person, "look")
+    _slider_shows_before_and_after(person, scene, tmp_path)
+
+    person.page.locator("#layers [data-do=enable]").uncheck()
+    person.page.wait_for_selector("#layers li.off")
+    assert not Scene.open(scene).layers[0].enabled
+    person.page.click("#layers [data-do=undo]")
+    person.page.wait_for_selector("#layers li:not(.off)")
+    assert Scene.open(scene).layers[0].enabled
+    person.page.fill("#layers input.name", "azure ball")
+    person.page.keyboard.press("Tab")
+    person.page.wait_for_function(
+        "() => document.querySelector('#layers input[type=checkbox]').ariaLabel.includes('azure')"
+    )
+    assert Scene.open(scene).layers[0].name == "azure ball"
+    _download_and_reopen(person, workspace, scene, tmp_path)
+    person.page.click("#layers [data-do=remove]")
+    person.page.wait_for_selector("#layers .nothing")
+    assert Scene.open(scene).layers == []
+    person.page.click("#layers [data-do=undo]")
+    person.page.wait_for_selector("#layers [data-number='1']")
+
+
+def _slider_shows_before_and_after(person, scene, tmp_path):
+    """The two pictures of the slider are renders without and with the layer."""
+    scene = Scene.open(scene)
+    view = (scene.capture.test or scene.capture.train)[0]
+    stack = scene.stack()
+    sources = person.page.eval_on_selector_all("#slider img", "all => all.map((image) => image.src)")
+    for url, wanted in zip(sources[:2], (Stack(stack.base), stack), strict=True):
+        file = tmp_path / "slider.png"
+        file.write_bytes(person.context.request.get(url).body())
+        shown = read_picture(file)[0]
+        truth = wanted.picture(view.camera).rgb
+        assert shown.shape == truth.shape and float((shown - truth).abs().mean()) < 0.03  # WebP or JPEG
+
+
+def _download_and_reopen(person, workspace, scene, tmp_path):
+    """The scene comes as a zip, and opens again from it without its old capture."""
+    person.page.click("#get-scene")
+    person.page.wait_for_selector("#download a")
+    with person.page.expect_download() as download:
+        person.page.locator("#download a").first.click()
+    file = tmp_path / "taken.zip"
+    download.value.save_as(file)
+    assert any(name.endswith("field.safetensors") for name in zipfile.ZipFile(file).namelist())
+    person.step("1 Open")
+    person.page.set_input_files("#upload-zip input[type=file]", file)
+    person.page.wait_for_function(
+        "() => document.querySelector('#about-scene').innerText.startsWith('taken')"
+    )
+    again = Scene.open(workspace / "scenes" / "taken")
+    assert [entry.name for entry in again.layers] == ["azure ball"]
+    assert again.capture.path == (workspace / "scenes" / "taken" / "capture").resolve()
+    view = again.capture.train[0]
+    assert torch.equal(
+        again.stack().picture(view.camera).rgb, Scene.open(scene).stack().picture(view.camera).rgb
+    )
+    person.page.goto(person.page.url.split("?")[0])
+    person.step("6 Look")
+    person.page.wait_for_selector("#layers [data-number='1']")
+
+
+# --- a capture from a zip
+
+
+def test_a_capture_is_uploaded_and_its_scene_begun(come, workspace):
+    person = come()
+    person.page.set_input_files("#upload-zip input[type=file]", workspace / "tiny.zip")
+    person.page.wait_for_function("() => document.querySelectorAll('#stage .film button').length === 14")
+    person.page.get_by_label("Quick look").check()
+    person.page.click("#train")
+    person.page.wait_for_selector("#train-jobs .job[data-state=running] progress", timeout=browsing.LATE)
+    shot(person, "train")
+    person.page.click("#train-jobs [data-action=stop]")
+    person.job("train-jobs", "stopped")
+    assert not (workspace / "scenes" / "tiny" / "scene.json").exists()
+
+
+# --- two people
+
+
+def test_two_browsers_do_not_touch_each_others_work(come, workspace):
+    one, two = come(), come()
+    for person in (one, two):
+        person.photographs()
+    two.page.click("#places input")
+    two.page.get_by_role("option", name="two").click()
+    two.page.wait_for_function("() => document.querySelector('#about-scene').innerText.startsWith('two')")
+    for person, height in ((one, 0.4), (two, 0.6)):
+        person.step("2 Mark")
+        person.choose("images/002.png")
+        person.dab(0.5, height)
+        person.wait_for_words("One mask")
+    masks = {
+        name: list((workspace / "scenes" / name / "page" / "drafts").glob("*/masks/*.png"))
+        for name in ("one", "two")
+    }
+    assert len(masks["two"]) == 1
+    same = come()  # a third, on the first one's scene: it has a draft of its own
+    same.photographs()
+    same.step("2 Mark")
+    same.choose("images/002.png")
+    assert same.page.locator("#stage .film .painted").count() == 0
+    assert one.page.locator("#stage .film .painted").count() == 1
+    middle = [np.argwhere(np.asarray(Image.open(file)) > 127).mean(0)[0] for file in (masks["two"][0],)]
+    assert abs(middle[0] / 36 - 0.6) < 0.05
+
+
+# --- what goes wrong
+
+
+def test_wrong_uploads_are_explained_and_leave_nothing(come, workspace, tmp_path):
+    person = come()
+    person.photographs()
+    before = sorted((workspace / "captures").glob("*")) if (workspace / "captures").exists() else []
+    wrong = {}
+    for name, members in {
+        "empty": {},
+        "nothing": {"readme.txt": b"hello"},
+        "escapes": {"../../evil.json": b"{}"},
+        "no-pictures": {"transforms.json": b'{"frames": []}'},
+        "bad-picture": {"transforms.json": b'{"frames": []}', "images/a.png": b"no picture"},
+    }.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for member, data in members.items():
+                archive.writestr(member, data)
+    (tmp_path / "torn.zip").write_bytes(b"PK\x03\x04 torn")
+    for name in ("empty", "nothing", "escapes", "no-pictures", "bad-picture", "torn"):
+        person.page.set_input_files("#upload-zip input[type=file]", tmp_path / f"{name}.zip")
+        wrong[name] = person.toast()
+    assert "no capture" in wrong["empty"] and "no capture" in wrong["nothing"]
+    assert (
+        "points out of its own folder" in wrong["escapes"] and not (workspace.parent / "evil.json").exists()
+    )
+    assert "not a picture" in wrong["bad-picture"]
+    assert "cannot be unpacked" in wrong["torn"]
+    assert (sorted((workspace / "captures").glob("*")) if (workspace / "captures").exists() else []) == before
+    shot(person, "wrong-upload")
+
+    person.step("2 Mark")
+    person.page.get_by_label("Place a mesh").check()
+    (tmp_path / "torn.ply").write_bytes(b"ply\nformat ascii 1.0\nelement vertex 9\n")
+    person.page.set_input_files("#mesh-file input[type=file]", tmp_path / "torn.ply")
+    assert "torn.ply" in person.toast()
+    person.step("3 Say")
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
+    person.page.set_input_files("#reference input[type=file]", tmp_path / "torn.png")
+    assert "torn.png" in person.toast()
+    for words in wrong.values():
+        assert "Traceback" not in words and "Error:" not in words
+
+
+def test_an_edit_without_a_region_is_explained(come):
+    person = come()
+    person.photographs()
+    person.step("5 Edit")
+    assert "Say where first" in person.page.inner_text("#edit-summary")
+    person.page.click("#start-edit")
+    assert "Say where first" in person.toast()
+
+
+@pytest.mark.parametrize("width, scheme", [(420, "light"), (420, "dark"), (1440, "dark")])
+def test_it_fits_narrow_windows_and_the_dark(come, width, scheme):
+    person = come(viewport={"width": width, "height": 860}, color_scheme=scheme)
+    person.photographs()
+    for name in ("2 Mark", "3 Say", "6 Look"):
+        if width > 900:
+            person.step(name)
+        assert person.page.evaluate("() => document.documentElement.scrollWidth") <= width
+    background, text = (
+        person.page.evaluate(f"() => getComputedStyle(document.body).{key}")
+        for key in ("backgroundColor", "color")
+    )
+    bright = [
+        sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3])) for colour in (background, text)
+    ]
+    assert (bright[0] < 200 < bright[1]) if scheme == "dark" else (bright[0] > 600 > bright[1])
+    shot(person, f"{'narrow' if width < 900 else 'wide'}-{scheme}")

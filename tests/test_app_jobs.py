@@ -1,0 +1,136 @@
+"""The queue: real commands in processes of their own, found again by another server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nerf_insert.app.jobs import Job, Jobs
+from nerf_insert.app.services import stages_of
+from nerf_insert.errors import InputError
+from nerf_insert.scene import Scene
+
+BOX = ["--box", "0.5,-0.4,0.25,0.4,0.4,0.4", "--inpainter", "fill", "--steps", "40"]
+
+
+@pytest.fixture
+def jobs():
+    running = Jobs()
+    yield running
+    running.close()
+
+
+def until(found, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it never happened")
+
+
+def state(jobs, page, job, *states):
+    return until(lambda: (now := jobs.get(page, job.key)).state in states and now)
+
+
+def test_jobs_run_one_after_the_other_and_say_how_they_ended(jobs, scene_folder):
+    page = scene_folder / "page"
+    good = jobs.add(page, "edit", "edit", lambda folder: ["edit", str(scene_folder), *BOX, "--name", "first"])
+    bad = jobs.add(page, "edit", "wrong", lambda folder: ["edit", str(scene_folder), "--box", "1,2"])
+    off = jobs.add(page, "edit", "never", lambda folder: ["edit", str(scene_folder), *BOX])
+    assert jobs.get(page, bad.key).state == "waiting"
+    jobs.stop(page, off.key)
+    assert state(jobs, page, good, "done", "failed").state == "done"
+    ended = state(jobs, page, bad, "done", "failed")
+    assert ended.state == "failed" and "6 or 9 numbers" in ended.message
+    assert jobs.get(page, off.key).state == "stopped" and jobs.result(page, off.key) == {}
+    assert jobs.result(page, good.key)["name"] == "first"
+    stages, _ = stages_of(jobs.progress(page, good.key))
+    assert stages[-1]["task"].startswith("Fitting") and all(stage["done"] for stage in stages)
+    assert [entry.name for entry in Scene.open(scene_folder).layers] == ["first"]
+    jobs.forget(page, bad.key)
+    assert [job.key for job in jobs.list(page)] == [off.key, good.key]
+
+
+def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_path):
+    """The server is killed in the middle of an edit; the edit is not, and the next server hears its end."""
+    page = scene_folder / "page"
+    words = ["edit", str(scene_folder), *BOX[:-1], "400"]
+    code = (
+        "import sys, time; from pathlib import Path; from nerf_insert.app.jobs import Jobs\n"
+        f"jobs = Jobs(); jobs.add(Path({str(page)!r}), 'edit', 'edit', lambda folder: {words!r})\n"
+        "time.sleep(600)"
+    )
+    server = subprocess.Popen([sys.executable, "-c", code])
+    another = Jobs()
+    try:
+        (job,) = until(lambda: [j for j in another.list(page) if j.state == "running"])
+        server.kill()
+        server.wait()
+        another.adopt(page)
+        assert another.get(page, job.key).state == "running"
+        another.pause(page, job.key)
+        assert another.get(page, job.key).state == "paused"
+        another.resume(page, job.key)
+        assert state(another, page, job, "done", "failed", "stopped").state == "done"
+        assert len(Scene.open(scene_folder).layers) == 1
+    finally:
+        another.close()
+
+
+def test_closing_the_server_stops_what_runs_and_the_next_one_goes_on(scene_folder):
+    page = scene_folder / "page"
+    words = ["edit", str(scene_folder), *BOX[:-1], "300"]
+    first = Jobs()
+    job = first.add(page, "edit", "edit", lambda folder: words)
+    until(lambda: any(event.get("task", "").startswith("Fitting") for event in first.progress(page, job.key)))
+    first.close()
+    assert first.get(page, job.key).state == "stopped" and Scene.open(scene_folder).layers == []
+    folders = list((scene_folder / "layers").iterdir())
+    second = Jobs()
+    try:
+        second.resume(page, job.key)
+        assert state(second, page, job, "done", "failed").state == "done"
+    finally:
+        second.close()
+    assert list((scene_folder / "layers").iterdir()) == folders  # it went on in the same folder
+
+
+def test_a_process_number_that_is_used_again_is_not_taken_for_the_job(jobs, tmp_path):
+    page, folder = tmp_path / "page", tmp_path / "page" / "jobs" / "20260101-000000-abcdef"
+    folder.mkdir(parents=True)
+    stale = Job(
+        folder.name, "edit", "old", [], "running", pid=os.getpid(), born=1.0, created=1.0, started=1.0
+    )
+    (folder / "job.json").write_text(json.dumps(stale.__dict__))
+    jobs.adopt(page)
+    assert jobs.get(page, stale.key).state == "stopped"
+    jobs.stop(page, stale.key)  # and this test is still alive
+    assert signal.getsignal(signal.SIGTERM) is not None
+
+
+@pytest.mark.parametrize("key", ["", "..", "../../x", "20260101-000000-ABCDEF", "1"])
+def test_keys_that_are_none_are_refused(jobs, tmp_path, key):
+    with pytest.raises(InputError):
+        jobs.get(tmp_path, key)
+
+
+def test_progress_is_read_while_its_last_line_is_written(jobs, tmp_path):
+    folder = tmp_path / "jobs" / "20260101-000000-abcdef"
+    folder.mkdir(parents=True)
+    lines = [
+        {"event": "start", "task": "Painting", "total": 4},
+        {"event": "progress", "task": "Painting", "share": 0.5, "left": 61.0, "note": "2 of 4"},
+        {"event": "warning", "text": "dim light"},
+    ]
+    text = "a library says hello\n" + "\n".join(map(json.dumps, lines)) + '\n{"event": "end", "ta'
+    (folder / "log.jsonl").write_text(text)
+    stages, notes = stages_of(jobs.progress(tmp_path, folder.name))
+    assert stages == [
+        {"task": "Painting", "share": 0.5, "left": "1 min 1 s left", "note": "2 of 4", "done": False}
+    ]
+    assert notes == ["Warning: Dim light."]
