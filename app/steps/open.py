@@ -10,6 +10,7 @@ from nerf_insert.app.steps.common import FRESH, PRIVATE, Page, Session, Work, st
 from nerf_insert.app.uploads import take_zip
 from nerf_insert.app.widgets import widget
 from nerf_insert.app.workspace import Place
+from nerf_insert.errors import InputError
 from nerf_insert.training import TrainConfig
 
 QUICK, USUAL, FINE = 300, TrainConfig().steps, 4000
@@ -45,6 +46,8 @@ def build(page: Page) -> dict:
     jobs = widget("jobs", services, {"scene": None, "kinds": ["train"]}, "train-jobs")
 
     def open_place(place: Place, session: Session) -> Session:
+        if not session.get("draft"):
+            raise InputError("the page is still loading: try again in a moment")
         session = {**FRESH, "draft": session["draft"], "step": session["step"], "scene": place.key}
         services.jobs.adopt(place.page)
         return session

@@ -490,6 +490,7 @@ function update() {
   const other = next.scene !== at.scene || next.draft !== at.draft || next.trained !== at.trained;
   const turned = next.step !== at.step || next.how !== at.how, newer = next.stamp !== at.stamp;
   at = {...at, ...next};
+  if (at.draft) element.querySelector('.stage').dataset.ready = '1';
   if (at.scene) history.replaceState(null, '', '?scene=' + encodeURIComponent(at.scene) + '&step=' + encodeURIComponent(at.step));
   if (at.how !== 'mesh' && at.how !== 'box') dropping = false;
   if (other) { if (next.view) index = 0; open(); return; }

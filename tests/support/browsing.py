@@ -24,7 +24,7 @@ FLAGS = [
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NO_BROWSER = "no Chromium on this machine (on Debian: apt install chromium)"
-SOON, LATE = 60_000, 240_000  # milliseconds; generous, for machines on which everything else runs too
+SOON, LATE = 90_000, 240_000  # milliseconds; generous, for machines on which everything else runs too
 
 
 class Server:
@@ -105,7 +105,7 @@ class Person:
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(url)
-        self.page.wait_for_selector("#stage .frame")
+        self.page.wait_for_selector("#stage .stage[data-ready]")  # the server knows this browser
         self.page.wait_for_function("() => document.querySelectorAll('[role=tab]').length >= 6")
 
     def step(self, name):
