@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.files import read_json
 from nerf_insert.scene import Scene
 
+LISTS = (".json", ".txt", ".bin", ".npy", ".csv")  # of cameras, as nerfstudio's dataparsers read them
 STORED = (".png", ".jpg", ".jpeg", ".safetensors", ".glb", ".mp4")  # not made smaller by packing
 
 
@@ -43,9 +45,7 @@ def scene_zip(scene: Scene, to: Path) -> Path:
         if p.relative_to(folder).parts[0] not in (PAGE, "scene.json", "preview", ".lock")
     ]
     pairs = [(f"{name}/{p.relative_to(folder)}", p) for p in kept]
-    pairs += [
-        (f"{name}/capture/{p.relative_to(root)}", p) for p in _files(root) if not p.is_relative_to(folder)
-    ]
+    pairs += [(f"{name}/capture/{p.relative_to(root)}", p) for p in _capture_files(scene, root)]
     data = read_json(folder / "scene.json")
     data["capture"] |= {"path": "capture", "relative": "capture"}
     return _zip(_target(to, name), pairs, {f"{name}/scene.json": json.dumps(data, indent=2)})
@@ -53,6 +53,13 @@ def scene_zip(scene: Scene, to: Path) -> Path:
 
 def folder_zip(folder: Path, name: str, to: Path) -> Path:
     return _zip(_target(to, name), ((f"{slug(name)}/{p.relative_to(folder)}", p) for p in _files(folder)))
+
+
+def copied(file: Path, to: Path) -> Path:
+    """A copy that may be handed out."""
+    folder = to / secrets.token_hex(8)
+    folder.mkdir(parents=True)
+    return Path(shutil.copy(file, folder))
 
 
 def _zip(target: Path, pairs: Iterable[tuple[str, Path]], texts: dict[str, str] | None = None) -> Path:
@@ -73,6 +80,13 @@ def _target(to: Path, name: str) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+
+
+def _capture_files(scene: Scene, root: Path) -> list[Path]:
+    """The photographs, their masks, and what says where the cameras are; not what else lies beside them."""
+    own = {path.absolute() for view in scene.capture.views for path in (view.path, view.mask_path) if path}
+    lists = {p for p in _files(root) if p.suffix.lower() in LISTS and not p.is_relative_to(scene.folder)}
+    return sorted(p for p in own | lists if p.is_relative_to(root))
 
 
 def _entry(scene: Scene, number: int):

@@ -57,7 +57,6 @@ class Draft:
     rounds: int | None = None
     view_dependent: bool = False
     shell: float | None = None
-    anchors: list[str] = field(default_factory=list)  # painted views that a person liked
 
     @property
     def has_region(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -45,8 +46,11 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     jobs = Jobs()
-    downloads = workspace.folder / "downloads"
-    downloads.mkdir(exist_ok=True)
+    downloads = (
+        workspace.folder / "downloads"
+    )  # all that the page hands out lies here, for as long as it runs
+    shutil.rmtree(downloads, ignore_errors=True)
+    downloads.mkdir()
     for folder in workspace.places():
         jobs.adopt(folder.page)
     page = build(Services(workspace, jobs), place)
@@ -64,7 +68,7 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
                 show_error=True,
                 quiet=True,
                 max_file_size=MAX_UPLOAD,
-                allowed_paths=[str(downloads), *(str(p.page) for p in workspace.places())],
+                allowed_paths=[str(downloads)],
                 theme=theme(gr),
                 css_paths=[CSS],
                 footer_links=["api", "settings"],

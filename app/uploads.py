@@ -11,9 +11,14 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from nerf_insert.app.workspace import Place, Workspace
 from nerf_insert.errors import InputError
+from nerf_insert.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from nerf_insert.capture import Capture
 
 MAX_UPLOAD = 4 << 30  # bytes of one file
 MAX_UNPACKED, MAX_FILES = 16 << 30, 20_000
@@ -40,6 +45,7 @@ def take_zip(file: Path, workspace: Workspace) -> Place:
         from nerf_insert.capture import Capture
 
         capture = Capture.load(root)
+        confine(capture, root)
         return workspace.for_capture(capture.path, file.stem)
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
@@ -50,14 +56,31 @@ def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Plac
     from nerf_insert.scene import Scene
 
     check_pictures([p for p in root.rglob("*") if p.suffix.lower() in PICTURES])
+    data = read_json(root / "scene.json")
+    if not isinstance(data, dict) or not (root / "capture").is_dir():
+        raise InputError(
+            f"{name}.zip holds a scene without its photographs: download it from this page again"
+        )
+    data["capture"] = {**dict(data.get("capture") or {}), "path": "capture", "relative": "capture"}
+    write_json(root / "scene.json", data)
     scene = Scene.open(root)
-    _ = scene.base, scene.capture  # whatever is wrong with them is said now
+    confine(scene.capture, root)
+    _ = scene.base  # whatever is wrong with it is said now
     for entry in scene.layers:
         scene.load_layer(entry)
     target = workspace.free(workspace.folder / "scenes", name)
     shutil.move(str(root), target)
     shutil.rmtree(home, ignore_errors=True)
     return Place(target, target.name)
+
+
+def confine(capture: Capture, root: Path) -> None:
+    """Raises InputError if a capture names pictures that lie outside its own folder."""
+    inside = root.resolve()
+    for view in capture.views:
+        for path in (view.path, view.mask_path):
+            if path is not None and not path.resolve().is_relative_to(inside):
+                raise InputError(f"the capture names {view.name}, which lies outside its own folder")
 
 
 def _unpack(file: Path, home: Path) -> None:

@@ -3,8 +3,8 @@
     python -m benchmarks.page SCENE --mesh FILE [--edits 10] [--steps 20] [--json FILE]
 
 From the command to a page that can be used; from a stroke to the updated outline in all photographs; from the
-click to a job's first progress; frames a second while the view is being turned; the server's memory before and
-after a number of edits, each made and taken back. The scene is copied first and stays as it is.
+click to a job's first progress; frames a second while the view is being turned; the server's memory before
+and after a number of edits, each made and taken back. The scene is copied first and stays as it is.
 """
 
 import argparse

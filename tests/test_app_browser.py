@@ -324,6 +324,9 @@ def test_from_mesh_to_layer_and_back(come, workspace, server, tiny_folder, capsy
         "() => document.querySelector('#layers input[type=checkbox]').ariaLabel.includes('azure')"
     )
     assert Scene.open(scene).layers[0].name == "azure ball"
+    person.page.click("#make-video")
+    person.job("look-jobs", "done")
+    person.page.wait_for_selector("#orbit-video video")
     _download_and_reopen(person, workspace, scene, tmp_path)
     person.page.click("#layers [data-do=remove]")
     person.page.wait_for_selector("#layers .nothing")

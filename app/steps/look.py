@@ -128,7 +128,8 @@ def build(page: Page) -> dict:
         if given.get("state") != "done":
             return [gr.skip(), gr.skip()]
         if given.get("kind") == "render":
-            return [gr.Video(value=str(folder / "out" / "orbit.mp4"), visible=True), gr.skip()]
+            film = downloads.copied(folder / "out" / "orbit.mp4", to)
+            return [gr.Video(value=str(film), visible=True), gr.skip()]
         file = downloads.folder_zip(folder / "out", services.jobs.get(work.place.page, folder.name).title, to)
         return [gr.skip(), gr.File(value=str(file), visible=True)]
 
@@ -156,7 +157,8 @@ def build(page: Page) -> dict:
             if done
             else None
         )
-        shown = gr.Video(value=str(film), visible=True) if film and film.exists() else hidden[0]
+        there = film is not None and film.exists()
+        shown = gr.Video(value=str(downloads.copied(film, to)), visible=True) if there else hidden[0]
         layers_value = {"scene": session["scene"], "stamp": secrets.token_hex(4)}
         return [layers_value, value(session), *rows(session), None, shown, hidden[1]]
 

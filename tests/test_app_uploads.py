@@ -1,0 +1,123 @@
+"""Zips that people bring, without a browser: what is taken, what is refused, what is left behind."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import tiny
+from PIL import Image
+
+from nerf_insert.app import uploads
+from nerf_insert.app.downloads import layer_zip, recipe_zip, scene_zip
+from nerf_insert.app.workspace import Place, Workspace
+from nerf_insert.errors import InputError
+from nerf_insert.recipe import Recipe
+from nerf_insert.scene import Scene
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    return Workspace(tmp_path / "work")
+
+
+def zipped(folder, to):
+    return shutil.make_archive(str(to), "zip", folder)
+
+
+def test_a_capture_becomes_a_place_to_build_a_scene_in(workspace, capture_folder, tmp_path):
+    place = uploads.take_zip(Path(zipped(capture_folder, tmp_path / "my photos")), workspace)
+    assert not place.trained and place.title == "my-photos"
+    assert workspace.find(place.key).folder == place.folder
+    assert place.capture_path.is_relative_to(workspace.folder)
+    again = uploads.take_zip(tmp_path / "my photos.zip", workspace)  # nothing is written over
+    assert again.folder != place.folder and again.capture_path != place.capture_path
+
+
+@pytest.mark.parametrize("where", ["../secret.png", "/tmp/secret.png"])
+def test_pictures_outside_the_captures_folder_are_refused(workspace, capture_folder, tmp_path, where):
+    secret = tmp_path / "secret.png" if where.startswith("..") else None
+    listed = json.loads((capture_folder / "transforms.json").read_text())
+    picture = Image.open(capture_folder / "images" / "000.png")
+    target = (workspace.folder / "captures" / "secret.png") if secret else tmp_path / "elsewhere.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(target)
+    listed["frames"][0]["file_path"] = where if secret else str(target)
+    listed.pop("train_filenames"), listed.pop("test_filenames")
+    (capture_folder / "transforms.json").write_text(json.dumps(listed))
+    with pytest.raises(InputError, match="outside its own folder"):
+        uploads.take_zip(Path(zipped(capture_folder, tmp_path / "sly")), workspace)
+    assert not (workspace.folder / "captures" / "sly").exists() and workspace.places() == []
+
+
+def test_a_scene_goes_and_comes_with_its_photographs(workspace, scene_folder, tmp_path):
+    tiny.tiny_layer(scene_folder)
+    file = scene_zip(Scene.open(scene_folder), tmp_path / "out")
+    names = zipfile.ZipFile(file).namelist()
+    assert not any(
+        "object_mask" in name or "truth" in name for name in names
+    )  # beside the capture, not of it
+    place = uploads.take_zip(file, workspace)
+    scene = Scene.open(place.folder)
+    assert place.trained and [entry.name for entry in scene.layers] == ["haze"]
+    assert scene.capture.path.is_relative_to(place.folder)
+    one = Scene.open(scene_folder).stack().picture(scene.capture.views[0].camera)
+    assert scene.stack().picture(scene.capture.views[0].camera).rgb.equal(one.rgb)
+
+
+def test_a_scene_that_points_elsewhere_is_refused(workspace, scene_folder, tmp_path):
+    with pytest.raises(InputError, match="without its photographs"):
+        uploads.take_zip(Path(zipped(scene_folder, tmp_path / "alone")), workspace)
+    assert list((workspace.folder / "captures").iterdir()) == []
+
+
+def test_a_layer_and_its_recipe_can_be_taken_away(scene_folder, tmp_path):
+    tiny.tiny_layer(scene_folder)
+    scene = Scene.open(scene_folder)
+    assert "001-haze/field.safetensors" in zipfile.ZipFile(layer_zip(scene, 1, tmp_path)).namelist()
+    with zipfile.ZipFile(recipe_zip(scene, 1, tmp_path)) as archive:
+        archive.extractall(tmp_path / "taken")
+    recipe = Recipe.load(tmp_path / "taken" / "recipe.yaml")
+    assert recipe.seed == 7
+    with pytest.raises(InputError):
+        layer_zip(scene, 2, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, data, words",
+    [
+        ("a.txt", b"hello", "not a picture that can be used"),
+        ("a.png", b"hello", "not a picture, or it is damaged"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "not a picture, or it is damaged"),
+        ("a.jpg", b"", "not a picture, or it is damaged"),
+    ],
+)
+def test_pictures_that_are_none(tmp_path, name, data, words):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=words):
+        uploads.take_picture(tmp_path / name, tmp_path / "out.png")
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
+    Image.new("1", (30000, 30000)).save(tmp_path / "bomb.png")  # a hundred kilobytes, a gigapixel
+    with pytest.raises(InputError, match=r"bomb\.png"):
+        uploads.take_picture(tmp_path / "bomb.png", tmp_path / "out.png")
+
+
+def test_a_large_picture_is_made_smaller(tmp_path):
+    Image.new("RGB", (3000, 1500), "red").save(tmp_path / "large.jpg")
+    uploads.take_picture(tmp_path / "large.jpg", tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.size == (2048, 1024) and picture.format == "PNG"
+
+
+def test_places_are_found_by_key_only(workspace, scene_folder):
+    place = workspace.open_path(scene_folder)
+    assert workspace.find(place.key) == Place(scene_folder, scene_folder.name)
+    for key in ("", str(scene_folder), place.key + "x", "../.."):
+        with pytest.raises(InputError, match="not there any more"):
+            workspace.find(key)
+    (workspace.folder / "recent.json").write_text("{damaged")
+    assert workspace.places() == []
