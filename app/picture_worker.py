@@ -17,7 +17,7 @@ from PIL import Image
 
 MEMORY, SECONDS = 2 << 30, 50  # bytes of address space, seconds of CPU
 MAX_PIXELS = 100_000_000
-KINDS = ("PNG", "JPEG", "WEBP", "BMP", "MPO")
+KINDS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import replace
 from importlib.metadata import entry_points
@@ -162,9 +163,7 @@ def _flags(recipe: Recipe) -> list[str] | None:
         words += [flag, value] if value else []
     words += ["--inpainter", recipe.inpainter, "--name", recipe.name, "--seed", str(recipe.seed)]
     for key, value in recipe.inpainter_options.items():
-        if isinstance(value, list | dict) or value is None or isinstance(value, str):
-            return None  # how the command line would read them depends on what they look like
-        words += ["--inpainter-option", f"{key}={str(value).lower() if isinstance(value, bool) else value!r}"]
+        words += ["--inpainter-option", f"{key}={json.dumps(value)}"]
     schedule, usual = recipe.schedule, Schedule()
     words += ["--steps", str(schedule.steps)] if schedule.steps != usual.steps else []
     words += ["--rounds", str(schedule.rounds)] if schedule.rounds else []
