@@ -117,7 +117,7 @@ def drawn(mask: Bool[Tensor, "h w"]) -> str | None:
 
 def large(opened: Opened, region: Region, view: View, width: int) -> str | None:
     """The region in one photograph, sharply; what stands in front of it as coarse as the depths are."""
-    camera = view.camera.scaled(min(1.0, width / view.camera.width))
+    camera = view.camera.scaled(width / view.camera.width)
     depth = opened.depths.get(view.name)
     hidden = None if depth is None else lambda camera: enlarged(depth, camera)
     return drawn(look(region, [camera], hidden)[0].visible)

@@ -32,7 +32,7 @@ from nerf_insert.recipe import Recipe
 from nerf_insert.scene import Scene
 
 MAX_MASK = 16 << 20  # bytes
-LARGE = 640  # pixels of the region's outline on the stage
+LARGE = 480  # pixels of the region's outline on the stage
 log = logging.getLogger("nerf_insert.app")
 
 

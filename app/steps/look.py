@@ -115,7 +115,7 @@ def build(page: Page) -> dict:
                 work.place.page,
                 "export",
                 title,
-                lambda folder: ["export", str(work.place.folder), kind, "--out", str(folder / "out")],
+                lambda folder: ["export", str(work.place.folder), kind, "--out", str(to / folder.name)],
             )
             return value(session)
 
@@ -130,7 +130,8 @@ def build(page: Page) -> dict:
         if given.get("kind") == "render":
             film = downloads.copied(folder / "out" / "orbit.mp4", to)
             return [gr.Video(value=str(film), visible=True), gr.skip()]
-        file = downloads.folder_zip(folder / "out", services.jobs.get(work.place.page, folder.name).title, to)
+        title = services.jobs.get(work.place.page, folder.name).title
+        file = downloads.folder_zip(to / folder.name, title, to)
         return [gr.skip(), gr.File(value=str(file), visible=True)]
 
     def value(session: Session) -> dict:

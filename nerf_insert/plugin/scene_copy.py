@@ -9,6 +9,8 @@ from pathlib import Path
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.scene import Scene
 
+LEFT_OUT = (".lock", ".*.tmp*", "page")  # page/: drafts and jobs of the web page, no part of the scene
+
 
 def copy_scene(source: Path, target: Path) -> Scene:
     """Copy a scene folder. Its files are only ever replaced as a whole, so where the disk can, both folders
@@ -20,7 +22,7 @@ def copy_scene(source: Path, target: Path) -> Scene:
     try:
         shutil.rmtree(new, ignore_errors=True)
         new.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, new, copy_function=_place, ignore=shutil.ignore_patterns(".lock", ".*.tmp*"))
+        shutil.copytree(source, new, copy_function=_place, ignore=shutil.ignore_patterns(*LEFT_OUT))
         Scene.open(new).point_to(capture, at=target)
         os.replace(new, target)
     except OSError as error:

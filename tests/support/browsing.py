@@ -145,6 +145,13 @@ class Person:
             f"() => document.querySelector('#stage .words').textContent.includes('{wanted}')", timeout=timeout
         )
 
+    def wait_for_summary(self, part):
+        """What the step Edit says that it would do."""
+        self.page.wait_for_function(
+            f"() => document.querySelector('#edit-summary').innerText.includes('{part}')"
+        )
+        return self.page.inner_text("#edit-summary")
+
     def job(self, where, state, timeout=LATE):
         """Wait until the newest job of a list stands so."""
         self.page.wait_for_selector(f"#{where} .job:first-child[data-state={state}]", timeout=timeout)
