@@ -1,0 +1,104 @@
+"""The pages under docs/ say what is there: their examples run, and no field is left out."""
+
+import json
+import re
+import shlex
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from nerf_insert.cli import COMMANDS, main
+from nerf_insert.pictures import read_picture
+from nerf_insert.recipe import Recipe, Say, Schedule
+from nerf_insert.scene import LayerEntry, Scene
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def blocks(page, language):
+    """The fenced blocks of a language in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page):
+    """The commands that a page shows, each as a list of words."""
+    text = (DOCS / page).read_text().replace("\\\n", " ")
+    return [
+        shlex.split(line, comments=True)[1:]
+        for line in re.findall(r"^    (nerf-insert .*)$", text, re.MULTILINE)
+    ]
+
+
+def test_an_inpainter_of_ones_own(scene_folder, tmp_path, monkeypatch, capsys):
+    """The worked example, word for word: its file, then its commands, on a scene named as it is there."""
+    (code,) = blocks("inpainters.md", "python")
+    monkeypatch.chdir(tmp_path)
+    Path("recolour.py").write_text(code)
+    shutil.copytree(scene_folder, "my-scene")
+    scene = Scene.open("my-scene")
+    shown = [words for words in commands("inpainters.md") if "recolour:Recolour" in words]
+    assert [words[0] for words in shown] == ["preview", "edit"]
+    for words in shown:
+        assert main([*words, "--json", *(["--steps", "40"] if words[0] == "edit" else [])]) == 0
+        answer = json.loads(capsys.readouterr().out)
+    assert answer["made"] and answer["name"] == "edit"
+    (name,) = [path.name for path in Path("my-scene/preview/painted").iterdir()]
+    mask = read_picture(f"my-scene/preview/masks/{name}")[0][..., 0] > 0.5
+    painted, photograph = (
+        read_picture(path)[0][mask].mean(0)
+        for path in (f"my-scene/preview/painted/{name}", scene.capture.view(name).path)
+    )
+    red = photograph[0] / photograph.sum() - painted[0] / painted.sum()
+    assert float(red) > 0.2  # the ball in the box is red, and teal has none of it
+    view = scene.capture.test[0]
+    region = Scene.open("my-scene").load_layer(Scene.open("my-scene").layers[0]).region
+    inside = region.project(view.camera)
+    before, after = (Scene.open("my-scene").stack(on).picture(view.camera).rgb for on in (False, True))
+    assert torch.equal(before[~inside], after[~inside])
+    assert float(before[inside].mean(0)[0] - after[inside].mean(0)[0]) > 0.1
+
+    wrong = [*shown[0][:2], *shown[0][2:]]
+    wrong[wrong.index("teal")] = "a hedge"
+    assert main(wrong) == 2 and "'a hedge' is no colour: try --prompt teal" in capsys.readouterr().err
+    assert main([*shown[0], "--inpainter-option", "share=2"]) == 2
+    assert "share must be a number from 0 to 1" in capsys.readouterr().err
+
+
+def test_every_field_of_a_recipe_is_explained():
+    example, *regions = [yaml.safe_load(block) for block in blocks("recipes.md", "yaml")]
+    recipe = Recipe.from_dict(example)
+    assert set(example) == {"format", *(field.name for field in fields(Recipe))}
+    assert set(example["guide"]) == {field.name for field in fields(Say)}
+    assert set(example["schedule"]) == {field.name for field in fields(Schedule)}
+    assert recipe.schedule == Schedule()  # what is shown is what counts if it is left out
+    for region in regions:
+        Recipe.from_dict({"region": region})
+    assert {next(iter(region)) for region in regions} == {
+        *("masks", "mesh", "box", "union", "intersection", "dilate")
+    }
+
+
+def test_every_key_of_scene_json_is_explained(scene_folder):
+    text = (DOCS / "scene-folder.md").read_text()
+    (shown,) = re.findall(r"^    \{\n(?:    .*\n)+?    \}$", text, re.MULTILINE)
+    shown, real = json.loads(shown), json.loads((scene_folder / "scene.json").read_text())
+    assert shown.keys() == real.keys() and shown["capture"].keys() == real["capture"].keys()
+    assert shown["layers"][0].keys() == {field.name for field in fields(LayerEntry)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_is_on_the_page_of_commands(command, capsys):
+    main([command, "--help"])
+    flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", capsys.readouterr().out)) - {"--help"}
+    page = (DOCS / "command-line.md").read_text()
+    assert {flag for flag in flags if not re.search(rf"`{flag}[ `=]", page)} == set()
+
+
+@pytest.mark.parametrize("page", [path.name for path in DOCS.glob("*.md")])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (DOCS / page).read_text()):
+        assert (DOCS / target).exists()
