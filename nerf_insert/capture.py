@@ -86,9 +86,13 @@ class Capture:
 
     def view(self, name: str | Path) -> View:
         """The view of that file_path, file name or stem. Raises InputError with what comes near it."""
-        wanted = posixpath.normpath(str(name).replace("\\", "/"))
+
+        def plain(name: str) -> str:
+            return posixpath.normpath(name.replace("\\", "/"))
+
+        wanted = plain(str(name))
         keys = (
-            lambda view: posixpath.normpath(view.name),
+            lambda view: plain(view.name),
             lambda view: str(view.path),
             lambda view: view.path.name,
             lambda view: view.path.stem,

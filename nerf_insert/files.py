@@ -29,6 +29,9 @@ ADVICE = {
     errno.EACCES: "check its permissions or choose another folder",
     errno.EPERM: "check its permissions or choose another folder",
     errno.EROFS: "it is on a read-only disk: choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "its links lead in a circle: choose another folder",
+    errno.EIO: "the disk reports a failure: choose another one",
     errno.EFBIG: "the system allows no file of that size there: choose another folder, or raise the limit",
 }
 TEMPORARY = ".????????????.tmp*"  # files that are being written
@@ -92,7 +95,13 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
 
 def write_json(path: str | Path, data: Any) -> None:
     """Write plain data as JSON; NaN and infinities, which JSON does not have, become null."""
-    atomic_write(path, json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False)
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # file names that are not UTF-8 can only be written as escapes
+            text = json.dumps(finite(data), indent=2, allow_nan=False)
+    atomic_write(path, text + "\n")
 
 
 def finite(data: Any) -> Any:
@@ -134,6 +143,8 @@ def read_bytes(path: str | Path) -> bytes:
         raise InputError(f"there is no file {path}") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder, a file is needed") from None
+    except ValueError:  # a NUL in it
+        raise InputError(f"{str(path)!r} cannot be the name of a file") from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from None
 

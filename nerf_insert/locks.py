@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.files import sweep
+from nerf_insert.files import ADVICE, sweep
 
 BUSY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
@@ -21,17 +22,26 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises InputError if another process holds it, RunError if it cannot be written to.
     """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = open(folder / ".lock", "a")  # open until the block ends: closing it releases the lock
     except OSError as error:
-        raise RunError(f"cannot write into {folder}: {error.strerror}") from None
-    with handle:
-        if not _take(handle):
-            raise InputError(f"another NeRF-Insert is working on {folder}: wait for it or stop it")
-        sweep(folder)
-        sweep(folder / "base")
-        yield
+        advice = ADVICE.get(error.errno or 0, "choose another folder")
+        raise RunError(f"cannot write into {folder}: {error.strerror}; {advice}") from None
+    try:
+        with handle:
+            if not _take(handle):
+                raise InputError(f"another NeRF-Insert is working on {folder}: wait for it or stop it")
+            sweep(folder)
+            sweep(folder / "base")
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):
+                if os.listdir(folder) == [".lock"]:  # nothing came of it
+                    os.unlink(folder / ".lock")
+                    folder.rmdir()
 
 
 def _take(handle: IO) -> bool:

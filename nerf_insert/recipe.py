@@ -29,6 +29,7 @@ from nerf_insert.mesh_files import companions
 FORMAT = 1
 REGION_KINDS = ("masks", "mesh", "box", "union", "intersection", "dilate")
 MAX_SEED = 2**31 - 1
+MAX_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Recipe:
             inpainter=_text(data.get("inpainter", "fill"), "inpainter"),
             inpainter_options=_options(_part(data, "inpainter_options")),
             schedule=_schedule(_part(data, "schedule")),
-            name=_text(data.get("name", "edit"), "name"),
+            name=_name(data.get("name", "edit")),
             seed=_integer(data.get("seed", 0), "seed", 0, MAX_SEED),
         )
 
@@ -253,6 +254,13 @@ def _text(data: Any, where: str) -> str:
     if not isinstance(data, str):
         raise InputError(f"{where} must be text, not {_show(data)}")
     return data
+
+
+def _name(data: Any) -> str:
+    name = _text(data, "name")
+    if not name.strip() or not name.isprintable() or len(name) > MAX_NAME:
+        raise InputError(f"name must be one line of text, at most {MAX_NAME} letters, not {_show(data)}")
+    return name
 
 
 def _number(data: Any, where: str, low: float = -math.inf, high: float = math.inf) -> float:

@@ -78,8 +78,8 @@ class Scene:
             poses = {view.name: view.camera.c2w.tolist() for view in capture.views}
             split = {part: [view.name for view in getattr(capture, part)] for part in ("train", "test")}
             write_json(folder / "base" / "views.json", {**split, "poses": poses})
-        inside = os.path.relpath(capture.path, folder.resolve())
-        at = {"path": str(capture.path), "relative": inside, "dataparser": dataparser}
+        at = {"path": str(capture.path), "relative": _between(folder.resolve(), capture.path)}
+        at["dataparser"] = dataparser
         at["downscale"] = downscale
         scene = Scene(folder, {"capture": at, "layers": [], "history": []})
         scene._write([], [])
@@ -101,7 +101,9 @@ class Scene:
         try:
             return Scene(folder, _read(folder))
         except (KeyError, TypeError, ValueError) as cause:
-            raise InputError(f"{folder / 'scene.json'} is damaged: {cause!r} is missing or wrong") from None
+            raise InputError(
+                f"{folder / 'scene.json'} is damaged: {_wrong(cause)}; restore it from a copy"
+            ) from None
 
     @cached_property
     def capture(self) -> Capture:
@@ -113,19 +115,23 @@ class Scene:
     def capture_as_found(self) -> Capture:
         """The photographs, with the cameras that the capture says. They are looked for where they were, and
         where they would be if the scene and the capture had been moved together."""
-        at = self._capture_at
+        at, path = self._capture_at, self.capture_path
+        if path is None:
+            raise InputError(
+                f"the capture of {self.folder} is not at {at['path']} any more: move it back, "
+                f'or change "path" in {self.folder / "scene.json"}'
+            )
         from nerf_insert.capture import Capture
 
-        places = [self.folder / at["relative"]]
-        if Path(at["path"]).is_absolute():  # not so in a scene that was downloaded with its capture
-            places.insert(0, Path(at["path"]))
-        for path in places:
-            if path.exists():
-                return Capture.load(path, dataparser=at.get("dataparser"), downscale=at.get("downscale"))
-        raise InputError(
-            f"the capture of {self.folder} is not at {at['path']} any more: move it back, "
-            f'or change "path" in {self.folder / "scene.json"}'
-        )
+        return Capture.load(path, dataparser=at.get("dataparser"), downscale=at.get("downscale"))
+
+    @property
+    def capture_path(self) -> Path | None:
+        """Where the capture is now, None if it is in neither place."""
+        places = [Path(self._capture_at["path"]), self.folder / self._capture_at["relative"]]
+        if not places[0].is_absolute():  # as in a scene that was downloaded with its capture
+            del places[0]
+        return next((path for path in places if path.exists()), None)
 
     @property
     def loaded_with(self) -> dict:
@@ -134,7 +140,7 @@ class Scene:
 
     def point_to(self, capture: Path, at: Path) -> None:
         """Say where the capture is, for a scene folder that is going to lie at `at`."""
-        relative = os.path.relpath(capture, at.resolve())
+        relative = _between(at.resolve(), capture)
         self._capture_at |= {"path": str(capture.resolve()), "relative": relative}
         self._write(self.layers, self._history)
 
@@ -271,6 +277,19 @@ def _read(folder: Path) -> dict:
             f"{FORMAT}): update NeRF-Insert to open it"
         )
     return data
+
+
+def _between(folder: Path, path: Path) -> str:
+    """The way from a folder to a path, the path itself where there is none (Windows' drives)."""
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+def _wrong(cause: Exception) -> str:
+    """What is wrong with scene.json, given what reading it raised."""
+    return f"it has no {cause}" if isinstance(cause, KeyError) else f"{cause} is not what belongs there"
 
 
 def _entry(data: dict) -> LayerEntry:

@@ -119,6 +119,8 @@ def list_frames(meta: Any, folder: Path, source: Path) -> Listing:
 def find_picture(folder: Path, name: str) -> Path:
     """The absolute path of a frame's picture, whose name may lack its suffix; it need not exist."""
     path = Path(os.path.abspath(folder / name))
+    if "\\" in name and not path.exists():  # written on Windows
+        path = Path(os.path.abspath(folder / name.replace("\\", "/")))
     if path.exists() or path.suffix in SUFFIXES:
         return path
     return next((full for suffix in SUFFIXES if (full := Path(f"{path}{suffix}")).exists()), path)

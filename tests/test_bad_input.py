@@ -12,6 +12,11 @@ from PIL import Image
 from nerf_insert.cli import main
 
 EVERYWHERE = "0,0,0,50,50,50"  # a box
+LOOK = {  # a camera path of one camera
+    "render_width": 48,
+    "render_height": 36,
+    "camera_path": [{"camera_to_world": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1], "fov": 50}],
+}
 CORNERS = {"left": (0, 0, 12, 10), "right": (36, 26, 48, 36), "middle": (16, 10, 34, 30)}
 
 
@@ -100,6 +105,8 @@ GENERAL = [
     ("no command", lambda p: [], "required: COMMAND"),
     ("unknown command", lambda p: ["paint"], "invalid choice: 'paint'"),
     ("unknown flag", lambda p: ["layers", p.scene, "--colour"], "unrecognized arguments: --colour"),
+    ("a word that is empty", lambda p: ["layers", ""], "argument SCENE: it is empty"),
+    ("a name that is too long", lambda p: ["layers", "x" * 300], "cannot be the name of a file"),
     ("demo into a file", lambda p: ["demo", "--out", p.file("f")], "is a file, a folder is needed"),
 ]
 TRAIN = [
@@ -147,6 +154,21 @@ EDIT = [
     ("no scene", lambda p: ["edit", p.tmp / "gone", "--box", EVERYWHERE], "there is no scene folder"),
     ("a capture", lambda p: ["edit", p.capture, "--box", EVERYWHERE], "it looks like a capture"),
     ("nowhere", lambda p: ["edit", p.scene], "say where"),
+    (
+        "a mesh that is an unset variable",
+        lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--mesh", ""],
+        "argument --mesh: it is empty",
+    ),
+    (
+        "a name of two lines",
+        lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--name", "a\nb"],
+        "name must be one line",
+    ),
+    (
+        "a mesh with a NUL in its name",
+        lambda p: ["edit", p.scene, "--recipe", p.file("r.yaml", 'region: {mesh: "a\\0.ply"}')],
+        "cannot be the name of a file",
+    ),
     ("mask without view", lambda p: ["edit", p.scene, "--mask", p.mask()], "write it as VIEW=PNG"),
     ("mask gone", lambda p: ["edit", p.scene, "--mask", f"000={p.tmp}/gone.png"], "there is no file"),
     ("one mask", lambda p: ["edit", p.scene, "--mask", f"000={p.mask()}"], "at least two photographs"),
@@ -341,6 +363,14 @@ RENDER = [
         lambda p: ["render", p.scene, "--cameras", p.file("c.json", "{}"), "--out", p.new],
         "holds no cameras",
     ),
+    (
+        "a picture larger than any memory",
+        lambda p: [
+            *("render", p.scene, "--out", p.new, "--cameras"),
+            p.file("c.json", json.dumps({**LOOK, "render_width": 10**6, "render_height": 10**6})),
+        ],
+        "1000000x1000000 pixels large",
+    ),
     ("another video", lambda p: ["render", p.scene, "--orbit", "--out", p.tmp / "a.avi"], "written as .mp4"),
     (
         "depth in a video",
@@ -374,7 +404,11 @@ RENDER = [
     ),
 ]
 LAYERS = [
-    ("enable what", lambda p: ["layers", p.scene, "enable"], "takes 1 numbers"),
+    (
+        "enable what",
+        lambda p: ["layers", p.scene, "enable"],
+        "is written as `nerf-insert layers SCENE enable N`",
+    ),
     ("enable a word", lambda p: ["layers", p.scene, "enable", "chair"], "'chair' is not a whole number"),
     ("enable nothing", lambda p: ["layers", p.scene, "enable", "1"], "has no layer 1: it has none"),
     ("unknown action", lambda p: ["layers", p.scene, "explode"], "invalid choice: 'explode'"),

@@ -130,6 +130,14 @@ def test_instant_ngp_files_are_understood(folder):
     assert Capture.load(write(folder, data | {"is_fisheye": True})).views[0].camera.model == "FISHEYE"
 
 
+def test_names_written_on_windows(folder):
+    data = meta()
+    for frame in data["frames"]:
+        frame["file_path"] = frame["file_path"].replace("/", "\\")
+    view = Capture.load(write(folder, data)).view("images/003.png")
+    assert view.path == folder / "images" / "003.png"
+
+
 def test_missing_photographs_are_left_out_with_one_warning(folder):
     for index in (2, 5, 7, 9):
         (folder / "images" / f"{index:03d}.png").unlink()

@@ -44,6 +44,12 @@ def test_masks(here):
     assert made == Recipe(region={"masks": masks}, inpainter="fill", seed=5)
 
 
+def test_names_with_an_equals_sign(here):
+    (here / "x=1.png").write_bytes(b"x")
+    made = recipe("--mask", "a=b.jpg=x=1.png", "--mask", "007=b.png")
+    assert made.region == {"masks": {"a=b.jpg": str(here / "x=1.png"), "007": str(here / "b.png")}}
+
+
 def test_several_masks_may_follow_one_flag(capsys):
     apart = repeat_masks(["edit", "--mask", "1=a.png", "--mask", "2=b.png", "scene", "--seed", "5"])
     assert repeat_masks(["edit", "--mask", "1=a.png", "2=b.png", "scene", "--seed", "5"]) == apart

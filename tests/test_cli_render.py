@@ -13,6 +13,7 @@ from PIL import Image
 
 from nerf_insert import outputs
 from nerf_insert.cli import main
+from nerf_insert.cli.render import path_fps
 from nerf_insert.pictures import read_picture
 from nerf_insert.scene import Scene
 
@@ -58,6 +59,42 @@ def test_before_and_chosen_layers(scene, tmp_path, capsys):
     main(["layers", str(scene), "enable", "1"])
     assert (tmp_path / "off" / "010.png").read_bytes() == pictures["base"]
     assert (tmp_path / "shown" / "010.png").read_bytes() == pictures["edited"]
+
+
+def test_a_scene_whose_capture_is_gone(scene, tmp_path, capsys):
+    alone = shutil.copytree(scene, tmp_path / "scene")
+    known = json.loads((alone / "scene.json").read_text())
+    known["capture"] |= {"path": str(tmp_path / "gone"), "relative": "../gone"}
+    (alone / "scene.json").write_text(json.dumps(known))
+    path = {"render_width": 24, "render_height": 18, "camera_path": [{"camera_to_world": POSE}]}
+    (tmp_path / "path.json").write_text(json.dumps(path))
+    for folder, out in ((alone, tmp_path / "alone"), (scene, tmp_path / "together")):
+        assert render(folder, out, "--cameras", tmp_path / "path.json") == ["00000.png"]
+    same = [(tmp_path / out / "00000.png").read_bytes() for out in ("alone", "together")]
+    assert same[0] == same[1]
+    assert main(["render", str(alone), "--split", "test", "--out", str(tmp_path / "not")]) == 2
+    assert (
+        f'is not at {tmp_path / "gone"} any more: move it back, or change "path"' in capsys.readouterr().err
+    )
+
+
+def test_a_scene_moved_together_with_its_capture(tiny_folder, tmp_path):
+    for part in ("scene", "capture"):
+        shutil.copytree(tiny_folder / part, tmp_path / "one" / part)
+    known = json.loads((tmp_path / "one" / "scene" / "scene.json").read_text())
+    known["capture"]["path"] = str(tmp_path / "gone")
+    (tmp_path / "one" / "scene" / "scene.json").write_text(json.dumps(known))
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert render(tmp_path / "two" / "scene", tmp_path / "out", "--split", "test") == ["003.png", "010.png"]
+
+
+def test_the_rate_of_a_camera_path(tmp_path):
+    def rate(**said):
+        (tmp_path / "path.json").write_text(json.dumps({"camera_path": [{}] * 48, **said}))
+        return path_fps(tmp_path / "path.json")
+
+    assert rate(seconds=4) == 12 and rate() == rate(seconds=0) == rate(seconds="x") == 24
+    assert rate(seconds=1e-9) == 240 and rate(seconds=1e12) == 0.1 and rate(seconds=float("inf")) == 24
 
 
 def test_depth_and_accumulation(scene, tmp_path):

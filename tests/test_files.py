@@ -254,3 +254,12 @@ def test_progress_as_a_bar_and_silent():
 )
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+def test_file_names_that_are_not_unicode(tmp_path):
+    """As Linux has them: they come as lone surrogates, and go through JSON and YAML unchanged."""
+    data = {"path": "caf\udce9/a.png", "other": "caf\u00e9"}
+    files.write_json(tmp_path / "a.json", data)
+    assert files.read_json(tmp_path / "a.json") == data
+    files.write_yaml(tmp_path / "a.yaml", data)
+    assert files.read_yaml(tmp_path / "a.yaml") == data

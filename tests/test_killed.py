@@ -6,25 +6,31 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+import tiny
 from mortal import Nursery
+
+from nerf_insert.cli import main
+from nerf_insert.locks import only_writer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
 KILL = {"signal": 9}
-EDIT_MOMENTS = [
+EDIT_MOMENTS = [  # (what has just happened, before or after what file and how many like it)
     ("the folder has a name and nothing else", "after", "*/work.json", 1),
     ("the region is written", "before", "*/region.json", 1),
-    ("painting", "before", "*/round-0/0005-*.png", 1),
-    ("painted, not fitted", "after", "*/round-0/0011-*.png", 1),
+    ("painting", "before", "*/painted/*.png", 6),
+    ("painted, no step of the fit is kept", "before", "*/checkpoint.safetensors", 1),
     ("fitting", "after", "*/checkpoint.safetensors", 2),
     ("fitting again", "before", "*/checkpoint.safetensors", 2),
+    ("the first round is fitted", "before", "*/round-0.safetensors", 1),
     ("the first round is done", "after", "*/round-0.safetensors", 1),
-    ("painting the second round", "after", "*/round-1/0003-*.png", 1),
-    ("fitting the second round", "after", "*/checkpoint.safetensors", 3),
-    ("the layer is written", "before", "*/field.safetensors", 1),
+    ("painting the second round", "before", "*/painted/*.png", 2),
+    ("fitting the second round", "after", "*/checkpoint.safetensors", 2),
+    ("the layer is fitted", "before", "*/field.safetensors", 1),
     ("the layer is written, not in the scene", "after", "*/field.safetensors", 1),
     ("scene.json is written", "before", "*/scene.json", 1),
     ("all is done but saying so", "after", "*/scene.json", 1),
@@ -107,7 +113,7 @@ def test_the_inpainters_of_ours_go_on(nursery, tiny_folder, scene_folder, tmp_pa
     words = [*where, "--inpainter", inpainter, "--steps", "6"]
     finishes(nursery, ["edit", undisturbed, *words])
     moments = [
-        ("painting", "before", "*/round-0/0005-*.png", 1),
+        ("painting", "before", "*/painted/*.png", 6),
         ("fitting", "after", "*/checkpoint.safetensors", 3),
     ]
     killed_at(nursery, ["edit", scene_folder, *words], moments, lambda what: None)
@@ -125,6 +131,12 @@ def test_a_training_that_is_killed_again_and_again(nursery, tiny_folder, tmp_pat
     killed_at(nursery, training(tiny_folder, killed), TRAIN_MOMENTS, no_scene)
     finishes(nursery, training(tiny_folder, killed))
     assert files(killed) == files(whole)
+
+
+def test_two_trainings_of_one_scene(tiny_folder, tmp_path, capsys):
+    with only_writer(tmp_path / "scene"):
+        assert main([str(word) for word in training(tiny_folder, tmp_path / "scene")]) == 2
+    assert "another NeRF-Insert is working on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -160,6 +172,37 @@ def test_files_that_may_not_grow(nursery, edited, scene_folder, room):
     assert (scene_folder / "scene.json").read_bytes() == before
     finishes(nursery, editing(scene_folder))
     assert files(scene_folder) == files(edited)
+
+
+@pytest.fixture
+def read_only_scene(tiny_folder):
+    """A scene and its capture that nobody may change, where everybody may read."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own may not be entered by others
+        place = Path(folder)
+        for part in ("scene", "capture"):
+            shutil.copytree(tiny_folder / part, place / part)
+        known = json.loads((place / "scene" / "scene.json").read_text())
+        known["capture"]["path"] = str(place / "capture")
+        (place / "scene" / "scene.json").write_text(json.dumps(known))
+        tiny.tiny_layer(place / "scene")
+        for path in [place, *place.rglob("*")]:
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        yield place / "scene"
+        for path in [place, *place.rglob("*")]:
+            path.chmod(0o755)
+
+
+def test_a_scene_that_may_not_be_changed(nursery, read_only_scene, tmp_path):
+    before = files(read_only_scene)
+    for words in (editing(read_only_scene), ["layers", read_only_scene, "disable", "1"]):
+        ended = nursery.run(words, nobody=True)
+        assert ended.code == 1 and "check its permissions" in ended.err and "Traceback" not in ended.err
+    preview = nursery.run(["preview", *editing(read_only_scene)[1:]], nobody=True)
+    assert preview.code == 2 and "check its permissions" in preview.err
+    assert nursery.run(["layers", read_only_scene], nobody=True).code == 0  # to look is allowed
+    shown = ["render", read_only_scene, "--split", "test", "--scale", "0.5", "--out", tmp_path / "shown"]
+    finishes(nursery, shown)
+    assert files(read_only_scene) == before
 
 
 @pytest.fixture

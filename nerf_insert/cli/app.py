@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.arguments import whole
+from nerf_insert.cli.arguments import path, whole
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 
@@ -20,13 +20,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "scene",
         nargs="?",
-        type=Path,
+        type=path,
         metavar="SCENE_OR_CAPTURE",
         help="what to open; else the page offers what it knows",
     )
     parser.add_argument(
         "--workspace",
-        type=Path,
+        type=path,
         default=WORKSPACE,
         metavar="DIR",
         help="where scenes and uploads of the page are kept (default: %(default)s)",

@@ -5,6 +5,25 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
+
+LONGEST = 255  # bytes that a file's name may have on all common disks
+
+
+def filled(given: str) -> str:
+    """Anything but nothing: an empty word is mostly a variable that was not set."""
+    if not given.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return given
+
+
+def path(given: str) -> Path:
+    """A file or folder, which need not exist; ~ is the home folder."""
+    if "\0" in filled(given) or any(
+        len(part.encode(errors="replace")) > LONGEST for part in Path(given).parts
+    ):
+        raise argparse.ArgumentTypeError("that cannot be the name of a file or folder")
+    return Path(given).expanduser()
 
 
 def whole(low: int, high: int = 10_000_000) -> Callable[[str], int]:

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from nerf_insert.cli.arguments import path
 from nerf_insert.cli.console import Console
 
 SUMMARY = "edit the bundled sample capture, end to end"
@@ -15,7 +16,7 @@ SUMMARY = "edit the bundled sample capture, end to end"
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         default=Path("nerf-insert-demo"),
         metavar="DIR",
         help="folder for the scene and the results (default: %(default)s)",

@@ -5,10 +5,9 @@ outside the regions has changed at all."""
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.arguments import number
+from nerf_insert.cli.arguments import number, path
 from nerf_insert.cli.console import Console
 from nerf_insert.cli.tables import table
 from nerf_insert.errors import InputError
@@ -32,15 +31,15 @@ NOTES = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=Path, metavar="SCENE", help="the scene folder")
+    parser.add_argument("scene", type=path, metavar="SCENE", help="the scene folder")
     parser.add_argument(
         "--split", choices=("train", "test", "all"), default="test", help="photographs to use (default: test)"
     )
     parser.add_argument(
-        "--truth", type=Path, metavar="DIR", help="true pictures of the edit, named as the photographs"
+        "--truth", type=path, metavar="DIR", help="true pictures of the edit, named as the photographs"
     )
     parser.add_argument(
-        "--object-mask", type=Path, metavar="DIR", help="white where the edited object is visible in them"
+        "--object-mask", type=path, metavar="DIR", help="white where the edited object is visible in them"
     )
     parser.add_argument(
         "--scale", type=number(0.01, 1), metavar="F", help="compare in pictures that much smaller"

@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.arguments import numbers, whole
+from nerf_insert.cli.arguments import numbers, path, whole
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 
@@ -18,9 +18,9 @@ ONLY_FOR = {"resolution": "mesh", "box": "mesh", "points": "pointcloud", "before
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=Path, metavar="SCENE", help="the scene folder")
+    parser.add_argument("scene", type=path, metavar="SCENE", help="the scene folder")
     parser.add_argument("kind", choices=KINDS, help="what to write")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="the folder to write to")
     parser.add_argument("--before", action="store_true", help="mesh, pointcloud: without layers")
     parser.add_argument(
         "--points", type=whole(1, 100_000_000), metavar="N", help="pointcloud: how many (default: 1000000)"

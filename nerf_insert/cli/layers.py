@@ -4,10 +4,9 @@ removed layer can be brought back with undo."""
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.arguments import whole
+from nerf_insert.cli.arguments import path, whole
 from nerf_insert.cli.console import Console
 from nerf_insert.cli.tables import table
 from nerf_insert.errors import InputError
@@ -20,7 +19,7 @@ ACTIONS = {"list": "", "enable": "N", "disable": "N", "remove": "N", "move": "N 
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=Path, metavar="SCENE", help="the scene folder")
+    parser.add_argument("scene", type=path, metavar="SCENE", help="the scene folder")
     parser.add_argument(
         "action",
         nargs="?",
@@ -38,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     takes = ACTIONS[args.action]
     if len(args.numbers) != len(takes.split()):
         usage = f"nerf-insert layers SCENE {args.action} {takes}".strip()
-        raise InputError(f"layers {args.action} takes {len(takes.split()) or 'no'} numbers: `{usage}`")
+        raise InputError(f"layers {args.action} is written as `{usage}`")
 
     from nerf_insert.scene import Scene
 

@@ -4,11 +4,10 @@ Nothing is fitted and the scene stays as it is."""
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from nerf_insert.cli import recipes
-from nerf_insert.cli.arguments import whole
+from nerf_insert.cli.arguments import path, whole
 from nerf_insert.cli.console import Console
 
 SUMMARY = "show where an edit would be, and a few painted views"
@@ -17,7 +16,7 @@ SUMMARY = "show where an edit would be, and a few painted views"
 def arguments(parser: argparse.ArgumentParser) -> None:
     recipes.arguments(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for the pictures (default: SCENE/preview)"
+        "--out", type=path, metavar="DIR", help="folder for the pictures (default: SCENE/preview)"
     )
     parser.add_argument(
         "--paint", type=whole(0, 1000), default=3, metavar="N", help="views to paint (default: 3)"

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.arguments import number, numbers, whole
+from nerf_insert.cli.arguments import filled, number, numbers, path, whole
 from nerf_insert.errors import InputError
 from nerf_insert.files import write_yaml
 from nerf_insert.progress import Progress
@@ -20,7 +20,7 @@ WORDS = ("prompt", "negative_prompt", "reference")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=Path, metavar="SCENE", help="the scene folder")
+    parser.add_argument("scene", type=path, metavar="SCENE", help="the scene folder")
     where = parser.add_argument_group("where (what is given together forms one region)")
     where.add_argument(
         "--mask",
@@ -29,9 +29,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="a mask, white where the edit is, drawn on the photograph VIEW (its file_path, name or stem); "
         "give two or more, from different sides",
     )
-    where.add_argument("--mesh", metavar="FILE", help="GLB, glTF, OBJ, PLY or STL, in world coordinates")
+    where.add_argument(
+        "--mesh", type=path, metavar="FILE", help="GLB, glTF, OBJ, PLY or STL, in world coordinates"
+    )
     where.add_argument(
         "--pose",
+        type=filled,
         metavar="M",
         help="from the mesh's coordinates to the world's: 16 numbers or a file with them, or terms such as "
         "'scale=2 rotate=0,0,90 translate=0,0,1'",
@@ -51,9 +54,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what")
     what.add_argument("--prompt", metavar="TEXT", help="what to paint, for inpainters that read text")
     what.add_argument("--negative-prompt", metavar="TEXT", help="what not to paint")
-    what.add_argument("--reference", metavar="IMG", help="a picture of what to paint")
+    what.add_argument("--reference", type=path, metavar="IMG", help="a picture of what to paint")
     what.add_argument(
         "--inpainter",
+        type=filled,
         metavar="NAME",
         help="mesh, fill, another one that is installed, or your own as package.module:Class "
         "(default: mesh with --mesh, else fill)",
@@ -65,11 +69,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="an option of the inpainter; may be given again",
     )
     how = parser.add_argument_group("how")
-    how.add_argument("--recipe", metavar="FILE", help="a recipe to run; other flags override what it says")
     how.add_argument(
-        "--save-recipe", type=Path, metavar="FILE", help="write the recipe that these flags make"
+        "--recipe", type=path, metavar="FILE", help="a recipe to run; other flags override what it says"
     )
-    how.add_argument("--name", metavar="NAME", help="the layer's name")
+    how.add_argument(
+        "--save-recipe", type=path, metavar="FILE", help="write the recipe that these flags make"
+    )
+    how.add_argument("--name", type=filled, metavar="NAME", help="the layer's name")
     how.add_argument("--seed", type=whole(0, MAX_SEED), metavar="N", help="start of all that is random")
     how.add_argument("--steps", type=whole(1), metavar="N", help="steps of the layer's fit, over all rounds")
     how.add_argument("--rounds", type=whole(1, 1000), metavar="N", help="times that all views are painted")
@@ -130,13 +136,20 @@ def region_of(args: argparse.Namespace, otherwise: dict | None) -> dict:
 def masks_of(given: list[str]) -> dict[str, str]:
     masks: dict[str, str] = {}
     for text in given:
-        view, _, file = text.partition("=")
+        view, file = view_and_mask(text)
         if not view or not file:
             raise InputError(f"--mask {text}: write it as VIEW=PNG, such as images/004.png=mask.png")
         if view in masks:
             raise InputError(f"--mask names the photograph {view} twice: give one mask per photograph")
         masks[view] = _file(file)
     return masks
+
+
+def view_and_mask(text: str) -> tuple[str, str]:
+    """The two sides of VIEW=PNG; where names have an = in them, the one after which a file is named."""
+    places = [place for place, letter in enumerate(text) if letter == "="] or [len(text)]
+    pairs = [(text[:place], text[place + 1 :]) for place in places]
+    return next((pair for pair in pairs if pair[1] and Path(pair[1]).expanduser().is_file()), pairs[0])
 
 
 def pose_of(args: argparse.Namespace) -> list[list[float]] | None:
@@ -197,5 +210,5 @@ def _name(args: argparse.Namespace) -> str:
     return Path(args.mesh).stem if args.mesh else "edit"
 
 
-def _file(name: str) -> str:
+def _file(name: str | Path) -> str:
     return str(Path(name).expanduser().absolute())

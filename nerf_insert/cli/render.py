@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.arguments import number, numbers, whole_numbers
+from nerf_insert.cli.arguments import number, numbers, path, whole_numbers
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_json
@@ -20,19 +20,20 @@ if TYPE_CHECKING:
     from nerf_insert.scene import Scene
 
 SUMMARY = "render pictures or a video"
-FPS, MAX_FPS, SECONDS = 24.0, 240.0, 6.0
+FPS, MIN_FPS, MAX_FPS, SECONDS = 24.0, 0.1, 240.0, 6.0
+LARGEST = 1 << 27  # pixels of one picture
 ORBIT_SIDE = 1280  # pixels along the longer side of an orbit's pictures, at most
 NOT_FOLDERS = (".mov", ".avi", ".mkv", ".webm", ".gif", ".png", ".jpg", ".jpeg")
 IN_PICTURES = ("depth", "accumulation")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=Path, metavar="SCENE", help="the scene folder")
+    parser.add_argument("scene", type=path, metavar="SCENE", help="the scene folder")
     cameras = parser.add_mutually_exclusive_group(required=True)
     cameras.add_argument("--split", choices=("train", "test", "all"), help="the cameras of these photographs")
     cameras.add_argument(
         "--cameras",
-        type=Path,
+        type=path,
         metavar="FILE",
         help="a camera path of nerfstudio's viewer, or a transforms.json",
     )
@@ -40,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--orbit", action="store_true", help="circle the topmost layer's region, or the scene"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR_OR_MP4", help="folder or video to write"
+        "--out", type=path, required=True, metavar="DIR_OR_MP4", help="folder or video to write"
     )
     what = parser.add_argument_group("what")
     what.add_argument("--before", action="store_true", help="render without layers")
@@ -52,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--scale", type=number(0.01, 8), metavar="F", help="size of the pictures (default: 1)")
     what.add_argument("--format", choices=("png", "jpg"), default="png", help="of pictures (default: png)")
     what.add_argument(
-        "--fps", type=number(0.1, MAX_FPS), metavar="N", help=f"frames per second (default: {FPS:g})"
+        "--fps", type=number(MIN_FPS, MAX_FPS), metavar="N", help=f"frames per second (default: {FPS:g})"
     )
     orbit = parser.add_argument_group("orbit")
     orbit.add_argument(
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     cameras, fps = chosen_cameras(scene, args)
     if args.scale:
         cameras = [(name, camera.scaled(args.scale)) for name, camera in cameras]
+    check_sizes(cameras)
     outputs.check_folder(args.out.parent if as_video else args.out)
     console.if_stopped = "what was rendered so far is kept" if not as_video else "no video was written"
     if as_video:
@@ -91,7 +93,8 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
             console.progress.warn("the pictures differ in size: all are rendered in the size of the first")
         outputs.render_video(stack, cameras, args.out, args.fps or fps, console.progress)
     else:
-        spare_photographs(scene.capture, args.out, cameras, f".{args.format}")
+        if scene.capture_path:
+            spare_photographs(scene.capture, args.out, cameras, f".{args.format}")
         unit = outputs.depth_unit(centres(scene.capture)) if args.depth else None
         folder = outputs.PictureFolder(args.out, unit, args.accumulation, f".{args.format}")
         outputs.render_pictures(stack, cameras, folder, console.progress)
@@ -126,6 +129,16 @@ def check_flags(args: argparse.Namespace) -> None:
                 raise InputError(f"--{name} is written as pictures: give a folder as --out")
 
 
+def check_sizes(cameras: list[tuple[str, Camera]]) -> None:
+    """Raises InputError for pictures that no memory holds."""
+    for name, camera in cameras:
+        if camera.width * camera.height > LARGEST:
+            raise InputError(
+                f"the picture of the camera {name} would be {camera.width}x{camera.height} pixels large, "
+                f"more than the {LARGEST:,} that can be rendered: give a smaller --scale"
+            )
+
+
 def chosen_stack(scene: Scene, args: argparse.Namespace) -> Stack:
     if not args.layers:
         return scene.stack(with_layers=not args.before)
@@ -156,9 +169,9 @@ def path_fps(path: Path) -> float:
     data = read_json(path) if path.is_file() else {}
     seconds = data.get("seconds")
     frames = len(data.get("camera_path", ()))
-    return (
-        min(frames / seconds, MAX_FPS) if frames and isinstance(seconds, int | float) and seconds > 0 else FPS
-    )
+    if not frames or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        return FPS
+    return min(max(frames / seconds, MIN_FPS), MAX_FPS)
 
 
 def orbit_cameras(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Camera]]:

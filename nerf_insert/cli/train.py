@@ -7,10 +7,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.arguments import number, whole
+from nerf_insert.cli.arguments import number, path, whole
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 
@@ -29,12 +28,12 @@ LARGE = 1.1e6  # pixels of a photograph from which on --downscale is recommended
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "capture",
-        type=Path,
+        type=path,
         nargs="?",
         metavar="CAPTURE",
         help="folder of the capture, or its transforms.json (with --nerfstudio: only if it was moved)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="SCENE", help="the scene folder to make")
+    parser.add_argument("--out", type=path, required=True, metavar="SCENE", help="the scene folder to make")
     parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps")
     parser.add_argument(
         "--downscale",
@@ -52,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     adopt = parser.add_argument_group("a trained model of nerfstudio")
     adopt.add_argument(
         "--nerfstudio",
-        type=Path,
+        type=path,
         metavar="CONFIG",
         help="config.yml of a nerfacto, depth-nerfacto or nerf-insert-base run, to take as the base",
     )

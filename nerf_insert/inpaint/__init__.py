@@ -22,12 +22,12 @@ def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Any:
     """
     registered = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     where = registered.get(name, name)
-    if ":" not in where:
+    module_name, _, class_name = where.partition(":")
+    if not module_name or not class_name:
         known = ", ".join(sorted(registered))
         raise InputError(
             f"there is no inpainter {name!r}: use one of {known}, or your own as package.module:Class"
         )
-    module_name, _, class_name = where.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
