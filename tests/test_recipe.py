@@ -81,7 +81,7 @@ recipes = st.fixed_dictionaries(
                 "view_dependent": st.booleans(),
             },
         ),
-        "name": st.text(max_size=9),
+        "name": st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=9),
         "seed": st.integers(0, MAX_SEED),
     },
 )
@@ -188,6 +188,8 @@ WRONG = [
     ({"region": BOX, "schedule": {"min_share": "all"}}, "schedule.min_share must be a number"),
     ({"region": BOX, "schedule": {"view_dependent": "no"}}, "schedule.view_dependent must be true or false"),
     ({"region": BOX, "name": 7}, "name must be text, not 7"),
+    ({"region": BOX, "name": " "}, "name must be one line of text"),
+    ({"region": BOX, "name": "a" * 201}, "at most 200 letters"),
     ({"region": BOX, "seed": -1}, "seed must be between 0 and"),
     ({"region": BOX, "seed": 1.0}, "seed must be a whole number, not 1.0"),
     ({"region": BOX, "seed": True}, "seed must be a whole number, not True"),
