@@ -47,7 +47,7 @@ def test_a_trained_scene_opens_and_renders_as_reported(tiny_folder, tmp_path, ca
     # saving and loading the base changes nothing: the sum is taken in the same order
     assert answer["psnr"] == pytest.approx(sum(values) / 2, abs=1e-9)
     files = {path.relative_to(scene.folder).as_posix() for path in scene.folder.rglob("*") if path.is_file()}
-    assert files == {"scene.json", "base/base.safetensors"}  # the checkpoint has gone
+    assert files == {"scene.json", "base/base.safetensors", ".lock"}  # the checkpoint has gone
 
 
 def test_the_seed_decides(tiny_folder, tmp_path, capsys):
