@@ -91,7 +91,7 @@ def export_mesh(
         raise RunError("the views show no surface in the box: there is no mesh to export") from None
     vertices = torch.from_numpy(corners.astype(np.float32)) + box[0]
     mesh = trimesh.Trimesh(
-        vertices.numpy(), faces[:, ::-1], vertex_colors=_bytes(_colours(stack, capture, vertices))
+        vertices.numpy(), faces, vertex_colors=_bytes(_colours(stack, capture, vertices))
     )
     with replacing(file) as new:
         new.write_bytes(mesh.export(file_type=file.suffix[1:]))

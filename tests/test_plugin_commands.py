@@ -30,7 +30,7 @@ def nerf_insert(out, *flags):
     return ["nerf-insert", *EDIT, *named, *flags]
 
 
-def wait_for(what, process, seconds=150):
+def wait_for(what, process, seconds=600):
     """Until what() is true; its value. Fails when the process ends or takes too long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

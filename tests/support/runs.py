@@ -87,7 +87,7 @@ def command(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def ns(name: str, *args, home: Path | None = None, cwd: Path, check: bool = True, timeout: float = 170):
+def ns(name: str, *args, home: Path | None = None, cwd: Path, check: bool = True, timeout: float = 600):
     """Run one of nerfstudio's commands. With `home`, from `offline_lpips`; without it there is no LPIPS."""
     env = {
         **os.environ,
