@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from nerf_insert.kernels import spread
 
 
 def distortion(
     thickness: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
 ) -> Float[Tensor, ""]:
-    """How far apart along their rays the samples are that make up a pixel, mean over rays: the sum over
-    pairs of w_i w_j |s_i - s_j| (mip-NeRF 360, arXiv 2111.12077, equation 15, first term), O(M).
+    """How far apart along their rays the samples are that make up a pixel, mean over rays (mip-NeRF 360,
+    arXiv 2111.12077, equation 15, first term). It makes haze contract to surfaces.
 
-    `places` are the samples' s, ascending along each ray. It makes haze contract to surfaces.
+    `places` are the samples' s, ascending along each ray; they get no gradient.
     """
-    counts = offsets[1:] - offsets[:-1]
-
-    def before(values: Tensor) -> Tensor:
-        """Sum over the earlier samples of the same ray; in float64, for the sum runs over all rays."""
-        total = torch.cumsum(values.double(), 0) - values.double()
-        first = torch.repeat_interleave(offsets[:-1], counts)
-        return (total - total[first]).float()
-
-    weights = torch.exp(-before(thickness)) * -torch.expm1(-thickness)
-    pairs = weights * (places * before(weights) - before(weights * places))
-    return 2 * pairs.sum() / max(len(counts), 1)
+    return spread(thickness, places, offsets).sum() / max(len(offsets) - 1, 1)

@@ -1,10 +1,17 @@
 """The tiny capture and scene (see support/tiny.py), made once per run."""
 
+import os
 import shutil
 
 import pytest
 
 import nerf_insert  # noqa: F401  # before torch: it says how OpenMP's threads are to wait
+
+# isort: split
+import torch
+
+if not torch.cuda.is_available():  # Triton's kernels are tried in its interpreter then
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(scope="session")

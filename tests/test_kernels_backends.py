@@ -14,10 +14,24 @@ from nerf_insert.kernels.threads import run
 SPEC = GridSpec(n_levels=2, log2_hashmap_size=8, base_resolution=4, max_resolution=16)
 
 
-def test_the_compiled_backend_is_the_default_on_a_cpu(monkeypatch):
+def test_the_compiled_backends_are_the_default(monkeypatch):
     monkeypatch.delenv(backends.VARIABLE, raising=False)
     assert active_backend("cpu") == "cpu"
+    order = {name: backends.BACKENDS[name] for name in ("cpu", "tcnn", "triton", "torch")}
+    monkeypatch.setattr(backends, "BACKENDS", order)  # as it is where Triton compiles
+    pytest.importorskip("triton")
+    assert active_backend("cuda") == "triton"
+
+
+@pytest.mark.skipif(not backends.INTERPRETED, reason="Triton compiles here")
+def test_triton_interpreted_is_only_used_if_asked_for(monkeypatch):
+    monkeypatch.delenv(backends.VARIABLE, raising=False)
     assert active_backend("cuda") == "torch"
+    points, table = torch.rand(9, 3), torch.randn(SPEC.n_entries, 2)
+    with use_backend("triton"):
+        assert active_backend("cpu") == active_backend("cuda") == "triton"
+        ours = hash_encode(points, table, SPEC)
+    torch.testing.assert_close(ours, hash_encode(points, table, SPEC), rtol=1e-3, atol=1e-3)
 
 
 def test_the_environment_and_use_backend_force_one(monkeypatch):
@@ -36,7 +50,7 @@ def test_the_environment_and_use_backend_force_one(monkeypatch):
 
 
 def test_unknown_and_unfit_backends_are_named(monkeypatch):
-    with pytest.raises(InputError, match=r"'fortran'.*cpu, torch"):
+    with pytest.raises(InputError, match=r"'fortran'.*cpu, tcnn"):
         use_backend("fortran")
     monkeypatch.setenv(backends.VARIABLE, "fortran")
     with pytest.raises(InputError, match=f"{backends.VARIABLE}.*fortran"):
@@ -83,6 +97,15 @@ def test_run_does_each_task_once_and_passes_errors_on():
 
     with pytest.raises(RuntimeError, match="task 3"):
         run(fails, 8)
+
+
+def test_run_has_the_threads_that_it_is_told_to_have():
+    before, there = torch.get_num_threads(), threading.Barrier(5)
+    try:
+        torch.set_num_threads(5)
+        run(lambda task: there.wait(timeout=60), 5)  # ends only if five tasks run side by side
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_several_threads_may_use_kernels_at_once():

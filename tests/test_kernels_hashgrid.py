@@ -218,10 +218,10 @@ def test_threads_change_no_bit():
     try:
         torch.set_num_threads(1)
         one = encode("cpu", points, table, MIXED, to_points=True)
-        torch.set_num_threads(2)
-        for _ in range(3):
-            two = encode("cpu", points, table, MIXED, to_points=True)
-            assert all(a.equal(b) for a, b in zip(one, two, strict=True))
+        for threads in (2, 16, 2):
+            torch.set_num_threads(threads)
+            more = encode("cpu", points, table, MIXED, to_points=True)
+            assert all(a.equal(b) for a, b in zip(one, more, strict=True))
     finally:
         torch.set_num_threads(before)
 

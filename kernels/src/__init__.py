@@ -4,16 +4,20 @@
     mlp           the small network behind it
     march         rays through an occupancy grid, into packed samples
     composite     packed samples into colour, accumulation and depth (arXiv 2003.08934, equation 3)
+    spread        how far apart along its ray that lies which makes up a pixel
 
-`torch` is the twin in plain PyTorch that defines the meaning; `cpu` is compiled by Numba when first
-used and cached. NERF_INSERT_KERNELS or `use_backend` forces one.
+`torch` is the twin in plain PyTorch that defines the meaning; `cpu` is compiled by Numba when first used and
+cached, `triton`, for GPUs, by Triton; `tcnn` is tiny-cuda-nn where that is installed. Parameters mean the
+same in all of them. NERF_INSERT_KERNELS or `use_backend` forces one, NERF_INSERT_PRECISION or
+`use_precision` what GPUs compute in.
 """
 
 from nerf_insert.kernels.backends import active_backend, use_backend
-from nerf_insert.kernels.compositing import Composite, composite, median_distance, transmittance
+from nerf_insert.kernels.compositing import Composite, composite, median_distance, spread, transmittance
 from nerf_insert.kernels.hashgrid import GridSpec, HashedGridSpec, hash_encode, new_table
 from nerf_insert.kernels.marching import march
 from nerf_insert.kernels.mlp import mlp
+from nerf_insert.kernels.precision import use_precision
 from nerf_insert.kernels.samples import Samples
 
 __all__ = [
@@ -28,6 +32,8 @@ __all__ = [
     "median_distance",
     "mlp",
     "new_table",
+    "spread",
     "transmittance",
     "use_backend",
+    "use_precision",
 ]

@@ -1,15 +1,17 @@
 """Which backend computes: the registry, and how to force one.
 
-A backend is a module with functions of the names and signatures of `torch_backend`; what it lacks,
-or cannot do in a tensor's dtype, comes from there. A new backend is one module and one line here.
+A backend is a module with functions of the names and signatures of `torch_backend`; what it lacks, or
+cannot do in a tensor's dtype, comes from the next one that can. A new one is a module and a line here.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from types import ModuleType
 from typing import NamedTuple
@@ -26,18 +28,30 @@ class Backend(NamedTuple):
     module: str
     devices: tuple[str, ...]  # device types it serves; empty: all
     dtypes: tuple[torch.dtype, ...]  # floating dtypes it serves; empty: all
+    package: str = ""  # what has to be installed for it, beyond what always is
 
+    def serves(self, kind: str, dtype: torch.dtype = torch.float32) -> bool:
+        return (not self.devices or kind in self.devices) and (not self.dtypes or dtype in self.dtypes)
+
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on")
+GPU = "cuda"  # torch's name for NVIDIA's and AMD's alike
+SINGLE = (torch.float32,)
 
 BACKENDS = {  # in order of preference
-    "cpu": Backend("nerf_insert.kernels.cpu_backend", ("cpu",), (torch.float32,)),
+    "cpu": Backend("nerf_insert.kernels.cpu_backend", ("cpu",), SINGLE),
+    "tcnn": Backend("nerf_insert.kernels.tcnn_backend", (GPU,), SINGLE, "tinycudann"),
+    "triton": Backend("nerf_insert.kernels.triton_backend", (GPU,), SINGLE, "triton"),
     "torch": Backend("nerf_insert.kernels.torch_backend", (), ()),
 }
+if INTERPRETED:  # it works anywhere then, but is far too slow to be picked unless asked for
+    BACKENDS["triton"] = BACKENDS.pop("triton")._replace(devices=(GPU, "cpu"))
 
 _forced: str | None = None
 
 
 class use_backend:
-    """Force the backend `name` ("torch", "cpu"), or none with None: for good, or inside a `with`.
+    """Force the backend `name` ("cpu", "tcnn", "triton", "torch"): for good or inside a `with`; None: none.
 
     It holds for the whole process and takes precedence over the environment variable
     NERF_INSERT_KERNELS. Raises InputError for an unknown name.
@@ -62,26 +76,41 @@ def active_backend(device: torch.device | str) -> str:
     and cannot be loaded; one that cannot be loaded and was not asked for is passed over with a warning.
     """
     kind = torch.device(device).type
-    forced = _forced or _from_environment()
+    forced = forced_backend()
     if forced:
-        if BACKENDS[forced].devices and kind not in BACKENDS[forced].devices:
+        if not BACKENDS[forced].serves(kind):
             raise InputError(
                 f"the kernel backend {forced!r} was asked for but does not work on {kind} tensors"
             )
-        if cause := _failure(forced):
+        if cause := failure(forced):
             raise RunError(f"the kernel backend {forced!r} was asked for but cannot be loaded: {cause}")
         return forced
-    return next(n for n, b in BACKENDS.items() if (not b.devices or kind in b.devices) and not _failure(n))
+    return next(_usable(kind, torch.float32, BACKENDS))
 
 
 def implementation(name: str, like: Tensor) -> Callable:
     """The function `name` of the backend for tensors of the device and dtype of `like`."""
-    backend = active_backend(like.device)
-    dtypes = BACKENDS[backend].dtypes
-    if dtypes and like.dtype not in dtypes:
-        backend = "torch"
-    function = getattr(_module(backend), name, None)
-    return function or getattr(_module("torch"), name)
+    return _function(name, like, dict.fromkeys([active_backend(like.device), *BACKENDS]))
+
+
+def after(backend: str, name: str, like: Tensor) -> Callable:
+    """The function `name` of the next backend, for what `backend` cannot do."""
+    order = list(BACKENDS)
+    return _function(name, like, [*order[order.index(backend) + 1 :], "torch"])
+
+
+def _function(name: str, like: Tensor, order: Iterable[str]) -> Callable:
+    modules = map(_module, _usable(like.device.type, like.dtype, order))
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
+
+
+def _usable(kind: str, dtype: torch.dtype, order: Iterable[str]) -> Iterator[str]:
+    return (name for name in order if BACKENDS[name].serves(kind, dtype) and not failure(name))
+
+
+def forced_backend() -> str | None:
+    """The one that `use_backend` or else the environment asks for. Raises InputError for an unknown name."""
+    return _forced or _from_environment()
 
 
 def _from_environment() -> str | None:
@@ -101,8 +130,11 @@ def _module(name: str) -> ModuleType:
 
 
 @cache
-def _failure(name: str) -> str:
-    """Why the backend cannot be loaded; empty if it can."""
+def failure(name: str) -> str:
+    """Why the backend cannot be loaded; empty if it can. Warns of what is there and does not work."""
+    package = BACKENDS[name].package
+    if package and package not in sys.modules and importlib.util.find_spec(package) is None:
+        return f"the package {package} is not installed"
     try:
         _module(name)
     except Exception as error:

@@ -37,6 +37,17 @@ def composite(
     return implementation("composite", thickness)(thickness, rgb, distances.detach(), offsets)
 
 
+def spread(
+    thickness: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+) -> Float[Tensor, " N"]:
+    """How far apart the samples of each ray are that matter: the sum over pairs of them of
+    w_i w_j |s_i - s_j| (arXiv 2111.12077, equation 15, first term), in O(M).
+
+    `places` are the samples' s, ascending along each ray. Gradients go to `thickness`, none to `places`.
+    """
+    return implementation("spread", thickness)(thickness, places.detach(), offsets)
+
+
 @torch.no_grad()
 def median_distance(
     thickness: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nerf_insert.kernels import cpu_compositing, cpu_hashgrid, cpu_marching, cpu_mlp
+from nerf_insert.kernels.backends import after
 from nerf_insert.kernels.compositing import Composite
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.memory import keep_memory
@@ -41,9 +42,7 @@ def _blocks(count: int, size: int) -> int:
 
 def hash_encode(points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
     if spec.n_features != cpu_hashgrid.FEATURES:
-        from nerf_insert.kernels import torch_backend
-
-        return torch_backend.hash_encode(points, table, spec)
+        return after("cpu", "hash_encode", table)(points, table, spec)
     return _HashEncode.apply(points, table, spec)
 
 
@@ -167,6 +166,28 @@ class _Composite(torch.autograd.Function):
             to_rgb.numpy(),
         )
         return to_thickness, to_rgb, None, None
+
+
+def spread(thickness: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
+    return _Spread.apply(thickness, places, offsets)
+
+
+class _Spread(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, thickness: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(thickness, places, offsets)
+        result = torch.empty(offsets.shape[0] - 1)
+        arrays = _arrays(thickness, places, offsets, result)
+        run(cpu_compositing.spread, _blocks(result.shape[0], RAYS), RAYS, *arrays)
+        return result
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor):
+        to_thickness = torch.empty(ctx.saved_tensors[0].shape)
+        arrays = _arrays(*ctx.saved_tensors, grad, to_thickness)
+        run(cpu_compositing.spread_backward, _blocks(grad.shape[0], RAYS), RAYS, *arrays)
+        return to_thickness, None, None
 
 
 def median_distance(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:

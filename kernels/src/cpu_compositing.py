@@ -59,6 +59,47 @@ def backward(task, block, thickness, rgb, distances, offsets, grad, to_thickness
 
 
 @jit
+def spread(task, block, thickness, places, offsets, result):
+    for ray in range(task * block, min((task + 1) * block, result.shape[0])):
+        before = 1.0
+        total = moment = pairs = 0.0
+        for i in range(offsets[ray], offsets[ray + 1]):
+            behind = before * math.exp(-np.float64(thickness[i]))
+            weight = before - behind
+            pairs += weight * (places[i] * total - moment)
+            total += weight
+            moment += weight * places[i]
+            before = behind
+        result[ray] = 2 * pairs
+
+
+@jit
+def spread_backward(task, block, thickness, places, offsets, grad, to_thickness):
+    """As `backward`, with q_i = 2 (sum over j of w_j |s_i - s_j|)."""
+    for ray in range(task * block, min((task + 1) * block, grad.shape[0])):
+        first, last = offsets[ray], offsets[ray + 1]
+        before = 1.0
+        total = moment = 0.0
+        for i in range(first, last):
+            behind = before * math.exp(-np.float64(thickness[i]))
+            weight = before - behind
+            to_thickness[i] = weight
+            total += weight
+            moment += weight * places[i]
+            before = behind
+        hidden = after = after_moment = 0.0  # of what lies behind
+        for i in range(last - 1, first - 1, -1):
+            weight = np.float64(to_thickness[i])
+            front, front_moment = total - after - weight, moment - after_moment - weight * places[i]
+            q = 2 * grad[ray] * ((places[i] * front - front_moment) + (after_moment - places[i] * after))
+            to_thickness[i] = q * before - hidden
+            hidden += q * weight
+            after += weight
+            after_moment += weight * places[i]
+            before += weight
+
+
+@jit
 def median_distance(task, block, thickness, distances, offsets, median):
     for ray in range(task * block, min((task + 1) * block, median.shape[0])):
         median[ray] = np.inf

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
+_size = 0
 
 
 def run(kernel: Callable, tasks: int, *arguments) -> list:
@@ -28,7 +29,7 @@ def run(kernel: Callable, tasks: int, *arguments) -> list:
     results = [None] * tasks
     queue = iter(range(tasks))  # next() on it is atomic under the GIL
     helpers = min(torch.get_num_threads(), tasks) - 1
-    futures = [_executor().submit(_work, kernel, queue, results, arguments) for _ in range(helpers)]
+    futures = _submit(helpers, _work, kernel, queue, results, arguments)
     try:
         _work(kernel, queue, results, arguments)
     finally:
@@ -43,12 +44,16 @@ def _work(kernel: Callable, queue: Iterator[int], results: list, arguments: tupl
         results[task] = kernel(task, *arguments)
 
 
-def _executor() -> ThreadPoolExecutor:
-    global _pool
+def _submit(helpers: int, work: Callable, *arguments) -> list[Future]:
+    """Begin the same work on so many threads. A pool that is too small ends when its work is done."""
+    global _pool, _size
     with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "nerf-insert-kernels")
-        return _pool
+        if _pool is None or _size < helpers:
+            if _pool is not None:
+                _pool.shutdown(wait=False)
+            _size = max(helpers, (os.cpu_count() or 1) - 1, 1)
+            _pool = ThreadPoolExecutor(_size, "nerf-insert-kernels")
+        return [_pool.submit(work, *arguments) for _ in range(helpers)]
 
 
 def _forget() -> None:

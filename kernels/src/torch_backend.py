@@ -22,7 +22,7 @@ OPAQUE = 800.0  # exp(-800) is zero in float64: nothing is lost by stopping ther
 def hash_encode(
     points: Float[Tensor, "M 3"], table: Float[Tensor, "entries features"], spec: GridSpec
 ) -> Float[Tensor, "M output"]:
-    points = points.clamp(0, 1)
+    points = clamped(points)
     corners = torch.tensor([[i >> 0 & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], device=points.device)
     features = []
     for level in range(spec.n_levels):
@@ -34,6 +34,11 @@ def hash_encode(
         index = _index(cell.long()[:, None] + corners, spec, level)
         features.append((weight[..., None] * table[index]).sum(1))
     return torch.cat(features, -1)
+
+
+def clamped(points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
+    """Points in 0..1. On the border a coordinate has a gradient: versions of torch's clamp differ there."""
+    return torch.where((points >= 0) & (points <= 1), points, points.detach().clamp(0, 1))
 
 
 def _index(cell: Int64[Tensor, "M 8 3"], spec: GridSpec, level: int) -> Int64[Tensor, "M 8"]:
@@ -66,6 +71,22 @@ def composite(
         return values.new_zeros(offsets.shape[0] - 1, *values.shape[1:]).index_add(0, ray, values)
 
     return Composite(total(weights[:, None] * rgb), total(weights), total(weights * distances))
+
+
+def spread(
+    thickness: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+) -> Float[Tensor, " N"]:
+    ray = _ray_index(offsets)
+    before, _ = _depths(thickness, offsets, ray)
+    weights = torch.exp(-before) * -torch.expm1(-thickness.double())
+
+    def earlier(values: Tensor) -> Tensor:
+        """Sum over the samples in front, of the same ray."""
+        sums = torch.cat([values.new_zeros(1), values.cumsum(0)])
+        return sums[:-1] - sums[offsets[:-1]][ray]
+
+    pairs = weights * (places * earlier(weights) - earlier(weights * places))
+    return 2 * pairs.new_zeros(len(offsets) - 1).index_add(0, ray, pairs).to(thickness.dtype)
 
 
 def median_distance(
