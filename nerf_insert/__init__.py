@@ -2,15 +2,15 @@
 
 The engine's rooms, bottom to top (imports run upwards only):
 
-    kernels, errors, files, locks, progress    no knowledge of scenes
-    cameras, meshes, pictures, video           cameras and files that people bring
-    regions, capture, fields                   pieces of space, photographs, radiance fields
-    base, nerfacto, layers                     what a scene is made of
-    rendering, fitting                         rays to pixels, pixels to fields
-    inpaint, recipe, scene, edit               what an edit is, where it is kept, how it is made
-    plugin                                     nerfstudio's methods and run folders
-    app                                        the web page
-    cli                                        the command line
+    kernels, devices, errors, files, locks, progress  no knowledge of scenes
+    cameras, meshes, pictures, video                  cameras and files that people bring
+    regions, capture, fields                          pieces of space, photographs, radiance fields
+    base, nerfacto, layers                            what a scene is made of
+    rendering, fitting                                rays to pixels, pixels to fields
+    inpaint, recipe, scene, edit                      what an edit is, where it is kept, how it is made
+    plugin                                            nerfstudio's methods and run folders
+    app                                               the web page
+    cli                                               the command line
 """
 
 import os

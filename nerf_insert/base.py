@@ -106,7 +106,7 @@ class Base(nn.Module):
             return
         visible = self.seen > OCCUPIED * settled
         near = torch.nn.functional.max_pool3d(visible[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
-        lucky = torch.rand(visible.shape, generator=generator) < max(EXPLORE, 1 - settled)
+        lucky = torch.rand(visible.shape, generator=generator).to(near.device) < max(EXPLORE, 1 - settled)
         self.occupancy.copy_(visible | (near & lucky))
 
     def save(self, path: Path) -> None:

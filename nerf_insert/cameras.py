@@ -41,6 +41,9 @@ class Rays(NamedTuple):
     def count(self) -> int:
         return self.origins.shape[0]
 
+    def to(self, device: torch.device) -> Rays:
+        return Rays(self.origins.to(device), self.directions.to(device))
+
     def at(self, distances: Float[Tensor, " N"]) -> Float[Tensor, "N 3"]:
         return self.origins + distances[:, None] * self.directions
 

@@ -42,9 +42,8 @@ class Checkpoint:
             tensor.copy_(state[name].to(tensor.dtype))
         for index, parameter in enumerate(_parameters(adam)):
             adam.state[parameter] = {
-                "step": tensors[f"adam.{index}.step"],
-                "exp_avg": tensors[f"adam.{index}.exp_avg"],
-                "exp_avg_sq": tensors[f"adam.{index}.exp_avg_sq"],
+                name: tensors[f"adam.{index}.{name}"].to(parameter.device)
+                for name in ("step", "exp_avg", "exp_avg_sq")
             }
         return notes["step"], notes["extra"]
 

@@ -156,7 +156,7 @@ def _make_layer(
     shell = prepared.shell * region.diagonal
     photographs = [to_bytes(v.view.photograph()) for v in prepared.views]
     cameras = [v.view.camera for v in prepared.views]
-    layer = Layer(region, field, shell, seed=recipe.seed)
+    layer = Layer(region, field, shell, seed=recipe.seed).to(prepared.stack.device)
     config = FitConfig(
         steps=max(1, recipe.schedule.steps // prepared.rounds), rays=recipe.schedule.rays, seed=recipe.seed
     )
@@ -165,7 +165,7 @@ def _make_layer(
     for k in range(prepared.rounds):
         done = folder / f"round-{k}.safetensors"
         if done.exists():
-            layer = Layer.load(done, region).train().requires_grad_(True)
+            layer = Layer.load(done, region).to(prepared.stack.device).train().requires_grad_(True)
             continue
         strength = recipe.schedule.strength * (1 - 0.8 * (k / prepared.rounds) ** 0.5)
         watch(layer)

@@ -90,9 +90,7 @@ def export_mesh(
     except (ValueError, RuntimeError):
         raise RunError("the views show no surface in the box: there is no mesh to export") from None
     vertices = torch.from_numpy(corners.astype(np.float32)) + box[0]
-    mesh = trimesh.Trimesh(
-        vertices.numpy(), faces, vertex_colors=_bytes(_colours(stack, capture, vertices))
-    )
+    mesh = trimesh.Trimesh(vertices.numpy(), faces, vertex_colors=_bytes(_colours(stack, capture, vertices)))
     with replacing(file) as new:
         new.write_bytes(mesh.export(file_type=file.suffix[1:]))
     return {"vertices": len(vertices), "faces": len(faces), "file": str(file)}

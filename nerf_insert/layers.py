@@ -35,7 +35,7 @@ class Layer(nn.Module):
         super().__init__()
         self.region, self.shell = region, shell
         self.field = HashField(config, torch.Generator().manual_seed(seed))
-        self._whole = region.occupancy_grid(RESOLUTION)
+        self.register_buffer("_whole", region.occupancy_grid(RESOLUTION), persistent=False)
         self.register_buffer("occupancy", self._whole.clone())
         self.register_buffer("seen", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
         self._side = float((region.bounds[1] - region.bounds[0]).max())
@@ -59,7 +59,7 @@ class Layer(nn.Module):
         return depth * depth * (3 - 2 * depth)
 
     def _unit(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
-        return (points - self.region.bounds[0]) / self._side
+        return (points - self.region.bounds[0].to(points)) / self._side
 
     def _density(self, raw: Tensor) -> Tensor:
         """Per world unit; the whole region starts with an optical thickness near 1."""
@@ -73,8 +73,8 @@ class Layer(nn.Module):
     @torch.no_grad()
     def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
         """Take note of what samples contributed to the pixels of one step's rays."""
-        extent = self.region.bounds[1] - self.region.bounds[0]
-        cell = ((points - self.region.bounds[0]) / extent * RESOLUTION).long().clamp(0, RESOLUTION - 1)
+        low, high = self.region.bounds.to(points)
+        cell = ((points - low) / (high - low) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
         index = (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
         self.seen *= FORGET
         self.seen.view(-1).scatter_reduce_(0, index, weights, "amax")

@@ -24,5 +24,5 @@ class Optimiser:
 
 
 def at_step(seed: int, step: int) -> torch.Generator:
-    """The source of all that is random in one step."""
+    """The source of all that is random in one step: the processor's, so that it is the same everywhere."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)

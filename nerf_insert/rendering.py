@@ -6,7 +6,9 @@ Locality holds by construction: the base is always sampled, queried and composit
 same rays in the same pieces whatever the layers are; only rays with a sample inside a region are then
 composited again. Every other pixel keeps the very bits that the base gave it.
 
-N is the number of rays, M the number of samples; coordinates and distances are in world units.
+N is the number of rays, M the number of samples; coordinates and distances are in world units. Fields
+may be on a GPU; rays, points and what is found along them are where whoever asks has them. Which rays meet
+a region is found out there, too: masks and pixels then agree, whatever a GPU rounds differently.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from nerf_insert.cameras import Camera, Rays
 from nerf_insert.kernels import Samples, composite, median_distance
@@ -86,9 +88,15 @@ class Stack:
     _kept: dict[Camera, Rendered] = field(default_factory=dict, repr=False, compare=False)
 
     @property
+    def device(self) -> torch.device:
+        """Where the base is; the processor if it is not a module."""
+        weights = next(self.base.parameters(), None) if isinstance(self.base, nn.Module) else None
+        return torch.device("cpu") if weights is None else weights.device
+
+    @property
     def background(self) -> Float[Tensor, "3"]:
         """What shows behind the samples; black where nothing can, their last one being opaque."""
-        return torch.zeros(3) if self.base.background is None else self.base.background
+        return torch.zeros(3, device=self.device) if self.base.background is None else self.base.background
 
     @torch.no_grad()
     def render(self, rays: Rays, carve: Region | None = None) -> Rendered:
@@ -117,31 +125,34 @@ class Stack:
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
         """Density and colour of the whole stack at points, blend shells included."""
+        asked, points, directions = points.device, points.to(self.device), directions.to(self.device)
         density, rgb = self.base.query(points, directions)
         for layer in self.layers:
             inside = layer.region.contains(points).nonzero()[:, 0]
             if len(inside):
                 below = density[inside], rgb[inside]
                 density[inside], rgb[inside] = blend(layer, points[inside], directions[inside], below)
-        return density, rgb
+        return density.to(asked), rgb.to(asked)
 
     def shade_outside(self, rays: Rays, region: Region) -> Shaded:
-        """All that the stack has outside a region, front to back along each ray."""
+        """All that the stack has outside a region, front to back along each ray; on the stack's device."""
+        rays = rays.to(self.device)
         base = _shade(self.base, rays)
         return self._overlay(rays, base, carve=region)
 
     def _render(self, rays: Rays, carve: Region | None) -> Rendered:
-        rendered = self._composite(_shade(self.base, rays, hidden=HIDDEN))
-        hit = torch.zeros(rays.count, dtype=torch.bool, device=rays.origins.device)
+        asked, hit = rays.origins.device, torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
         for region in [layer.region for layer in self.layers] + ([carve] if carve is not None else []):
             hit |= hits(region, rays)
-        index = hit.nonzero()[:, 0]
+        index = hit.nonzero()[:, 0].to(self.device)
+        rays = rays.to(self.device)
+        rendered = self._composite(_shade(self.base, rays, hidden=HIDDEN))
         if len(index):
             chosen = rays[index]
             edited = self._composite(self._overlay(chosen, _shade(self.base, chosen), carve))
             for whole, part in zip(rendered, edited, strict=True):
                 whole[index] = part
-        return rendered
+        return Rendered(*(column.to(asked) for column in rendered))
 
     def _overlay(self, rays: Rays, base: Shaded, carve: Region | None) -> Shaded:
         """What is seen along rays: each sample from the topmost owner of its place."""

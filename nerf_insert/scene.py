@@ -146,17 +146,22 @@ class Scene:
 
     @cached_property
     def base(self) -> Base | NerfactoBase:
+        """On the device for fields; an adopted nerfacto on the processor."""
+        from nerf_insert.base import Base
         from nerf_insert.base_files import load_base
+        from nerf_insert.devices import device
 
-        return load_base(self.folder / "base" / "base.safetensors")
+        base = load_base(self.folder / "base" / "base.safetensors")
+        return base.to(device()) if isinstance(base, Base) else base
 
     def load_layer(self, entry: LayerEntry) -> Layer:
         from nerf_insert.layers import Layer
         from nerf_insert.regions import load_region
+        from nerf_insert.rendering import Stack
 
         folder = self.layer_folder(entry)
         region = load_region(read_json(folder / "region" / "region.json"), folder / "region")
-        return Layer.load(folder / "field.safetensors", region)
+        return Layer.load(folder / "field.safetensors", region).to(Stack(self.base).device)
 
     def layer_folder(self, entry: LayerEntry) -> Path:
         return self.folder / "layers" / entry.folder

@@ -20,6 +20,7 @@ from nerf_insert.base import Base
 from nerf_insert.cameras import Rays
 from nerf_insert.capture import Capture
 from nerf_insert.checkpoints import Checkpoint
+from nerf_insert.devices import device
 from nerf_insert.distortion import distortion
 from nerf_insert.errors import InputError
 from nerf_insert.fields import FieldConfig
@@ -88,6 +89,7 @@ def train_base(
     if not len(usable):
         raise InputError(f"the masks of the capture {capture.path} exclude every pixel of its training views")
     base = Base.for_cameras([view.camera for view in capture.train + capture.test], field, config.seed)
+    base = base.to(device())
     optimiser = Optimiser(base, config.rate, config.steps)
     seen = hashlib.sha256(pixels.colours.numpy()).hexdigest()  # another capture, or another --downscale
     same = {"config": str(config), "field": str(field), "pictures": seen}
@@ -170,8 +172,10 @@ def rays_loss(
 ) -> tuple[Tensor, int]:
     """Mean squared error over a random background, which an opaque scene learns to hide; the number of
     samples that were looked at. `target` is premultiplied by `alpha`."""
-    behind = torch.rand(rays.count, 3, generator=generator)
-    samples = base.sample(rays, torch.rand(rays.count, generator=generator), stretch)
+    where = base.background.device
+    rays, target, alpha = rays.to(where), target.to(where), alpha.to(where)
+    behind = torch.rand(rays.count, 3, generator=generator).to(where)
+    samples = base.sample(rays, torch.rand(rays.count, generator=generator).to(where), stretch)
     looked_at = samples.count
     with torch.no_grad():  # what lies behind surfaces is found once and then left out
         thickness = base.density(samples.midpoints(*rays)) * samples.lengths
