@@ -16,12 +16,13 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from nerf_insert import __version__
+from nerf_insert import __version__, warming
 from nerf_insert.cli.console import Console
-from nerf_insert.cli.failures import guarded
+from nerf_insert.cli.failures import FAILURE, guarded
 from nerf_insert.errors import InputError, RunError
 
-COMMANDS = ("demo", "train", "edit", "preview", "render", "layers", "eval", "export", "app")
+COMMANDS = ("demo", "train", "edit", "preview", "render", "layers", "eval", "export", "app", "doctor")
+COMPUTING = ("demo", "train", "edit", "preview", "render", "eval", "export", "app")  # on kernels
 EXIT_CODES = "exit code: 0 success, 1 failure, 2 bad input, 130 stopped"
 
 
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str], console: Console) -> None:
     args = build_parser().parse_args(repeat_masks(words))
+    if args.command in COMPUTING:
+        warming.start()
     command = import_module(f"nerf_insert.cli.{args.command}")
     console.command = f"nerf-insert {args.command}"
     try:
@@ -42,6 +45,8 @@ def _run(words: list[str], console: Console) -> None:
     except SystemExit as stop:  # in a person's own inpainter, say: not for it to decide
         raise RunError(f"code that was loaded ended the program, sys.exit({stop.code!r})") from stop
     console.result(data, text)
+    if data.get("ok") is False:  # a command that has done its work and found something wrong
+        raise SystemExit(FAILURE)
 
 
 def repeat_masks(words: Sequence[str]) -> list[str]:

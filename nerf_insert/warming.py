@@ -1,0 +1,73 @@
+"""Compiles the processor's kernels before they are needed, in a process of its own.
+
+Numba compiles them when first used, in about twenty seconds, and keeps the result beside their source (or
+where NUMBA_CACHE_DIR says). A command that will need them starts this first of all, so that it is done while
+the command itself still loads its libraries and photographs. Standard library only until it is run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+KERNELS = ("cpu_compositing", "cpu_hashgrid", "cpu_marching", "cpu_mlp")
+
+_started: subprocess.Popen | None = None
+
+
+def kept() -> bool:
+    """Whether compiled kernels are kept where Numba looks first; of an older source they may still be."""
+    place = Path(__file__).parent / "kernels"
+    folder = os.environ.get("NUMBA_CACHE_DIR")
+    places = [Path(folder)] if folder else [place.resolve() / "__pycache__", place / "__pycache__"]
+    return any(all(any(p.rglob(f"{name}.*.nbi")) for name in KERNELS) for p in places)
+
+
+def start() -> subprocess.Popen | None:
+    """Begin to compile, unless that was done before or another backend was asked for."""
+    global _started
+    wanted = os.environ.get("NERF_INSERT_KERNELS", "") in ("", "cpu")
+    if _started is None and wanted and (os.cpu_count() or 1) > 1 and not kept():
+        _started = subprocess.Popen(
+            [sys.executable, "-m", "nerf_insert.warming"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    return _started
+
+
+def compile_all() -> None:
+    """Use every kernel once, as the engine does."""
+    import torch
+
+    from nerf_insert import kernels
+
+    spec = kernels.GridSpec(n_levels=2, log2_hashmap_size=6, base_resolution=2, max_resolution=16)
+    points, table = torch.rand(20, 3, requires_grad=True), torch.rand(spec.n_entries, 2, requires_grad=True)
+    weights = [torch.rand(8, 4, requires_grad=True), torch.rand(4, 8, requires_grad=True)]
+    offsets, directions = torch.tensor([0, 20]), torch.nn.functional.normalize(torch.rand(2, 3), dim=-1)
+    with kernels.use_backend("cpu"):
+        for contract in (True, False):
+            kernels.march(
+                torch.rand(2, 3),
+                directions,
+                torch.ones(2, 2, 2, dtype=torch.bool),
+                bounds=torch.tensor([[0.0] * 3, [1.0] * 3]),
+                step=0.5,
+                far=2.0,
+                contract=contract,
+            )
+        shown = kernels.mlp(kernels.hash_encode(points, table, spec), weights)
+        out = kernels.composite(shown[:, 0].exp(), shown[:, 1:], points[:, 0], offsets)
+        apart = kernels.spread(shown[:, 0].exp(), points[:, 0], offsets)
+        (out.rgb.sum() + out.depth.sum() + apart.sum()).backward()
+        thickness = shown[:, 0].detach().exp()
+        kernels.transmittance(thickness, offsets)
+        kernels.median_distance(thickness, thickness, offsets)
+
+
+if __name__ == "__main__":
+    compile_all()
