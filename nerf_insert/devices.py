@@ -29,4 +29,6 @@ def device() -> torch.device:
             f"{VARIABLE}={name}, but torch finds {torch.cuda.device_count() or 'no'} GPUs here: "
             "`nerf-insert doctor` says why"
         )
+    if chosen.index is not None:
+        torch.cuda.set_device(chosen)  # Triton and tiny-cuda-nn work on the current one
     return chosen

@@ -35,6 +35,14 @@ def test_a_gpu_is_used_where_there_is_one(monkeypatch):
     assert devices.device() == torch.device("cpu")
 
 
+def test_one_of_several_gpus_becomes_the_current_one(monkeypatch):
+    chosen = []
+    monkeypatch.setenv(devices.VARIABLE, "cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert devices.device() == torch.device("cuda:1") and chosen == [torch.device("cuda:1")]
+
+
 @pytest.mark.parametrize(
     ("name", "error"), [("gpu", InputError), ("meta", InputError), ("cuda:7", RunError), ("cuda", RunError)]
 )

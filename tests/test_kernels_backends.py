@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.kernels import GridSpec, active_backend, backends, hash_encode, use_backend
+from nerf_insert.kernels import (
+    GridSpec,
+    active_backend,
+    backends,
+    hash_encode,
+    precision,
+    use_backend,
+    use_precision,
+)
 from nerf_insert.kernels.threads import run
 
 SPEC = GridSpec(n_levels=2, log2_hashmap_size=8, base_resolution=4, max_resolution=16)
@@ -47,6 +55,20 @@ def test_the_environment_and_use_backend_force_one(monkeypatch):
     assert active_backend("cpu") == "cpu"
     use_backend(None)
     assert active_backend("cpu") == "torch"
+
+
+def test_precisions_are_forced_like_backends(monkeypatch):
+    numbers = torch.zeros(1)
+    monkeypatch.delenv(precision.VARIABLE, raising=False)
+    assert precision.number_type(numbers) == torch.float16
+    assert precision.number_type(numbers.double()) == torch.float64
+    monkeypatch.setenv(precision.VARIABLE, "single")
+    assert precision.number_type(numbers) == torch.float32
+    with use_precision("half"):
+        assert precision.number_type(numbers) == torch.float16
+    monkeypatch.setenv(precision.VARIABLE, "quarter")
+    with pytest.raises(InputError, match=f"{precision.VARIABLE}.*quarter.*half, single"):
+        precision.precision()
 
 
 def test_unknown_and_unfit_backends_are_named(monkeypatch):
