@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SUPPORT = Path(__file__).parent
@@ -41,11 +42,12 @@ class Nursery:
         )
         return self
 
-    def run(self, words, accident=None, limit=None, nobody=False):
+    def run(self, words, accident=None, limit=None, bound=False):
         """Run a command. `accident`: a signal that it gets before or after the nth file of that pattern is
-        put in its place. `limit`: bytes that no file may exceed. `nobody`: without root's rights."""
+        put in its place. `limit`: bytes that no file may exceed. `bound`: by permissions, even
+        as root."""
         task = {"words": [str(word) for word in words], "accident": accident, "limit": limit}
-        task["nobody"] = nobody
+        task["bound"] = bound
         self.process.stdin.write(json.dumps(task) + "\n")
         self.process.stdin.flush()
         return Ended(**json.loads(self.process.stdout.readline()))
@@ -72,13 +74,24 @@ def arrange(accident):
     os.replace = perhaps_the_last
 
 
+def obey_permissions():
+    """Give up the capabilities of Linux by which root reads and writes what it has no permission for."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    libc.capget(header, sets)
+    sets[0] &= ~0b110  # of the effective ones: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    assert libc.capset(header, sets) == 0
+
+
 def command(task, out, err):
     """In the forked process: be `nerf-insert`."""
     from nerf_insert import checkpoints
     from nerf_insert.cli import main
 
-    for stream, file in ((1, out), (2, err)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    os.dup2(out, 1)
+    os.dup2(err, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     checkpoints.EVERY = 0.0
     if task["accident"]:
@@ -89,8 +102,8 @@ def command(task, out, err):
         resource.setrlimit(
             resource.RLIMIT_FSIZE, (task["limit"], resource.getrlimit(resource.RLIMIT_FSIZE)[1])
         )
-    if task["nobody"] and not os.geteuid():
-        os.seteuid(65534)
+    if task["bound"] and not os.geteuid():
+        obey_permissions()
     return main(task["words"])
 
 
@@ -102,19 +115,29 @@ def nurse():
     import nerf_insert.outputs
     import nerf_insert.training  # noqa: F401
 
-    out, err = (Path(f"{os.getpid()}.{name}") for name in ("out", "err"))
     for line in sys.stdin:
+        out, err = os.pipe(), os.pipe()  # files would be subject to the limit
         child = os.fork()
         if not child:
             code = 99
             try:
-                code = command(json.loads(line), out, err)
+                code = command(json.loads(line), out[1], err[1])
                 sys.stdout.flush()
                 sys.stderr.flush()
             finally:
                 os._exit(code)
+        with ThreadPoolExecutor() as pool:
+            said = [pool.submit(drain, pipe) for pipe in (out, err)]
+            texts = [future.result() for future in said]
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps({"code": code, "out": out.read_text(), "err": err.read_text()}), flush=True)
+        print(json.dumps({"code": code, "out": texts[0], "err": texts[1]}), flush=True)
+
+
+def drain(pipe):
+    """All that comes out of a pipe, whose other end is somebody else's."""
+    os.close(pipe[1])
+    with open(pipe[0]) as stream:
+        return stream.read()
 
 
 if __name__ == "__main__":
