@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from nerf_insert.app.opened import RENDERING, Opened, data_url
 from nerf_insert.camera_paths import look_at
 from nerf_insert.cameras import Camera
 from nerf_insert.outputs import depth_preview
-from nerf_insert.rendering import Rendered, Stack
+from nerf_insert.rendering import RAYS_AT_ONCE, Rendered, Stack
 
 ASPECT = 4 / 3
 FOV = 50.0  # degrees, vertical
@@ -100,22 +101,26 @@ def near_view(opened: Opened, camera: Camera) -> Orbit:
     return Orbit(yaw % 360, max(-STEEPEST, min(STEEPEST, pitch)), distance / radius_of(opened))
 
 
-def render(opened: Opened, camera: Camera, what: str = "edited") -> tuple[str, Rendered, float]:
-    """(data URL, the render, seconds). `what`: edited, before (without layers) or depth."""
+def render(
+    opened: Opened, camera: Camera, what: str = "edited", wanted: Callable[[], bool] = lambda: True
+) -> tuple[str, Rendered, float] | None:
+    """(data URL, the render, seconds); None as soon as it is not `wanted` any more. `what`: edited, before
+    (without layers) or depth."""
     stack = opened.stack()
     if what == "before":
         stack = Stack(stack.base)
-    with RENDERING:
-        began = time.monotonic()
-        rendered = stack.picture(camera)
-        seconds = time.monotonic() - began
+    rays, parts = camera.rays(), []
+    began = time.monotonic()
+    for start in range(0, rays.count, RAYS_AT_ONCE):  # others get their turn in between
+        if not wanted():
+            return None
+        with RENDERING:
+            parts.append(stack.render(rays[start : start + RAYS_AT_ONCE]))
+    seconds = time.monotonic() - began
+    flat = Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    rendered = Rendered(*(c.view(camera.height, camera.width, *c.shape[1:]) for c in flat))
     picture = depth_preview(rendered.depth) if what == "depth" else rendered.rgb
     return data_url(picture), rendered, seconds
-
-
-def smaller(camera: Camera, width: int) -> Camera:
-    """A photograph's camera at an interactive size, without its lens distortion's cost being an issue."""
-    return replace(camera.scaled(min(1.0, width / camera.width)))
 
 
 def _number(value: Any, otherwise: float) -> float:

@@ -32,6 +32,7 @@ from nerf_insert.recipe import Recipe
 from nerf_insert.scene import Scene
 
 MAX_MASK = 16 << 20  # bytes
+MOST_TURNS = 10_000
 LARGE = 480  # pixels of the region's outline on the stage
 log = logging.getLogger("nerf_insert.app")
 
@@ -57,6 +58,7 @@ def answering(call: Callable) -> Callable:
 class Services:
     def __init__(self, workspace: Workspace, jobs: Jobs) -> None:
         self.workspace, self.jobs, self.library = workspace, jobs, Library()
+        self._turns: dict[str, Any] = {}  # of each window, the picture that it asked for last
         self._depths: dict[Path, threading.Thread] = {}
 
     def place(self, data: dict) -> Place:
@@ -158,11 +160,25 @@ class Services:
     @answering
     def render(self, data: dict) -> dict:
         """The scene from {"orbit"} or {"view"}, {"width"} pixels wide: {"url", "width", "height", "seconds"};
-        {"what"}: edited, before or depth. With {"mesh": true} also the draft's mesh and its handles."""
+        {"what"}: edited, before or depth. {"stale": true} once the window {"tab"} asks for another {"turn"}.
+        With {"mesh": true} also the draft's mesh and its handles."""
         opened = self.opened(data)
         width = min(int(data.get("width", 320)), live.WIDEST)
         camera = self._camera(opened, data, width)
-        url, rendered, seconds = live.render(opened, camera, str(data.get("what", "edited")))
+        browser, turn = str(data.get("tab")), data.get("turn")
+        if turn is not None:
+            if len(self._turns) > MOST_TURNS:
+                self._turns.clear()
+            self._turns[browser] = turn
+        made = live.render(
+            opened,
+            camera,
+            str(data.get("what", "edited")),
+            lambda: turn is None or self._turns.get(browser) == turn,
+        )
+        if made is None:
+            return {"stale": True}
+        url, rendered, seconds = made
         answer = {"url": url, "width": camera.width, "height": camera.height, "seconds": round(seconds, 3)}
         if data.get("mesh"):
             answer |= self._mesh_in(opened, data, camera, rendered.depth)
@@ -303,7 +319,8 @@ class Services:
 
     def _camera(self, opened: Opened, data: dict, width: int):
         if data.get("view"):
-            return live.smaller(opened.capture.view(str(data["view"])).camera, width)
+            camera = opened.capture.view(str(data["view"])).camera
+            return camera.scaled(min(1.0, width / camera.width))
         return live.camera_of(opened, live.Orbit.of(data.get("orbit") or {}), width)
 
     def _render_depths(self, opened: Opened) -> None:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shlex
 import shutil
 import zipfile
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 import browsing
 import numpy as np
 import pytest
+import tiny
 import torch
 from PIL import Image
 
+from nerf_insert.app.workspace import Place
 from nerf_insert.capture import Capture
 from nerf_insert.cli import main
 from nerf_insert.meshes import load_mesh
@@ -32,12 +35,17 @@ BRUSH = 0.004 + 0.0016 * 30  # radius of the brush as it is at first, in shares 
 
 @pytest.fixture(scope="module")
 def workspace(tiny_folder, tmp_path_factory):
-    """Two copies of the tiny scene, `one` and `two`; its capture as a zip. For pictures that are nicer to
-    look at, NERF_INSERT_SCREENSHOT_SCENE may name a scene of the bundled sample, which is then `one`."""
+    """Copies of the tiny scene, `one`, `two`, and `edited` with a layer; its capture as a zip. For pictures
+    that are nicer to look at, NERF_INSERT_SCREENSHOT_SCENE may name a scene of the bundled sample, which is
+    then `one`, and NERF_INSERT_SCREENSHOT_EDITED one with a layer."""
     folder = tmp_path_factory.mktemp("page")
     nicer = os.environ.get("NERF_INSERT_SCREENSHOT_SCENE")
     shutil.copytree(nicer or tiny_folder / "scene", folder / "scenes" / "one")
     shutil.copytree(tiny_folder / "scene", folder / "scenes" / "two")
+    edited = os.environ.get("NERF_INSERT_SCREENSHOT_EDITED")
+    shutil.copytree(edited or tiny_folder / "scene", folder / "scenes" / "edited")
+    if not edited:
+        tiny.tiny_layer(folder / "scenes" / "edited")
     shutil.make_archive(str(folder / "tiny"), "zip", tiny_folder / "capture")
     return folder
 
@@ -86,7 +94,7 @@ def shot(person, name):
     folder = os.environ.get("NERF_INSERT_SCREENSHOTS")
     if folder:
         person.page.wait_for_timeout(700)
-        person.page.screenshot(path=Path(folder) / f"{name}.png")
+        person.page.screenshot(path=Path(folder) / f"{name}.jpg", type="jpeg", quality=82)
 
 
 def decoded(url):
@@ -273,8 +281,8 @@ def test_a_box_is_set_and_a_wrong_one_is_explained(come):
 # --- the whole way
 
 
-def test_from_mesh_to_layer_and_back(come, workspace, mesh, capsys, tmp_path):
-    scene = workspace / "scenes" / "one"
+def with_mesh(come, mesh):
+    """Somebody who has uploaded the mesh into the scene `one`."""
     person = come()
     person.photographs()
     person.step("2 Mark")
@@ -286,23 +294,30 @@ def test_from_mesh_to_layer_and_back(come, workspace, mesh, capsys, tmp_path):
     person.number("fit-steps", 240)
     person.page.fill("#layer-name textarea, #layer-name input", "my thing")
     person.page.keyboard.press("Tab")
-    shot(person, "say")
+    return person
 
+
+def test_a_preview_paints_some_views_and_changes_nothing(come, workspace, mesh):
+    person = with_mesh(come, mesh)
+    shot(person, "say")
     person.step("4 Preview")
     person.page.click("#start-preview")
     card = person.job("preview-jobs", "done")
     card.locator(".pictures img").first.wait_for()
     assert card.locator(".pictures img").count() == 4
     shot(person, "preview")
-    assert Scene.open(scene).layers == []  # a preview changes nothing
+    assert Scene.open(workspace / "scenes" / "one").layers == []
 
+
+def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mesh, capsys):
+    scene, person = workspace / "scenes" / "one", with_mesh(come, mesh)
     person.step("5 Edit")
     summary = person.wait_for_summary("my thing")
     assert "the mesh object.ply says" in summary and "painted by mesh" in summary
     person.page.click("#start-edit")
     person.page.wait_for_selector("#edit-jobs .stage-line")
     person.page.reload()  # the job does not notice
-    person.page.wait_for_selector("#edit-jobs .job:first-child[data-state=running] progress")
+    person.page.wait_for_selector("#edit-jobs .job:first-child progress", timeout=browsing.LATE)
     shot(person, "edit")
     person.page.click("#edit-jobs .job:first-child [data-action=stop]")
     person.job("edit-jobs", "stopped")
@@ -311,15 +326,20 @@ def test_from_mesh_to_layer_and_back(come, workspace, mesh, capsys, tmp_path):
     person.job("edit-jobs", "done")
     (entry,) = Scene.open(scene).layers
     assert entry.name == "my thing"
-
     person.step("6 Look")
     person.page.wait_for_selector("#layers .list [data-number='1']")
     command = person.page.input_value("#layer-command textarea")
     assert command.startswith("nerf-insert edit ") and "--mesh" in command and "--seed 0" in command
-    import shlex
-
     assert main([*shlex.split(command)[1:], "--json"]) == 0  # it repeats this very edit
     assert json.loads(capsys.readouterr().out)["made"] is False
+
+
+def test_layers_are_compared_switched_renamed_deleted_and_taken_away(come, workspace, tmp_path):
+    scene = workspace / "scenes" / "edited"
+    (entry,) = Scene.open(scene).layers
+    person = come(f"?scene={Place(scene, scene.name).key}&step=look")
+    person.photographs()
+    person.page.wait_for_selector("#layers .list [data-number='1']")
     person.page.click("#compare")
     person.page.wait_for_selector("#slider img")
     shot(person, "look")
@@ -337,15 +357,18 @@ def test_from_mesh_to_layer_and_back(come, workspace, mesh, capsys, tmp_path):
         "() => document.querySelector('#layers input[type=checkbox]').ariaLabel.includes('your')"
     )
     assert Scene.open(scene).layers[0].name == "your thing"
-    person.page.click("#make-video")
-    person.job("look-jobs", "done")
-    person.page.wait_for_selector("#orbit-video video")
     _download_and_reopen(person, workspace, scene, tmp_path)
+    person.page.goto(person.page.url.split("?")[0] + f"?scene={Place(scene, scene.name).key}&step=look")
+    person.page.wait_for_selector("#layers [data-number='1']")
     person.page.click("#layers [data-do=remove]")
     person.page.wait_for_selector("#layers .nothing")
     assert Scene.open(scene).layers == []
     person.page.click("#layers [data-do=undo]")
     person.page.wait_for_selector("#layers [data-number='1']")
+    person.page.click("#make-video")
+    person.job("look-jobs", "done")
+    person.page.wait_for_selector("#orbit-video video")
+    assert entry.folder == Scene.open(scene).layers[0].folder
 
 
 def _slider_shows_before_and_after(person, scene, tmp_path):
@@ -383,9 +406,6 @@ def _download_and_reopen(person, workspace, scene, tmp_path):
     assert torch.equal(
         again.stack().picture(view.camera).rgb, Scene.open(scene).stack().picture(view.camera).rgb
     )
-    person.page.goto(person.page.url.split("?")[0])
-    person.step("6 Look")
-    person.page.wait_for_selector("#layers [data-number='1']")
 
 
 # --- a capture from a zip

@@ -10,7 +10,6 @@ import gradio as gr
 import numpy as np
 
 from nerf_insert.app import downloads
-from nerf_insert.app.live import smaller
 from nerf_insert.app.opened import RENDERING
 from nerf_insert.app.recipes import command_line
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, stage_value, stamped, told
@@ -61,7 +60,7 @@ def build(page: Page) -> dict:
         work.need_trained()
         capture = work.opened.capture
         view = capture.view(session["view"]) if session.get("view") else (capture.test or capture.train)[0]
-        stack, camera = work.opened.stack(), smaller(view.camera, WIDTH)
+        stack, camera = work.opened.stack(), view.camera.scaled(min(1.0, WIDTH / view.camera.width))
         with RENDERING:
             pair = [s.picture(camera).rgb for s in (Stack(stack.base), stack)]
         return tuple((picture.clamp(0, 1) * 255).round().byte().numpy().astype(np.uint8) for picture in pair)

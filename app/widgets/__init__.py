@@ -28,6 +28,7 @@ ASKS = {
         "region",
         "region_in",
         "render",
+        "orbit_of",
         "mesh",
         "drop",
         "move",

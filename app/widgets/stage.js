@@ -8,6 +8,7 @@ const pen = canvas.getContext('2d', {willReadFrequently: true});
 const CANVAS = 1024;      // pixels of the painted mask's width, at most
 const QUICK = 0.12;       // seconds that a frame may take while the view is being turned
 const SHARP = [384, 800]; // widths of the pictures once it rests
+const TAB = Math.random().toString(36).slice(2);  // this window
 const HOME = {yaw: 35, pitch: 30, distance: 1, target: null};
 
 let at = {scene: null, draft: null, step: 'open', how: 'paint', stamp: 0};
@@ -287,7 +288,7 @@ async function move(change) {
   moving = true;
   const answer = await call('move', change);
   if (answer.placing) placing = answer.placing;
-  if (mode === 'live') await frameNow(quickWidth); else await showMesh();
+  if (mode === 'live') { flying = null; await frameNow(quickWidth); } else await showMesh();
   moving = false;
   if (moveAgain) { const next = moveAgain; moveAgain = null; await move(next); }
 }
@@ -307,47 +308,53 @@ async function dropAt(where) {
 
 // --- the view that can be orbited
 
-let rendering = false, wanted = null, restTimer = null;
+let flying = null, wanted = null, restTimer = null, turn = 0;
 
 async function frameNow(width) {
-  const answer = await call('render', {orbit, width, what, mesh: showsMesh()});
-  if (answer.error || answer.stale || mode !== 'live') return answer;
+  const mine = ++turn, answer = await call('render', {orbit, width, what, mesh: showsMesh(), tab: TAB, turn: mine});
+  if (mine !== turn || answer.error || answer.stale || mode !== 'live') return {stale: true, last: mine === turn};
   $('.picture').src = answer.url;
   if (showsMesh()) takeMesh(answer);
   return answer;
 }
 
+// Sharp pictures are asked for when the view rests; turning it again drops them at once.
 async function look(sharp = 0) {
   if (mode !== 'live' || !at.scene) return;
-  wanted = sharp;
-  if (rendering) return;
-  rendering = true;
-  while (wanted !== null && mode === 'live') {
-    const now = wanted, began = performance.now();
-    wanted = null;
-    const answer = await frameNow(now === 0 ? quickWidth : SHARP[now - 1]);
-    if (answer.error || answer.stale) break;
-    const took = (performance.now() - began) / 1000;
-    if (now === 0) {
-      frames.push(took); frames = frames.slice(-8);
-      const mean = frames.reduce((a, b) => a + b, 0) / frames.length;
-      quickWidth = Math.round(Math.min(480, Math.max(96, quickWidth * Math.min(1.3, Math.max(0.7, Math.sqrt(QUICK / took))))));
-      $('.badge').textContent = `${(1 / mean).toFixed(1)} frames/s at ${answer.width} px`;
-      element.querySelector('.stage').dataset.fps = (1 / mean).toFixed(2);
-      clearTimeout(restTimer);
-      restTimer = setTimeout(() => { if (wanted === null && !drag) look(1); }, 180);
-    } else {
-      $('.badge').textContent = `${answer.width} × ${answer.height}`;
-      element.querySelector('.stage').dataset.sharp = now;
-      if (now < SHARP.length && wanted === null && !drag) wanted = now + 1;
-    }
+  if (flying !== null && !(sharp === 0 && flying > 0)) { wanted = wanted === null ? sharp : Math.min(wanted, sharp); return; }
+  flying = sharp; wanted = null;
+  clearTimeout(restTimer);
+  const began = performance.now(), answer = await frameNow(sharp === 0 ? quickWidth : SHARP[sharp - 1]);
+  if (answer.stale) { if (answer.last) flying = null; return; }
+  flying = null;
+  const took = (performance.now() - began) / 1000;
+  if (sharp === 0) {
+    frames.push(took); frames = frames.slice(-8);
+    const mean = frames.reduce((a, b) => a + b, 0) / frames.length;
+    quickWidth = Math.round(Math.min(480, Math.max(96, quickWidth * Math.min(1.3, Math.max(0.7, Math.sqrt(QUICK / took))))));
+    $('.badge').textContent = `${(1 / mean).toFixed(1)} frames/s at ${answer.width} px`;
+    element.querySelector('.stage').dataset.fps = (1 / mean).toFixed(2);
+    if (wanted !== null) look(wanted);
+    else restTimer = setTimeout(() => { if (!drag) look(1); }, 180);
+  } else {
+    $('.badge').textContent = `${answer.width} × ${answer.height}`;
+    element.querySelector('.stage').dataset.sharp = sharp;
+    if (wanted !== null) look(wanted);
+    else if (sharp < SHARP.length && !drag) look(sharp + 1);
   }
-  rendering = false;
+}
+
+async function fromHere() {
+  if (!view()) return;
+  const answer = await call('orbit_of', {view: view().name});
+  if (answer.error || answer.stale) return;
+  orbit = {yaw: answer.yaw, pitch: answer.pitch, distance: answer.distance, target: null};
+  look();
 }
 
 function setMode(next) {
   if (next === 'live' && !(scene && scene.trained)) { say('Build the 3D scene first (step Open): then it can be turned.', true); return; }
-  mode = next; handles = null; pictureAsked++;
+  mode = next; handles = null; pictureAsked++; turn++; flying = null; wanted = null;
   $('.overlay').removeAttribute('src'); $('.mesh').removeAttribute('src');
   $('.badge').textContent = '';
   arrange();
@@ -367,7 +374,7 @@ frame.addEventListener('pointerdown', (event) => {
     stroke = p; cursor = p;
     dab(p, p);
   } else if (mode === 'live') {
-    drag = {kind: event.shiftKey ? 'pan' : 'orbit', from: p, orbit: {...orbit}};
+    drag = {kind: 'orbit', from: p, orbit: {...orbit}};
   } else return;
   frame.setPointerCapture(event.pointerId);
   event.preventDefault();
@@ -403,7 +410,7 @@ const lift = () => {
   if (drag) {
     const kind = drag.kind;
     drag = null;
-    if (kind === 'orbit' || kind === 'pan') look(1);
+    if (kind === 'orbit') look(1);
     else { trigger('placed', {placing}); setTimeout(() => { if (mode === 'live') look(1); refreshRegion(); }, 50); }
   }
 };
@@ -437,6 +444,7 @@ frame.addEventListener('keydown', (event) => {
   else if (event.key === 'PageDown') choose(index + 1);
   else if (event.key === '[' || event.key === ']') setSize(size + (event.key === ']' ? 5 : -5));
   else if (event.key === 'b' || event.key === 'e') { tool = event.key === 'b' ? 'paint' : 'erase'; arrange(); }
+  else if (event.key === 'p' && mode === 'live') fromHere();
   else if (event.key === 'f') setMode('photo');
   else if (event.key === 'v') setMode('live');
   else if (event.key === 'd' && placingNow()) { dropping = !dropping; arrange(); }
@@ -477,6 +485,7 @@ element.addEventListener('click', (event) => {
   if (action === 'undo') takeBack();
   if (action === 'clear') { remember(); pen.clearRect(0, 0, canvas.width, canvas.height); keep(); }
   if (action === 'drop') { dropping = !dropping; arrange(); say(dropping ? 'Click on the surface on which it shall stand.' : ''); }
+  if (action === 'here') fromHere();
   if (action === 'home') { orbit = {...HOME}; look(); }
 });
 $('[data-do=size]').addEventListener('input', (event) => setSize(+event.target.value));

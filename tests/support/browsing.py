@@ -24,7 +24,7 @@ FLAGS = [
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NO_BROWSER = "no Chromium on this machine (on Debian: apt install chromium)"
-SOON, LATE = 90_000, 240_000  # milliseconds; generous, for machines on which everything else runs too
+SOON, LATE = 120_000, 480_000  # milliseconds; generous, for machines on which everything else runs too
 
 
 class Server:

@@ -1,0 +1,104 @@
+"""The view that can be orbited and what is placed in it: cameras and drops against plain geometry."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nerf_insert.app import live, outlines, placing
+from nerf_insert.app.drafts import Placing
+from nerf_insert.app.opened import Opened
+from nerf_insert.app.workspace import Place
+from nerf_insert.errors import InputError
+from nerf_insert.regions import BoxRegion
+
+
+@pytest.fixture(scope="module")
+def opened(tiny_folder):
+    return Opened(Place(tiny_folder / "scene", "scene"))
+
+
+@pytest.mark.parametrize("yaw, pitch", [(0, 0), (35, 30), (200, -20), (359, 89)])
+def test_the_camera_looks_at_what_the_photographs_look_at(opened, yaw, pitch):
+    camera = live.camera_of(opened, live.Orbit(yaw, pitch, 0.8), 320)
+    centre = opened.capture.centre_of_attention
+    seen = camera.project(centre[None])
+    assert torch.allclose(seen.pixels[0], torch.tensor([160.0, 120.0]), atol=0.05)  # a hundredth of a degree
+    assert float(seen.distance[0]) == pytest.approx(0.8 * live.radius_of(opened), rel=1e-5)
+    above = float(camera.centre[2] - centre[2]) / float(seen.distance[0])
+    assert math.degrees(math.asin(above)) == pytest.approx(pitch, abs=0.01)
+
+
+def test_the_orbit_of_a_photograph_stands_where_it_was_taken(opened):
+    for view in opened.capture.views:
+        camera = live.camera_of(opened, live.near_view(opened, view.camera), 320)
+        assert torch.allclose(camera.centre, view.camera.centre, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "sent", [{}, {"yaw": "x", "pitch": 1e9, "distance": -1, "target": [1]}, {"yaw": float("nan")}]
+)
+def test_whatever_a_browser_sends_is_an_orbit(opened, sent):
+    camera = live.camera_of(opened, live.Orbit.of(sent), 10**9)
+    assert camera.width == live.WIDEST and bool(camera.c2w.isfinite().all())
+
+
+def test_up_is_the_axis_that_the_cameras_agree_on(opened):
+    assert live.up_of(opened).tolist() == [0, 0, 1]
+
+
+def test_a_mesh_stands_on_the_point_that_it_is_dropped_on(opened, tiny_folder):
+    file, point = tiny_folder / "capture" / "object.ply", torch.tensor([0.3, 0.2, 0.1])
+    for start in (Placing(), Placing((5.0, 5.0, 5.0), (30.0, 0.0, 45.0), 0.5)):
+        now = placing.dropped(opened, file, start, point)
+        assert (now.rotate, now.scale) == (start.rotate, start.scale)
+        low, high = placing.placed(file, now).bounds
+        assert float(low[2]) == pytest.approx(0.1, abs=1e-4)  # placings are rounded to five digits
+        assert torch.allclose(((low + high) / 2)[:2], point[:2], atol=1e-4)
+
+
+def test_a_mesh_is_hidden_behind_what_is_nearer(opened, tiny_folder):
+    import base64
+    import io
+
+    from PIL import Image
+
+    file, camera = tiny_folder / "capture" / "object.ply", opened.capture.views[0].camera
+
+    def opacity(depth):
+        url = placing.picture(file, Placing(), camera, depth)
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))[..., 3] > 0
+
+    free = opacity(None)
+    hits = placing.mesh_of(file).cast(camera.rays())
+    assert np.array_equal(free, hits.hit.view(camera.height, camera.width).numpy())
+    wall = torch.full((camera.height, camera.width), float("inf"))
+    wall[:, : camera.width // 2] = 0.01
+    half = opacity(wall)
+    assert not half[:, : camera.width // 2].any()
+    assert np.array_equal(half[:, camera.width // 2 :], free[:, camera.width // 2 :])
+
+
+def test_clicking_past_the_scene_is_said(opened):
+    camera = opened.capture.views[0].camera
+    with pytest.raises(InputError, match="no surface"):
+        placing.surface_at(opened, camera, 0.5, 0.01)  # black sky
+
+
+def test_outlines_are_what_the_photographs_show_of_the_region(opened):
+    """Against the engine's masks, for which the scene is rendered without what lies in the region."""
+    from nerf_insert.masking import visible
+
+    region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
+    for view in opened.capture.views:
+        opened.depth(view)
+    found = outlines.outlines(opened, region)
+    assert found.complete and not found.problem
+    wrong = [
+        float((found.masks[view.name] != visible(region, opened.stack(), view)).float().mean())
+        for view in opened.capture.views  # smaller than the small pictures: the same pixels
+    ]
+    assert max(wrong) < 0.01 and any(bool(mask.any()) for mask in found.masks.values())
+    far = outlines.outlines(opened, BoxRegion([90.0, 0.0, 0.0], [0.1, 0.1, 0.1]))
+    assert far.problem and not any(bool(mask.any()) for mask in far.masks.values())
