@@ -99,7 +99,7 @@ def load_guide(recipe: Recipe) -> Guide:
     return Guide(
         prompt=said.prompt,
         negative_prompt=said.negative_prompt,
-        reference=read_picture(said.reference)[0] if said.reference else None,
+        references=tuple(read_picture(file)[0] for file in said.references),
         mesh=load_mesh(said.mesh, load_pose(said.pose)) if said.mesh else None,
     )
 

@@ -12,12 +12,17 @@ from nerf_insert.meshes import Mesh
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """Text, a picture, a mesh, or any mix; an inpainter uses what it understands.
+    """Text, pictures, a mesh, or any mix; an inpainter uses what it understands.
 
-    `mesh` is in world coordinates, its pose applied; `reference` is sRGB in 0..1.
+    `mesh` is in world coordinates, its pose applied; `references` are sRGB in 0..1, of any sizes.
     """
 
     prompt: str = ""
     negative_prompt: str = ""
-    reference: Float[Tensor, "h w 3"] | None = None
+    references: tuple[Float[Tensor, "h w 3"], ...] = ()
     mesh: Mesh | None = None
+
+    @property
+    def reference(self) -> Float[Tensor, "h w 3"] | None:
+        """The first of the reference pictures."""
+        return self.references[0] if self.references else None

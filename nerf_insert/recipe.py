@@ -38,9 +38,14 @@ class Say:
 
     prompt: str = ""
     negative_prompt: str = ""
-    reference: str | None = None
+    reference: str | list[str] | None = None  # one picture, or several
     mesh: str | None = None
     pose: list[list[float]] | None = None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The files of all reference pictures."""
+        return (self.reference,) if isinstance(self.reference, str) else tuple(self.reference or ())
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,10 @@ class Recipe:
 
     def map_files(self, change: Callable[[str], str]) -> Recipe:
         """The same recipe with every file name changed."""
-        named = {key: change(name) for key in ("reference", "mesh") if (name := getattr(self.guide, key))}
+        pictures = [change(name) for name in self.guide.references]
+        named: dict[str, Any] = {"reference": pictures[0] if len(pictures) == 1 else pictures or None}
+        if self.guide.mesh:
+            named["mesh"] = change(self.guide.mesh)
         return replace(self, region=_map_region(self.region, change), guide=replace(self.guide, **named))
 
     def fingerprint(self) -> str:
@@ -214,8 +222,14 @@ def _guide(data: Mapping) -> Say:
     for key, value in data.items():
         if key == "pose":
             check_pose(value, "guide.pose")
+        elif key == "reference" and isinstance(value, list):
+            for index, name in enumerate(value):
+                _text(name, f"guide.reference[{index}]")
         elif value is not None:
             _text(value, f"guide.{key}")
+    pictures = data.get("reference")
+    if isinstance(pictures, list):
+        data = {**data, "reference": pictures[0] if len(pictures) == 1 else pictures or None}
     return Say(**data)
 
 

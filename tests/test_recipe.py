@@ -66,7 +66,7 @@ recipes = st.fixed_dictionaries(
             optional={
                 "prompt": st.text(max_size=9),
                 "mesh": name,
-                "reference": st.none() | name,
+                "reference": st.none() | name | st.lists(name, min_size=2, max_size=3),
                 "pose": pose,
             },
         ),

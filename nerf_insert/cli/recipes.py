@@ -54,7 +54,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what")
     what.add_argument("--prompt", metavar="TEXT", help="what to paint, for inpainters that read text")
     what.add_argument("--negative-prompt", metavar="TEXT", help="what not to paint")
-    what.add_argument("--reference", type=path, metavar="IMG", help="a picture of what to paint")
+    what.add_argument(
+        "--reference",
+        type=path,
+        action="append",
+        metavar="IMG",
+        help="a picture of what to paint; may be given again",
+    )
     what.add_argument(
         "--inpainter",
         type=filled,
@@ -93,7 +99,7 @@ def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
         guide |= {"mesh": _file(args.mesh), "pose": pose_of(args)}
     for key in WORDS:
         if (given := getattr(args, key)) is not None:
-            guide[key] = _file(given) if key == "reference" else given
+            guide[key] = [_file(name) for name in given] if key == "reference" else given
     _choose_inpainter(args, data)
     for key in ("name", "seed"):
         if getattr(args, key) is not None:
