@@ -158,7 +158,7 @@ def _flags(recipe: Recipe) -> list[str] | None:
     for flag, value in (
         ("--prompt", said.prompt),
         ("--negative-prompt", said.negative_prompt),
-        ("--reference", said.reference),
+        *(("--reference", file) for file in said.references),
     ):
         words += [flag, value] if value else []
     words += ["--inpainter", recipe.inpainter, "--name", recipe.name, "--seed", str(recipe.seed)]

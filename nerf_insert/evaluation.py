@@ -8,7 +8,8 @@ For each view the base alone and the whole edited scene are rendered as `render`
                                   and its shadow (against the photograph)
 
 and once, in full precision, *locality*: the largest change that the layers make to any pixel whose ray
-meets no region. It is 0 by construction; here it is looked at.
+meets no region. It is 0 by construction; here it is looked at. What can be said of the edit without the truth
+is in edit_figures.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nerf_insert.edit_figures import Captions, EditFigures
 from nerf_insert.errors import InputError
 from nerf_insert.metrics import grow, load_lpips, psnr, ssim
 from nerf_insert.pictures import read_picture, resize
@@ -65,13 +67,18 @@ class Truth:
 
 
 def evaluate(
-    scene: Scene, views: Sequence[View], progress: Progress, truth: Truth | None = None
+    scene: Scene,
+    views: Sequence[View],
+    progress: Progress,
+    truth: Truth | None = None,
+    captions: Captions = Captions(),
 ) -> dict[str, Any]:
     """The figures of this module's docstring, as plain data:
 
     {"views": [{"view": name, "base": {...}, "edited": {...}, "photograph": {...}}, ...], "mean": {the same},
-    "locality": {"largest_change", "pixels"}, "left_out": {figure: why}}. "edited" and "locality" are there
-    if there are enabled layers; "photograph" has the figures of an untouched photograph against the truth.
+    "locality": {"largest_change", "pixels"}, "edit": {figure: value}, "left_out": {figure: why}}. "edited",
+    "locality" and "edit" are there if there are enabled layers; "photograph" has the figures of an untouched
+    photograph against the truth.
     Raises InputError for a truth that does not fit the views.
     """
     if truth is not None:
@@ -82,12 +89,16 @@ def evaluate(
     if truth and truth.object_masks is None:
         left_out["in_object"] = "there are no object masks"
     stack, rows, largest, checked = scene.stack(), [], 0.0, 0
+    edit = EditFigures(stack, captions, lpips) if stack.layers else None
     with progress.task("Rendering and comparing", total=len(views)) as task:
         for view in views:
-            renders = {"base": Stack(stack.base).picture(view.camera).rgb}
+            base = Stack(stack.base).picture(view.camera)
+            renders = {"base": base.rgb}
             outside = missing_all(stack, view)
-            if stack.layers:
-                renders["edited"] = stack.picture(view.camera).rgb
+            if edit is not None:
+                edited = stack.picture(view.camera)
+                edit.add(view.camera, base, edited, ~outside)
+                renders["edited"] = edited.rgb
                 change = (renders["edited"] - renders["base"])[outside].abs()
                 largest, checked = (
                     max(largest, float(change.max()) if len(change) else 0.0),
@@ -97,7 +108,10 @@ def evaluate(
             rows.append(row)
             task.advance(1, note=", ".join(f"{name} {row[name]['psnr']:.1f} dB" for name in renders))
     result = {"views": rows, "mean": mean_of(rows), "left_out": left_out}
-    return result | ({"locality": {"largest_change": largest, "pixels": checked}} if stack.layers else {})
+    if edit is not None:
+        result |= {"locality": {"largest_change": largest, "pixels": checked}, "edit": edit.result()}
+        left_out |= edit.left_out
+    return result
 
 
 def missing_all(stack: Stack, view: View) -> Bool[Tensor, "H W"]:

@@ -35,3 +35,29 @@ def capture_folder(tiny_folder, tmp_path):
 def scene_folder(tiny_folder, tmp_path):
     """A copy of the tiny scene; its capture is the one that all tests share."""
     return shutil.copytree(tiny_folder / "scene", tmp_path / "scene")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A function from a family's name to the folder of a small random model (support/tiny_models.py)."""
+    import tiny_models
+
+    folder, made = tmp_path_factory.mktemp("models"), {}
+
+    def build(family):
+        if family not in made:
+            made[family] = tiny_models.build(family, folder)
+        return made[family]
+
+    return build
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Any connection fails the test."""
+    import socket
+
+    def refuse(self, address):
+        raise AssertionError(f"a request was made, to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)

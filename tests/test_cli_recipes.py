@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,9 +93,9 @@ def test_options_are_json_or_text():
     assert made.inpainter_options == wanted
 
 
-def test_text_needs_an_inpainter_that_reads():
-    with pytest.raises(InputError, match="diffusion"):
-        recipe("--box", "0,0,0,1,1,1", "--reference", "look.jpg")
+def test_text_is_for_an_inpainter_that_reads():
+    for words in (["--reference", "look.jpg"], ["--prompt", "a hat"], ["--model", "sdxl-inpaint"]):
+        assert recipe("--box", "0,0,0,1,1,1", *words).inpainter == "diffusion"
     made = recipe(
         "--box", "0,0,0,1,1,1", "--prompt", "a hat", "--reference", "look.jpg", "--inpainter", "my:Own"
     )
@@ -153,3 +154,47 @@ def test_saving_replaces_recipes_only(here):
 def test_missing_files_are_found_before_anything_is_loaded(capsys):
     assert main(["edit", "no-scene", "--mesh", "stool.glb", "--json"]) == 2
     assert "stool.glb" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_flags_of_diffusion_are_options_of_it(tmp_path):
+    (tmp_path / "style.safetensors").write_bytes(b"")
+    words = [
+        "--model",
+        "sdxl-inpaint",
+        "--guidance-scale",
+        "9",
+        "--inference-steps",
+        "12",
+        "--no-safety-checker",
+    ]
+    words += [
+        "--lora",
+        f"{tmp_path}/style.safetensors:0.5",
+        "--lora",
+        "look.jpg",
+        "--scheduler",
+        "DDIMScheduler",
+    ]
+    made = recipe("--box", "0,0,0,1,1,1", "--prompt", "a hat", *words, "--inpainter-option", "tile=1")
+    assert made.inpainter_options == {
+        "model": "sdxl-inpaint",
+        "guidance": 9.0,
+        "steps": 12,
+        "scheduler": "DDIMScheduler",
+        "lora": [f"{tmp_path}/style.safetensors:0.5", str(Path("look.jpg").absolute())],
+        "safety": False,
+        "tile": 1,
+    }
+    for inpainter in ("fill", "my:Own"):
+        with pytest.raises(InputError, match="--guidance-scale is for the inpainter diffusion"):
+            recipe("--box", "0,0,0,1,1,1", "--inpainter", inpainter, "--guidance-scale", "3")
+
+
+def test_a_mesh_with_words_is_painted_by_diffusion_when_asked():
+    made = recipe("--mesh", "chair.glb", "--prompt", "a chair", "--model", "sd15-inpaint")
+    assert made.inpainter == "diffusion" and made.guide.mesh and made.guide.prompt == "a chair"
+
+
+def test_several_reference_pictures():
+    made = recipe("--box", "0,0,0,1,1,1", "--reference", "look.jpg", "--reference", "a.png")
+    assert [Path(name).name for name in made.guide.references] == ["look.jpg", "a.png"]

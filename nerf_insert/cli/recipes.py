@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nerf_insert.cli import diffusion_flags
 from nerf_insert.cli.arguments import filled, number, numbers, path, whole
 from nerf_insert.errors import InputError
 from nerf_insert.files import write_yaml
@@ -65,8 +66,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--inpainter",
         type=filled,
         metavar="NAME",
-        help="mesh, fill, another one that is installed, or your own as package.module:Class "
-        "(default: mesh with --mesh, else fill)",
+        help="mesh, fill, diffusion, another one that is installed, or your own as package.module:Class "
+        "(default: mesh with --mesh, diffusion with --prompt or --reference, else fill)",
     )
     what.add_argument(
         "--inpainter-option",
@@ -74,6 +75,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="an option of the inpainter; may be given again",
     )
+    diffusion_flags.arguments(parser)
     how = parser.add_argument_group("how")
     how.add_argument(
         "--recipe", type=path, metavar="FILE", help="a recipe to run; other flags override what it says"
@@ -196,20 +198,21 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _choose_inpainter(args: argparse.Namespace, data: dict[str, Any]) -> None:
+    before, flags = data.get("inpainter"), diffusion_flags.options_of(args)
     if args.inpainter:
-        if args.inpainter != data.get("inpainter"):
-            data["inpainter_options"] = {}
         data["inpainter"] = args.inpainter
-    elif "inpainter" not in data:
-        if not args.mesh and any(data["guide"].get(key) for key in WORDS):
-            raise InputError(
-                "painting from text or a reference picture needs the inpainter `diffusion`, which this "
-                "version does not have: insert a mesh with --mesh, or bring your own inpainter with "
-                "--inpainter package.module:Class"
-            )
-        data["inpainter"] = "mesh" if args.mesh else "fill"
-    if args.inpainter_option:
-        data["inpainter_options"] = {**data.get("inpainter_options", {}), **options_of(args.inpainter_option)}
+    elif before is None:
+        words = not args.mesh and any(data["guide"].get(key) for key in WORDS)
+        data["inpainter"] = diffusion_flags.NAME if flags or words else "mesh" if args.mesh else "fill"
+    if flags and data["inpainter"] != diffusion_flags.NAME:
+        flag = next(flag for flag, option in diffusion_flags.OPTIONS.items() if option in flags)
+        flag = "no-safety-checker" if flag == "safety_checker" else flag.replace("_", "-")
+        raise InputError(
+            f"--{flag} is for the inpainter diffusion, and this edit uses {data['inpainter']}: leave it out "
+            "or give --inpainter diffusion"
+        )
+    kept = data.get("inpainter_options", {}) if data["inpainter"] == before else {}
+    data["inpainter_options"] = {**kept, **flags, **options_of(args.inpainter_option or [])}
 
 
 def _name(args: argparse.Namespace) -> str:

@@ -1,0 +1,231 @@
+"""A pipeline of diffusers, ready to paint: from files on this machine, safetensors only, no requests."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from nerf_insert.errors import InputError
+from nerf_insert.files import read_json
+from nerf_insert.inpaint.diffusion.catalogue import known
+from nerf_insert.inpaint.diffusion.families import Family, StableDiffusion
+from nerf_insert.inpaint.diffusion.memory import Plan
+from nerf_insert.inpaint.diffusion.settings import Settings
+from nerf_insert.inpaint.diffusion.weights import check_file, find, header, weights_of
+
+WHOLE = ("model.diffusion_model.", "first_stage_model.")  # keys of files that hold a whole pipeline
+
+
+def check_extras(family: Family, settings: Settings, *, depth: bool, reference: bool) -> None:
+    """Raises InputError for files beside the model that are missing, unsafe or made for another family."""
+    for file, _ in settings.lora:
+        check_file(_existing(file, "LoRA"), "LoRA")
+    if settings.weights:
+        check_file(_existing(settings.weights, "weights"), "weights")
+    if settings.scheduler:
+        scheduler_class(settings.scheduler, family)
+    if depth:
+        check_controlnet(family, settings)
+    if reference and family.references == "adapter":
+        adapter_files(family, settings)
+
+
+def load(family: Family, settings: Settings, plan: Plan, *, depth: bool, reference: bool) -> Any:
+    """The pipeline, on its device. Raises InputError for what does not fit together."""
+    import diffusers
+    import torch
+
+    dtype = getattr(torch, half_type(family, plan)) if plan.half else torch.float32
+    wanted = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    with quietly():
+        parts = family.without(settings.safety)
+        if depth:
+            kind = getattr(diffusers, family.control)
+            place = find(settings.controlnet or "", "controlnet")
+            variant = None if _plain(place) else "fp16"
+            parts["controlnet"] = kind.from_pretrained(str(place), variant=variant, **wanted)
+        pipeline = _pipeline(family, settings, parts, wanted, depth)
+        if settings.scheduler:
+            kind = scheduler_class(settings.scheduler, family)
+            pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
+        if reference and family.references == "adapter":
+            _add_adapter(pipeline, family, settings, dtype)
+        _add_loras(pipeline, settings)
+        pipeline.set_progress_bar_config(disable=True)
+        _place(pipeline, plan)
+    return pipeline
+
+
+def half_type(family: Family, plan: Plan) -> str:
+    """bfloat16 on a CPU, where float16 is not computed with."""
+    return "bfloat16" if plan.machine.device == "cpu" else family.half
+
+
+def _pipeline(
+    family: Family, settings: Settings, parts: dict[str, Any], wanted: dict[str, Any], depth: bool
+) -> Any:
+    import diffusers
+
+    kind = getattr(diffusers, family.with_depth if depth and family.with_depth else family.pipeline)
+    folder = str(family.model.folder)
+    if settings.weights:
+        file = Path(settings.weights).expanduser()
+        single = {"config": folder, "local_files_only": True, "torch_dtype": wanted["torch_dtype"]}
+        if any(key.startswith(WHOLE) for key in header(file)):
+            return kind.from_single_file(str(file), **single, **_rest(family, parts, wanted))
+        part = "transformer" if "transformer" in family.model.parts else "unet"
+        network = getattr(diffusers, family.model.parts[part])
+        parts = {**parts, part: network.from_single_file(str(file), subfolder=part, **single)}
+    return family.build(kind, parts, **wanted)
+
+
+def _rest(family: Family, parts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What a single file lacks: the safety checker and what it looks with."""
+    if "safety_checker" not in family.model.parts or "safety_checker" in parts:
+        return parts
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPImageProcessor
+
+    folder = family.model.folder
+    checker = StableDiffusionSafetyChecker.from_pretrained(str(folder / "safety_checker"), **wanted)
+    eyes = CLIPImageProcessor.from_pretrained(str(folder / "feature_extractor"), local_files_only=True)
+    return {**parts, "safety_checker": checker, "feature_extractor": eyes}
+
+
+def scheduler_class(name: str, family: Family) -> Any:
+    """The named scheduler. Raises InputError unless it can stand in for the model's own."""
+    import diffusers
+
+    own = getattr(diffusers, family.model.parts.get("scheduler", ""), None)
+    fitting = {kind.__name__: kind for kind in own._get_compatibles()} if own else {}
+    if name not in fitting:
+        raise InputError(
+            f"the scheduler {name} does not fit the model; these do: {', '.join(sorted(fitting)) or 'none'}"
+        )
+    return fitting[name]
+
+
+def check_controlnet(family: Family, settings: Settings) -> None:
+    place = find(settings.controlnet or "", "controlnet")
+    if place.is_file():
+        raise InputError(f"{place} is a file: give the ControlNet's folder in diffusers' form")
+    weights_of(place, None if _plain(place) else "fp16")
+    config = read_json(place / "config.json") if (place / "config.json").is_file() else {}
+    if config.get("_class_name") != family.control:
+        found = config.get("_class_name", "something else")
+        raise InputError(f"{place} holds a {found}; {family.title} takes a {family.control} for depth")
+    if isinstance(family, StableDiffusion):
+        own, its = (c.get("cross_attention_dim") for c in (family.model.config("unet"), config))
+        if own != its:
+            raise InputError(
+                f"the ControlNet {settings.controlnet} was made for another kind of model (it reads text of "
+                f"{its} numbers, {family.title} has {own}): choose one for {family.title}"
+            )
+
+
+def adapter_files(family: Family, settings: Settings) -> tuple[Path, Path]:
+    """The IP-Adapter's file and the folder of its image encoder. Raises InputError."""
+    name = settings.ip_adapter or ""
+    entry = known(name)
+    if entry is not None and entry.family != family.name:
+        raise InputError(f"the IP-Adapter {name} belongs to {entry.family}, the model is {family.title}")
+    file = check_file(find(name, "ip-adapter"), "IP-Adapter")
+    if not file.is_file():
+        raise InputError(f"{file} is a folder: name the IP-Adapter's .safetensors file")
+    near = [file.parent / "image_encoder", file.parent.parent / "models" / "image_encoder"]
+    if settings.image_encoder:
+        near = [Path(settings.image_encoder).expanduser()]
+    folder = next((folder for folder in near if (folder / "config.json").is_file()), None)
+    if folder is None:
+        raise InputError(
+            f"the IP-Adapter {file} needs its image encoder, which is not in {' or '.join(map(str, near))}: "
+            "name its folder with --inpainter-option image_encoder=FOLDER"
+        )
+    weights_of(folder)
+    return file, folder
+
+
+def _add_adapter(pipeline: Any, family: Family, settings: Settings, dtype: Any) -> None:
+    from transformers import CLIPVisionModelWithProjection
+
+    file, folder = adapter_files(family, settings)
+    encoder = CLIPVisionModelWithProjection.from_pretrained(
+        str(folder), use_safetensors=True, local_files_only=True, dtype=dtype
+    )
+    pipeline.register_modules(image_encoder=encoder)
+    pipeline.load_ip_adapter(
+        str(file.parent),
+        subfolder="",
+        weight_name=file.name,
+        image_encoder_folder=None,
+        local_files_only=True,
+    )
+    pipeline.set_ip_adapter_scale(settings.reference_scale)
+
+
+def _add_loras(pipeline: Any, settings: Settings) -> None:
+    names = []
+    for number, (file, _) in enumerate(settings.lora):
+        path, name = Path(file).expanduser().absolute(), f"lora{number}"
+        try:
+            pipeline.load_lora_weights(
+                str(path.parent), weight_name=path.name, adapter_name=name, local_files_only=True
+            )
+            fits = any(name in adapters for adapters in pipeline.get_list_adapters().values())
+        except (ValueError, KeyError, RuntimeError, AttributeError) as cause:
+            raise InputError(f"the LoRA {path} does not fit the model: {cause}") from None
+        if not fits:
+            raise InputError(f"the LoRA {path} has nothing for this model: it was made for another one")
+        names.append(name)
+    if names:
+        pipeline.set_adapters(names, [weight for _, weight in settings.lora])
+
+
+def _place(pipeline: Any, plan: Plan) -> None:
+    device = plan.machine.device
+    if plan.placement == "offload":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif plan.placement == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        pipeline.to(device)
+    if plan.sliced:
+        slice_up(pipeline)
+
+
+def slice_up(pipeline: Any) -> None:
+    """Attention and decoding piece by piece: slower, with less memory."""
+    if hasattr(pipeline, "unet"):  # transformers have no slices, and attention that needs little memory
+        pipeline.enable_attention_slicing()
+    for enable in ("enable_slicing", "enable_tiling"):
+        if hasattr(pipeline.vae, enable):
+            getattr(pipeline.vae, enable)()
+
+
+def _existing(name: str, what: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise InputError(f"there is no {what} file {name}")
+    return path
+
+
+def _plain(folder: Path) -> bool:
+    return any(".fp16" not in file.name for file in folder.glob("*.safetensors"))
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """What the libraries tell programmers, and their progress bars, are not for the person."""
+    import diffusers.utils.logging as ours
+    import transformers.utils.logging as theirs
+
+    before = ours.get_verbosity(), theirs.get_verbosity()
+    ours.set_verbosity_error(), theirs.set_verbosity_error()
+    ours.disable_progress_bar(), theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        ours.set_verbosity(before[0]), theirs.set_verbosity(before[1])
+        ours.enable_progress_bar(), theirs.enable_progress_bar()
