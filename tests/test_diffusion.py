@@ -361,7 +361,8 @@ def test_a_lora_changes_what_is_painted(tiny_model, tmp_path, spy):
 def test_a_single_file_takes_the_place_of_the_models_own_weights(tiny_model, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    own = load_file(tiny_model("sd15") / "unet" / "diffusion_pytorch_model.safetensors")
+    same_name = "diffusion_pytorch_model.safetensors"
+    own = load_file(tiny_model("sd15") / "unet" / same_name)
     save_file(own, tmp_path / "same.safetensors")
     save_file({key: value + 0.01 for key, value in own.items()}, tmp_path / "tuned.safetensors")
     plain, same, tuned = (
@@ -369,6 +370,10 @@ def test_a_single_file_takes_the_place_of_the_models_own_weights(tiny_model, tmp
         for file in (None, str(tmp_path / "same.safetensors"), str(tmp_path / "tuned.safetensors"))
     )
     assert torch.equal(plain, same) and not torch.equal(plain, tuned)
+    save_file({"conv_in.weight": own["conv_in.weight"]}, tmp_path / "little.safetensors")
+    for other in (tmp_path / "little.safetensors", tiny_model("sd15") / "vae" / same_name):
+        with pytest.raises(InputError, match=r"the weights .* not"):
+            paint(painter(tiny_model, weights=str(other)), [view()])
 
 
 def test_models_that_were_not_made_for_inpainting_paint_too(tiny_model):

@@ -15,7 +15,7 @@ from nerf_insert.inpaint.diffusion.memory import Plan
 from nerf_insert.inpaint.diffusion.settings import Settings
 from nerf_insert.inpaint.diffusion.weights import check_file, find, header, weights_of
 
-WHOLE = ("model.diffusion_model.", "first_stage_model.")  # keys of files that hold a whole pipeline
+WHOLE = "first_stage_model."  # keys of files that hold a whole pipeline: its VAE
 
 
 def check_extras(family: Family, settings: Settings, *, depth: bool, reference: bool) -> None:
@@ -73,11 +73,16 @@ def _pipeline(
     if settings.weights:
         file = Path(settings.weights).expanduser()
         single = {"config": folder, "local_files_only": True, "torch_dtype": wanted["torch_dtype"]}
-        if any(key.startswith(WHOLE) for key in header(file)):
-            return kind.from_single_file(str(file), **single, **_rest(family, parts, wanted))
         part = "transformer" if "transformer" in family.model.parts else "unet"
-        network = getattr(diffusers, family.model.parts[part])
-        parts = {**parts, part: network.from_single_file(str(file), subfolder=part, **single)}
+        try:
+            if any(key.startswith(WHOLE) for key in header(file)):
+                return kind.from_single_file(str(file), **single, **_rest(family, parts, wanted))
+            network = getattr(diffusers, family.model.parts[part])
+            parts = {**parts, part: network.from_single_file(str(file), subfolder=part, **single)}
+        except (ValueError, KeyError, RuntimeError, AttributeError) as cause:
+            raise InputError(f"the weights {file} do not fit {family.model.name}: {cause}") from None
+        if any(weight.is_meta for weight in parts[part].parameters()):
+            raise InputError(f"the weights {file} are not all that {family.model.name} needs in their place")
     return family.build(kind, parts, **wanted)
 
 
