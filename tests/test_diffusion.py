@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("offline")
 SIZE = (96, 72)  # of views painted on their own
 TEXT = Guide(prompt="a red hat", negative_prompt="a blue one")
 BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
-QUICK = {"steps": 2, "device": "cpu"}
+QUICK = {"steps": 2, "device": "cpu", "resolution": 64}
 
 
 def view(top=20, left=30, size=24, name="a.png", seed=0):
@@ -89,7 +89,7 @@ def test_every_family_edits_a_scene(family, tiny_model, scene_folder, spy, tmp_p
     if kind.references in ("optional", "needed"):
         say["reference"] = str(tmp_path / "look.png")
         shutil.copy(Scene.open(scene_folder).capture.train[0].path, tmp_path / "look.png")
-    options = {"model": str(tiny_model(family)), "resolution": 64, "tile": 1, "batch": 6, **QUICK}
+    options = {"model": str(tiny_model(family)), "tile": 1, "batch": 6, **QUICK}
     wanted = Recipe.from_dict(
         {
             "region": BOX,
@@ -148,7 +148,7 @@ def test_an_edit_stopped_while_the_model_paints_goes_on_with_the_same_result(
                     raise KeyboardInterrupt
 
     other = shutil.copytree(scene_folder, tmp_path / "other")
-    options = {"model": str(tiny_model("sd15")), "resolution": 64, "batch": 2, **QUICK}
+    options = {"model": str(tiny_model("sd15")), "batch": 2, **QUICK}
     wanted = Recipe.from_dict(
         {
             "region": BOX,
