@@ -38,7 +38,7 @@ def load(family: Family, settings: Settings, plan: Plan, *, depth: bool, referen
     import torch
 
     dtype = getattr(torch, half_type(family, plan)) if plan.half else torch.float32
-    wanted = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True}
+    wanted = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     with quietly():
         parts = family.without(settings.safety)
         if depth:
@@ -72,14 +72,16 @@ def _pipeline(
     folder = str(family.model.folder)
     if settings.weights:
         file = Path(settings.weights).expanduser()
-        single = {"config": folder, "local_files_only": True, "torch_dtype": wanted["torch_dtype"]}
+        single = {"config": folder, "local_files_only": True, "dtype": wanted["dtype"]}
         part = "transformer" if "transformer" in family.model.parts else "unet"
         try:
             if any(key.startswith(WHOLE) for key in header(file)):
                 return kind.from_single_file(str(file), **single, **_rest(family, parts, wanted))
             network = getattr(diffusers, family.model.parts[part])
             parts = {**parts, part: network.from_single_file(str(file), subfolder=part, **single)}
-        except (ValueError, KeyError, RuntimeError, AttributeError) as cause:
+        except (InputError, MemoryError):
+            raise
+        except Exception as cause:  # diffusers has kinds of its own for this
             raise InputError(f"the weights {file} do not fit {family.model.name}: {cause}") from None
         if any(weight.is_meta for weight in parts[part].parameters()):
             raise InputError(f"the weights {file} are not all that {family.model.name} needs in their place")
