@@ -39,7 +39,9 @@ class Hub:
                 hub.asked.append(path)
                 parts = path.strip("/").split("/")
                 if parts[:2] == ["api", "models"]:
-                    return self.info("/".join(parts[2:4]), with_body)
+                    return self.info("/".join(parts[2:4]), parts[4:5] == ["tree"], with_body)
+                if parts[0] == "api":  # what the library asks besides
+                    return self.send(404, b"{}", with_body, {})
                 repository, rest = "/".join(parts[:2]), parts[4:]  # OWNER/NAME/resolve/REVISION/FILE
                 file = hub.folder / repository / "/".join(rest)
                 if repository in hub.gated:
@@ -50,12 +52,19 @@ class Hub:
                 tag = hashlib.sha256(data).hexdigest()
                 self.send(200, data, with_body, {"ETag": f'"{tag}"', "X-Repo-Commit": COMMIT})
 
-            def info(self, repository, with_body):
+            def info(self, repository, tree, with_body):
                 folder = hub.folder / repository
                 if not folder.is_dir():
                     return self.send(404, b"{}", with_body, {"X-Error-Code": "RepoNotFound"})
-                files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-                data = {"id": repository, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
+                files = {
+                    p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()
+                }
+                listed = [
+                    {"type": "file", "path": name, "size": file.stat().st_size, "oid": COMMIT}
+                    for name, file in files.items()
+                ]
+                siblings = [{"rfilename": name} for name in files]
+                data = listed if tree else {"id": repository, "sha": COMMIT, "siblings": siblings}
                 self.send(200, json.dumps(data).encode(), with_body, {"Content-Type": "application/json"})
 
             def send(self, code, body, with_body, headers):
