@@ -8,6 +8,7 @@ import shutil
 import pytest
 import tiny
 import torch
+import trimesh
 
 from nerf_insert.cameras import Camera
 from nerf_insert.edit import edit
@@ -16,7 +17,7 @@ from nerf_insert.guide import Guide
 from nerf_insert.inpaint.contract import EditContext, InpaintView
 from nerf_insert.inpaint.diffusion.families import FAMILIES
 from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
-from nerf_insert.meshes import load_mesh
+from nerf_insert.meshes import Mesh
 from nerf_insert.pictures import read_picture, resize
 from nerf_insert.progress import SILENT, Progress
 from nerf_insert.recipe import Recipe
@@ -253,7 +254,9 @@ def test_depth_for_z_image(tiny_model, spy):
 
 
 def test_the_meshs_depth_stands_in_for_what_is_not_yet_there(tiny_model, tiny_folder, spy):
-    mesh = load_mesh(tiny_folder / "capture" / "object.ply")
+    ball = trimesh.creation.icosphere(subdivisions=3, radius=tiny.OBJECT[3])
+    ball.apply_translation(tiny.OBJECT[:3])
+    mesh = Mesh.plain(ball.vertices, ball.faces, tiny.OBJECT[4])
     scene = Scene.open(tiny_folder / "scene")
     seen = scene.capture.train[0]
     region = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)

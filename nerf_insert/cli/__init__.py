@@ -21,7 +21,19 @@ from nerf_insert.cli.console import Console
 from nerf_insert.cli.failures import FAILURE, guarded
 from nerf_insert.errors import InputError, RunError
 
-COMMANDS = ("demo", "train", "edit", "preview", "render", "layers", "eval", "export", "models", "app", "doctor")
+COMMANDS = (
+    "demo",
+    "train",
+    "edit",
+    "preview",
+    "render",
+    "layers",
+    "eval",
+    "export",
+    "models",
+    "app",
+    "doctor",
+)
 COMPUTING = ("demo", "train", "edit", "preview", "render", "eval", "export", "app")  # on kernels
 EXIT_CODES = "exit code: 0 success, 1 failure, 2 bad input, 130 stopped"
 
