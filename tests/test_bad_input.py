@@ -241,9 +241,9 @@ EDIT = [
         "none of the 12 photographs shows",
     ),
     (
-        "text",
-        lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--prompt", "a hat"],
-        "`diffusion`, which this version",
+        "text without a model",
+        lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--prompt", "a hat", "--model", "no-such"],
+        "there is no model 'no-such'",
     ),
     (
         "no reference",
@@ -262,7 +262,7 @@ EDIT = [
     (
         "unknown inpainter",
         lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--inpainter", "magic"],
-        "there is no inpainter 'magic': use one of fill, mesh",
+        "there is no inpainter 'magic': use one of diffusion, fill, mesh",
     ),
     (
         "mesh inpainter without a mesh",
