@@ -74,7 +74,7 @@ def show() -> tuple[dict[str, Any], str]:
                 "path": path,
             }
         )
-        licence = entry.licence + (" (to be accepted on the hub first)" if entry.gated else "")
+        licence = entry.licence + (" (gated)" if entry.gated else "")
         here = "yes" if path else ""
         rows.append([entry.name, here, f"{entry.size:g} GB", licence, entry.note])
     for model, family in others_here():
