@@ -23,7 +23,7 @@ from nerf_insert.guide import Guide
 from nerf_insert.inpaint.contract import EditContext, InpaintView
 from nerf_insert.inpaint.fill_planes import find_planes
 from nerf_insert.inpaint.fill_sights import FAR, Evidence, Sight, look
-from nerf_insert.inpaint.fill_surfaces import Blank, Surface, paint
+from nerf_insert.inpaint.fill_surfaces import Blank, Surface, paint, stands
 from nerf_insert.pixels import to_bytes
 from nerf_insert.regions.base import Region
 
@@ -72,8 +72,11 @@ class FillInpainter:
                 for one in evidence:
                     one.add(sight, photograph)
                 task.advance(1)
+            keep = self.keep_seen
+            if keep is None:
+                keep = any(stands(*both, self.region) for both in zip(blanks, evidence, strict=True))
             for blank, one in zip(blanks, evidence, strict=True):
-                surface = paint(blank, one, self.scene, self.region, self.keep_seen, context.seed)
+                surface = paint(blank, one, self.scene, self.region, keep, context.seed)
                 self.surfaces += [surface] if surface else []
                 task.advance(1)
 

@@ -28,7 +28,7 @@ SOFT = 2.0  # texels over which a texture fades into the scene
 SPECK = 0.06  # of the region's diagonal: smaller holes in a surface are mistakes of the scene's geometry
 ENOUGH = 2  # views that have to agree
 NEAR = 0.03  # of the region's diagonal: how far what stands on a surface darkens and tints it
-FLAT = 0.05  # share of a surface in the region, not seen, up to which nothing stands there
+FLAT = 0.05  # share of a surface in the region, hidden by its content, up to which nothing stands there
 OPAQUE = 0.3  # optical thickness of what stands on a surface, from which on it hides it
 
 
@@ -84,18 +84,16 @@ class Blank:
 
 
 def paint(
-    blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool | None, seed: int
+    blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool, seed: int
 ) -> Surface | None:
     """The surface with all that the object hid completed; None if there is nothing to paint on it.
 
-    `keep_seen`: whether what photographs show in the region stays (none: if something stands there)."""
+    `keep_seen`: whether what photographs show in the region stays."""
     speck = SPECK * region.diagonal / blank.texel
     margin = 2 * blank.texel + blank.plane.tolerance + NEAR * region.diagonal
     covered = _widened(blank.grid(_covered(blank, scene, region)), margin / blank.texel)
     inside = blank.grid(_inside(blank, region))
     kept = blank.grid(evidence.clear >= ENOUGH) & ~covered
-    if keep_seen is None:
-        keep_seen = (inside & ~kept).sum() > FLAT * inside.sum()
     if not keep_seen:
         kept &= ~_widened(inside, 1)
     past = blank.grid((evidence.through > 2 * evidence.on) & (evidence.through >= ENOUGH)) & ~kept
@@ -116,6 +114,12 @@ def paint(
     share = np.maximum(fading, drawn.astype(np.float32))
     texture = texture[tuple(nearest)]  # so that colours never mix with what is no colour
     return Surface(blank.plane, blank.texel, torch.from_numpy(texture), torch.from_numpy(share))
+
+
+def stands(blank: Blank, evidence: Evidence, region: Region) -> bool:
+    """Whether the region holds something that hides the surface there from views."""
+    inside = _inside(blank, region)
+    return bool((inside & (evidence.shown >= ENOUGH)).sum() > FLAT * inside.sum())
 
 
 def _square(n: int, step: float) -> Float[Tensor, "N 2"]:
