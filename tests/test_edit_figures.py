@@ -133,7 +133,7 @@ def edited(tiny_folder, tmp_path_factory):
 
 
 def test_eval_says_all_of_it_or_why_not(edited, clip, capsys, monkeypatch, tmp_path):
-    words = ["eval", str(edited), "--split", "train", "--scale", "0.7", "--json"]
+    words = ["eval", str(edited), "--json"]
     captions = ["--caption-before", "a ball", "--caption-after", "a ball and a haze"]
     assert main([*words, *captions, "--clip", str(clip)]) == 0
     answer = json.loads(capsys.readouterr().out)

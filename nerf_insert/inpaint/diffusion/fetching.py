@@ -55,7 +55,7 @@ def pull(name: str) -> Path:
             raise RunError("there is no room left on the disk; what was downloaded is kept") from None
         raise unreachable(repository, error) from None
     except Exception as error:
-        if type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "requests"):
+        if type(error).__module__.startswith(("http", "requests", "urllib3")):  # httpx, httpx2, httpcore
             raise unreachable(repository, error) from None
         raise
 

@@ -136,14 +136,18 @@ def find(name: str, kind: str) -> Path:
 
 
 def cached(repository: str) -> Path | None:
-    """The repository's folder in the Hugging Face cache, None if it is not there. Asks nobody."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    """The repository's folder in the Hugging Face cache, None if it is not there. Asks nobody.
 
+    The hub's own function would refuse a snapshot that lacks files, and we leave out what is not needed.
+    """
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE) / ("models--" + repository.replace("/", "--"))
     try:
-        return Path(snapshot_download(repository, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
+        folder = place / "snapshots" / (place / "refs" / "main").read_text().strip()
+    except (OSError, ValueError):
         return None
+    return folder if folder.is_dir() else None
 
 
 def models_here() -> list[Model]:
