@@ -58,7 +58,6 @@ class Parsed:
     test: list[Path]
     poses: Float[Tensor, "N 3 4"]  # of the training views, model coordinates
     downscale: int
-    transform: dict[str, Any]
 
 
 def adopt(
@@ -152,7 +151,6 @@ def parse(run: Run, data: Path) -> Parsed:
         [Path(file) for file in test.image_filenames],
         outputs.cameras.camera_to_worlds.double(),
         int(getattr(parser, "downscale_factor", None) or 1),
-        {"transform": now, "scale": outputs.dataparser_scale},
     )
 
 

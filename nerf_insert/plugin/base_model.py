@@ -36,10 +36,19 @@ BACKGROUND_EVERY = 100  # steps
 FIRST_RAYS = 256
 
 
+class HostBase(Base):
+    """Stays on the CPU, which its optimisation loop is made for, wherever nerfstudio puts the model."""
+
+    def _apply(self, fn: Any, recurse: bool = True) -> HostBase:
+        return self
+
+
 class NerfInsertBaseModel(Model):
+    """`base` is what is trained."""
+
     def populate_modules(self) -> None:
         super().populate_modules()
-        self.base = Base(field_config(vars(self.config)), torch.eye(3, 4))
+        self.base = HostBase(field_config(vars(self.config)), torch.eye(3, 4))
         self.step = 0
         self.looked_at = 0  # samples of the last step
 
@@ -84,9 +93,9 @@ class NerfInsertBaseModel(Model):
         return {name: output.to(ray_bundle.origins.device) for name, output in outputs.items()}
 
     def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
-        image = batch["image"].float().to(self.device)
+        image = batch["image"].float().cpu()
         if "rays" not in outputs:
-            return {"rgb_loss": ((outputs["rgb"] - picture_of(batch).to(self.device)) ** 2).mean()}
+            return {"rgb_loss": ((outputs["rgb"] - picture_of(batch).to(outputs["rgb"])) ** 2).mean()}
         alpha = image[:, 3:] if image.shape[-1] == 4 else torch.ones_like(image[:, :1])
         stretch = stretch_at(self.step, self.config.training_steps)
         generator = at_step(0, self.step)
@@ -113,4 +122,4 @@ class NerfInsertBaseModel(Model):
 def _rays(bundle: RayBundle) -> Rays:
     """In model coordinates, which are this base's world."""
     directions = torch.nn.functional.normalize(bundle.directions.reshape(-1, 3), dim=-1)
-    return Rays(bundle.origins.reshape(-1, 3).contiguous(), directions)
+    return Rays(bundle.origins.reshape(-1, 3).contiguous().cpu(), directions.cpu())

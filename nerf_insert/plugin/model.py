@@ -57,7 +57,8 @@ class NerfInsertModel(Model):
         return {}
 
     def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
-        return {}
+        """For nerfstudio's evaluation while an edit grows; nothing is trained by it."""
+        return {"rgb_loss": ((outputs["rgb"] - picture_of(batch).to(outputs["rgb"])) ** 2).mean()}
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]

@@ -16,6 +16,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.layers import Layer
 from nerf_insert.plugin.frame import Frame
 from nerf_insert.plugin.recipes import recipe_of
+from nerf_insert.plugin.scene_copy import find_scene
 from nerf_insert.plugin.stepping import Step, SteppedEdit
 from nerf_insert.plugin.viewer_elements import EditPanel
 from nerf_insert.plugin.words import in_words
@@ -127,14 +128,7 @@ class NerfInsertPipeline(VanillaPipeline):
     @in_words
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Show what a checkpoint says."""
-        places = [loaded_state.get("scene"), loaded_state.get("scene_from_here"), self.config.scene]
-        folder = next((Path(p) for p in places if p and (Path(p) / "scene.json").exists()), None)
-        if folder is None:
-            raise InputError(
-                f"the scene folder of this run is not at {places[0]} any more: move it back, or give "
-                "--pipeline.scene"
-            )
-        self.open(folder)
+        self.open(find_scene(loaded_state, self.config.scene))
         assert self._scene is not None
         self.edit_panel.switch([entry.folder for entry in self._scene.layers], loaded_state.get("layers"))
         if (growing := loaded_state.get("growing")) is not None:

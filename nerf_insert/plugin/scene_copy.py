@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.scene import Scene
 
 LEFT_OUT = (".lock", ".*.tmp*", "page")  # page/: drafts and jobs of the web page, no part of the scene
+
+
+def find_scene(state: dict[str, Any], otherwise: Path | None = None) -> Path:
+    """The scene folder that a checkpoint's pipeline refers to: where it was, or where it would be if it had
+    been moved together with the current folder. Raises InputError if it is in neither place."""
+    places = [state.get("scene"), state.get("scene_from_here"), otherwise]
+    for place in places:
+        if place and (Path(place) / "scene.json").exists():
+            return Path(place)
+    raise InputError(
+        f"the scene folder of this run is not at {places[0]} any more: move it back, or give --pipeline.scene"
+    )
 
 
 def copy_scene(source: Path, target: Path) -> Scene:

@@ -8,6 +8,7 @@ fit are kept there as they are made, so a killed run loses nothing but seconds.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.plugin.adopt import OUR_EDIT, adopt, dataparser_config
 from nerf_insert.plugin.checkpoint import read_state
 from nerf_insert.plugin.run_folder import newest_checkpoint, read_run
-from nerf_insert.plugin.scene_copy import copy_scene
+from nerf_insert.plugin.scene_copy import copy_scene, find_scene
 from nerf_insert.plugin.words import in_words
 from nerf_insert.progress import Progress
 from nerf_insert.scene import Scene
@@ -49,7 +50,9 @@ class NerfInsertTrainer(Trainer):
         folder = self.base_dir / "scene"
         config = self.config.pipeline
         manager = config.datamanager
-        run = read_run(checkpoint.parent.parent) if checkpoint is not None else None
+        run = None
+        if checkpoint is not None:
+            run = replace(read_run(checkpoint.parent.parent), checkpoint=checkpoint)
         self._resumed: dict[str, Any] = {}
         if run is not None:
             manager.data = manager.data or run.data
@@ -65,7 +68,7 @@ class NerfInsertTrainer(Trainer):
             )
         elif run.model.kind == OUR_EDIT:
             self._resumed = read_state(checkpoint)
-            copy_scene(Path(self._resumed["pipeline"].get("scene", "")), folder)
+            copy_scene(find_scene(self._resumed["pipeline"]), folder)
         else:
             found = adopt(run, manager.data)
             Scene.create(
