@@ -5,6 +5,7 @@ import copy
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import painters  # noqa: F401  # named in the recipe
 import pytest
@@ -157,6 +158,27 @@ def test_what_the_edit_raises_comes_out(scene_folder):
     with pytest.raises(RunError, match="painters:Bad failed"):
         while stepped.step() is not None:
             pass
+
+
+@pytest.mark.parametrize(
+    "given, says",
+    [
+        ({}, "say what to edit: --load-dir"),
+        ({"load_dir": "nowhere"}, "no folder of checkpoints nowhere"),
+        ({"scene": "nowhere"}, "there is no scene folder nowhere"),
+    ],
+)
+def test_mistakes_end_the_command_in_a_sentence(tiny_folder, tmp_path, capsys, given, says):
+    config = copy.deepcopy(entry.nerf_insert.config)
+    config.output_dir, config.timestamp, config.experiment_name = tmp_path, "run", "e"
+    config.vis, config.machine.device_type = "tensorboard", "cpu"
+    config.pipeline.datamanager.data = tiny_folder / "capture"
+    config.load_dir = Path(given["load_dir"]) if "load_dir" in given else None
+    config.pipeline.scene = Path(given["scene"]) if "scene" in given else None
+    trainer = config.setup()
+    with pytest.raises(SystemExit) as stopped:
+        trainer.setup()
+    assert stopped.value.code == 2 and says in " ".join(capsys.readouterr().out.split())
 
 
 # --- scenes in runs
