@@ -1,7 +1,7 @@
 """What half precision costs: a layer's field fitted twice from the same start, once with tables and weights
 read in half precision, as GPUs do, once in single.
 
-    python benchmarks/half_precision.py [--steps N] [--points N]
+    python benchmarks/half_precision.py [--steps N] [--points N] [--precision single|half]
 
 Both run the Triton kernels, without a GPU in its interpreter (slowly), and are fitted to the same colours
 and densities, a formula with fine and coarse detail. The PSNR is over points that were never fitted to.
@@ -56,11 +56,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--steps", type=int, default=160)
     parser.add_argument("--points", type=int, default=2048, help="of a step")
+    parser.add_argument("--precision", choices=("single", "half"), help="only this one")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print("PSNR, dB, after a quarter, half and all of the steps")
     with use_backend("triton"):
-        for precision in ("single", "half"):
+        for precision in [options.precision] if options.precision else ["single", "half"]:
             scores = fit(precision, options.steps, options.points, device)
             print(f"{precision:>7}", *(f"{score:.2f}" for score in scores), flush=True)
 
