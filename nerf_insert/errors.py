@@ -10,3 +10,7 @@ class InputError(Exception):
 
 class RunError(Exception):
     """The input was fine but the work failed: a full disk, a model that broke (exit code 1)."""
+
+
+class Stopped(Exception):
+    """The person has stopped the work; what was done is kept, and the same call goes on from there."""

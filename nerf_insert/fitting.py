@@ -16,14 +16,17 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from nerf_insert.agreement import Agreement
 from nerf_insert.cameras import Rays
 from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.distortion import distortion
+from nerf_insert.errors import Stopped
 from nerf_insert.kernels import Composite, Samples, composite, transmittance
 from nerf_insert.layers import Layer
 from nerf_insert.optimiser import Optimiser, at_step
+from nerf_insert.outlook import Outlook
 from nerf_insert.pixels import Pixels
-from nerf_insert.progress import Progress
+from nerf_insert.progress import SILENT, Progress
 from nerf_insert.regions.base import Region
 from nerf_insert.rendering import RAYS_AT_ONCE, Shaded, Stack, interleave, mix
 
@@ -31,6 +34,8 @@ HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
 # (share of the steps, length of the samples in steps of the region) of each stage of a fit
 FRESH = ((0.0, 4), (0.12, 2), (0.35, 1))
 AGAIN = ((0.0, 2), (0.3, 1))
+# shares of the steps after which it is looked at again how the pictures contradict one another
+REVISED = (0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,11 @@ class CachedRays(NamedTuple):
     rays: Rays
     outside: Entries  # the scene's stretches, weight 0
     background: Float[Tensor, "3"]
+
+    def take(self, index: Int64[Tensor, " B"]) -> CachedRays:
+        """Some of the rays, in that order."""
+        there = index.to(self.rays.origins.device)
+        return CachedRays(self.pixels[index], self.rays[there], self.outside.take(there), self.background)
 
 
 def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tensor, " P"]) -> CachedRays:
@@ -162,11 +172,12 @@ def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -
 
 
 def shade_entries(
-    layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, " N"]
+    layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, " N"], note: bool = True
 ) -> tuple[Composite, Float[Tensor, ""]]:
     """What rays show along their entries, before any background, and how spread out that is.
 
-    `offsets` in 0..1 says where within its sample each ray looks at the layer.
+    `offsets` in 0..1 says where within its sample each ray looks at the layer, which takes note of what
+    was seen there if `note` is set.
     """
     samples = entries.samples
     active = (entries.weight > 0).nonzero()[:, 0]
@@ -180,10 +191,11 @@ def shade_entries(
     density, rgb = layer.query(points, directions)
     mixed, colour = mix(weight, (density * lengths, rgb), tuple(below))
     thickness = entries.thickness.index_copy(0, active, mixed)
-    with torch.no_grad():
-        front = transmittance(thickness, samples.offsets).index_select(0, active)
-        share = front * -torch.expm1(-mixed)
-        layer.observe(points, share)
+    if note:
+        with torch.no_grad():
+            front = transmittance(thickness, samples.offsets).index_select(0, active)
+            share = front * -torch.expm1(-mixed)
+            layer.observe(points, share)
     rgb = entries.rgb.index_copy(0, active, colour)
     spread = distortion(thickness, samples.distances / layer.region.diagonal, samples.offsets)
     return composite(thickness, rgb, samples.distances, samples.offsets), spread
@@ -193,55 +205,98 @@ def fit_layer(
     layer: Layer,
     stack: Stack,
     cached: CachedRays,
-    targets: Float[Tensor, "N 3"],
+    targets: Float[Tensor, "N 3"] | Agreement,
     config: FitConfig,
     progress: Progress,
     label: str = "Fitting the layer",
     fresh: bool = True,
     checkpoint: Checkpoint | None = None,
+    outlook: Outlook | None = None,
 ) -> None:
     """Fit the layer so that the cached rays show `targets` (sRGB); `stack` is what lies below it.
 
     Samples start long and in the whole region; as the layer takes shape they get short and stay where
-    it is dense. A layer that is not `fresh` has its shape and starts with shorter ones. Goes on from
-    the checkpoint, if there is one, with the same result.
+    it is dense. A layer that is not `fresh` has its shape and starts with shorter ones. Targets that may
+    contradict one another come as an `Agreement` of the same rays, which is revised on the way. Goes on
+    from the checkpoint, if there is one, with the same result. `outlook` is told of "steps" and "rays".
     """
+    outlook = outlook or Outlook(SILENT, label, {})
     optimiser = Optimiser(layer, config.rate, config.steps)
     start = checkpoint.load(optimiser.adam)[0] if checkpoint else 0
-    stages = FRESH if fresh else AGAIN
+    stages = stages_of(fresh)
+    outlook.skip("steps", start)
     bounds = [round(share * config.steps) for share, _ in stages] + [config.steps]
-    targets = targets.to(cached.rays.origins.device)
+    agreement = targets if isinstance(targets, Agreement) else None
+    if not isinstance(targets, Agreement):
+        targets = targets.to(cached.rays.origins.device)
+    revisions = {round(share * config.steps) for share in REVISED} if agreement else set()
+    entries = None
     with progress.task(label, total=config.steps, done=start) as task:
         for stage, (_, length) in enumerate(stages):
             begin, end = max(start, bounds[stage]), bounds[stage + 1]
             if begin >= end:
+                outlook.skip("rays", cached.rays.count)
                 continue
             if begin == bounds[stage]:
                 layer.update_occupancy() if stage else layer.forget_occupancy()
-            entries = entries_along(stack, layer, cached, length * layer.region.step)
+            with outlook.spending("rays", cached.rays.count):
+                entries = entries_along(stack, layer, cached, length * layer.region.step)
             for step in range(begin, end):
-                loss = fit_loss(layer, cached, entries, targets, config, at_step(config.seed, step))
-                optimiser.step(loss, step)
-                task.advance(1, note=f"loss {float(loss.detach()):.4f}")
+                with outlook.spending("steps", 1):
+                    if agreement and step in revisions:
+                        agreement.revise(_shown(layer, cached, entries, agreement.looked_at))
+                    loss = fit_loss(layer, cached, entries, targets, config, at_step(config.seed, step))
+                    optimiser.step(loss, step)
                 if checkpoint:
                     checkpoint.maybe_save(optimiser.adam, step + 1)
+                try:
+                    task.advance(1, note=f"loss {float(loss.detach()):.4f}")
+                except Stopped:
+                    if checkpoint:
+                        checkpoint.save(optimiser.adam, step + 1)
+                    raise
+        if agreement:
+            entries = entries or entries_along(stack, layer, cached, stages[-1][1] * layer.region.step)
+            agreement.revise(_shown(layer, cached, entries, agreement.looked_at))
     layer.update_occupancy()
+
+
+def stages_of(fresh: bool) -> tuple[tuple[float, int], ...]:
+    """(share of the steps, length of the samples in steps of the region) of a fit's stages."""
+    return FRESH if fresh else AGAIN
 
 
 def fit_loss(
     layer: Layer,
     cached: CachedRays,
     entries: Entries,
-    targets: Float[Tensor, "N 3"],
+    targets: Float[Tensor, "N 3"] | Agreement,
     config: FitConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    batch = torch.randint(cached.rays.count, (config.rays,), generator=generator).to(targets.device)
-    offsets = torch.rand(config.rays, generator=generator).to(targets.device)
+    device = cached.rays.origins.device
+    batch = torch.randint(cached.rays.count, (config.rays,), generator=generator).to(device)
+    offsets = torch.rand(config.rays, generator=generator).to(device)
     out, spread = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
     shown = out.rgb + (1 - out.accumulation)[:, None] * cached.background
-    error = torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
+    if isinstance(targets, Agreement):
+        error = targets.loss(shown, batch, config.huber)
+    else:
+        error = torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
     return error + config.distortion * spread
+
+
+@torch.no_grad()
+def _shown(
+    layer: Layer, cached: CachedRays, entries: Entries, chosen: Int64[Tensor, " B"]
+) -> Float[Tensor, "B 3"]:
+    """What some of the rays show with the layer as it is."""
+    parts = []
+    for index in chosen.to(cached.rays.origins.device).split(RAYS_AT_ONCE):
+        middle = torch.full_like(index, 0.5, dtype=torch.float32)
+        out, _ = shade_entries(layer, cached.rays[index], entries.take(index), middle, note=False)
+        parts.append(out.rgb + (1 - out.accumulation)[:, None] * cached.background)
+    return torch.cat(parts)
 
 
 def choose(count: int, config: FitConfig, candidates: Int64[Tensor, " P"]) -> Int64[Tensor, " Q"]:

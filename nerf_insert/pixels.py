@@ -22,6 +22,7 @@ class Pixels:
         self.colours = torch.cat([picture.reshape(-1, picture.shape[-1]) for picture in pictures])
         self._poses = torch.stack([camera.c2w for camera in cameras])
         sizes = torch.tensor([camera.width * camera.height for camera in cameras])
+        self._widths = torch.tensor([camera.width for camera in cameras])
         self._ends = torch.cumsum(sizes, 0)
         self._begins = self._ends - sizes
         lenses: dict[tuple, int] = {}
@@ -45,6 +46,20 @@ class Pixels:
         local = self._directions[self._first[view] + index - self._begins[view]]
         poses = self._poses[view]
         return Rays(poses[:, :, 3].contiguous(), (poses[:, :, :3] @ local[:, :, None])[:, :, 0].contiguous())
+
+    def pictures(self) -> list[UInt8[Tensor, "H W C"]]:
+        """What they were made of."""
+        ends, widths = self._ends.tolist(), self._widths.tolist()
+        parts = zip([0, *ends], ends, widths, strict=False)
+        return [
+            self.colours[begin:end].view(-1, width, self.colours.shape[-1]) for begin, end, width in parts
+        ]
+
+    def places(self, index: Int64[Tensor, " N"]) -> tuple[Int64[Tensor, " N"], Int64[Tensor, "N 2"]]:
+        """Which view a pixel belongs to, and its column and row there."""
+        view = torch.searchsorted(self._ends, index, right=True)
+        local, width = index - self._begins[view], self._widths[view]
+        return view, torch.stack([local % width, local // width], -1)
 
     def rgba(self, index: Int64[Tensor, " N"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 1"]]:
         """sRGB in 0..1, and alpha (1 where the pictures have none)."""

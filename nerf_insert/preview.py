@@ -1,61 +1,100 @@
 """An edit's first steps as pictures: where it would be, and what would be painted there.
 
-OUT/masks/007.png     where the photograph shows the region
-OUT/painted/007.png   the photograph with the region painted, as the layer would be fitted to it
-OUT/sheet.png         both, side by side, for a few views
+OUT/masks/007.png             where the photograph shows the region
+OUT/painted/007.png           the photograph with the region painted, with the first seed
+OUT/seed-N/007.png            the same with seed N
+OUT/seed-N/recipe.yaml        the recipe with these pictures approved: the edit starts from them
+OUT/sheet.png                 all side by side
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nerf_insert.edit import BATCH, Prepared, inpaint_view, prepare, run_inpainter
+from nerf_insert.anchors import choose_anchors
 from nerf_insert.masking import RegionView, visible
 from nerf_insert.outputs import file_stems
+from nerf_insert.painting import inpaint_view, run_inpainter
 from nerf_insert.pictures import contact_sheet, write_picture
+from nerf_insert.preparing import Prepared, prepare
 from nerf_insert.progress import Progress
 from nerf_insert.recipe import Recipe
 from nerf_insert.scene import Scene
+from nerf_insert.schedule import anchors_of
 
+FEW = 3  # views to paint for an edit without anchors
 TINT = torch.tensor([1.0, 0.25, 0.1])  # of the region on the sheet
 ON_SHEET, WIDTH = 8, 400  # rows without painted views, and pixels
 
 
-def preview(scene: Scene, recipe: Recipe, out: Path, progress: Progress, *, paint: int = 3) -> dict[str, Any]:
-    """Write the pictures; {"photographs", "seen_by", "shares": {view: of its picture}, "painted": [view]}.
+def preview(
+    scene: Scene,
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+    *,
+    paint: int | None = None,
+    seeds: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Paint some views with each of the seeds (the recipe's, if none are given) and write the pictures:
+    `paint` many, else those that the edit would paint first, so that they can become its anchors.
 
-    Raises what `edit` would raise before it starts. The scene is not changed.
+    {"photographs", "seen_by", "shares": {view: of its picture}, "painted": [view], "looks": {seed: recipe
+    file}}. Raises what `edit` would raise before it starts. The scene is not changed.
     """
-    prepared = prepare(scene, recipe, progress)
+    prepared = prepare(scene, replace(recipe, approved={}), progress)
     views = scene.capture.views
     stems = dict(zip((view.name for view in views), file_stems(view.name for view in views), strict=True))
     shares = _write_masks(scene, prepared, stems, out / "masks", progress)
-    for stem in stems.values():  # an earlier preview painted other views
-        (out / "painted" / f"{stem}.png").unlink(missing_ok=True)
-    chosen = evenly(prepared.views, paint)
-    rows = []
-    for seen, picture in zip(chosen, _paint(prepared, chosen, progress), strict=True):
-        write_picture(out / "painted" / f"{stems[seen.view.name]}.png", picture)
-        rows.append([*_marked(seen), ("painted", picture)])
-    rows = rows or [_marked(seen) for seen in evenly(prepared.views, ON_SHEET)]
+    chosen = _choose(prepared, paint)
+    seeds = tuple(dict.fromkeys(seeds or [recipe.seed])) if chosen else ()
+    looks, columns = {}, []
+    for seed in seeds:
+        pictures = _paint(prepared, chosen, seed, progress)
+        for folder in (out / f"seed-{seed}", *([out / "painted"] if seed == seeds[0] else [])):
+            _write_painted(folder, chosen, pictures, stems)
+        look = out / f"seed-{seed}" / "recipe.yaml"
+        approved = {
+            seen.view.name: str(look.absolute().parent / f"{stems[seen.view.name]}.png") for seen in chosen
+        }
+        replace(recipe, seed=seed, approved=approved).save(look)
+        looks[seed] = str(look)
+        columns.append([(f"seed {seed}", picture) for picture in pictures])
+    rows = [[*_marked(seen), *painted] for seen, *painted in zip(chosen, *columns, strict=True)]
+    rows = rows or [_marked(seen) for seen in _choose(prepared, ON_SHEET)]
     write_picture(out / "sheet.png", contact_sheet(rows, width=WIDTH))
     return {
         "photographs": len(views),
         "seen_by": len(prepared.views),
         "shares": shares,
         "painted": [seen.view.name for seen in chosen],
+        "looks": looks,
     }
 
 
-def evenly(views: Sequence[RegionView], count: int) -> list[RegionView]:
-    """At most `count` of the views, spread over all of them."""
-    count = min(count, len(views))
-    return [views[index * len(views) // count] for index in range(count)]
+def _choose(prepared: Prepared, count: int | None) -> list[RegionView]:
+    """Views from around the region; those that an edit would paint first, if no number is asked for."""
+    centre = prepared.region.bounds.mean(0)
+    if count is None:
+        schedule = prepared.recipe.schedule
+        anchors = anchors_of(schedule, prepared.rounds, prepared.views, centre)
+        count = len(anchors) or FEW
+    return [prepared.views[index] for index in choose_anchors(prepared.views, centre, count)]
+
+
+def _write_painted(
+    folder: Path, chosen: Sequence[RegionView], pictures: Sequence[Tensor], stems: dict[str, str]
+) -> None:
+    for stem in stems.values():  # an earlier preview painted other views
+        (folder / f"{stem}.png").unlink(missing_ok=True)
+    for seen, picture in zip(chosen, pictures, strict=True):
+        write_picture(folder / f"{stems[seen.view.name]}.png", picture)
 
 
 def _write_masks(
@@ -74,17 +113,15 @@ def _write_masks(
     return shares
 
 
-def _paint(prepared: Prepared, chosen: Sequence[RegionView], progress: Progress) -> list[Tensor]:
+def _paint(prepared: Prepared, chosen: Sequence[RegionView], seed: int, progress: Progress) -> list[Tensor]:
     pictures: list[Tensor] = []
-    size = getattr(prepared.inpainter, "batch", BATCH)
+    size, name = prepared.batch_together, prepared.recipe.inpainter
     strength = prepared.recipe.schedule.strength  # that of the first round
-    with progress.task("Painting some views", total=len(chosen)) as task:
-        for start in range(0, len(chosen), size):
-            batch = chosen[start : start + size]
-            views = [inpaint_view(prepared, seen, prepared.stack) for seen in batch]
-            for seen, view, painted in zip(
-                batch, views, run_inpainter(prepared, views, strength), strict=True
-            ):
+    with progress.task(f"Painting some views, seed {seed}", total=len(chosen)) as task:
+        for batch in (chosen[first : first + size] for first in range(0, len(chosen), size)):
+            views = [inpaint_view(prepared.inpainter, seen, prepared.stack) for seen in batch]
+            made = run_inpainter(name, prepared.inpainter, views, prepared.guide, strength, seed)
+            for seen, view, painted in zip(batch, views, made, strict=True):
                 pictures.append(torch.where(seen.mask[..., None], painted, view.original))
             task.advance(len(batch))
     return pictures

@@ -5,15 +5,19 @@
         task.advance(1, note="31.2 dB")
 
 A terminal gets a bar with time left, a log file a plain line every ten seconds, a machine one JSON
-object a line.
+object a line. Whoever holds a Progress can pause, resume and stop the work that reports to it, from any
+thread; the work notices when it next reports. Time spent pausing does not count.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from typing import Any, TextIO
+
+from nerf_insert.errors import Stopped
 
 EVERY = 10.0  # seconds between plain lines
 EVERY_JSON = 1.0  # seconds between JSON lines
@@ -26,17 +30,19 @@ class Task:
         self.owner, self.description, self.total = owner, description, max(float(total), 1e-9)
         self.done = self.first = min(float(done), self.total)  # `first`: done by an earlier run
         self.note = ""
-        self.began = time.monotonic()
+        self.written = 0.0  # when this task was last reported
+        self.began = owner.now()
 
     def advance(self, steps: float = 1, note: str | None = None) -> None:
         """`steps` more are done; `note` is a short live figure, kept until the next one."""
         self.update(self.done + steps, note)
 
     def update(self, done: float, note: str | None = None) -> None:
-        """`done` steps are done in all."""
+        """`done` steps are done in all. Waits while the work is paused; raises Stopped when it is stopped."""
         self.done = min(done, self.total)
         self.note = self.note if note is None else note
         self.owner.changed(self)
+        self.owner.check()
 
     @property
     def share(self) -> float:
@@ -44,8 +50,8 @@ class Task:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the task began."""
-        return time.monotonic() - self.began
+        """Seconds since the task began, without pauses."""
+        return self.owner.now() - self.began
 
     @property
     def left(self) -> float | None:
@@ -54,7 +60,7 @@ class Task:
         return self.elapsed * (self.total - self.done) / now if now > 0 else None
 
     def __enter__(self) -> Task:
-        self.began = time.monotonic()
+        self.began = self.owner.now()
         self.owner.opened(self)
         return self
 
@@ -75,6 +81,39 @@ class Progress:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
+        self.idle = 0.0  # seconds spent pausing
+        self._running, self._stopped = threading.Event(), False
+        self._running.set()
+
+    def now(self) -> float:
+        """A clock in seconds that stands still while the work is paused."""
+        return time.monotonic() - self.idle
+
+    def pause(self) -> None:
+        """Let the work wait at its next report; what it holds in memory stays there."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        self._running.set()
+
+    def stop(self) -> None:
+        """Let the work end at its next report with Stopped; what it keeps on disk is where it goes on."""
+        self._stopped = True
+        self._running.set()
+
+    def check(self) -> None:
+        """Wait while paused; raises Stopped once `stop` was called."""
+        if not self._running.is_set():
+            began = time.monotonic()
+            self.paused(True)
+            self._running.wait()
+            self.idle += time.monotonic() - began
+            self.paused(False)
+        if self._stopped:
+            raise Stopped("stopped")
+
+    def paused(self, on: bool) -> None:
+        """The work has begun to wait, or goes on."""
 
     def task(self, description: str, total: float, done: float = 0.0) -> Task:
         """A piece of work of `total` steps, to be entered with `with`."""
@@ -98,23 +137,22 @@ class Lines(Progress):
 
     every = EVERY
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        super().__init__(stream)
-        self.written = 0.0
-
     def say(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")
 
+    def paused(self, on: bool) -> None:
+        self.say("paused" if on else "going on")
+
     def opened(self, task: Task) -> None:
-        self.written = time.monotonic()
+        task.written = time.monotonic()
         self.say(f"{task.description} ...")
 
     def changed(self, task: Task) -> None:
-        if time.monotonic() - self.written >= self.every:
-            self.written = time.monotonic()
+        if time.monotonic() - task.written >= self.every:
+            task.written = time.monotonic()
             self.report(task)
 
     def report(self, task: Task) -> None:
@@ -143,7 +181,7 @@ class Machine(Lines):
         self.write("warning", text=text)
 
     def opened(self, task: Task) -> None:
-        self.written = time.monotonic()
+        task.written = time.monotonic()
         self.write("start", task=task.description, total=task.total)
 
     def report(self, task: Task) -> None:
@@ -178,6 +216,9 @@ class Bar(Progress):
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
+
+    def paused(self, on: bool) -> None:
+        self.say("paused" if on else "going on")
 
     def warn(self, text: str) -> None:
         self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)

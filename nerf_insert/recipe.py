@@ -17,16 +17,18 @@ import difflib
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import atomic_write, read_bytes, read_yaml
+from nerf_insert.files import atomic_write, read_bytes, read_yaml, write_yaml
 from nerf_insert.mesh_files import companions
 
 FORMAT = 1
+REPAINT = ("doubted", "all", "none")
 REGION_KINDS = ("masks", "mesh", "box", "union", "intersection", "dilate")
 MAX_SEED = 2**31 - 1
 MAX_NAME = 200
@@ -57,6 +59,13 @@ class Schedule:
     shell: float | None = None  # of the region's diagonal: blend shell; none: what the inpainter asks for
     view_dependent: bool = False  # whether the layer's colours may change with the direction of view
     min_share: float = 0.001  # views that show less of the region, as a share of the picture, are left alone
+    anchors: int | None = None  # views painted first and together; 0: every round paints all views
+    repaint: str = "doubted"  # once all are painted, again: views that contradict the others, all, or none
+    share_seed: bool = True  # whether all calls of the inpainter get the same seed
+    # corrections while the layer is fitted, thrown away afterwards; none: unless the inpainter is consistent
+    match_colours: bool | None = None  # an affine change of colour for each view
+    match_shapes: bool | None = None  # a small smooth warp of each view
+    weigh: bool | None = None  # views and patches that contradict the others weigh less
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,7 @@ class Recipe:
     schedule: Schedule = field(default_factory=Schedule)
     name: str = "edit"
     seed: int = 0
+    approved: dict[str, str] = field(default_factory=dict)  # pictures that are given, by their views' names
 
     @staticmethod
     def load(path: str | Path) -> Recipe:
@@ -102,7 +112,18 @@ class Recipe:
             schedule=_schedule(_part(data, "schedule")),
             name=_name(data.get("name", "edit")),
             seed=_integer(data.get("seed", 0), "seed", 0, MAX_SEED),
+            approved=_approved(_part(data, "approved")),
         )
+
+    def save(self, path: Path) -> None:
+        """Write a recipe file; files in its folder or below are named relative to it, so that all can be
+        moved together."""
+        folder = path.absolute().parent
+
+        def shorten(name: str) -> str:
+            return os.path.relpath(name, folder) if Path(name).is_relative_to(folder) else name
+
+        write_yaml(path, self.map_files(shorten).to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML; `from_dict` reads it back."""
@@ -114,7 +135,12 @@ class Recipe:
         named: dict[str, Any] = {"reference": pictures[0] if len(pictures) == 1 else pictures or None}
         if self.guide.mesh:
             named["mesh"] = change(self.guide.mesh)
-        return replace(self, region=_map_region(self.region, change), guide=replace(self.guide, **named))
+        return replace(
+            self,
+            region=_map_region(self.region, change),
+            guide=replace(self.guide, **named),
+            approved={view: change(picture) for view, picture in self.approved.items()},
+        )
 
     def fingerprint(self) -> str:
         """A digest of all that decides the result, the files' contents included but not their names."""
@@ -233,6 +259,12 @@ def _guide(data: Mapping) -> Say:
     return Say(**data)
 
 
+def _approved(data: Mapping) -> dict[str, str]:
+    for view, picture in data.items():
+        _text(view, "a view in approved"), _text(picture, f"approved.{view}")
+    return dict(data)
+
+
 def _schedule(data: Mapping) -> Schedule:
     _known(data, [f.name for f in fields(Schedule)], "schedule")
     if data.get("rounds") is not None:
@@ -245,8 +277,14 @@ def _schedule(data: Mapping) -> Schedule:
             _number(data[key], f"schedule.{key}", 0, 0.5)
     if "strength" in data and not 0 < _number(data["strength"], "schedule.strength", 0, 1):
         raise InputError("schedule.strength must be above 0")
-    if not isinstance(data.get("view_dependent", False), bool):
-        raise InputError("schedule.view_dependent must be true or false")
+    if data.get("anchors") is not None:
+        _integer(data["anchors"], "schedule.anchors", 0, 1000)
+    if data.get("repaint", REPAINT[0]) not in REPAINT:
+        raise InputError(f"schedule.repaint must be one of {', '.join(REPAINT)}")
+    for key in ("view_dependent", "share_seed", "match_colours", "match_shapes", "weigh"):
+        may_be_none = key not in ("view_dependent", "share_seed")
+        if key in data and not isinstance(data[key], bool) and not (may_be_none and data[key] is None):
+            raise InputError(f"schedule.{key} must be true or false")
     return Schedule(**data)
 
 

@@ -11,14 +11,17 @@ import tiny
 import torch
 from PIL import Image
 
-from nerf_insert import edit as edit_module
-from nerf_insert.edit import edit, prepare, run_inpainter
-from nerf_insert.errors import InputError, RunError
-from nerf_insert.files import read_yaml
+from nerf_insert import painting
+from nerf_insert.edit import edit
+from nerf_insert.errors import InputError, RunError, Stopped
+from nerf_insert.files import read_json, read_yaml
 from nerf_insert.inpaint.contract import EditContext, Inpainter
 from nerf_insert.masking import RegionView
 from nerf_insert.metrics import psnr
-from nerf_insert.pictures import read_mask, read_picture
+from nerf_insert.painting import inpaint_view, run_inpainter
+from nerf_insert.pictures import read_mask, read_picture, write_picture
+from nerf_insert.pixels import to_bytes
+from nerf_insert.preparing import prepare
 from nerf_insert.progress import SILENT, Progress
 from nerf_insert.recipe import Recipe
 from nerf_insert.regions import BoxRegion
@@ -124,7 +127,7 @@ def test_what_a_layer_leaves_on_disk(edited, tiny_folder):
     names = [Path(view.name).stem for view in Scene.open(edited).capture.train]
     assert painted == [f"{k:04d}-{name}.png" for k, name in enumerate(names)]
     assert {path.name for path in folder.iterdir()} == {
-        *("recipe.yaml", "region", "painted", "work.json", "field.safetensors")
+        *("recipe.yaml", "region", "painted", "work.json", "rounds.json", "field.safetensors")
     }
     again = Recipe.load(folder / "recipe.yaml")
     assert again.region == BOX and again.inpainter == "painters:Truth" and again.schedule.steps == 120
@@ -194,26 +197,146 @@ def test_what_an_inpainter_is_given(scene_folder):
     assert float(torch.cat(off).quantile(0.95)) < 0.04
 
 
+def green_in_the_region(view):
+    """How much of red and blue is left there, of which green has none."""
+    surface, region = true_distances(view.camera)
+    return float(view.image[region + 0.1 < surface][:, [0, 2]].mean())
+
+
 def test_rounds_grow_weaker_and_see_what_was_made(scene_folder):
-    """Strength 1 - 0.8 sqrt(k / K), as the paper's code has it; rounds start from the last one's layer."""
+    """Strength 1 - 0.8 sqrt(k / K), as the paper's code has it; rounds start from the last one's layer.
+    Without anchors every round paints every view."""
     scene = Scene.open(scene_folder)
-    wanted = recipe("painters:Green", steps=240, seed=3, schedule={"rounds": 3})
-    edit(scene, wanted, SILENT)
+    edit(scene, recipe("painters:Green", steps=240, seed=3, schedule={"rounds": 3, "anchors": 0}), SILENT)
     calls = painters.Green.calls
     strengths = [call[2] for call in calls]
     assert strengths == pytest.approx([1.0, 1.0, 0.5381, 0.5381, 0.3468, 0.3468], abs=1e-4)
     assert {call[3] for call in calls} == {3}
-    green = []
-    for first in (0, 2, 4):
-        view = calls[first][0][0]
-        surface, region = true_distances(view.camera)
-        green.append(
-            float(view.image[region + 0.1 < surface][:, [0, 2]].mean())
-        )  # red and blue: none in green
+    green = [green_in_the_region(calls[first][0][0]) for first in (0, 2, 4)]
     assert green[1] < 0.7 * green[0] and green[2] < green[1]
     folder = scene.layer_folder(scene.layers[0])
     assert sorted(path.name for path in (folder / "painted").iterdir()) == ["round-0", "round-1", "round-2"]
     assert not list(folder.glob("round-*"))
+
+
+def test_anchors_come_first_and_the_others_are_painted_after_them(scene_folder):
+    """The anchors in one call, the others once each from the render of what is there; a view that nothing
+    contradicts is not painted again."""
+    scene = Scene.open(scene_folder)
+    edit(scene, recipe("painters:Green", steps=240, schedule={"rounds": 3, "anchors": 4}), SILENT)
+    calls = painters.Green.calls
+    assert [len(call[0]) for call in calls] == [4, 8]
+    assert [call[2] for call in calls] == pytest.approx([1.0, 1 - 0.8 * (1 / 3) ** 0.5])
+    names = [view.name for call in calls for view in call[0]]
+    assert sorted(names) == [view.name for view in scene.capture.train]
+    green = [sum(map(green_in_the_region, call[0])) / len(call[0]) for call in calls]
+    assert green[1] < 0.7 * green[0]
+    rounds = read_json(scene.layer_folder(scene.layers[0]) / "rounds.json")["rounds"]
+    assert [this["painted"] for this in rounds] == [names[:4], names[4:], []]
+    assert [this["steps"] for this in rounds] == [60, 60, 120]
+    assert all(value == 1 for this in rounds for value in this["trust"].values())
+
+
+def test_a_view_that_contradicts_the_others_is_painted_again(scene_folder, tiny_folder):
+    """Once, with a fresh seed and from the render; what is still wrong then is left out of the fit."""
+    scene = Scene.open(scene_folder)
+    wrong = [scene.capture.train[index].name for index in (2, 7)]
+    options = {"truth": str(tiny_folder / "capture" / "truth"), "wrong": wrong}
+    wanted = recipe(
+        "painters:Liar", inpainter_options=options, steps=360, schedule={"rays": 1024, "rounds": 3}
+    )
+    entry = edit(scene, wanted, SILENT)
+    rounds = read_json(scene.layer_folder(entry) / "rounds.json")["rounds"]
+    assert sorted(rounds[2]["painted"]) == sorted(wrong)
+    trust = rounds[2]["trust"]
+    assert all((value < 0.5) == (name in wrong) for name, value in trust.items())
+
+
+class Impatient(Progress):
+    """Stops the work at its nth report."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def changed(self, task):
+        self.left -= 1
+        if self.left == 0:
+            self.stop()
+
+
+def test_stopped_in_any_round_and_gone_on_is_never_stopped(scene_folder, tiny_folder):
+    """Also while views that contradict the others are painted again: the layer ends with the same bytes."""
+    options = {"truth": str(tiny_folder / "capture" / "truth"), "wrong": ["images/004.png", "images/009.png"]}
+    wanted = recipe("painters:Liar", inpainter_options=options, steps=40, schedule={"rounds": 3, "rays": 512})
+    scene = Scene.open(scene_folder)
+    whole = Impatient(0)
+    entry = edit(scene, wanted, whole)
+    folder = scene.layer_folder(entry)
+    field, rounds = ((folder / name).read_bytes() for name in ("field.safetensors", "rounds.json"))
+    scene.remove(1)
+    stops = 0
+    for after in [-whole.left * share // 8 for share in range(1, 8)] + [7, 11, 13, 400]:
+        try:
+            entry = edit(scene, wanted, Impatient(after), again=True)
+            break
+        except Stopped:
+            stops += 1
+    folder = scene.layer_folder(entry)
+    assert stops >= 4
+    assert (folder / "field.safetensors").read_bytes() == field
+    assert (folder / "rounds.json").read_bytes() == rounds
+
+
+def test_calls_get_the_recipes_seed_or_each_its_own(scene_folder):
+    scene = Scene.open(scene_folder)
+    edit(scene, recipe("painters:Quick", seed=3, schedule={"rounds": 2, "share_seed": False}), SILENT)
+    seeds = [call[3] for call in painters.Green.calls]
+    assert len(set(seeds)) == len(seeds) == 3
+    scene.remove(1)
+    painters.Green.calls.clear()
+    edit(
+        scene,
+        recipe("painters:Quick", seed=3, schedule={"rounds": 2, "share_seed": False}),
+        SILENT,
+        again=True,
+    )
+    assert [call[3] for call in painters.Green.calls] == seeds
+
+
+def test_approved_pictures_are_the_anchors(scene_folder, tmp_path):
+    """They are used as they are, never painted, and decide what the others are painted from."""
+    scene = Scene.open(scene_folder)
+    names = [scene.capture.train[index].name for index in (0, 3, 6, 9)]
+    blue = torch.tensor([0.0, 0.0, 1.0]).expand(36, 48, 3)
+    approved = {}
+    for index, name in enumerate(names):
+        write_picture(tmp_path / f"{index}.png", blue)
+        approved[name] = str(tmp_path / f"{index}.png")
+    wanted = recipe("painters:Green", steps=120, schedule={"rounds": 3}, approved=approved)
+    entry = edit(scene, wanted, SILENT)
+    views = [view for call in painters.Green.calls for view in call[0]]
+    assert not {view.name for view in views} & set(names) and len({view.name for view in views}) == 8
+    surface, region = true_distances(views[0].camera)
+    inside = views[0].image[region + 0.1 < surface]
+    assert float(inside[:, 2].mean()) > float(inside[:, 1].mean()) + 0.2  # blue, as was approved
+    folder = scene.layer_folder(entry)
+    kept = Recipe.load(folder / "recipe.yaml").approved
+    assert list(kept) == names and all(Path(file).is_relative_to(folder) for file in kept.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("images/000.png", (40, 30), "is 40x30 pixels, images/000.png is 48x36"),
+        ("images/003.png", (48, 36), "is for images/003.png, which is no training view"),
+        ("nonsense", (48, 36), "is for nonsense, which is no training view of the capture"),
+    ],
+)
+def test_approved_pictures_that_do_not_fit(scene, tmp_path, name, size, message):
+    write_picture(tmp_path / "a.png", torch.zeros(size[1], size[0], 3))
+    with pytest.raises(InputError, match=message):
+        prepare(scene, recipe("painters:Green", approved={name: str(tmp_path / "a.png")}), SILENT)
 
 
 def test_settings_of_an_inpainter(scene_folder):
@@ -226,7 +349,7 @@ def test_settings_of_an_inpainter(scene_folder):
     assert scene.load_layer(scene.layers[0]).shell == 0
     painters.Green.calls.clear()
     edit(scene, recipe("painters:Quick", schedule={"rounds": 2, "shell": 0.1}), SILENT)
-    assert [call[2] for call in calls] == pytest.approx([1.0] * 3 + [1 - 0.8 * 0.5**0.5] * 3)
+    assert [call[2] for call in calls] == pytest.approx([1.0] + [1 - 0.8 * 0.5**0.5] * 2)
     assert scene.load_layer(scene.layers[1]).shell == pytest.approx(0.1 * REGION.diagonal)
 
 
@@ -251,7 +374,12 @@ def prepared(scene):
 
 
 def given(prepared):
-    return [edit_module.inpaint_view(prepared, seen, prepared.stack) for seen in prepared.views[:2]]
+    return [inpaint_view(prepared.inpainter, seen, prepared.stack) for seen in prepared.views[:2]]
+
+
+def painted_by(prepared):
+    views = given(prepared)
+    return views, run_inpainter("painters:Bad", prepared.inpainter, views, prepared.guide, 1.0, 0)
 
 
 WRONG = {
@@ -274,14 +402,14 @@ WRONG = {
 def test_what_cannot_be_used_is_refused_by_name(prepared, how):
     prepared.inpainter.how = how
     with pytest.raises(RunError) as caught:
-        run_inpainter(prepared, given(prepared), 1.0)
+        painted_by(prepared)
     assert str(caught.value).startswith("the inpainter painters:Bad ") and WRONG[how] in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["good", "NaN outside", "half", "overshoot"])
 def test_what_can_be_used_is_used(prepared, how):
     prepared.inpainter.how = how
-    for view, picture in zip(given(prepared), run_inpainter(prepared, given(prepared), 1.0), strict=True):
+    for view, picture in zip(*painted_by(prepared), strict=True):
         assert picture.dtype == torch.float32 and bool(((picture >= 0) & (picture <= 1)).all())
         assert bool((picture[view.mask] == torch.tensor([0.0, 1.0, 0.0])).all())
 
@@ -289,7 +417,7 @@ def test_what_can_be_used_is_used(prepared, how):
 def test_running_out_of_memory_is_not_the_inpainters_word(prepared):
     prepared.inpainter.how = "memory"
     with pytest.raises(MemoryError):
-        run_inpainter(prepared, given(prepared), 1.0)
+        painted_by(prepared)
 
 
 @pytest.mark.parametrize(
@@ -323,12 +451,12 @@ def test_only_the_region_of_a_photograph_changes(scene_folder):
     """The layer is fitted to the photograph where the mask ends, not to what was painted around."""
     scene, pasted = Scene.open(scene_folder), []
 
-    def paste(photograph, painted, seen, original=edit_module._paste):
-        pasted.append((photograph, original(photograph, painted, seen), seen))
+    def paste(seen, file, original=painting.paste):
+        pasted.append((to_bytes(seen.view.photograph()), original(seen, file), seen))
         return pasted[-1][1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edit_module, "_paste", paste)
+        patch.setattr(painting, "paste", paste)
         edit(scene, recipe("painters:Quick"), SILENT)
     assert len(pasted) == 12
     for photograph, picture, seen in pasted:

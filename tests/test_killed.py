@@ -22,12 +22,13 @@ KILL = {"signal": 9}
 EDIT_MOMENTS = [  # (what has just happened, before or after what file and how many like it)
     ("the folder has a name and nothing else", "after", "*/work.json", 1),
     ("the region is written", "before", "*/region.json", 1),
-    ("painting", "before", "*/painted/*.png", 6),
+    ("painting the anchors", "before", "*/painted/*.png", 3),
     ("painted, no step of the fit is kept", "before", "*/checkpoint.safetensors", 1),
     ("fitting", "after", "*/checkpoint.safetensors", 2),
     ("the first round is done", "after", "*/round-0.safetensors", 1),
-    ("painting the second round", "before", "*/painted/*.png", 2),
+    ("painting the others", "before", "*/painted/*.png", 2),
     ("fitting the second round", "after", "*/checkpoint.safetensors", 2),
+    ("its corrections and its record are kept", "after", "*/round-1.json", 1),
     ("the layer is written, not in the scene", "after", "*/field.safetensors", 1),
     ("scene.json is written", "before", "*/scene.json", 1),
     ("all is done but saying so", "after", "*/scene.json", 1),
@@ -56,7 +57,7 @@ def edited(nursery, tiny_folder, tmp_path_factory):
 
 
 def editing(scene, *more):
-    """Two rounds of a box that is painted green."""
+    """Two rounds of a box that is painted green, the first of them of the anchors."""
     box = ["--box", "0.5,-0.4,0.25,0.4,0.4,0.4", "--inpainter", "painters:Quick"]
     return ["edit", scene, *box, "--rounds", "2", "--steps", "10", *more]
 

@@ -23,6 +23,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     recipe = recipes.recipe_of(args, console.progress)
 
     from nerf_insert.edit import edit
+    from nerf_insert.memory import peak_memory
     from nerf_insert.scene import Scene
 
     began = time.monotonic()
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     before = len(scene.layers)
     console.if_stopped = "give the same command again and it goes on where it was"
     entry = edit(scene, recipe, console.progress, again=args.again)
-    made = len(scene.layers) > before
+    made, peak = len(scene.layers) > before, peak_memory()
     data = {
         "scene": str(args.scene),
         "layer": len(scene.layers),
@@ -38,10 +39,12 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         "folder": str(scene.layer_folder(entry)),
         "made": made,
         "seconds": round(time.monotonic() - began, 1),
+        "peak_memory_gb": peak,
     }
     text = (
         f"Layer {len(scene.layers)}, {entry.name}, {'is now' if made else 'was already'} on top of "
         f"{args.scene}.\n"
+        f"Peak memory:   {', '.join(f'{size} GB of {kind}' for kind, size in peak.items()) or 'unknown'}\n"
         f"Look at it:    nerf-insert render {args.scene} --orbit --out orbit.mp4\n"
         f"Take it back:  nerf-insert layers {args.scene} undo"
     )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.cli import diffusion_flags
 from nerf_insert.cli.arguments import filled, number, numbers, path, whole
 from nerf_insert.errors import InputError
-from nerf_insert.files import write_yaml
 from nerf_insert.progress import Progress
 from nerf_insert.recipe import MAX_SEED, Recipe
 
@@ -86,7 +84,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--name", type=filled, metavar="NAME", help="the layer's name")
     how.add_argument("--seed", type=whole(0, MAX_SEED), metavar="N", help="start of all that is random")
     how.add_argument("--steps", type=whole(1), metavar="N", help="steps of the layer's fit, over all rounds")
-    how.add_argument("--rounds", type=whole(1, 1000), metavar="N", help="times that all views are painted")
+    how.add_argument("--rounds", type=whole(1, 1000), metavar="N", help="rounds of painting and fitting")
+    how.add_argument(
+        "--anchors",
+        type=whole(0, 1000),
+        metavar="N",
+        help="views painted first and together, after which the others are painted (0: none)",
+    )
 
 
 def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
@@ -106,7 +110,9 @@ def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
     for key in ("name", "seed"):
         if getattr(args, key) is not None:
             data[key] = getattr(args, key)
-    schedule = {key: getattr(args, key) for key in ("steps", "rounds") if getattr(args, key) is not None}
+    schedule = {
+        key: getattr(args, key) for key in ("steps", "rounds", "anchors") if getattr(args, key) is not None
+    }
     data["schedule"] = {**data.get("schedule", {}), **schedule}
     recipe = Recipe.from_dict(data)
     if recipe.inpainter == "mesh" and recipe.guide.mesh is None:
@@ -183,18 +189,13 @@ def options_of(given: list[str]) -> dict[str, Any]:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the recipe; files in its folder or below are named relative to it, so that all can be moved."""
+    """Write the recipe, but not over something else."""
     if path.exists():
         try:
             Recipe.load(path)
         except InputError:
             raise InputError(f"--save-recipe {path}: there is something else, choose another name") from None
-    folder = path.absolute().parent
-
-    def shorten(name: str) -> str:
-        return os.path.relpath(name, folder) if Path(name).is_relative_to(folder) else name
-
-    write_yaml(path, recipe.map_files(shorten).to_dict())
+    recipe.save(path)
 
 
 def _choose_inpainter(args: argparse.Namespace, data: dict[str, Any]) -> None:

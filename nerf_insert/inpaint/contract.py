@@ -43,11 +43,15 @@ class Inpainter(Protocol):
         Returns one float tensor [H, W, 3] in 0..1 (sRGB) per view, in order. Pixels outside the mask
         are ignored by the caller, which keeps the photograph there.
 
-        Optional attributes of an inpainter: `rounds` (times that all views are painted), `batch` (most
-        views at once), `shell` (thickness of the blend shell, as a share of the region's diagonal),
-        `uses_render = False` (it looks at neither `image` nor `depth`: rendering them is saved, and it gets
-        the photograph and infinity), `check(guide)` (raises InputError before any work is done) and
-        `prepare(context)` (see EditContext).
+        Optional attributes of an inpainter:
+        `rounds`: of painting (see nerf_insert/schedule.py);
+        `batch`: most views at once; without it up to eight, and all anchors in one call;
+        `consistent = True`: it paints one thing from every side, and nothing has to be corrected in the fit;
+        `shell`: thickness of the blend shell, as a share of the region's diagonal;
+        `uses_render = False`: it looks at neither `image` nor `depth`: rendering them is saved, and it gets
+        the photograph and infinity;
+        `check(guide)`: raises InputError before any work is done;
+        `prepare(context)`: see EditContext.
         """
         ...
 

@@ -34,6 +34,7 @@ class FillInpainter:
     """Paints what is behind and below what the region holds. Text, pictures and meshes are not used."""
 
     rounds = 1  # painting again would give the same pictures
+    consistent = True
     shell = 0.0  # in a blend shell some of what is to go would stay
     uses_render = False  # the photographs and the scene behind the region are all that is looked at
 

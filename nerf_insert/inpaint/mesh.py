@@ -44,6 +44,7 @@ class MeshInpainter:
     """
 
     rounds = 1
+    consistent = True
 
     def __init__(self, light: str | Mapping[str, Any] = "auto", exposure: float = 1.0, shadows: bool = True):
         self.light = check_light(light)

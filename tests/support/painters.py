@@ -20,6 +20,22 @@ class Truth:
         return [read_picture(self.truth / Path(view.name).name)[0] for view in views]
 
 
+class Liar(Truth):
+    """Some of its pictures are of something else."""
+
+    def __init__(self, truth, wrong):
+        super().__init__(truth)
+        self.wrong = wrong
+
+    def inpaint(self, views, guide, *, strength, seed):
+        true = super().inpaint(views, guide, strength=strength, seed=seed)
+        yellow = torch.tensor([1.0, 0.9, 0.0])
+        return [
+            yellow.expand(picture.shape) if view.name in self.wrong else picture
+            for view, picture in zip(views, true, strict=True)
+        ]
+
+
 class Green:
     """Paints everything green, and notes what it was given."""
 
@@ -28,6 +44,18 @@ class Green:
     def inpaint(self, views, guide, *, strength, seed):
         Green.calls.append((list(views), guide, strength, seed))
         return [torch.tensor([0.0, 1.0, 0.0]).expand(*view.mask.shape, 3) for view in views]
+
+
+class Seeded(Green):
+    """One colour for each seed."""
+
+    @staticmethod
+    def colour(seed):
+        return torch.tensor([seed * 16.0, 255.0 - seed, 128.0]) / 255
+
+    def inpaint(self, views, guide, *, strength, seed):
+        super().inpaint(views, guide, strength=strength, seed=seed)
+        return [self.colour(seed).expand(*view.mask.shape, 3) for view in views]
 
 
 class Quick(Green):

@@ -1,0 +1,192 @@
+"""What the loop makes of pictures that disagree from view to view.
+
+    python -m benchmarks.agreement CAPTURE --scene SCENE --out DIR [--steps N --rays N --only ROW --json FILE]
+
+CAPTURE has truth/, object_mask/ and object.ply; SCENE is a trained scene of it without layers. Stand-in
+inpainters (benchmarks/standins.py) start from the true pictures:
+
+    agree    they are the true pictures
+    a        colour and brightness differ        b    small warps of shape and position
+    c        one view in five is another object  d    a, b and c together
+    e        a and b, and it answers from its input picture, the more the lower the strength
+
+Rows are ways to make a layer of them; figures are in-object PSNR in dB on views that nothing was fitted to
+(the mean over views that show at least 50 pixels of the object), the number of pictures the inpainter
+painted, and steps of the layer's fit. Rows that FILE has already are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.standins import Standin
+from nerf_insert.edit import Loop
+from nerf_insert.evaluation import FEWEST, Truth
+from nerf_insert.metrics import psnr
+from nerf_insert.outlook import Outlook
+from nerf_insert.pictures import write_picture
+from nerf_insert.preparing import Prepared, prepare
+from nerf_insert.progress import SILENT, Progress, Task
+from nerf_insert.recipe import Recipe, Schedule
+from nerf_insert.rendering import Stack
+from nerf_insert.scene import Scene
+
+CASES = {
+    "agree": {},
+    "a": {"colour": 1.0},
+    "b": {"warp": 1.0},
+    "c": {"wrong": 20},
+    "d": {"colour": 1.0, "warp": 1.0, "wrong": 20},
+    "e": {"colour": 1.0, "warp": 1.0, "follow": True},
+}
+PLAIN = {"match_colours": False, "match_shapes": False, "weigh": False}
+ONCE = {"rounds": 1, "anchors": 0, **PLAIN}
+# name: (schedule, cases, views that share a tile)
+WAYS: dict[str, tuple[dict, str, int]] = {
+    "paint once and fit": (ONCE, "agree a b c d e", 1),
+    "paper's schedule, 15 rounds": ({"rounds": 15, "anchors": 0, **PLAIN}, "agree a b c d e", 1),
+    "ours": ({}, "agree a b c d e", 1),
+    "once, colours matched": ({**ONCE, "match_colours": True}, "agree a d", 1),
+    "once, shapes matched": ({**ONCE, "match_shapes": True}, "agree b d", 1),
+    "once, weighed": ({**ONCE, "weigh": True}, "agree c d", 1),
+    "once, all three": ({"rounds": 1}, "agree a b c d e", 1),
+    "ours without colours": ({"match_colours": False}, "a d e", 1),
+    "ours without shapes": ({"match_shapes": False}, "b d e", 1),
+    "ours without weights": ({"weigh": False}, "c d e", 1),
+    "ours without anchors": ({"anchors": 0}, "c d e", 1),
+    "ours, 4 rounds": ({"rounds": 4}, "e", 1),
+    "ours, 5 rounds": ({"rounds": 5}, "e", 1),
+    "ours, 4 anchors": ({"anchors": 4}, "e", 1),
+    "ours, 12 anchors": ({"anchors": 12}, "e", 1),
+    "ours, everything again at last": ({"repaint": "all"}, "e", 1),
+    "ours, nothing again": ({"repaint": "none"}, "c d e", 1),
+    "ours, own seed for each call": ({"share_seed": False}, "e", 1),
+    "ours, anchors tiled by four": ({}, "e", 4),
+}
+
+
+class Foresight(Progress):
+    """Remembers what time was said to be left when the first round was over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds, self.said, self.then = 0, None, 0.0
+
+    def closed(self, task: Task, finished: bool) -> None:
+        self.rounds += task.description.startswith("Fitting")
+
+    def changed(self, task: Task) -> None:
+        if isinstance(task, Outlook) and self.rounds == 1 and self.said is None:
+            self.said, self.then = task.left, self.now()
+
+    @property
+    def off(self) -> float | None:
+        """What was said over what it took, minus one."""
+        return round(self.said / (self.now() - self.then) - 1, 3) if self.said else None
+
+
+class Benchmark:
+    def __init__(self, capture: Path, scene: Path, out: Path, steps: int, rays: int):
+        self.folder, self.out, self.fit = capture, out, {"steps": steps, "rays": rays}
+        self.scene = Scene.open(scene)
+        mesh = str(capture / "object.ply")
+        options = {"truth": str(capture)}
+        recipe = Recipe(
+            region={"mesh": mesh}, inpainter="benchmarks.standins:Standin", inpainter_options=options
+        )
+        self.prepared = prepare(self.scene, recipe, SILENT)
+        self.truth = Truth(capture / "truth", capture / "object_mask")
+
+    def run(self, case: str, schedule: dict, tiles: int, name: str) -> dict[str, float]:
+        """Make one layer, and measure it."""
+        inpainter = Standin(str(self.folder), tiles=tiles, **CASES[case])
+        recipe = replace(self.prepared.recipe, schedule=Schedule(**{**self.fit, **schedule}))
+        prepared: Prepared = replace(self.prepared, recipe=recipe, inpainter=inpainter)
+        work = self.out / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        began = time.monotonic()
+        progress = Foresight()
+        layer = Loop(prepared, work, name, progress).run().eval()
+        off, seconds = progress.off, time.monotonic() - began
+        rounds = json.loads((work / "rounds.json").read_text())["rounds"]
+        views = self.scene.capture.test
+        write_picture(
+            self.out / f"{name} {case}.png",
+            torch.cat([Stack(prepared.stack.base, [layer]).picture(v.camera).rgb for v in views[:2]], 1),
+        )
+        return {
+            "in_object": self.in_object(Stack(prepared.stack.base, [layer])),
+            "pictures": inpainter.views_painted,
+            "steps": sum(this["steps"] for this in rounds),
+            "doubted": sum(value < 0.5 for value in rounds[-1]["trust"].values()),
+            "seconds": round(seconds, 1),
+            "time_left_off": off,
+        }
+
+    def in_object(self, stack: Stack) -> float:
+        found = []
+        for view in self.scene.capture.test:
+            picture, mask = self.truth.of(view)
+            if mask is not None and int(mask.sum()) >= FEWEST:
+                shown = stack.render(view.camera.rays()[mask.reshape(-1)]).rgb
+                shown = (shown * 255 + 0.5).floor() / 255  # as written to a file
+                found.append(psnr(shown[None], picture[mask][None]))
+        return sum(found) / len(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("capture", type=Path)
+    parser.add_argument("--scene", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=Schedule.steps)
+    parser.add_argument("--rays", type=int, default=Schedule.rays)
+    parser.add_argument("--only", action="append", help="rows by their names; may be given again")
+    parser.add_argument("--cases", help="columns, such as 'a b'")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+
+    fit = f"{args.steps} x {args.rays}"
+    known = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
+    bench = None
+    for name, (schedule, cases, tiles) in WAYS.items():
+        if args.only and name not in args.only:
+            continue
+        for case in cases.split():
+            key = f"{name} | {case} | {fit}"
+            if key in known or (args.cases and case not in args.cases.split()):
+                continue
+            bench = bench or Benchmark(args.capture, args.scene, args.out, args.steps, args.rays)
+            known[key] = bench.run(case, schedule, tiles, name)
+            print(key, known[key], flush=True)
+            if args.json:
+                args.json.write_text(json.dumps(known, indent=1))
+    show(known, fit)
+
+
+def show(known: dict[str, dict], fit: str) -> None:
+    table = Table(title=f"in-object PSNR on unseen views, dB; steps x rays {fit}")
+    for column in ("", *CASES, "pictures", "steps"):
+        table.add_column(column)
+    for name in WAYS:
+        row = {case: known.get(f"{name} | {case} | {fit}") for case in CASES}
+        found = [value for value in row.values() if value]
+        if found:
+            cells = [f"{value['in_object']:.2f}" if value else "" for value in row.values()]
+            pictures = "-".join(str(f(v["pictures"] for v in found)) for f in (min, max))
+            table.add_row(name, *cells, pictures, str(found[0]["steps"]))
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Inpainters that start from the true pictures and disagree from view to view, as real models do.
+
+Nothing about a real model's pictures follows from them; what follows is what the loop makes of pictures
+that disagree in a known way. Lengths are shares of a picture's width; H and W its height and width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.guide import Guide
+from nerf_insert.inpaint.contract import InpaintView
+from nerf_insert.pictures import read_mask, read_picture
+
+
+@dataclass
+class Standin:
+    """Paints the truth, changed in each view by its own random
+
+    colour: gain (15 %) and offset (0.05) of each channel, times this;
+    warp: shift, smooth bending (half a hundredth of the width each) and scale (1.5 %), times this;
+    wrong: so many views of a hundred show a disc of another colour in place of the object.
+
+    With `follow` it keeps of its input what survives noise of the given strength: the picture's low
+    frequencies, the more the weaker. `tiles` views of one call share their colour, and half of the warp.
+    What is random follows from the view's name, or, with `follow`, from that and the seed.
+    """
+
+    truth: str  # folder with truth/ and object_mask/
+    colour: float = 0.0
+    warp: float = 0.0
+    wrong: int = 0
+    follow: bool = False
+    tiles: int = 1
+
+    def __post_init__(self) -> None:
+        self.uses_render = self.follow
+        self.views_painted = self.calls = 0
+
+    def inpaint(
+        self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
+    ) -> list[Tensor]:
+        self.calls += 1
+        self.views_painted += len(views)
+        painted = []
+        for number, view in enumerate(views):
+            first = views[number - number % self.tiles].name  # of its tile
+            idea = self.idea(view, first, seed if self.follow else 0)
+            painted.append(follow(view.image, idea, view.mask, strength) if self.follow else idea)
+        return painted
+
+    def idea(self, view: InpaintView, first: str, seed: int) -> Float[Tensor, "H W 3"]:
+        """What it would paint from nothing."""
+        name = Path(view.name).name
+        picture = read_picture(Path(self.truth) / "truth" / name)[0]
+        here, shared = source(view.name, seed), source(first, seed)
+        if self.wrong and float(torch.rand((), generator=source(view.name, seed + 1))) < self.wrong / 100:
+            mask = read_mask(
+                Path(self.truth) / "object_mask" / name, size=(picture.shape[1], picture.shape[0])
+            )
+            picture = other_object(view.original, mask, here)
+        if self.warp:
+            own, common = (field(picture, generator) for generator in (here, shared))
+            moved = own if self.tiles == 1 else (own + common) / 2
+            picture = bend(picture, self.warp * moved)
+        if self.colour:
+            gain = 1 + 0.15 * self.colour * torch.randn(3, generator=shared)
+            picture = picture * gain + 0.05 * self.colour * torch.randn(3, generator=shared)
+        return picture.clamp(0, 1)
+
+
+def source(name: str, seed: int) -> torch.Generator:
+    digest = hashlib.sha256(f"{name} {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def other_object(
+    photograph: Float[Tensor, "H W 3"], mask: Float[Tensor, "H W"], generator: torch.Generator
+) -> Float[Tensor, "H W 3"]:
+    """The photograph with a striped ellipse about where the object is."""
+    if not bool(mask.any()):
+        return photograph
+    y, x = torch.meshgrid(*(torch.arange(n).float() for n in photograph.shape[:2]), indexing="ij")
+    draw = torch.rand(8, generator=generator)
+    middle = [float(axis[mask].mean()) for axis in (x, y)]
+    radii = [
+        float(axis[mask].std().clamp_min(2)) * (1.2 + 0.8 * float(draw[k])) for k, axis in ((0, x), (1, y))
+    ]
+    inside = ((x - middle[0]) / radii[0]) ** 2 + ((y - middle[1]) / radii[1]) ** 2 < 1
+    stripes = 0.75 + 0.25 * torch.sin((x * draw[2] + y * draw[3]) * 30 / photograph.shape[1] * math.pi)
+    return torch.where(inside[..., None], draw[4:7] * stripes[..., None], photograph)
+
+
+def field(picture: Float[Tensor, "H W 3"], generator: torch.Generator) -> Float[Tensor, "H W 2"]:
+    """A random smooth displacement in pixels: shift, scale about the middle, and bending."""
+    height, width = picture.shape[:2]
+    shift, scale = torch.randn(2, generator=generator), float(torch.randn((), generator=generator))
+    noise = torch.randn(1, 2, 7, 9, generator=generator)
+    bending = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0]
+    y, x = torch.meshgrid(*(torch.arange(n) - n / 2 for n in (height, width)), indexing="ij")
+    return 0.005 * width * (shift + bending.movedim(0, -1)) + 0.015 * scale * torch.stack([x, y], -1)
+
+
+def bend(picture: Float[Tensor, "H W 3"], moved: Float[Tensor, "H W 2"]) -> Float[Tensor, "H W 3"]:
+    height, width = picture.shape[:2]
+    y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
+    at = (torch.stack([x, y], -1) + moved) / torch.tensor([width - 1, height - 1]) * 2 - 1
+    channels = picture.movedim(-1, 0)[None]
+    moved_picture = torch.nn.functional.grid_sample(
+        channels, at[None], mode="bicubic", padding_mode="border", align_corners=True
+    )
+    return moved_picture[0].movedim(0, -1)
+
+
+def follow(
+    image: Float[Tensor, "H W 3"], idea: Float[Tensor, "H W 3"], mask: Tensor, strength: float
+) -> Float[Tensor, "H W 3"]:
+    """What is most likely under noise of this strength, for pictures with a 1/f^2 spectrum about `idea`.
+
+    SDEdit starts from sqrt(a) image + sqrt(1 - a) noise, a = cos^2(strength pi / 2); of a frequency of power
+    P the share a P / (a P + 1 - a) of what the image has there survives (Wiener's filter).
+    """
+    height, width = mask.shape
+    kept = math.cos(0.98 * strength * math.pi / 2) ** 2
+    fy, fx = torch.fft.fftfreq(height)[:, None] * height, torch.fft.rfftfreq(width)[None, :] * width
+    power = 1 / (fx**2 + fy**2 + 1)
+    power = power / power.mean()
+    survives = kept * power / (kept * power + 1 - kept)
+    change = torch.where(mask[..., None], image - idea, 0.0)
+    low = torch.fft.irfft2(
+        torch.fft.rfft2(change, dim=(0, 1)) * survives[..., None], s=(height, width), dim=(0, 1)
+    )
+    return (idea + low).clamp(0, 1)

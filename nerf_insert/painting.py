@@ -1,0 +1,109 @@
+"""What inpainters are given and what is made of what they give back.
+
+H and W are a view's height and width; pictures are sRGB in 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from nerf_insert.errors import InputError, RunError, Stopped
+from nerf_insert.guide import Guide
+from nerf_insert.inpaint.contract import InpaintView
+from nerf_insert.masking import RegionView
+from nerf_insert.pictures import read_picture, write_picture
+from nerf_insert.pixels import to_bytes
+from nerf_insert.rendering import Stack
+
+BEYOND = 1.0  # farthest from the middle of 0..1 that is still cut to it: a painter may overshoot a little
+BATCH = 8  # views that are handed to an inpainter at once, unless it says otherwise
+
+
+def inpaint_view(inpainter: Any, seen: RegionView, current: Stack) -> InpaintView:
+    """What an inpainter is given of one view: the photograph with the scene as it is now in the region."""
+    image = photograph = seen.view.photograph()
+    depth = torch.full_like(image[..., 0], float("inf"))
+    if getattr(inpainter, "uses_render", True):
+        rendered = current.picture(seen.view.camera, keep=True)
+        image, depth = torch.where(seen.mask[..., None], rendered.rgb, photograph), rendered.depth.clone()
+    return InpaintView(
+        name=seen.view.name,
+        image=image,
+        original=photograph,
+        mask=seen.wide_mask,
+        depth=depth,
+        camera=seen.view.camera,
+    )
+
+
+def run_inpainter(
+    name: str, inpainter: Any, views: Sequence[InpaintView], guide: Guide, strength: float, seed: int
+) -> list[Float[Tensor, "H W 3"]]:
+    """Call the inpainter and check what it gives back. Raises RunError, naming it, if that is unusable."""
+    with blaming(name):
+        painted = inpainter.inpaint(views, guide, strength=strength, seed=seed)
+    if not isinstance(painted, Sequence) or len(painted) != len(views):
+        got = f"{len(painted)} pictures" if isinstance(painted, Sequence) else type(painted).__name__
+        raise RunError(f"the inpainter {name} was given {len(views)} views and gave back {got}")
+    for view, picture in zip(views, painted, strict=True):
+        if not isinstance(picture, Tensor) or picture.shape != view.original.shape:
+            got = tuple(picture.shape) if isinstance(picture, Tensor) else type(picture).__name__
+            raise RunError(
+                f"the inpainter {name} gave back {got} for {view.name}: a float tensor of shape "
+                f"{tuple(view.original.shape)} was expected"
+            )
+        if not picture.is_floating_point() or not bool(((picture[view.mask] - 0.5).abs() <= BEYOND).all()):
+            raise RunError(
+                f"the inpainter {name} gave back values for {view.name} that are not finite numbers in 0..1"
+            )
+    return [picture.detach().float().cpu().nan_to_num().clamp(0, 1) for picture in painted]
+
+
+@contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Whatever an inpainter's own code raises becomes a RunError that names it."""
+    try:
+        yield
+    except (InputError, RunError, Stopped, MemoryError):
+        raise
+    except Exception as cause:
+        raise RunError(f"the inpainter {name} failed: {type(cause).__name__}: {cause}") from cause
+
+
+def paste(seen: RegionView, file: Path | None) -> UInt8[Tensor, "H W 3"]:
+    """The photograph with the painted picture of `file` in the region."""
+    photograph = to_bytes(seen.view.photograph())
+    if file is None:
+        return photograph
+    return torch.where(seen.mask[..., None], to_bytes(read_picture(file)[0]), photograph)
+
+
+class PaintedViews:
+    """The painted pictures on disk, FOLDER/round-K/INDEX-STEM.png, and which is the latest of each view."""
+
+    def __init__(self, folder: Path, views: Sequence[RegionView]):
+        self.folder, self.views = folder, views
+        self.latest: dict[int, Path] = {}
+
+    def file(self, number: int, index: int) -> Path:
+        stem = Path(self.views[index].view.name).stem
+        return self.folder / f"round-{number}" / f"{index:04d}-{stem}.png"
+
+    def take(self, given: Mapping[int, str]) -> None:
+        """Pictures that people have approved take the place of painted ones."""
+        for index, source in given.items():
+            file = self.file(0, index)
+            if not file.exists():
+                write_picture(file, read_picture(source)[0])
+            self.latest[index] = file
+
+    def picture(self, index: int) -> UInt8[Tensor, "H W 3"]:
+        """The photograph with the latest painted picture in the region."""
+        return paste(self.views[index], self.latest.get(index))

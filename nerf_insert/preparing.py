@@ -1,0 +1,171 @@
+"""From a recipe to all that is known before the first view is painted, checked before time is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from nerf_insert.agreement import Corrections
+from nerf_insert.errors import InputError, RunError
+from nerf_insert.fitting import CachedRays, FitConfig, cache_rays, choose
+from nerf_insert.guide import Guide
+from nerf_insert.inpaint import load_inpainter
+from nerf_insert.inpaint.contract import EditContext
+from nerf_insert.masking import RegionView, look_for
+from nerf_insert.meshes import load_mesh
+from nerf_insert.painting import BATCH, blaming
+from nerf_insert.pictures import read_picture
+from nerf_insert.pixels import Pixels, to_bytes
+from nerf_insert.placing import build_region, load_pose
+from nerf_insert.progress import Progress
+from nerf_insert.recipe import Recipe
+from nerf_insert.regions.base import Region
+from nerf_insert.rendering import Stack
+from nerf_insert.scene import Scene
+from nerf_insert.schedule import Round, plan
+
+ROUNDS = 3  # for an inpainter that does not say how many it wants
+SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """All that is known before the first view is painted."""
+
+    recipe: Recipe
+    region: Region
+    stack: Stack  # what lies below the new layer
+    views: tuple[RegionView, ...]  # those that see the region
+    inpainter: Any
+    guide: Guide
+    _looked: dict[tuple, CachedRays] = field(default_factory=dict, repr=False)
+
+    @property
+    def rounds(self) -> int:
+        return self.recipe.schedule.rounds or getattr(self.inpainter, "rounds", ROUNDS)
+
+    @property
+    def batch(self) -> int:
+        """Most views that the inpainter is handed at once."""
+        return getattr(self.inpainter, "batch", BATCH)
+
+    @property
+    def batch_together(self) -> int:
+        """The same for views that should be painted in one call: all, unless the inpainter has a limit."""
+        return getattr(self.inpainter, "batch", max(1, len(self.views)))
+
+    @property
+    def shell(self) -> float:
+        given = self.recipe.schedule.shell
+        return getattr(self.inpainter, "shell", SHELL) if given is None else given
+
+    @property
+    def corrections(self) -> Corrections:
+        """What pictures are corrected by while the layer is fitted to them."""
+        needed, said = not getattr(self.inpainter, "consistent", False), self.recipe.schedule
+        wanted = (said.match_colours, said.match_shapes, said.weigh)
+        return Corrections(*(needed if want is None else want for want in wanted))
+
+    @property
+    def approved(self) -> dict[int, str]:
+        """The files of given pictures, by their views' indices."""
+        names = {seen.view.name: index for index, seen in enumerate(self.views)}
+        return {names[name]: file for name, file in self.recipe.approved.items() if name in names}
+
+    def plan(self) -> list[Round]:
+        """The rounds of painting and fitting."""
+        schedule, centre = self.recipe.schedule, self.region.bounds.mean(0)
+        return plan(schedule, self.rounds, self.views, centre, tuple(self.approved))
+
+    def look(self, config: FitConfig, progress: Progress) -> CachedRays:
+        """The rays that see the region, looked along once. Raises InputError if there are none."""
+        key = (config.max_rays, config.seed)
+        if key not in self._looked:
+            inside = torch.cat([seen.mask.reshape(-1) for seen in self.views]).nonzero()[:, 0]
+            with progress.task("Looking along the rays once", total=1) as task:
+                chosen = choose(config.max_rays, config, inside)
+                self._looked[key] = cache_rays(self.stack, self.region, self.pixels(), chosen)
+                task.advance(1)
+        if not self._looked[key].rays.count:
+            raise InputError("the region is hidden behind the scene in every view: nothing of it can be seen")
+        return self._looked[key]
+
+    def pixels(self) -> Pixels:
+        """Those of the photographs."""
+        photographs = [to_bytes(seen.view.photograph()) for seen in self.views]
+        return Pixels([seen.view.camera for seen in self.views], photographs)
+
+
+def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
+    """Load what the recipe names, project the region, and check all of it before time is spent.
+
+    Raises InputError with what is wrong and what to do.
+    """
+    inpainter = load_inpainter(recipe.inpainter, recipe.inpainter_options)
+    check_settings(recipe.inpainter, inpainter)
+    guide = load_guide(recipe)
+    if hasattr(inpainter, "check"):
+        with blaming(recipe.inpainter):
+            inpainter.check(guide)
+    capture = scene.capture
+    for warning in capture.warnings:
+        progress.warn(warning)
+    with progress.task("Building the region", total=1) as task:
+        region = build_region(recipe.region, capture)
+        task.advance(1)
+    stack = scene.stack()
+    views = look_for(region, stack, capture, recipe.schedule.min_share, progress)
+    check_approved(recipe.approved, views, [view.name for view in capture.train])
+    context = EditContext(stack, region, guide, tuple(v.view for v in views), recipe.seed, progress)
+    if hasattr(inpainter, "prepare"):
+        with blaming(recipe.inpainter):
+            inpainter.prepare(context)
+    return Prepared(recipe, region, stack, views, inpainter, guide)
+
+
+def load_guide(recipe: Recipe) -> Guide:
+    said = recipe.guide
+    return Guide(
+        prompt=said.prompt,
+        negative_prompt=said.negative_prompt,
+        references=tuple(read_picture(file)[0] for file in said.references),
+        mesh=load_mesh(said.mesh, load_pose(said.pose)) if said.mesh else None,
+    )
+
+
+def check_approved(approved: dict[str, str], views: tuple[RegionView, ...], known: list[str]) -> None:
+    """Raises InputError where a given picture belongs to no view that shows the region, or is of another
+    size than its view."""
+    sizes = {seen.view.name: (seen.mask.shape[1], seen.mask.shape[0]) for seen in views}
+    for name, file in approved.items():
+        if name not in sizes:
+            why = "does not show the region" if name in known else "is no training view of the capture"
+            raise InputError(f"the approved picture {file} is for {name}, which {why}")
+        height, width = read_picture(file)[0].shape[:2]
+        if (width, height) != sizes[name]:
+            wanted = "{}x{}".format(*sizes[name])
+            raise InputError(f"the approved picture {file} is {width}x{height} pixels, {name} is {wanted}")
+
+
+def check_settings(name: str, inpainter: Any) -> None:
+    """Raises RunError where an inpainter asks for what cannot be."""
+    for key, kind, low, high in (
+        ("rounds", int, 1, 1000),
+        ("batch", int, 1, 10_000),
+        ("shell", float, 0, 0.5),
+    ):
+        value = getattr(inpainter, key, high)
+        if isinstance(value, bool) or not isinstance(value, int | kind) or not low <= value <= high:
+            what = "whole number" if kind is int else "number"
+            raise RunError(
+                f"the inpainter {name} has {key} = {value!r}: a {what} from {low} to {high} is needed"
+            )
+
+
+def region_masks(prepared: Prepared) -> dict[str, Bool[Tensor, "H W"]]:
+    """The region's visible part in each view that sees it, by the view's name."""
+    return {seen.view.name: seen.mask for seen in prepared.views}

@@ -1,0 +1,91 @@
+"""The rounds of an edit: which views are painted in each, how strongly, and how long the layer is fitted.
+
+Round k of K paints with strength 1 - 0.8 sqrt(k / K), as the paper's code does, times that of the schedule. With anchors, round 0
+paints these alone and together; the other views follow in the next rounds, nearest first, from the render
+of what is there; the last round paints only views that contradict the others. Without anchors every
+round paints all views, which is the paper's way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.anchors import choose_anchors, nearest_first
+from nerf_insert.masking import RegionView
+from nerf_insert.recipe import Schedule
+
+ANCHORS = 8  # unless the schedule says otherwise
+SHARE = 3  # at most one view in so many is an anchor
+FEWEST = 3  # anchors, to fit a layer to them alone
+
+
+@dataclass(frozen=True)
+class Round:
+    number: int
+    strength: float
+    views: tuple[int, ...]  # painted in this order; indices into the views that see the region
+    together: bool  # in one call, so that the inpainter may tile them
+    doubted: bool  # views that contradict the others are painted again
+    steps: int  # of the layer's fit
+
+
+def strength_of(number: int, rounds: int) -> float:
+    """1 - 0.8 sqrt(k / K)."""
+    return 1 - 0.8 * (number / rounds) ** 0.5
+
+
+def anchors_of(
+    schedule: Schedule,
+    rounds: int,
+    views: Sequence[RegionView],
+    centre: Float[Tensor, "3"],
+    approved: Sequence[int] = (),
+) -> tuple[int, ...]:
+    """The views that are painted first, none where all are painted at once."""
+    count = schedule.anchors
+    if count is None:
+        count = min(ANCHORS, len(views) // SHARE)
+        count = count if count >= FEWEST else 0
+    if rounds < 2 or (not count and not approved) or count >= len(views):
+        return ()
+    return choose_anchors(views, centre, max(count, len(approved)), approved)
+
+
+def plan(
+    schedule: Schedule,
+    rounds: int,
+    views: Sequence[RegionView],
+    centre: Float[Tensor, "3"],
+    approved: Sequence[int] = (),
+) -> list[Round]:
+    """The K = `rounds` rounds of an edit. `approved` views have their pictures already; `centre` is the
+    region's, in world coordinates."""
+    anchors = anchors_of(schedule, rounds, views, centre, approved)
+    everything = tuple(index for index in range(len(views)) if index not in approved)
+    if anchors:
+        waves = max(1, rounds - 2)
+        others = nearest_first(views, centre, anchors)
+        parts = [tuple(part.tolist()) for part in torch.tensor(others).tensor_split(waves)]
+        painted = [tuple(index for index in anchors if index not in approved), *parts]
+        painted += [()] * (rounds - len(painted))
+        shares = [1.0] * (rounds - 1) + [2.0]
+    else:
+        painted, shares = [everything] * rounds, [1.0] * rounds
+    if schedule.repaint == "all" and anchors:
+        painted[-1] = everything
+    return [
+        Round(
+            number=k,
+            strength=schedule.strength * strength_of(k, rounds),
+            views=painted[k],
+            together=bool(anchors) and k == 0,
+            doubted=bool(anchors) and k >= 2 and schedule.repaint == "doubted",
+            steps=max(1, int(schedule.steps * shares[k] / sum(shares))),
+        )
+        for k in range(rounds)
+    ]

@@ -1,0 +1,149 @@
+"""Corrections: each finds what was done to pictures in closed form, and nothing where nothing was done."""
+
+import math
+
+import pytest
+import torch
+from analytic import look_at
+
+from nerf_insert import agreement
+from nerf_insert.agreement import Agreement, Corrections, fit_colour, recolour, trust_of
+from nerf_insert.pixels import Pixels, to_bytes
+
+SIZE = (64, 48)
+
+
+def texture(x, y):
+    """A smooth picture, by its formula: float [..., 3] in 0..1 at places in pixels."""
+    waves = [0.31 * x + 0.17 * y, 0.23 * y - 0.19 * x + 1, 0.13 * x + 0.29 * y + 2]
+    return 0.5 + 0.3 * torch.stack([wave.sin() for wave in waves], -1)
+
+
+def places():
+    y, x = torch.meshgrid(torch.arange(SIZE[1]).float(), torch.arange(SIZE[0]).float(), indexing="ij")
+    return x, y
+
+
+def pixels(pictures):
+    camera = look_at((1.6, 0.0, 0.9), size=SIZE, focal=40.0)
+    return Pixels([camera] * len(pictures), [to_bytes(picture) for picture in pictures])
+
+
+def chosen(count, margin=6):
+    """All pixels of all views but for those near the border."""
+    x, y = places()
+    inside = (x >= margin) & (x < SIZE[0] - margin) & (y >= margin) & (y < SIZE[1] - margin)
+    return torch.cat([inside.reshape(-1)] * count).nonzero()[:, 0]
+
+
+def true_colours(agree):
+    x, y = agree.places.float().unbind(-1)
+    return texture(x, y)
+
+
+def revised(pictures, corrections, times=4):
+    """Corrections of pictures, of which the layer shows the undisturbed texture."""
+    agree = Agreement(pixels(pictures), chosen(len(pictures)), corrections)
+    for _ in range(times):
+        agree.revise(true_colours(agree)[agree.looked_at])
+    return agree
+
+
+NONE = Corrections(False, False, False)
+
+
+def test_without_corrections_the_loss_is_hubers():
+    pictures = [texture(*places())] * 3
+    agree = Agreement(pixels(pictures), chosen(3), NONE)
+    batch = torch.randint(len(agree.view), (500,), generator=torch.Generator().manual_seed(0))
+    shown = torch.rand(500, 3, generator=torch.Generator().manual_seed(1))
+    wanted = pixels(pictures).rgba(chosen(3))[0][batch]
+    plain = torch.nn.functional.huber_loss(shown, wanted, delta=0.1)
+    torch.testing.assert_close(agree.loss(shown, batch, 0.1), plain, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("outliers", [0.0, 0.15])
+def test_a_change_of_colour_is_found(outliers):
+    generator = torch.Generator().manual_seed(0)
+    shown = torch.rand(4000, 3, generator=generator)
+    change = torch.tensor([[1.2, 0.0, 0.0, -0.05], [0.0, 0.8, 0.0, 0.1], [0.0, 0.0, 1.05, 0.02]])
+    target = recolour(change, shown)
+    wrong = torch.rand(4000, generator=generator) < outliers
+    target[wrong] = torch.rand(int(wrong.sum()), 3, generator=generator)
+    found = fit_colour(shown, target)
+    # Held towards no change by less than three hundredths of what the pixels say (their variance is 1/12)
+    assert float((recolour(found, shown) - recolour(change, shown)).abs().max()) < 0.02 + 0.1 * outliers
+
+
+def test_equal_views_are_trusted_alike():
+    assert bool((trust_of(torch.full((20,), 0.03)) == 1).all())
+    errors = 0.03 * torch.linspace(0.9, 1.1, 20)
+    assert bool((trust_of(errors) == 1).all())
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.1])
+def test_views_that_are_far_off_are_not_trusted(scale):
+    errors = scale * torch.linspace(0.9, 1.1, 20)
+    errors[::5] *= 4
+    trust = trust_of(errors)
+    assert bool((trust[::5] == 0).all()) and int((trust == 1).sum()) == 16
+    more = trust_of(torch.cat([errors[:1] * f for f in torch.linspace(0.2, 2, 10)] + [errors]))
+    assert bool((more[:10].diff() <= 0).all())  # never more trust for a larger error
+
+
+def test_a_warp_is_found():
+    """A shift and a stretch, to a tenth of a pixel where the picture tells."""
+    x, y = places()
+    moved = [(x + 1.2, y - 0.8), (x, y), (32 + 1.03 * (x - 32), 24 + 1.03 * (y - 24) + 0.5)]
+    agree = revised([texture(*at) for at in moved], Corrections(colours=False, warps=True, weights=False))
+    for view, (to_x, to_y) in enumerate(moved):
+        mine = agree.view == view
+        error = (agree.targets[mine] - true_colours(agree)[mine]).abs().mean()
+        before = (texture(to_x, to_y) - texture(x, y))[6:-6, 6:-6].abs().mean()
+        if view == 1:
+            # 8 bits, and the blur with which pictures are aligned makes no shift
+            assert float(agree.warp[view].abs().max()) < 0.05 and float(error) < 0.004
+        else:
+            assert float(error) < 0.2 * float(before)
+
+
+def test_a_warp_goes_only_so_far():
+    noise = torch.rand(*SIZE[::-1], 3, generator=torch.Generator().manual_seed(0))
+    agree = revised([texture(*places()), noise], Corrections(colours=False, warps=True, weights=False))
+    assert float(agree.warp.abs().max()) <= agreement.FARTHEST * SIZE[0] + 1e-5
+
+
+def test_colours_are_relative_to_what_the_views_have_in_common():
+    """The views' mean change is none, however they are changed together."""
+    x, y = places()
+    pictures = [texture(x, y) * gain for gain in (0.7, 0.8, 0.9, 0.75)]
+    agree = revised(pictures, Corrections(colours=True, warps=False, weights=False), times=1)
+    torch.testing.assert_close(agree.colour.mean(0), torch.eye(3, 4), atol=1e-4, rtol=0)
+    gains = agree.colour[:, range(3), range(3)].mean(-1)
+    wanted = torch.tensor([0.7, 0.8, 0.9, 0.75]) / (sum((0.7, 0.8, 0.9, 0.75)) / 4)
+    torch.testing.assert_close(gains, wanted, atol=0.02, rtol=0)
+
+
+def test_a_view_and_a_patch_that_contradict_weigh_less():
+    x, y = places()
+    pictures = [texture(x, y) for _ in range(6)]
+    pictures[2] = 1 - pictures[2]
+    pictures[4] = pictures[4].clone()
+    pictures[4][20:26, 24:32] = torch.tensor([1.0, 0.0, 0.0])
+    agree = revised(pictures, Corrections(colours=False, warps=False, weights=True))
+    assert float(agree.trust[2]) == 0 and bool((agree.weight[agree.view == 2] == 0).all())
+    assert bool((agree.trust[[0, 1, 3, 5]] == 1).all())
+    column, row = agree.places.unbind(-1)
+    patch = (agree.view == 4) & (column >= 24) & (column < 32) & (row >= 20) & (row < 24)
+    far = (agree.view == 4) & ((column < 18) | (column > 42))
+    assert float(agree.weight[patch].max()) < 0.3
+    assert float(agree.weight[far].min()) == float(agree.trust[4]) and float(agree.trust[4]) > 0.2
+
+
+def test_true_pictures_are_left_as_they_are():
+    """Eight bits and numbers apart, all corrections of pictures that agree are none."""
+    agree = revised([texture(*places())] * 5, Corrections())
+    torch.testing.assert_close(agree.colour, torch.eye(3, 4).expand(5, 3, 4), atol=5e-3, rtol=0)
+    assert float(agree.warp.abs().max()) < 0.05
+    assert bool((agree.weight == 1).all())
+    assert math.isclose(float(agree.trust.sum()), 5)
