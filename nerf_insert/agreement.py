@@ -24,7 +24,9 @@ ITERATIONS = 3  # Gauss-Newton steps of a warp in one revision
 FARTHEST = 0.03  # that a warp may move a pixel, as a share of the picture's width
 BLUR = 0.004  # of pictures that are to be aligned, as a share of their width
 STIFF, SMOOTH = 0.05, 0.3  # weights of a warp's size and of its differences, in shares of what pixels say
-OWN, MIXED = 2e-3, 5e-2  # how firmly a channel's gain and offset, and the mixing of channels, are held
+# How firmly a channel's offset, its gain, and the mixing of channels are held: gains of a layer that shows
+# nothing clearly yet would come out near 0, and their differences be blown up when the mean is taken out.
+OFFSET, GAIN, MIXED = 2e-3, 2e-2, 1e-1
 SOFT = 0.1  # residual at which a pixel counts half
 PATCH = 0.03  # side of a patch, as a share of the picture's width
 SETTLED = 2  # revisions after which warps are found and patches judged; before, the layer is too coarse
@@ -172,8 +174,8 @@ def fit_colour(shown: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"]) -> Flo
     """The affine change that takes `shown` to `target` best, with pixels far off counting less and held
     towards no change."""
     held = torch.full((3, 4), MIXED)
-    held[:, 3] = OWN
-    held[range(3), range(3)] = OWN
+    held[:, 3] = OFFSET
+    held[range(3), range(3)] = GAIN
     colour = torch.eye(3, 4)
     known = torch.nn.functional.pad(shown, (0, 1), value=1.0)
     for _ in range(3):

@@ -71,8 +71,8 @@ def test_a_change_of_colour_is_found(outliers):
     wrong = torch.rand(4000, generator=generator) < outliers
     target[wrong] = torch.rand(int(wrong.sum()), 3, generator=generator)
     found = fit_colour(shown, target)
-    # Held towards no change by less than three hundredths of what the pixels say (their variance is 1/12)
-    assert float((recolour(found, shown) - recolour(change, shown)).abs().max()) < 0.02 + 0.1 * outliers
+    # A gain of 0.2 is held back by a fifth (0.02 against a variance of 1/12), at half a unit from the mean
+    assert float((recolour(found, shown) - recolour(change, shown)).abs().max()) < 0.04 + 0.1 * outliers
 
 
 def test_equal_views_are_trusted_alike():
@@ -121,7 +121,8 @@ def test_colours_are_relative_to_what_the_views_have_in_common():
     torch.testing.assert_close(agree.colour.mean(0), torch.eye(3, 4), atol=1e-4, rtol=0)
     gains = agree.colour[:, range(3), range(3)].mean(-1)
     wanted = torch.tensor([0.7, 0.8, 0.9, 0.75]) / (sum((0.7, 0.8, 0.9, 0.75)) / 4)
-    torch.testing.assert_close(gains, wanted, atol=0.02, rtol=0)
+    torch.testing.assert_close(gains, wanted, atol=0.06, rtol=0)  # held back by a third, see GAIN
+    assert float((gains - 1).abs().max()) > 0.05
 
 
 def test_a_view_and_a_patch_that_contradict_weigh_less():
