@@ -34,7 +34,7 @@ USUAL = 0.05  # share of a view's pixels that may be contradicted without its st
 SPREAD = 0.15  # least spread of views' log errors, so that equally good views stay equally good
 DOUBTED, REFUSED = 2.0, 4.0  # spreads above the median from which a view weighs less, and nothing
 NOISE = 0.03  # a patch's error that is no contradiction
-LOOKED_AT = 60_000  # rays of all views that a revision looks at
+LOOKED_AT = 20_000  # rays of all views that a revision looks at
 
 
 @dataclass(frozen=True)
