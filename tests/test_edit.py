@@ -223,7 +223,7 @@ def test_anchors_come_first_and_the_others_are_painted_after_them(scene_folder):
     """The anchors in one call, the others once each from the render of what is there; a view that nothing
     contradicts is not painted again."""
     scene = Scene.open(scene_folder)
-    edit(scene, recipe("painters:Green", steps=240, schedule={"rounds": 3, "anchors": 4}), SILENT)
+    edit(scene, recipe("painters:Green", steps=480, schedule={"rounds": 3, "anchors": 4}), SILENT)
     calls = painters.Green.calls
     assert [len(call[0]) for call in calls] == [4, 8]
     assert [call[2] for call in calls] == pytest.approx([1.0, 1 - 0.8 * (1 / 3) ** 0.5])
@@ -233,7 +233,7 @@ def test_anchors_come_first_and_the_others_are_painted_after_them(scene_folder):
     assert green[1] < 0.7 * green[0]
     rounds = read_json(scene.layer_folder(scene.layers[0]) / "rounds.json")["rounds"]
     assert [this["painted"] for this in rounds] == [names[:4], names[4:], []]
-    assert [this["steps"] for this in rounds] == [60, 60, 120]
+    assert [this["steps"] for this in rounds] == [120, 120, 240]
     assert all(value == 1 for this in rounds for value in this["trust"].values())
 
 
@@ -313,7 +313,7 @@ def test_approved_pictures_are_the_anchors(scene_folder, tmp_path):
     for index, name in enumerate(names):
         write_picture(tmp_path / f"{index}.png", blue)
         approved[name] = str(tmp_path / f"{index}.png")
-    wanted = recipe("painters:Green", steps=120, schedule={"rounds": 3}, approved=approved)
+    wanted = recipe("painters:Green", steps=240, schedule={"rounds": 2}, approved=approved)
     entry = edit(scene, wanted, SILENT)
     views = [view for call in painters.Green.calls for view in call[0]]
     assert not {view.name for view in views} & set(names) and len({view.name for view in views}) == 8
