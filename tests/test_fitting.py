@@ -1,6 +1,7 @@
 """Fitting a layer: what is cached is what is rendered, the fit converges, and it can be stopped anywhere."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -270,7 +271,8 @@ def test_a_checkpoint_that_is_no_use_is_not_used(fit, tmp_path, how):
 def test_checkpoints_are_written_now_and_then(fit, tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.safetensors"
     clock = iter(range(1000))  # a second passes at every look at it
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: float(next(clock)))
+    watch = SimpleNamespace(monotonic=lambda: float(next(clock)))
+    monkeypatch.setattr(checkpoints, "time", watch)  # of checkpoints alone: the time left is asked for, too
     layer, written = Layer(fit.region, SMALL, shell=0.01), []
 
     class Noted(Checkpoint):
