@@ -33,6 +33,7 @@ CSS = Path(__file__).parent / "page.css"
 def build(services: Services, first: Place | None = None) -> gr.Blocks:
     """`first`: the scene that a browser sees which does not ask for another."""
     with gr.Blocks(title="NeRF-Insert", fill_width=True, analytics_enabled=False) as blocks:
+        add_endpoints(services)  # first: Gradio numbers names that are taken, and handlers have names too
         session = gr.State(FRESH)
         browser = gr.BrowserState({"id": ""}, storage_key="nerf-insert", secret="nerf-insert")
         gr.HTML(HEAD, elem_id="head")
@@ -58,7 +59,6 @@ def build(services: Services, first: Place | None = None) -> gr.Blocks:
                         ]:
                             parts[name] = builders[name].build(page)
         _connect(services, page, tabs, entered, parts, browser, first)
-        add_endpoints(services)
     return blocks
 
 
