@@ -160,7 +160,7 @@ def test_an_edit_stopped_while_the_model_paints_goes_on_with_the_same_result(
         }
     )
     weights = []
-    for folder, after in ((scene_folder, None), (other, 9)):
+    for folder, after in ((scene_folder, None), (other, 4)):
         scene = Scene.open(folder)
         if after:
             with pytest.raises(KeyboardInterrupt):
