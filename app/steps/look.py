@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
@@ -41,7 +40,7 @@ def build(page: Page) -> dict:
         layer = gr.Button("Layer (zip)", elem_id="get-layer", size="sm")
         recipe = gr.Button("Recipe (zip)", elem_id="get-recipe", size="sm")
         scene = gr.Button("Scene with photographs (zip)", elem_id="get-scene", size="sm")
-    with gr.Row(visible=find_spec("nerf_insert.cli.export") is not None):
+    with gr.Row():
         dataset = gr.Button("Edited capture", elem_id="get-dataset", size="sm")
         native = gr.Button("nerfstudio run", elem_id="get-nerfstudio", size="sm")
     ready = gr.File(label="Ready to download", visible=False, elem_id="download", interactive=False)
