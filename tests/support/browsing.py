@@ -112,6 +112,12 @@ class Person:
         self.page.get_by_role("tab", name=name).click()
         self.page.wait_for_function(f"() => location.search.includes('step={name.split()[-1].lower()}')")
 
+    def upload(self, file):
+        """Choose a zip in the window that the upload button opens."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.click("#upload-zip")
+        chooser.value.set_files(file)
+
     def photographs(self):
         """The film, once its pictures are there."""
         self.page.wait_for_function(
