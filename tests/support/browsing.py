@@ -106,7 +106,7 @@ class Person:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.goto(url)
         self.page.wait_for_selector("#stage .stage[data-ready]")  # the server knows this browser
-        self.page.wait_for_function("() => document.querySelectorAll('[role=tab]').length >= 6")
+        self.page.wait_for_function("() => document.querySelector('[role=tab]')")
 
     def step(self, name):
         self.page.get_by_role("tab", name=name).click()
