@@ -80,9 +80,15 @@ def test_the_second_device_is_strict(elsewhere):
 
 
 def on_the_processor(work):
-    """With the twin, whose numbers are to be the same elsewhere, bit for bit."""
-    with use_backend("torch"):
-        return work()
+    """With the twin, whose numbers are to be the same elsewhere, bit for bit; by one thread, for several add
+    up the table's gradient in any order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with use_backend("torch"):
+            return work()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def fewer(folder, views=5):

@@ -74,13 +74,9 @@ def test_growing_is_a_square_dilation():
     assert np.array_equal(grow(mask, 3).numpy(), grown) and grown.sum() > mask.sum()
 
 
-def test_lpips_is_left_out_without_its_weights(tmp_path):
-    before = torch.hub.get_dir()
-    torch.hub.set_dir(tmp_path)
-    try:
-        lpips, why = load_lpips()
-    finally:
-        torch.hub.set_dir(before)
+def test_lpips_is_left_out_without_its_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    lpips, why = load_lpips()
     assert lpips is None and str(tmp_path) in why
     assert list(tmp_path.iterdir()) == []  # nothing was downloaded
 
