@@ -93,7 +93,7 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         say["reference"] = str(drafts.file(key, "reference", draft.reference))
     if draft.mesh:
         say |= {"mesh": str(drafts.file(key, "mesh", draft.mesh)), "pose": pose_matrix(draft.placing)}
-    schedule = Schedule(view_dependent=draft.view_dependent, shell=draft.shell, rounds=draft.rounds)
+    schedule = Schedule(view_dependent=draft.view_dependent or None, shell=draft.shell, rounds=draft.rounds)
     schedule = replace(schedule, steps=draft.steps) if draft.steps else schedule
     made = Recipe(
         region=region_of(draft, drafts, key),

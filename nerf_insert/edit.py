@@ -25,7 +25,7 @@ from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_json, read_tensors, sweep, write_json, write_tensors, write_yaml
 from nerf_insert.fitting import FitConfig, fit_layer, stages_of
-from nerf_insert.layers import LAYER_FIELD, Layer
+from nerf_insert.layers import Layer
 from nerf_insert.outlook import Outlook
 from nerf_insert.painting import PaintedViews, inpaint_view, run_inpainter
 from nerf_insert.pictures import write_picture
@@ -111,8 +111,9 @@ class Loop:
 
     def run(self) -> Layer:
         prepared = self.prepared
-        field = LAYER_FIELD.with_view_dependence(self.schedule.view_dependent)
-        layer = Layer(prepared.region, field, prepared.shell * prepared.region.diagonal, seed=self.seed)
+        layer = Layer(
+            prepared.region, prepared.field, prepared.shell * prepared.region.diagonal, seed=self.seed
+        )
         layer = layer.to(prepared.stack.device)
         prepared.look(self._config(self.rounds[0]), self.progress)
         with self.outlook:

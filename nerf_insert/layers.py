@@ -19,7 +19,9 @@ from nerf_insert.files import read_tensors, write_tensors
 from nerf_insert.kernels import Samples
 from nerf_insert.regions.base import Region
 
-LAYER_FIELD = FieldConfig(n_levels=8, log2_hashmap_size=15, max_resolution=256, view_dependent=False)
+LAYER_FIELD = FieldConfig(
+    n_levels=8, log2_hashmap_size=15, max_resolution=256, view_dependent=False, head_width=32, head_layers=1
+)
 RESOLUTION = 64  # cells of the occupancy grid along each side of the region's box
 EMPTY = 0.01  # share of a pixel's light up to which a cell counts as empty
 FORGET = 0.98  # what a cell keeps of that from one step of the fit to the next

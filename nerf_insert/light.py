@@ -113,14 +113,20 @@ class Light:
         self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], things: Things = ()
     ) -> Float[Tensor, "N 3"]:
         """What arrives at points with unit normals; `things` are near and may hide the light."""
-        out = []
+        around, key = self.arriving(points, normals, things)
+        return around + key
+
+    def arriving(
+        self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], things: Things = ()
+    ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
+        """The same in two parts: from the environment and near surfaces, and from the key."""
+        around, key = [points.new_zeros(0, 3)], [points.new_zeros(0, 3)]
         for x, n in zip(points.split(POINTS_AT_ONCE), normals.split(POINTS_AT_ONCE), strict=True):
             near, far = transport(x, n, sphere(len(self.environment)), things)
-            light = near + far @ self.environment
-            if self.key is not None:
-                light += self.key.share(x, n, things)[:, None] * self.key.irradiance
-            out.append(light)
-        return torch.cat(out) if out else torch.zeros(0, 3)
+            around.append(near + far @ self.environment)
+            share = torch.zeros(len(x)) if self.key is None else self.key.share(x, n, things)
+            key.append(share[:, None] * (torch.zeros(3) if self.key is None else self.key.irradiance))
+        return torch.cat(around), torch.cat(key)
 
 
 def transport(

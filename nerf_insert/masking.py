@@ -36,16 +36,17 @@ class RegionView:
 
 
 def look_for(
-    region: Region, stack: Stack, capture: Capture, min_share: float, progress: Progress
+    region: Region, stack: Stack, capture: Capture, min_share: float, progress: Progress, keep: bool = False
 ) -> tuple[RegionView, ...]:
-    """The training views that show enough of the region. Raises InputError if the region cannot be used."""
+    """The training views that show enough of the region; `keep`: their whole pictures will be wanted of the
+    stack, too. Raises InputError if the region cannot be used."""
     report = check_region(region, [(view.name, view.camera) for view in capture.train], min_share=min_share)
     for warning in report.warnings:
         progress.warn(warning)
     seen = []
     with progress.task("Finding the region in the photographs", total=len(capture.train)) as task:
         for view in capture.train:
-            mask = visible(region, stack, view)
+            mask = visible(region, stack, view, keep)
             if int(mask.sum()) > max(8, min_share * mask.numel()):
                 seen.append(RegionView(view, mask))
             task.advance(1)
@@ -58,17 +59,19 @@ def look_for(
     return tuple(seen)
 
 
-def visible(region: Region, stack: Stack, view: View) -> Bool[Tensor, "H W"]:
-    """The pixels of a view that show the region: the scene outside it does not hide it there.
+def visible(region: Region, stack: Stack, view: View, keep: bool = False) -> Bool[Tensor, "H W"]:
+    """The pixels of a view that show the region: the scene outside it does not hide it there. `keep`: the
+    whole picture is rendered, and kept by the stack.
 
     What lies in front of the region is the same with the region's content as without, so the picture of the
-    scene tells it, which is kept for painting.
+    scene tells it.
     """
     camera = view.camera
     entry = region.entry(camera.rays()).view(camera.height, camera.width)
     mask = entry.isfinite()
     if bool(mask.any()):
         # The region begins somewhere in the step before its first sample; its own surface hides nothing.
-        mask &= entry - region.step < stack.picture(camera, keep=True).depth
+        picture = stack.picture(camera, keep=True) if keep else stack.picture_where(camera, mask)
+        mask &= entry - region.step < picture.depth
     valid = view.valid()
     return mask if valid is None else mask & valid

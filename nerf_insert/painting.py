@@ -30,16 +30,18 @@ def inpaint_view(inpainter: Any, seen: RegionView, current: Stack) -> InpaintVie
     """What an inpainter is given of one view: the photograph with the scene as it is now in the region."""
     image = photograph = seen.view.photograph()
     depth = torch.full_like(image[..., 0], float("inf"))
-    if getattr(inpainter, "uses_render", True):
-        rendered = current.picture(seen.view.camera, keep=True)
+    camera, wide, uses = seen.view.camera, seen.wide_mask, getattr(inpainter, "uses_render", True)
+    if uses:
+        some = uses == "mask"
+        rendered = current.picture_where(camera, wide) if some else current.picture(camera, keep=True)
         image, depth = torch.where(seen.mask[..., None], rendered.rgb, photograph), rendered.depth.clone()
     return InpaintView(
         name=seen.view.name,
         image=image,
         original=photograph,
-        mask=seen.wide_mask,
+        mask=wide,
         depth=depth,
-        camera=seen.view.camera,
+        camera=camera,
     )
 
 

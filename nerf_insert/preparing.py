@@ -11,10 +11,12 @@ from torch import Tensor
 
 from nerf_insert.agreement import Corrections
 from nerf_insert.errors import InputError, RunError
+from nerf_insert.fields import FieldConfig
 from nerf_insert.fitting import CachedRays, FitConfig, cache_rays, choose
 from nerf_insert.guide import Guide
 from nerf_insert.inpaint import load_inpainter
 from nerf_insert.inpaint.contract import EditContext
+from nerf_insert.layers import LAYER_FIELD
 from nerf_insert.masking import RegionView, look_for
 from nerf_insert.meshes import load_mesh
 from nerf_insert.painting import BATCH, blaming
@@ -62,6 +64,13 @@ class Prepared:
     def shell(self) -> float:
         given = self.recipe.schedule.shell
         return getattr(self.inpainter, "shell", SHELL) if given is None else given
+
+    @property
+    def field(self) -> FieldConfig:
+        """Of the layer."""
+        given = self.recipe.schedule.view_dependent
+        asked = bool(getattr(self.inpainter, "view_dependent", False))
+        return LAYER_FIELD.with_view_dependence(asked if given is None else given)
 
     @property
     def corrections(self) -> Corrections:
@@ -118,7 +127,8 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
         region = build_region(recipe.region, capture)
         task.advance(1)
     stack = scene.stack()
-    views = look_for(region, stack, capture, recipe.schedule.min_share, progress)
+    keep = getattr(inpainter, "uses_render", True) is True
+    views = look_for(region, stack, capture, recipe.schedule.min_share, progress, keep)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
     context = EditContext(stack, region, guide, tuple(v.view for v in views), recipe.seed, progress)
     if hasattr(inpainter, "prepare"):
@@ -164,6 +174,9 @@ def check_settings(name: str, inpainter: Any) -> None:
             raise RunError(
                 f"the inpainter {name} has {key} = {value!r}: a {what} from {low} to {high} is needed"
             )
+    uses = getattr(inpainter, "uses_render", True)
+    if uses not in (True, False, "mask"):
+        raise RunError(f'the inpainter {name} has uses_render = {uses!r}: True, False or "mask" is needed')
 
 
 def region_masks(prepared: Prepared) -> dict[str, Bool[Tensor, "H W"]]:

@@ -57,7 +57,8 @@ class Schedule:
     rays: int = 4096  # of one step
     strength: float = 1.0  # of the first round: how far painting may go from what is there; later ones less
     shell: float | None = None  # of the region's diagonal: blend shell; none: what the inpainter asks for
-    view_dependent: bool = False  # whether the layer's colours may change with the direction of view
+    # whether the layer's colours may change with the direction of view; none: what the inpainter asks for
+    view_dependent: bool | None = None
     min_share: float = 0.001  # views that show less of the region, as a share of the picture, are left alone
     anchors: int | None = None  # views painted first and together; 0: every round paints all views
     repaint: str = "doubted"  # once all are painted, again: views that contradict the others, all, or none
@@ -282,7 +283,7 @@ def _schedule(data: Mapping) -> Schedule:
     if data.get("repaint", REPAINT[0]) not in REPAINT:
         raise InputError(f"schedule.repaint must be one of {', '.join(REPAINT)}")
     for key in ("view_dependent", "share_seed", "match_colours", "match_shapes", "weigh"):
-        may_be_none = key not in ("view_dependent", "share_seed")
+        may_be_none = key != "share_seed"
         if key in data and not isinstance(data[key], bool) and not (may_be_none and data[key] is None):
             raise InputError(f"schedule.{key} must be true or false")
     return Schedule(**data)

@@ -109,9 +109,23 @@ class Stack:
             return Rendered(rays.origins, rays.origins[:, 0], rays.origins[:, 0])
         return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
+    def picture_where(self, camera: Camera, mask: Bool[Tensor, "H W"]) -> Rendered:
+        """The same for some pixels of a camera: [H, W, 3], [H, W], [H, W]; the others are as if there were
+        nothing at all, not even a background."""
+        shape, index = (camera.height, camera.width), mask.reshape(-1).nonzero()[:, 0]
+        found = self._kept.get(camera)
+        if found is not None:
+            some = Rendered(*(column.reshape(-1, *column.shape[2:])[index] for column in found))
+        else:
+            some = self.render(camera.rays()[index])
+        nothing = torch.zeros(*shape, 3), torch.zeros(shape), torch.full(shape, float("inf"))
+        for whole, part in zip(nothing, some, strict=True):
+            whole[mask] = part
+        return Rendered(*nothing)
+
     def picture(self, camera: Camera, carve: Region | None = None, keep: bool = False) -> Rendered:
-        """The same for all pixels of a camera: [H, W, 3], [H, W], [H, W]. With `keep` it is remembered for
-        the next time that this camera's picture is wanted, as long as there is room for it."""
+        """The same for all pixels of a camera. With `keep` it is remembered for the next time that this
+        camera's picture is wanted, as long as there is room for it."""
         if keep and carve is None and camera in self._kept:
             return self._kept[camera]
         flat = self.render(camera.rays(), carve)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int64
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from nerf_insert.baking import Places, places_on
 from nerf_insert.fusion import Surface
-from nerf_insert.light import Light, Thing, Things
+from nerf_insert.light import Key, Light, Thing, Things, sphere
 from nerf_insert.mesh_normals import merged, neighbours
 from nerf_insert.meshes import Hits, Mesh, to_linear
 from nerf_insert.regions.base import Region
@@ -23,19 +24,24 @@ from nerf_insert.regions.base import Region
 MOST_PLACES = 20_000
 FINE = 1 / 200  # distance of places, as a share of the mesh's or the region's diagonal
 ROUGH = 1 / 60  # the same where only the light is wanted that the mesh gives to its surroundings
+ROUGHNESS = 0.6  # of the object's surface, where nobody says it: wood, plastic, paint
 FADE = 0.025  # way along a surface in which its shadow fades out, as a share of the region's diagonal
 WAYS = 12  # directions along the surface that are looked in
-GLOSS = 0.03  # share of the light that a dielectric's surface reflects, uncoloured; seen as if it were matt
+ANGLES = 33  # at which the share of mirrored light is kept
+FINE_SPHERE = 1 << 16  # directions that it is integrated over
+MIRRORED = 0.04  # share of light that a dielectric of refractive index 1.5 reflects, uncoloured, head-on
 
 
 @dataclass(frozen=True, eq=False)
 class Shine:
-    """The light that leaves a mesh, the same in all directions."""
+    """The light that leaves a mesh: matt under a dielectric's clear surface."""
 
     mesh: Mesh
     places: Places
-    front: Float[Tensor, "Q 3"]  # irradiance
-    back: Float[Tensor, "Q 3"] | None  # of the faces' other side, where that can be seen
+    front: Float[Tensor, "Q 6"]  # irradiance from everything but the key, and from the key
+    back: Float[Tensor, "Q 6"] | None  # of the faces' other side, where that can be seen
+    key: Key | None
+    roughness: float
 
     def radiance(
         self, face: Int64[Tensor, " M"], barycentric: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
@@ -43,11 +49,29 @@ class Shine:
         """What leaves places of the surface against rays of these directions."""
         albedo = to_linear(self.mesh.colour_at(face, barycentric))
         arriving = self.places.interpolate(self.front, face, barycentric)
+        normals = self.mesh.normal_at(face, barycentric)
         if self.back is not None:
-            behind = (self.mesh.face_normals[face] * directions).sum(-1) > 0
-            other = self.places.interpolate(self.back, face, barycentric)
-            arriving = torch.where(behind[:, None], other, arriving)
-        return arriving * (GLOSS + (1 - GLOSS) * albedo)
+            behind = (self.mesh.face_normals[face] * directions).sum(-1, keepdim=True) > 0
+            arriving = torch.where(behind, self.places.interpolate(self.back, face, barycentric), arriving)
+            normals = torch.where(behind, -normals, normals)
+        around, key = arriving.split(3, -1)
+        toward = -(normals * directions).sum(-1, keepdim=True)
+        mirrored = self._mirrored(toward.clamp(0, 1))
+        out = (around + key) * (1 - mirrored) * albedo + around * mirrored
+        if self.key is not None:
+            light = self.key.target + self.key.distance * self.key.direction
+            light = torch.nn.functional.normalize(light - self.mesh.points_at(face, barycentric), dim=-1)
+            out = out + key * highlight(normals, light, -directions, self.roughness)
+        return out
+
+    @cached_property
+    def _shares(self) -> Float[Tensor, " ANGLES"]:
+        return mirrored_shares(self.roughness)
+
+    def _mirrored(self, cosine: Float[Tensor, "M 1"]) -> Float[Tensor, "M 1"]:
+        at = cosine * (ANGLES - 1)
+        low = at.long().clamp(0, ANGLES - 2)
+        return self._shares[low].lerp(self._shares[low + 1], at - low)
 
     @property
     def size(self) -> float:
@@ -60,28 +84,66 @@ class Shine:
         )
 
 
-def shade(mesh: Mesh, surface: Surface, light: Light) -> Shine:
+def highlight(
+    normals: Float[Tensor, "M 3"], light: Float[Tensor, "M 3"], eye: Float[Tensor, "M 3"], roughness: float
+) -> Float[Tensor, "M 1"]:
+    """How much of the irradiance from a light the clear surface sends to an eye, both in unit directions:
+    the GGX lobe (Walter et al. 2007), in units of what a white matt surface sends."""
+    alpha2 = roughness**4
+    half = torch.nn.functional.normalize(light + eye, dim=-1)
+    n_h, n_l, n_e, e_h = (
+        (a * b).sum(-1, keepdim=True).clamp(1e-3, 1)
+        for a, b in ((normals, half), (normals, light), (normals, eye), (eye, half))
+    )
+    spread = alpha2 / (n_h * n_h * (alpha2 - 1) + 1) ** 2  # over pi
+    masked = 0.5 / (
+        n_l * (n_e * n_e * (1 - alpha2) + alpha2).sqrt() + n_e * (n_l * n_l * (1 - alpha2) + alpha2).sqrt()
+    )
+    fresnel = MIRRORED + (1 - MIRRORED) * (1 - e_h) ** 5
+    return spread * masked * fresnel
+
+
+def mirrored_shares(roughness: float) -> Float[Tensor, " ANGLES"]:
+    """The share of light from all around that the clear surface sends to an eye, by the cosine of the angle
+    between that and the normal, from 0 to 1 in equal steps: `highlight` integrated over the hemisphere."""
+    light = sphere(FINE_SPHERE)
+    light = light[light[:, 2] > 0]
+    cosine = torch.linspace(0, 1, ANGLES)
+    eye = torch.stack([(1 - cosine * cosine).sqrt(), torch.zeros(ANGLES), cosine], -1)
+    normal = torch.tensor([0.0, 0.0, 1.0])
+    lobes = torch.stack([highlight(normal, light, e, roughness)[:, 0] for e in eye])
+    return (2 * lobes * light[:, 2]).mean(-1).clamp(max=1)
+
+
+def shade(mesh: Mesh, surface: Surface, light: Light, roughness: float = ROUGHNESS) -> Shine:
     """The mesh in the light and among the surfaces of a scene, which it shades in its turn; light goes
     once from one place of it to another."""
     size = (mesh.bounds[1] - mesh.bounds[0]).norm()
     black = Thing(mesh.cast, lambda hits, directions: torch.zeros(len(hits.face), 3))
-    rough = _lit(mesh, ROUGH * size, MOST_PLACES // 8, light, [black, surface.thing()])
+    rough = _lit(mesh, ROUGH * size, MOST_PLACES // 8, light, [black, surface.thing()], roughness)
     place = surface.mesh.vertices
     near = ((place > mesh.bounds[0] - size) & (place < mesh.bounds[1] + size)).all(-1).nonzero()[:, 0]
     radiance = surface.radiance.clone()
     x, n = place[near] + 0.5 * surface.cell * surface.normals[near], surface.normals[near]
     radiance[near] *= change(x, n, light, surface, rough.thing())
-    return _lit(mesh, FINE * size, MOST_PLACES, light, [rough.thing(), surface.thing(radiance)])
+    return _lit(mesh, FINE * size, MOST_PLACES, light, [rough.thing(), surface.thing(radiance)], roughness)
 
 
-def _lit(mesh: Mesh, spacing: float, most: int, light: Light, things: Things) -> Shine:
+def _lit(mesh: Mesh, spacing: float, most: int, light: Light, things: Things, roughness: float) -> Shine:
     places = _places(mesh.vertices[mesh.faces], mesh.corner_normals, spacing, most)
     lift = 1e-3 * float((mesh.bounds[1] - mesh.bounds[0]).norm())
-    front = light.irradiance(places.points + lift * places.normals, places.normals, things)
+    front = light.arriving(places.points + lift * places.normals, places.normals, things)
     back = None
     if not is_closed(mesh):
-        back = light.irradiance(places.points - lift * places.normals, -places.normals, things)
-    return Shine(mesh, places, front, back)
+        back = light.arriving(places.points - lift * places.normals, -places.normals, things)
+    return Shine(
+        mesh,
+        places,
+        torch.cat(front, -1),
+        None if back is None else torch.cat(back, -1),
+        light.key,
+        roughness,
+    )
 
 
 def is_closed(mesh: Mesh) -> bool:

@@ -355,6 +355,23 @@ def test_settings_of_an_inpainter(scene_folder):
     assert scene.load_layer(scene.layers[1]).shell == pytest.approx(0.1 * REGION.diagonal)
 
 
+def test_renders_inside_the_mask_only(scene_folder):
+    """They are those of the whole picture, and so are the masks: a pixel's ray is the same in any company."""
+    scene = Scene.open(scene_folder)
+    whole = prepare(scene, recipe("painters:Green"), SILENT)
+    edit(scene, recipe("painters:Masked"), SILENT)
+    shown = [view for call in painters.Green.calls for view in call[0]]
+    assert [view.name for view in shown] == [seen.view.name for seen in whole.views]
+    for view, seen in zip(shown, whole.views, strict=True):
+        full = whole.stack.picture(view.camera)
+        assert torch.equal(view.mask, seen.wide_mask)
+        assert bool(view.depth[~view.mask].isinf().all())
+        # float32 sums over a ray's samples, in vectors of other lengths
+        assert torch.allclose(view.depth[view.mask], full.depth[view.mask], rtol=1e-4)
+        assert torch.allclose(view.image[seen.mask], full.rgb[seen.mask], atol=1e-5)
+        assert torch.equal(view.image[~seen.mask], view.original[~seen.mask])
+
+
 def test_preparing_an_inpainter(scene):
     prepared = prepare(scene, recipe("painters:Ready", seed=4), SILENT)
     (context,) = painters.Ready.contexts

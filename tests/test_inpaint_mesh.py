@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -15,12 +16,12 @@ from nerf_insert.inpaint.contract import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.mesh import MeshInpainter
 from nerf_insert.inpaint.mesh_painter import SHOULDER, shoulder
 from nerf_insert.light import Key, Light
-from nerf_insert.meshes import Mesh, to_linear, to_srgb
+from nerf_insert.meshes import Mesh, to_linear
 from nerf_insert.pictures import write_picture
 from nerf_insert.progress import Progress
 from nerf_insert.regions import BoxRegion, MeshRegion
 from nerf_insert.rendering import Stack
-from nerf_insert.shading import GLOSS, is_closed, shade
+from nerf_insert.shading import MIRRORED, highlight, is_closed, mirrored_shares, shade
 
 EYES = [
     (1.6, 0.3, 1.0),
@@ -145,6 +146,8 @@ def test_a_mesh_under_the_floor_is_refused(floor):
         ({"exposure": 0}, "exposure must be a number above 0"),
         ({"exposure": True}, "exposure"),
         ({"shadows": "yes"}, "shadows must be true or false"),
+        ({"roughness": 1.5}, "roughness must be a number from 0 to 1"),
+        ({"roughness": "matt"}, "roughness"),
     ],
 )
 def test_wrong_options_are_named(options, said):
@@ -152,14 +155,71 @@ def test_wrong_options_are_named(options, said):
         MeshInpainter(**options)
 
 
+def mirrored(cosine, roughness):
+    """The share of light from everywhere that a surface mirrors, at cosines to the eye."""
+    return torch.from_numpy(np.interp(cosine, np.linspace(0, 1, 33), mirrored_shares(roughness))).float()
+
+
+def cosines(view):
+    """Between the ball's normals and the eye, of the pixels whose middle meets it well inside."""
+    rays = view.camera.rays()
+    inside = meets(rays, OBJECT, 0.8 * RADIUS).isfinite()
+    normals = (rays.at(meets(rays, OBJECT, RADIUS)) - torch.tensor(OBJECT))[inside] / RADIUS
+    return inside.view(48, 64), normals, -(normals * rays.directions[inside]).sum(-1)
+
+
 def test_flat_light_shows_the_mesh_s_own_colours(void):
-    """One from everywhere: colours come back, but for the GLOSS that every surface adds."""
+    """One from everywhere: colours come back, but for what every surface mirrors."""
     colour = (0.8, 0.4, 0.1)
     painted = void.paint(ball(colour=colour), light="flat")
-    wanted = to_srgb(GLOSS + (1 - GLOSS) * to_linear(torch.tensor(colour)))
-    inside = meets(void.views[0].camera.rays(), OBJECT, 0.8 * RADIUS).isfinite().view(48, 64)
+    inside, _, cosine = cosines(void.views[0])
+    share = mirrored(cosine, 0.6)[:, None]
     assert inside.sum() > 30
-    assert torch.allclose(painted[inside], wanted.expand(int(inside.sum()), 3), atol=2e-3)
+    wanted = share + (1 - share) * to_linear(torch.tensor(colour))
+    # a pixel averages over its footprint, within which the share bends
+    assert torch.allclose(to_linear(painted[inside]), wanted, atol=2e-3)
+
+
+def test_the_highlight_is_that_of_a_dielectric():
+    """Against what is known of the lobe in closed form: Fresnel's law (Schlick's form of it) where it is
+    narrow, its peak, and that light and eye may change places."""
+    smooth, cosine = mirrored_shares(0.15), torch.linspace(0, 1, 33)
+    fresnel = MIRRORED + (1 - MIRRORED) * (1 - cosine) ** 5
+    # 65536 directions are apart by 1/5 of the lobe; towards grazing it is wide and part of it lost
+    assert torch.allclose(smooth[16:], fresnel[16:], rtol=0.1)
+    up = torch.tensor([[0.0, 0.0, 1.0]])
+    # half the angle's cosine is 1: spread 1 / (pi alpha^2), masking 1, over 4 cosines, in units of 1 / pi
+    for roughness in (0.2, 0.5, 1.0):
+        assert float(highlight(up, up, up, roughness)) == pytest.approx(
+            MIRRORED / (4 * roughness**4), rel=1e-4
+        )
+    a, b = (
+        torch.nn.functional.normalize(torch.tensor([v]), dim=-1) for v in ([0.3, 0.1, 0.8], [-0.6, 0.5, 0.4])
+    )
+    assert float(highlight(up, a, b, 0.4)) == pytest.approx(float(highlight(up, b, a, 0.4)))
+    for roughness in (0.15, 0.5, 1.0):
+        shares = mirrored_shares(roughness)
+        assert bool(((shares > 0) & (shares < 1)).all())  # no light is made
+
+
+def test_a_highlight_lies_where_the_light_is_mirrored(void):
+    """The brightest place of a black ball has the normal half way between light and eye, the same ball
+    painted rougher has a wider and weaker one."""
+    direction = torch.nn.functional.normalize(torch.tensor([0.3, -0.6, 0.7]), dim=0)
+    light = {"direction": direction.tolist(), "key": [1.0] * 3, "sky": [0.0] * 3, "angle": 0.2}
+    shown = {}
+    for roughness in (0.3, 0.6):
+        painted = void.paint(ball(colour=(0.0, 0.0, 0.0), finely=5), light=light, roughness=roughness)
+        inside, normals, _ = cosines(void.views[0])
+        shown[roughness] = to_linear(painted[inside])[:, 0]
+    rays = void.views[0].camera.rays().directions[inside.view(-1)]
+    half = torch.nn.functional.normalize(direction - rays, dim=-1)
+    best = (normals * half).sum(-1)
+    assert float(best.max()) > 0.98  # the view shows it
+    brightest = shown[0.3].argmax()
+    assert float(best[brightest]) > float(best.max()) - 0.01
+    assert float(shown[0.3].max()) > 2 * float(shown[0.6].max())
+    assert float((shown[0.3] > shown[0.3].max() / 4).sum()) < float((shown[0.6] > shown[0.6].max() / 4).sum())
 
 
 def test_exposure_is_a_factor_of_light(void):
@@ -170,23 +230,28 @@ def test_exposure_is_a_factor_of_light(void):
 def test_coverage_at_the_silhouette_sums_to_the_ball_s_picture(void):
     """Antialiasing loses and adds nothing: all light is that of the ball's solid angle."""
     painted = to_linear(void.paint(ball(colour=GREY), light="flat"))[..., 0]
-    value = GLOSS + (1 - GLOSS) * float(to_linear(torch.tensor(0.5)))
-    fine = void.views[0].camera.scaled(16)
-    hit = meets(fine.rays(), OBJECT, RADIUS).isfinite()
-    # 3 x 3 rays in each of about 60 pixels on the border; the mesh is an icosphere of 2562 vertices
+    rays = void.views[0].camera.scaled(16).rays()
+    distance = meets(rays, OBJECT, RADIUS)
+    hit = distance.isfinite()
+    normals = (rays.at(distance)[hit] - torch.tensor(OBJECT)) / RADIUS
+    share = mirrored(-(normals * rays.directions[hit]).sum(-1), 0.6)
+    value = float((share + (1 - share) * to_linear(torch.tensor(0.5))).mean())
+    # 4 x 4 rays in each of about 60 pixels on the border; the mesh is an icosphere of 2562 vertices
     assert float(painted.sum()) == pytest.approx(value * float(hit.sum()) / 256, rel=0.01)
 
 
 def test_a_matt_ball_obeys_the_cosine_law(void):
     direction = torch.nn.functional.normalize(torch.tensor([0.6, 0.2, 0.7]), dim=0)
     light = {"direction": direction.tolist(), "key": [0.9] * 3, "sky": [0.0] * 3, "angle": 0.2}
-    painted = void.paint(ball(finely=5), light=light)
+    painted = void.paint(ball(finely=5), light=light, roughness=1.0)
     rays = void.views[0].camera.rays()
     distance = meets(rays, OBJECT, RADIUS)
     inside = meets(rays, OBJECT, 0.85 * RADIUS).isfinite()
     normals = torch.nn.functional.normalize(rays.at(distance)[inside] - torch.tensor(OBJECT), dim=-1)
-    albedo = GLOSS + (1 - GLOSS) * float(to_linear(torch.tensor(0.5)))
-    wanted = 0.9 * albedo * (normals @ direction).clamp_min(0)
+    eye = -rays.directions[inside]
+    albedo = (1 - mirrored((normals * eye).sum(-1), 1.0)) * float(to_linear(torch.tensor(0.5)))
+    shine = highlight(normals, direction.expand_as(normals), eye, 1.0)[:, 0]
+    wanted = 0.9 * (albedo + shine) * (normals @ direction).clamp_min(0)
     found = to_linear(painted[inside.view(48, 64)])[:, 0]
     # the light is kept at places 0.02 radii apart; a pixel averages over the normals of its footprint
     assert torch.allclose(found, wanted, atol=0.006)
@@ -201,11 +266,14 @@ def test_the_back_of_an_open_sheet_has_its_own_light(void):
     light = Light(
         torch.zeros(256, 3), Key(torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]), 1e3, 0.01, torch.ones(3))
     )
-    shine = shade(mesh, surface._painter.surface, light)
+    shine = shade(mesh, surface._painter.surface, light, roughness=1.0)
     where = torch.full((2, 3), 1 / 3)
     down_and_up = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
     found = shine.radiance(torch.zeros(2, dtype=torch.long), where, down_and_up)
-    assert found[0].tolist() == pytest.approx([1.0] * 3, abs=1e-3)
+    # white, but for what chalk mirrors: head-on a lobe of 0.01 for 0.0123 of all light
+    assert found[0].tolist() == pytest.approx(
+        [1.0 - float(mirrored_shares(1.0)[-1]) + MIRRORED / 4] * 3, abs=1e-3
+    )
     assert found[1].tolist() == pytest.approx([0.0] * 3, abs=1e-3)
     assert is_closed(ball()) and not is_closed(mesh)
 
@@ -260,7 +328,7 @@ def floor_points(place, k=0):
 
 def test_the_shadow_is_the_light_that_is_missing(floor):
     """Under a ball straight below the key: what is left is the sky that the ball does not cover, (r / d)^2 of
-    it by cosine, and what the ball itself gives back, at most GLOSS of its own light for a black one."""
+    it by cosine, and what the ball itself gives back, which is a few hundredths for a black one."""
     painted = floor.paint(ball(colour=(0.0, 0.0, 0.0)), k=3, light=OVERHEAD)
     points, ahead = floor_points(floor, 3)
     rays = floor.views[3].camera.rays()

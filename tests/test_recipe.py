@@ -78,7 +78,7 @@ recipes = st.fixed_dictionaries(
                 "rounds": st.none() | st.integers(1, 9),
                 "steps": st.integers(1, 9),
                 "shell": st.none() | st.floats(0, 0.5),
-                "view_dependent": st.booleans(),
+                "view_dependent": st.none() | st.booleans(),
             },
         ),
         "name": st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=9),

@@ -25,10 +25,11 @@ from nerf_insert.inpaint.mesh_painter import Painter
 from nerf_insert.light import Key, Light, sphere
 from nerf_insert.light_fit import estimate, gather
 from nerf_insert.meshes import Mesh
-from nerf_insert.shading import cast_shadow, shade
+from nerf_insert.shading import ROUGHNESS, cast_shadow, shade
 
 REACH = 1.5  # the scene is looked at within this many diagonals of the region from its centre
 SCOPE = 0.4  # the light is looked for within this share of the cameras' distance, if that is more
+SMOOTHEST = 0.15  # a sharper highlight would fall between the pixels
 AWAY = 100.0  # distance of a key light given by its direction, in diagonals of the region
 
 
@@ -41,18 +42,32 @@ class MeshInpainter:
         faces the light, or that lies open to the sky alone).
     exposure: a factor on the light of the object, 1 as found.
     shadows: whether the object darkens what lies around it, as far as that is inside the region.
+    roughness: of its surface, from 0, polished, to 1, chalk: how wide the key's highlight is on it.
     """
 
     rounds = 1
     consistent = True
+    view_dependent = True  # for the highlights
+    uses_render = "mask"  # it paints nothing else
 
-    def __init__(self, light: str | Mapping[str, Any] = "auto", exposure: float = 1.0, shadows: bool = True):
+    def __init__(
+        self,
+        light: str | Mapping[str, Any] = "auto",
+        exposure: float = 1.0,
+        shadows: bool = True,
+        roughness: float = ROUGHNESS,
+    ):
         self.light = check_light(light)
         if isinstance(exposure, bool) or not isinstance(exposure, int | float) or not 0 < exposure < math.inf:
             raise InputError(f"the mesh inpainter's exposure must be a number above 0, not {exposure!r}")
         if not isinstance(shadows, bool):
             raise InputError(f"the mesh inpainter's shadows must be true or false, not {shadows!r}")
+        if isinstance(roughness, bool) or not isinstance(roughness, int | float) or not 0 <= roughness <= 1:
+            raise InputError(
+                f"the mesh inpainter's roughness must be a number from 0 to 1, not {roughness!r}"
+            )
         self.exposure, self.shadows = float(exposure), shadows
+        self.roughness = max(float(roughness), SMOOTHEST)
         self.found: Light | None = None  # the light that `prepare` chose
         self._painter: Painter | None = None
 
@@ -76,7 +91,7 @@ class MeshInpainter:
             light = self._find_light(context, glances, surface, bounds)
             task.advance(1)
             self.found = light
-            shine = shade(mesh, surface, light.scaled(self.exposure))
+            shine = shade(mesh, surface, light.scaled(self.exposure), self.roughness)
             shadow = cast_shadow(surface, light, shine, region) if self.shadows else None
             task.advance(1)
         self._painter = Painter(shine, shadow, surface, glances)

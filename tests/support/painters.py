@@ -64,6 +64,12 @@ class Quick(Green):
     rounds, batch, shell, uses_render = 1, 4, 0.0, False
 
 
+class Masked(Quick):
+    """Looks at renders inside the mask only."""
+
+    uses_render = "mask"
+
+
 class Ready(Quick):
     """Wants to be prepared."""
 
