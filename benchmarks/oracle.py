@@ -19,6 +19,8 @@ class Oracle:
     """Answers each view with the picture of its name in the folder `truth`."""
 
     rounds = 1
+    consistent = view_dependent = True  # so are true pictures
+    uses_render = False
 
     def __init__(self, truth: str):
         self.truth = Path(truth)

@@ -93,7 +93,7 @@ def test_a_mesh_is_inserted(scene_folder, tiny_folder):
         guide={"mesh": mesh},
         steps=120,
         schedule={"rays": 1024},
-        inpainter_options={"light": "flat", "shadows": False},
+        inpainter_options={"light": "flat", "shadows": False, "roughness": 1.0},
     )
     entry = edit(scene, wanted, SILENT)
     assert (
