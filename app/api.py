@@ -118,6 +118,12 @@ def add_endpoints(services: Services) -> None:
         on.need_trained()
         return asdict(add_preview(services, on, on.draft, int(views)))
 
+    def keep(scene: str, draft: str, job: str, view: str, on: bool = True) -> dict:
+        """Let the edit start from the picture that a preview painted of a photograph, or no longer; all that
+        are kept, {photograph: file}."""
+        asked = {"scene": scene, "draft": draft, "job": job, "view": view, "keep": on}
+        return answered(services.keep_picture(asked))["kept"]
+
     def edit(scene: str, draft: str) -> dict:
         """Start the edit; the job."""
         on = work(scene, draft)
@@ -152,7 +158,7 @@ def add_endpoints(services: Services) -> None:
 
     for endpoint in (
         scenes, open_sample, upload, build_scene, photographs, mark, set_mesh, set_box, say, set_reference,
-        region, recipe, preview, edit, jobs, job_action, layers, layer_action, render,
+        region, recipe, preview, keep, edit, jobs, job_action, layers, layer_action, render,
     ):  # fmt: skip
         gr.api(told(endpoint), api_name=endpoint.__name__, concurrency_limit=None)
 

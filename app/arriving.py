@@ -12,13 +12,16 @@ from nerf_insert.app.jobs import Job, Jobs
 from nerf_insert.app.opened import RENDERING, array_url, data_url
 from nerf_insert.app.workspace import Place
 from nerf_insert.errors import InputError
+from nerf_insert.outputs import file_stems
+from nerf_insert.scene import Scene
 
 MOST, WIDTH = 8, 220  # pictures, and pixels
 _one = threading.Lock()  # at a time is rendered from what is still being fitted
 
 
 def pictures(place: Place, jobs: Jobs, key: str, have: int) -> tuple[int, list[dict[str, Any]] | None]:
-    """(how many there are, the newest of them; None where that is as many as the browser has)."""
+    """(how many there are, the newest of them; None where that is as many as the browser has). Those of a
+    preview say what photograph they are of, "view", and the name under which they are kept, "file"."""
     job = jobs.get(place.page, key)
     files = made(place, job, jobs.folder(place.page, key))
     growing = place.folder / "base" / "checkpoint.safetensors" if job.kind == "train" else None
@@ -28,6 +31,10 @@ def pictures(place: Place, jobs: Jobs, key: str, have: int) -> tuple[int, list[d
     if count == have:
         return count, None
     shown = [{"url": thumbnail(file), "label": file.stem} for file in files[-MOST:]]
+    if job.kind == "preview":
+        views = views_of(place)
+        for one in shown:
+            one |= {"view": views.get(one["label"]), "file": f"{key}-{one['label']}.png"}
     if growing is not None and growing.exists():
         shown += grown(place, growing)
     return count, shown
@@ -48,6 +55,21 @@ def made(place: Place, job: Job, folder: Path) -> list[Path]:
             continue
     until = (job.ended or float("inf")) + 1
     return [path for time, path in sorted(dated) if job.created <= time <= until]
+
+
+def views_of(place: Place) -> dict[str, str]:
+    """The photographs' names by those of their pictures in a preview."""
+    names = [view.name for view in Scene.open(place.folder).capture.views]
+    return dict(zip(file_stems(names), names, strict=True))
+
+
+def previewed(place: Place, jobs: Jobs, key: str, view: str) -> Path:
+    """The picture that a preview has painted of a photograph. Raises InputError where there is none."""
+    stems = [stem for stem, name in views_of(place).items() if name == view]
+    found = [jobs.folder(place.page, key) / "out" / "painted" / f"{stem}.png" for stem in stems]
+    if not found or not found[0].exists():
+        raise InputError(f"this preview has no picture of {view}")
+    return found[0]
 
 
 def thumbnail(file: Path) -> str:

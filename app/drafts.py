@@ -1,6 +1,6 @@
 """A draft: what a person is about to do in a scene, before it becomes a recipe.
 
-    SCENE/page/drafts/ID/   draft.json, masks/NNN.png, mesh/..., reference.png
+    SCENE/page/drafts/ID/   draft.json, masks/NNN.png, mesh/..., reference.png, kept/..., recipe.yaml
 
 Every browser has an ID of its own, so that two of them never paint into the same mask. Lengths and places
 are in world units and world coordinates, angles in degrees.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import atomic_write, read_json, write_json
+from nerf_insert.files import atomic_write, read_bytes, read_json, write_json
 
 ID = re.compile(r"[a-z0-9]{8,40}")
 
@@ -57,6 +57,7 @@ class Draft:
     rounds: int | None = None
     view_dependent: bool = False
     shell: float | None = None
+    kept: dict[str, str] = field(default_factory=dict)  # photograph's name: previewed picture of it, in kept/
 
     @property
     def has_region(self) -> bool:
@@ -103,6 +104,17 @@ class Drafts:
                 atomic_write(self.folder(draft) / "masks" / file, png)
                 masks[view] = file
             return replace(now, masks=masks)
+
+        return self.change(draft, put)
+
+    def keep(self, draft: str, view: str, picture: Path | None, name: str = "") -> Draft:
+        """Take a copy of a previewed picture of a photograph under this name, or with None forget it."""
+        if picture is not None:
+            atomic_write(self.file(draft, "kept", name), read_bytes(picture))
+
+        def put(now: Draft) -> Draft:
+            kept = {other: file for other, file in now.kept.items() if other != view}
+            return replace(now, kept=kept | ({view: Path(name).name} if picture is not None else {}))
 
         return self.change(draft, put)
 

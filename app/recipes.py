@@ -103,6 +103,7 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         schedule=schedule,
         name=draft.name.strip() or default_name(draft, inpainter),
         seed=draft.seed,
+        approved={view: str(drafts.file(key, "kept", name)) for view, name in sorted(draft.kept.items())},
     )
     return Recipe.from_dict(made.to_dict())  # with all of its checks
 
@@ -114,13 +115,19 @@ def default_name(draft: Draft, inpainter: str) -> str:
 
 
 def command_line(recipe: Recipe, scene: Path, file: Path) -> str:
-    """A shell command that runs the recipe again: in flags where they can say all of it, else by `file`."""
-    words = _flags(recipe) or ["--recipe", str(file)]
+    """A shell command that runs the recipe again: in flags where they can say all of it, else by `file`,
+    which is then written."""
+    words = _flags(recipe)
+    if words is None:
+        recipe.save(file)
+        words = ["--recipe", str(file)]
     return " ".join(shlex.quote(word) for word in ["nerf-insert", "edit", str(scene), *words])
 
 
 def _flags(recipe: Recipe) -> list[str] | None:
     """The recipe as flags of `nerf-insert edit`; None where those cannot say it."""
+    if recipe.approved:
+        return None
     tree, words = recipe.region, []
     if set(tree) == {"dilate"}:
         words += ["--dilate", f"{tree['dilate']['by']:.10g}"]

@@ -255,6 +255,21 @@ class Services:
         count, pictures = arriving.pictures(place, self.jobs, str(data.get("job")), int(data.get("have", -1)))
         return {"count": count} if pictures is None else {"count": count, "pictures": pictures}
 
+    @answering
+    def keep_picture(self, data: dict) -> dict:
+        """Keep the picture that the preview {"job"} painted of the photograph {"view"}, or no longer, with
+        {"keep": false}; without a {"view"} only say what is kept. The edit starts from these. {"kept":
+        {view: file}}."""
+        place = self.place(data)
+        drafts, key, draft = self.draft(data)
+        view = data.get("view")
+        if view is not None and data.get("keep", True):
+            picture = arriving.previewed(place, self.jobs, str(data.get("job")), str(view))
+            draft = drafts.keep(key, str(view), picture, f"{data['job']}-{picture.name}")
+        elif view is not None:
+            draft = drafts.keep(key, str(view), None)
+        return {"kept": draft.kept}
+
     # --- layers
 
     @answering

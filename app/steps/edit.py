@@ -69,6 +69,10 @@ def described(work: Work) -> list[str]:
     words = f"**{recipe.name}**: where {' and '.join(where)} {'say' if many else 'says'}"
     words += f", painted by `{recipe.inpainter}`"
     words += f" from {' and '.join(what)}" if what else ""
+    if recipe.approved:
+        many = len(recipe.approved)
+        words += f", starting from the {many} previewed pictures that you kept" if many > 1 else ""
+        words += ", starting from the previewed picture that you kept" if many == 1 else ""
     words += f", seed {recipe.seed}. It becomes a layer on top of the scene, which stays as it is outside."
     file = work.drafts.folder(work.key) / "recipe.yaml"
     return [words, command_line(recipe, work.place.folder, file)]

@@ -18,7 +18,8 @@ KINDS = ["preview"]
 def build(page: Page) -> None:
     services, session = page.services, page.session
     gr.Markdown(
-        "Paints a few photographs as the edit would and fits nothing: quick, and the scene stays as it is."
+        "Paints a few photographs as the edit would and fits nothing: quick, and the scene stays as it is. "
+        "The edit will start from the pictures that you keep, and paint the others after them."
     )
     with gr.Row():
         views = gr.Slider(1, 12, 4, step=1, label="Views to paint", elem_id="preview-views")
@@ -28,6 +29,7 @@ def build(page: Page) -> None:
     with gr.Row():
         start = gr.Button("Preview", variant="primary", elem_id="start-preview")
         another = gr.Button("Try another seed", elem_id="another-seed")
+        forget = gr.Button("Keep none", elem_id="forget-kept")
     jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "preview-jobs")
 
     def preview(count: int, number: float, session: Session):
@@ -42,7 +44,13 @@ def build(page: Page) -> None:
         return [number, preview(count, number, session)]
 
     def value(session: Session) -> dict:
-        return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
+        now = {"scene": session["scene"], "draft": session["draft"], "kinds": KINDS}
+        return {**now, "stamp": secrets.token_hex(4)}
+
+    def forget_kept(session: Session):
+        work = Work(services, session)
+        work.drafts.change(work.key, kept={})
+        return value(session)
 
     def refresh(session: Session):
         if not session["scene"]:
@@ -51,6 +59,7 @@ def build(page: Page) -> None:
 
     page.when_opened(refresh, [seed, jobs])
     start.click(told(preview), [views, seed, session], jobs, **PRIVATE)
+    forget.click(told(forget_kept), session, jobs, **PRIVATE)
     another.click(told(preview_another), [views, session], [seed, jobs], **PRIVATE)
 
 

@@ -33,7 +33,7 @@ ASKS = {
         "drop",
         "move",
     ),
-    "jobs": ("job_list", "job_action", "job_pictures"),
+    "jobs": ("job_list", "job_action", "job_pictures", "keep_picture"),
     "layers": ("layers", "layer_action"),
 }
 

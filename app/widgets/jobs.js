@@ -1,9 +1,9 @@
 // The scene's jobs: progress, pause, stop, resume, pictures as they arrive. It asks the server once a second
 // while something is running; a job goes on whether or not anybody asks.
-// props.value = {scene, kinds: which jobs are shown, stamp}
+// props.value = {scene, draft: where pictures of previews are kept, kinds: which jobs are shown, stamp}
 
 const list = element.querySelector('.list');
-let at = {}, known = {}, timer = null, asking = false, pictures = {};
+let at = {}, known = {}, timer = null, asking = false, pictures = {}, kept = {};
 
 const escape = (text) => String(text ?? '').replace(/[&<>"]/g, (c) => ({'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;'}[c]));
 const STATES = {waiting: 'waiting', running: 'running', paused: 'paused', stopping: 'stopping ...', stopped: 'stopped', failed: 'failed', done: 'done'};
@@ -66,10 +66,33 @@ async function look(card, job) {
   mine.busy = false;
   if (answer.error || !answer.pictures) return;
   mine.count = answer.count;
-  set(card.querySelector('.pictures'), answer.pictures.map((p) => `<figure><img src="${p.url}" alt="${escape(p.label)}"><figcaption>${escape(p.label)}</figcaption></figure>`).join(''));
+  set(card.querySelector('.pictures'), answer.pictures.map((p) => `<figure><img src="${p.url}" alt="${escape(p.label)}"><figcaption>${escape(p.label)}</figcaption>${p.view && at.draft ? keeper(p) : ''}</figure>`).join(''));
+  showKept();
+}
+
+const keeper = (p) => `<button type="button" class="keep" data-view="${escape(p.view)}" data-file="${escape(p.file)}"></button>`;
+
+function showKept() {
+  list.querySelectorAll('button.keep').forEach((button) => {
+    const on = kept[button.dataset.view] === button.dataset.file;
+    button.setAttribute('aria-pressed', on);
+    button.textContent = on ? 'Kept' : 'Keep';
+    button.title = on ? 'The edit starts from this picture; click to let go of it' : 'Let the edit start from this picture';
+  });
+}
+
+async function keep(button) {
+  const {view} = button.dataset, on = button.getAttribute('aria-pressed') === 'true';
+  const answer = await ask('keep_picture', {draft: at.draft, job: button.closest('.job').dataset.key, view, keep: !on});
+  if (answer.error) { button.title = button.textContent = answer.error; return; }
+  kept = answer.kept;
+  showKept();
+  trigger('kept', {count: Object.keys(kept).length});
 }
 
 element.addEventListener('click', async (event) => {
+  const like = event.target.closest('button.keep');
+  if (like) { keep(like); return; }
   const button = event.target.closest('button[data-action]');
   if (!button) return;
   button.disabled = true;
@@ -81,6 +104,7 @@ function update() {
   if (next.scene !== at.scene) { known = {}; pictures = {}; list.innerHTML = ''; }
   at = next;
   asking = false;
+  if (at.scene && at.draft) ask('keep_picture', {draft: at.draft}).then((answer) => { if (answer.kept) { kept = answer.kept; showKept(); } });
   refresh();
 }
 watch('value', update);
