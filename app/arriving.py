@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
-from nerf_insert.app.jobs import Job, Jobs
-from nerf_insert.app.opened import RENDERING, array_url, data_url
+from nerf_insert.app.jobs import OPEN, Job, Jobs
+from nerf_insert.app.opened import RENDERING, Opened, array_url, data_url
 from nerf_insert.app.workspace import Place
+from nerf_insert.capture import View
 from nerf_insert.errors import InputError
+from nerf_insert.layers import unfinished_layer
 from nerf_insert.outputs import file_stems
+from nerf_insert.regions import Region
+from nerf_insert.rendering import Stack
 from nerf_insert.scene import Scene
 
 MOST, WIDTH = 8, 220  # pictures, and pixels
+COARSE = 64  # pixels across, to see how much of a region a view shows
 _one = threading.Lock()  # at a time is rendered from what is still being fitted
 
 
-def pictures(place: Place, jobs: Jobs, key: str, have: int) -> tuple[int, list[dict[str, Any]] | None]:
+def pictures(opened: Opened, jobs: Jobs, key: str, have: int) -> tuple[int, list[dict[str, Any]] | None]:
     """(how many there are, the newest of them; None where that is as many as the browser has). Those of a
     preview say what photograph they are of, "view", and the name under which they are kept, "file"."""
+    place = opened.place
     job = jobs.get(place.page, key)
     files = made(place, job, jobs.folder(place.page, key))
-    growing = place.folder / "base" / "checkpoint.safetensors" if job.kind == "train" else None
-    count = len(files) + (
-        growing.stat().st_mtime_ns // 10**9 if growing is not None and growing.exists() else 0
-    )
+    growing = grows(place, job)
+    count = len(files) + (int(growing.stat().st_mtime) if growing is not None else 0)
     if count == have:
         return count, None
     shown = [{"url": thumbnail(file), "label": file.stem} for file in files[-MOST:]]
@@ -35,9 +41,20 @@ def pictures(place: Place, jobs: Jobs, key: str, have: int) -> tuple[int, list[d
         views = views_of(place)
         for one in shown:
             one |= {"view": views.get(one["label"]), "file": f"{key}-{one['label']}.png"}
-    if growing is not None and growing.exists():
-        shown += grown(place, growing)
+    if growing is not None:
+        shown += grown_base(place, growing) if job.kind == "train" else grown_layer(opened, growing.parent)
     return count, shown
+
+
+def grows(place: Place, job: Job) -> Path | None:
+    """The checkpoint that a job writes while it runs."""
+    pattern = {"train": "base/checkpoint.safetensors", "edit": "layers/*/checkpoint.safetensors"}.get(
+        job.kind
+    )
+    if pattern is None or job.state not in OPEN or job.started is None:
+        return None
+    dated = [(file.stat().st_mtime, file) for file in place.folder.glob(pattern) if file.exists()]
+    return max((file for time, file in dated if time >= job.started), default=None)
 
 
 def made(place: Place, job: Job, folder: Path) -> list[Path]:
@@ -84,10 +101,45 @@ def thumbnail(file: Path) -> str:
         return ""
 
 
-def grown(place: Place, checkpoint: Path) -> list[dict[str, Any]]:
+def grown_layer(opened: Opened, folder: Path) -> list[dict[str, Any]]:
+    """Renders of a layer that is still being fitted, over what lies below it; [] where that is too early."""
+    if not _one.acquire(blocking=False):
+        return []
+    try:
+        layer = unfinished_layer(folder)
+        if layer is None:
+            return []
+        below = opened.stack()
+        stack = Stack(below.base, (*below.layers, layer.to(below.device)))
+        views = best_views(layer.region, opened.capture.views)
+        with RENDERING:
+            renders = [stack.picture(view.camera.scaled(WIDTH / view.camera.width)).rgb for view in views]
+        names = [Path(view.name).stem for view in views]
+        return [{"url": data_url(r), "label": f"{n}, so far"} for n, r in zip(names, renders, strict=True)]
+    except InputError:
+        return []
+    finally:
+        _one.release()
+
+
+def best_views(region: Region, views: Sequence[View], count: int = 2) -> list[View]:
+    """Views that show much of a region, from different sides."""
+
+    def share(view: View) -> float:
+        return float(region.project(view.camera.scaled(COARSE / view.camera.width)).float().mean())
+
+    ranked = sorted(views, key=share, reverse=True)
+    centre, chosen = region.bounds.mean(0), ranked[:1]
+    for view in ranked[1 : len(ranked) // 2]:
+        toward = [torch.nn.functional.normalize(v.camera.centre - centre, dim=0) for v in (view, *chosen)]
+        if len(chosen) < count and all(float(toward[0] @ other) < 0.5 for other in toward[1:]):
+            chosen.append(view)
+    return chosen
+
+
+def grown_base(place: Place, checkpoint: Path) -> list[dict[str, Any]]:
     """A render of a base that is still being trained, beside the photograph; [] where that is too early."""
     from nerf_insert.capture import Capture
-    from nerf_insert.rendering import Stack
     from nerf_insert.training import unfinished_base
 
     if place.capture_path is None or not _one.acquire(blocking=False):

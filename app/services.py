@@ -251,8 +251,8 @@ class Services:
     def job_pictures(self, data: dict) -> dict:
         """What the job {"job"} has made so far, as pictures: {"count", "pictures": [{"url", "label"}]}; only
         {"count"} where that is still {"have"}."""
-        place = self.place(data)
-        count, pictures = arriving.pictures(place, self.jobs, str(data.get("job")), int(data.get("have", -1)))
+        opened, key = self.opened(data), str(data.get("job"))
+        count, pictures = arriving.pictures(opened, self.jobs, key, int(data.get("have", -1)))
         return {"count": count} if pictures is None else {"count": count, "pictures": pictures}
 
     @answering

@@ -62,7 +62,10 @@ def edit(
             and not again
             and _work(scene.layer_folder(made)).get("identity") == _identity(scene, recipe, made)
         ):
-            progress.say(f"Layer {made.name} was made from this very recipe; nothing to do.")
+            progress.say(
+                f"Layer {made.name} was made from this very recipe; nothing to do."
+                + ("" if made.enabled else f" It is switched off (layers enable {len(scene.layers)}).")
+            )
             return made
         prepared = prepare(scene, recipe, progress)
         folder = _unfinished(scene, identity)

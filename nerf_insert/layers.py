@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from nerf_insert.cameras import Rays
 from nerf_insert.errors import InputError
 from nerf_insert.fields import FieldConfig, HashField, truncated_exp
-from nerf_insert.files import read_tensors, write_tensors
+from nerf_insert.files import read_json, read_tensors, write_tensors
 from nerf_insert.kernels import Samples
+from nerf_insert.regions import load_region
 from nerf_insert.regions.base import Region
 
 LAYER_FIELD = FieldConfig(
@@ -103,3 +104,22 @@ class Layer(nn.Module):
         except (KeyError, ValueError, TypeError, RuntimeError) as cause:
             raise InputError(f"{path} does not hold a layer of NeRF-Insert: {cause}") from cause
         return layer.eval().requires_grad_(False)
+
+
+def unfinished_layer(folder: Path) -> Layer | None:
+    """The layer that an edit still at work in this layer folder has saved last, to look at; None before it
+    has saved any. Its blend shell is left out."""
+    try:
+        tensors, _ = read_tensors(folder / "checkpoint.safetensors")
+        region = load_region(read_json(folder / "region" / "region.json"), folder / "region")
+    except InputError:  # not there yet, or just being replaced
+        return None
+    prefix = "module.layer." if any(name.startswith("module.layer.") for name in tensors) else "module."
+    saved = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    layer = Layer(region, LAYER_FIELD.with_view_dependence("field.head.0" in saved))
+    state = layer.state_dict()
+    if any(name not in saved or saved[name].shape != tensor.shape for name, tensor in state.items()):
+        return None
+    for name, tensor in state.items():
+        tensor.copy_(saved[name].to(tensor.dtype))
+    return layer.eval().requires_grad_(False)

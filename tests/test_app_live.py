@@ -1,16 +1,22 @@
 """The view that can be orbited and what is placed in it: cameras and drops against plain geometry."""
 
+import base64
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from nerf_insert.app import live, outlines, placing
+from nerf_insert.app import arriving, live, outlines, placing
 from nerf_insert.app.drafts import Placing
 from nerf_insert.app.opened import Opened
 from nerf_insert.app.workspace import Place
+from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError
+from nerf_insert.files import write_json
+from nerf_insert.layers import Layer
 from nerf_insert.regions import BoxRegion
 
 
@@ -102,3 +108,23 @@ def test_outlines_are_what_the_photographs_show_of_the_region(opened):
     assert max(wrong) < 0.01 and any(bool(mask.any()) for mask in found.masks.values())
     far = outlines.outlines(opened, BoxRegion([90.0, 0.0, 0.0], [0.1, 0.1, 0.1]))
     assert far.problem and not any(bool(mask.any()) for mask in far.masks.values())
+
+
+def test_a_layer_is_shown_while_it_grows(opened, tmp_path):
+    """From two sides that show much of it, over the scene as it is."""
+    region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
+    assert arriving.grown_layer(opened, tmp_path) == []
+    layer = Layer(region)
+    Checkpoint(tmp_path / "checkpoint.safetensors", layer, {}).save(torch.optim.Adam(layer.parameters()), 1)
+    write_json(tmp_path / "region" / "region.json", region.save(tmp_path / "region"))
+    views = arriving.best_views(region, opened.capture.views)
+    sides = [view.camera.centre - region.bounds.mean(0) for view in views]
+    assert len(views) == 2 and float(torch.nn.functional.cosine_similarity(*sides, dim=0)) < 0.5
+    shown = arriving.grown_layer(opened, tmp_path)
+    assert len(shown) == 2 and all("so far" in one["label"] for one in shown)
+    for view, one in zip(views, shown, strict=True):
+        camera = view.camera.scaled(arriving.WIDTH / view.camera.width)
+        picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["url"].split(",")[1])))) / 255
+        change = np.abs(picture - opened.stack().picture(camera).rgb.numpy()).max(-1)
+        inside = region.project(camera).numpy()
+        assert change[inside].mean() > 3 * change[~inside].mean()  # a haze in it; JPEG outside

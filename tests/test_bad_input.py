@@ -411,6 +411,8 @@ LAYERS = [
         "is written as `nerf-insert layers SCENE enable N`",
     ),
     ("enable a word", lambda p: ["layers", p.scene, "enable", "chair"], "'chair' is not a whole number"),
+    ("no new name", lambda p: ["layers", p.scene, "rename", "1"], "nerf-insert layers SCENE rename N NAME"),
+    ("rename nothing", lambda p: ["layers", p.scene, "rename", "2", "hat"], "has no layer 2: it has none"),
     ("enable nothing", lambda p: ["layers", p.scene, "enable", "1"], "has no layer 1: it has none"),
     ("unknown action", lambda p: ["layers", p.scene, "explode"], "invalid choice: 'explode'"),
     ("nothing to undo", lambda p: ["layers", p.scene, "undo"], "nothing to undo"),

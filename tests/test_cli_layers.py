@@ -48,6 +48,8 @@ def test_changes_and_undo(scene_folder, capsys):
     assert names(layers(scene_folder, capsys, "move", "3", "1")) == ["three", "one", "two"]
     assert names(layers(scene_folder, capsys, "remove", "2")) == ["three", "two"]
     assert names(layers(scene_folder, capsys, "undo")) == ["three", "one", "two"]
+    assert names(layers(scene_folder, capsys, "rename", "2", "a red  hat")) == ["three", "a red hat", "two"]
+    assert names(layers(scene_folder, capsys, "undo")) == ["three", "one", "two"]
     assert names(layers(scene_folder, capsys, "undo")) == ["one", "two", "three"]
     assert [row["enabled"] for row in layers(scene_folder, capsys, "undo")] == [True, True, True]
     assert [row["enabled"] for row in layers(scene_folder, capsys, "enable", "2")] == [True, True, True]

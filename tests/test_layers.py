@@ -5,8 +5,10 @@ import torch
 from analytic import look_at
 from formula import Ball
 
+from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.fields import FieldConfig
-from nerf_insert.layers import LAYER_FIELD, Layer
+from nerf_insert.files import write_json
+from nerf_insert.layers import LAYER_FIELD, Layer, unfinished_layer
 from nerf_insert.regions import BoxRegion
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16, view_dependent=False)
@@ -101,3 +103,31 @@ def test_view_dependence_is_off_unless_asked_for():
     asked = Layer(BOX, LAYER_FIELD.with_view_dependence(True))
     torch.nn.init.uniform_(asked.field.table, -1, 1)
     assert not torch.equal(*(asked.query(points, way)[1] for way in (directions, -directions)))
+
+
+@pytest.mark.parametrize("shines", [False, True])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_layer_still_being_fitted_can_be_looked_at(tmp_path, shines, corrected):
+    """As its checkpoint has it, alone or with the corrections that are fitted with it; whatever else is
+    there, cut short or of another kind, is no layer yet."""
+    assert unfinished_layer(tmp_path) is None
+    layer = Layer(BOX, LAYER_FIELD.with_view_dependence(shines), shell=0.1, seed=3)
+    with torch.no_grad():
+        layer.field.table.normal_()
+    seen = blob((0.3, -0.2, 0.4))
+    layer.observe(seen, torch.full((len(seen),), 0.5))
+    layer.update_occupancy()
+    module = torch.nn.ModuleDict({"layer": layer, "agreement": torch.nn.Linear(2, 2)}) if corrected else layer
+    saved = Checkpoint(tmp_path / "checkpoint.safetensors", module, {})
+    saved.save(torch.optim.Adam(module.parameters()), 5)
+    assert unfinished_layer(tmp_path) is None  # without its region
+    write_json(tmp_path / "region" / "region.json", BOX.save(tmp_path / "region"))
+    found = unfinished_layer(tmp_path)
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.query(seen, seen), layer.query(seen, seen), strict=True)
+    )
+    assert torch.equal(found.occupancy, layer.occupancy)
+    Checkpoint(saved.path, torch.nn.Linear(2, 2), {}).save(torch.optim.Adam(layer.parameters()), 5)
+    assert unfinished_layer(tmp_path) is None
+    saved.path.write_bytes(saved.path.read_bytes()[:100])
+    assert unfinished_layer(tmp_path) is None

@@ -1,5 +1,8 @@
 """Time left, pausing and stopping, by a clock that the tests turn."""
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -99,3 +102,32 @@ def test_stopping_ends_the_work_at_its_next_report(paused):
     thread.join(timeout=30)
     assert not thread.is_alive() and len(ended) == 1
     assert not paused or ended[0] == 1
+
+
+STANDING = """
+import sys, time
+from nerf_insert.cli.standstill import not_counted
+from nerf_insert.progress import Progress
+progress = Progress()
+with not_counted(progress):
+    began, clock = time.monotonic(), progress.now()
+    print("working", flush=True)
+    while time.monotonic() - began < 4:
+        sum(range(1000)) if sys.argv[1] == "busy" else time.sleep(0.01)
+    time.sleep(0.3)
+    print(time.monotonic() - began, progress.now() - clock)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="processes cannot be stopped here")
+@pytest.mark.parametrize("how", ["busy", "waiting"])
+def test_time_in_which_the_process_stood_still_does_not_count(how):
+    """Stopped from outside, as the page's Pause and Ctrl-Z do: neither is it told."""
+    process = subprocess.Popen([sys.executable, "-c", STANDING, how], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "working\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)
+    process.send_signal(signal.SIGCONT)
+    wall, counted = map(float, process.communicate(timeout=60)[0].split())
+    assert 2 < wall - counted < wall - 0.5  # the pause, and not the work before and after it

@@ -7,7 +7,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,11 +14,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from nerf_insert.cli.console import Console
+from nerf_insert.cli.standstill import not_counted
 from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.files import ADVICE
 
 SUCCESS, FAILURE, BAD_INPUT, STOPPED = 0, 1, 2, 130
-SUSPEND = (signal.SIGTSTP,) if hasattr(signal, "SIGTSTP") else ()  # Windows has no such thing
 
 
 def guarded(work: Callable[[], None], console: Console) -> int:
@@ -28,7 +27,7 @@ def guarded(work: Callable[[], None], console: Console) -> int:
         # SIGTERM, which job schedulers and `kill` send, stops a command as cleanly as Ctrl-C
         with (
             on_signals(signal.default_int_handler, signal.SIGTERM),
-            on_signals(lambda *_: suspend(console), *SUSPEND),
+            not_counted(console.progress),
             warnings.catch_warnings(),
         ):
             if not sys.warnoptions:  # what libraries tell programmers is not for the person at the terminal
@@ -51,13 +50,6 @@ def guarded(work: Callable[[], None], console: Console) -> int:
     except Exception as error:
         console.failure(in_plain_words(error) or bug(error))
         return FAILURE
-
-
-def suspend(console: Console) -> None:
-    """Ctrl-Z: stand still until the shell's `fg` or SIGCONT, without counting that time as work."""
-    began = time.monotonic()
-    os.kill(os.getpid(), signal.SIGSTOP)
-    console.progress.idle += time.monotonic() - began
 
 
 @contextmanager

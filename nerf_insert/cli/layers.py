@@ -1,5 +1,5 @@
-"""List a scene's layers, switch them on and off, remove or reorder them, or take the last change back. A
-removed layer can be brought back with undo."""
+"""List a scene's layers, switch them on and off, remove, reorder or rename them, or take the last change
+back. A removed layer can be brought back with undo."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ from nerf_insert.errors import InputError
 if TYPE_CHECKING:
     from nerf_insert.scene import LayerEntry, Scene
 
-SUMMARY = "list, switch, remove and reorder layers"
-ACTIONS = {"list": "", "enable": "N", "disable": "N", "remove": "N", "move": "N TO", "undo": ""}
+SUMMARY = "list, switch, remove, reorder and rename layers"
+ACTIONS = {
+    "list": "",
+    "enable": "N",
+    "disable": "N",
+    "remove": "N",
+    "move": "N TO",
+    "rename": "N NAME",
+    "undo": "",
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,15 +37,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="; ".join(f"{name} {takes}".strip() for name, takes in ACTIONS.items()) + " (default: list)",
     )
     parser.add_argument(
-        "numbers", nargs="*", type=whole(1), metavar="N", help="layers, counted from 1 at the bottom"
+        "words", nargs="*", metavar="N", help="layers, counted from 1 at the bottom, or a new name"
     )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     takes = ACTIONS[args.action]
-    if len(args.numbers) != len(takes.split()):
+    if len(args.words) != len(takes.split()):
         usage = f"nerf-insert layers SCENE {args.action} {takes}".strip()
         raise InputError(f"layers {args.action} is written as `{usage}`")
+    words = [_word(word, kind) for word, kind in zip(args.words, takes.split(), strict=True)]
 
     from nerf_insert.scene import Scene
 
@@ -45,20 +54,25 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     if args.action != "list":
         with scene.locked():
             scene = Scene.open(args.scene)  # as it is now that nobody else changes it
-            change(scene, args.action, args.numbers)
+            change(scene, args.action, words)
     rows = [describe(scene, number, entry) for number, entry in enumerate(scene.layers, 1)]
     return {"scene": str(args.scene), "layers": rows}, _table(
         rows
     ) if rows else f"{args.scene} has no layers."
 
 
-def change(scene: Scene, action: str, numbers: list[int]) -> None:
+def _word(word: str, kind: str) -> Any:
+    try:
+        return word if kind == "NAME" else whole(1)(word)
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"argument {kind}: {error}") from None
+
+
+def change(scene: Scene, action: str, words: list[Any]) -> None:
     if action in ("enable", "disable"):
-        scene.enable(numbers[0], action == "enable")
-    elif action == "remove":
-        scene.remove(numbers[0])
-    elif action == "move":
-        scene.move(numbers[0], numbers[1])
+        scene.enable(words[0], action == "enable")
+    elif action in ("remove", "move", "rename"):
+        getattr(scene, action)(*words)
     else:
         scene.undo()
 
