@@ -172,7 +172,7 @@ def _flags(recipe: Recipe) -> list[str] | None:
     for key, value in recipe.inpainter_options.items():
         words += ["--inpainter-option", f"{key}={json.dumps(value)}"]
     schedule, usual = recipe.schedule, Schedule()
-    words += ["--steps", str(schedule.steps)] if schedule.steps != usual.steps else []
+    words += ["--steps", str(schedule.steps)] if schedule.steps else []
     words += ["--rounds", str(schedule.rounds)] if schedule.rounds else []
     said_all = replace(usual, steps=schedule.steps, rounds=schedule.rounds) == schedule
     return words if said_all else None

@@ -34,7 +34,7 @@ from nerf_insert.evaluation import FEWEST, Truth
 from nerf_insert.metrics import psnr
 from nerf_insert.outlook import Outlook
 from nerf_insert.pictures import write_picture
-from nerf_insert.preparing import Prepared, prepare
+from nerf_insert.preparing import DOUBTED, Prepared, prepare
 from nerf_insert.progress import SILENT, Progress, Task
 from nerf_insert.recipe import Recipe, Schedule
 from nerf_insert.rendering import Stack
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("capture", type=Path)
     parser.add_argument("--scene", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=Schedule.steps)
+    parser.add_argument("--steps", type=int, default=DOUBTED[0])
     parser.add_argument("--rays", type=int, default=Schedule.rays)
     parser.add_argument("--only", action="append", help="rows by their names; may be given again")
     parser.add_argument("--cases", help="columns, such as 'a b'")

@@ -35,7 +35,7 @@ from rich.table import Table
 
 import nerf_insert  # noqa: F401  # says how threads wait
 from nerf_insert.cameras import Rays
-from nerf_insert.fitting import FRESH, CachedRays, Entries, FitConfig, entries_along, fit_loss
+from nerf_insert.fitting import STAGES, CachedRays, Entries, FitConfig, entries_along, fit_loss
 from nerf_insert.kernels import (
     GridSpec,
     Samples,
@@ -189,7 +189,7 @@ class Step:
         nothing = Samples.packed(none, none, none.long(), rays.count)
         outside = Entries(nothing, none, none, torch.zeros(0, 3))
         self.cached = CachedRays(torch.arange(rays.count), rays, outside, torch.zeros(3))
-        length = FRESH[0][1] * self.layer.region.step
+        length = STAGES[0][1] * self.layer.region.step
         self.entries = entries_along(Stack(self.layer), self.layer, self.cached, length)
         self.targets = torch.rand(rays.count, 3, generator=generator)
         self.config = FitConfig(rays=RAYS)

@@ -24,7 +24,7 @@ from nerf_insert.agreement import Agreement
 from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_json, read_tensors, sweep, write_json, write_tensors, write_yaml
-from nerf_insert.fitting import FitConfig, fit_layer, stages_of
+from nerf_insert.fitting import STAGES, fit_layer
 from nerf_insert.layers import Layer
 from nerf_insert.outlook import Outlook
 from nerf_insert.painting import PaintedViews, inpaint_view, run_inpainter
@@ -106,7 +106,6 @@ class Loop:
     ):
         self.watch = watch or (lambda _: None)
         self.prepared, self.folder, self.identity, self.progress = prepared, folder, identity, progress
-        self.schedule, self.seed = prepared.recipe.schedule, prepared.recipe.seed
         self.rounds = prepared.plan()
         self.painted = PaintedViews(folder / "painted", prepared.views)
 
@@ -115,10 +114,13 @@ class Loop:
     def run(self) -> Layer:
         prepared = self.prepared
         layer = Layer(
-            prepared.region, prepared.field, prepared.shell * prepared.region.diagonal, seed=self.seed
+            prepared.region,
+            prepared.field,
+            prepared.shell * prepared.region.diagonal,
+            seed=prepared.recipe.seed,
         )
         layer = layer.to(prepared.stack.device)
-        prepared.look(self._config(self.rounds[0]), self.progress)
+        prepared.look(prepared.config(self.rounds[0].steps), self.progress)
         with self.outlook:
             for this in self.rounds:
                 self._expect(this, +1)
@@ -156,12 +158,12 @@ class Loop:
 
     def _expect(self, this: Round, sign: int) -> None:
         """Tell the outlook what there is to do in a round, or that an earlier run has done it."""
-        count = self.prepared.look(self._config(this), self.progress).rays.count
+        count = self.prepared.look(self.prepared.config(this.steps), self.progress).rays.count
         views = sum(len(earlier.views) for earlier in self.rounds[: this.number + 1])
         share = min(1.0, (views + len(self.prepared.approved)) / len(self.prepared.views))
         self.outlook.add("pictures", sign * len(this.views))
         self.outlook.add("steps", sign * this.steps)
-        self.outlook.add("rays", sign * count * share * len(stages_of(not this.number)))
+        self.outlook.add("rays", sign * count * share * len(STAGES))
 
     def _name(self, view: int) -> str:
         return self.prepared.views[view].view.name
@@ -174,9 +176,6 @@ class Loop:
             "steps": this.steps,
             "trust": {self._name(v): round(float(trust[v]), 4) for v in sorted(self.painted.latest)},
         }
-
-    def _config(self, this: Round) -> FitConfig:
-        return FitConfig(steps=this.steps, rays=self.schedule.rays, seed=self.seed)
 
     def _label(self, what: str, this: Round) -> str:
         return what + (f", round {this.number + 1} of {len(self.rounds)}" if len(self.rounds) > 1 else "")
@@ -209,7 +208,7 @@ class Loop:
     def _fit(self, this: Round, layer: Layer, new: Sequence[int]) -> Float[Tensor, " V"]:
         """Fit the layer to all pictures that there are, of which some are `new`; how far each view is
         trusted."""
-        prepared, config = self.prepared, self._config(this)
+        prepared, config = self.prepared, self.prepared.config(this.steps)
         pixels = Pixels(
             [seen.view.camera for seen in prepared.views],
             [self.painted.picture(v) for v in range(len(prepared.views))],
@@ -235,7 +234,6 @@ class Loop:
             config,
             self.progress,
             self._label("Fitting the layer", this),
-            fresh=this.number == 0,
             outlook=self.outlook,
             checkpoint=Checkpoint(
                 self.folder / "checkpoint.safetensors",

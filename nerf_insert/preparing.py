@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,9 @@ from nerf_insert.rendering import Stack
 from nerf_insert.scene import Scene
 from nerf_insert.schedule import Round, plan
 
+# (steps, rate) of the layer's fit: to pictures that agree, and to others, which are to be judged before the
+# layer has learned them by heart
+AGREED, DOUBTED = (400, 5e-2), (800, 2e-2)
 ROUNDS = 3  # for an inpainter that does not say how many it wants
 SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
 
@@ -65,6 +68,11 @@ class Prepared:
         given = self.recipe.schedule.shell
         return getattr(self.inpainter, "shell", SHELL) if given is None else given
 
+    def config(self, steps: int) -> FitConfig:
+        """Of so many steps of the layer's fit."""
+        rate = (DOUBTED if self.corrections.any else AGREED)[1]
+        return FitConfig(steps=steps, rays=self.recipe.schedule.rays, rate=rate, seed=self.recipe.seed)
+
     @property
     def field(self) -> FieldConfig:
         """Of the layer."""
@@ -88,6 +96,8 @@ class Prepared:
     def plan(self) -> list[Round]:
         """The rounds of painting and fitting."""
         schedule, centre = self.recipe.schedule, self.region.bounds.mean(0)
+        usual = (DOUBTED if self.corrections.any else AGREED)[0]
+        schedule = replace(schedule, steps=schedule.steps or usual)
         return plan(schedule, self.rounds, self.views, centre, tuple(self.approved))
 
     def look(self, config: FitConfig, progress: Progress) -> CachedRays:

@@ -53,7 +53,7 @@ class Say:
 @dataclass(frozen=True)
 class Schedule:
     rounds: int | None = None  # times that all views are painted; none: what the inpainter asks for
-    steps: int = 800  # of the layer's fit, over all rounds
+    steps: int | None = None  # of the layer's fit, over all rounds; none: as the pictures need
     rays: int = 4096  # of one step
     strength: float = 1.0  # of the first round: how far painting may go from what is there; later ones less
     shell: float | None = None  # of the region's diagonal: blend shell; none: what the inpainter asks for
@@ -271,7 +271,7 @@ def _schedule(data: Mapping) -> Schedule:
     if data.get("rounds") is not None:
         _integer(data["rounds"], "schedule.rounds", 1, 1000)
     for key, high in (("steps", 10_000_000), ("rays", 1 << 20)):
-        if key in data:
+        if key in data and not (key == "steps" and data[key] is None):
             _integer(data[key], f"schedule.{key}", 1, high)
     for key in ("shell", "min_share"):
         if key in data and not (key == "shell" and data[key] is None):

@@ -213,7 +213,7 @@ def test_rounds_grow_weaker_and_see_what_was_made(scene_folder):
     assert strengths == pytest.approx([1.0, 1.0, 0.5381, 0.5381, 0.3468, 0.3468], abs=1e-4)
     assert {call[3] for call in calls} == {3}
     green = [green_in_the_region(calls[first][0][0]) for first in (0, 2, 4)]
-    assert green[1] < 0.7 * green[0] and green[2] < green[1]
+    assert green[1] < 0.7 * green[0] and green[2] < 0.7 * green[0]
     folder = scene.layer_folder(scene.layers[0])
     assert sorted(path.name for path in (folder / "painted").iterdir()) == ["round-0", "round-1", "round-2"]
     assert not list(folder.glob("round-*"))
@@ -240,7 +240,7 @@ def test_anchors_come_first_and_the_others_are_painted_after_them(scene_folder):
 def test_a_view_that_contradicts_the_others_is_painted_again(scene_folder, tiny_folder):
     """Once, with a fresh seed and from the render; what is still wrong then is left out of the fit."""
     scene = Scene.open(scene_folder)
-    wrong = [scene.capture.train[index].name for index in (2, 7)]
+    wrong = [scene.capture.train[index].name for index in (3, 7)]
     options = {"truth": str(tiny_folder / "capture" / "truth"), "wrong": wrong}
     wanted = recipe(
         "painters:Liar", inpainter_options=options, steps=360, schedule={"rays": 1024, "rounds": 3}

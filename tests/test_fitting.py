@@ -162,12 +162,10 @@ class Fit:
         pixels, self.cached = cache(self.stack, self.region, pictures)
         self.targets = pixels.rgba(self.cached.pixels)[0]
 
-    def run(self, steps=24, layer=None, checkpoint=None, fresh=True, seed=0, rays=128):
+    def run(self, steps=24, layer=None, checkpoint=None, seed=0, rays=128):
         layer = layer or Layer(self.region, SMALL, shell=0.01, seed=seed)
         config = FitConfig(steps=steps, rays=rays, seed=seed)
-        fit_layer(
-            layer, self.stack, self.cached, self.targets, config, SILENT, fresh=fresh, checkpoint=checkpoint
-        )
+        fit_layer(layer, self.stack, self.cached, self.targets, config, SILENT, checkpoint=checkpoint)
         return layer
 
     def error(self, layer):
@@ -215,8 +213,8 @@ class Fragile(Checkpoint):
 
 
 SAME = {"identity": "this fit"}
-# with 24 steps a new fit changes the length of its samples before its steps 3 and 8, another one before 7
-STOPS = [[1], [2, 3], [3], [4, 8, 9], [7], [8], [23], [24], list(range(1, 25))]
+# with 24 steps a fit changes the length of its samples before its step 5
+STOPS = [[1], [3, 4], [4], [4, 5, 9], [5], [23], [24], list(range(1, 25))]
 
 
 @pytest.mark.parametrize("stops", STOPS, ids=str)
@@ -227,14 +225,14 @@ def test_stopped_and_gone_on_is_never_stopped(fit, tmp_path, stops, fresh):
             Layer(fit.region, SMALL, shell=0.01) if fresh else lively(fit.region, 0.01).requires_grad_(True)
         )
 
-    whole = fit.run(layer=start(), fresh=fresh)
+    whole = fit.run(layer=start())
     path = tmp_path / "checkpoint.safetensors"
     for stop in stops:
         layer = start()
         with pytest.raises(Stopped):
-            fit.run(layer=layer, checkpoint=Fragile(path, layer, SAME, until=stop), fresh=fresh)
+            fit.run(layer=layer, checkpoint=Fragile(path, layer, SAME, until=stop))
     layer = start()
-    fit.run(layer=layer, checkpoint=Checkpoint(path, layer, SAME), fresh=fresh)
+    fit.run(layer=layer, checkpoint=Checkpoint(path, layer, SAME))
     assert same(whole, layer)
 
 

@@ -76,7 +76,7 @@ recipes = st.fixed_dictionaries(
             {},
             optional={
                 "rounds": st.none() | st.integers(1, 9),
-                "steps": st.integers(1, 9),
+                "steps": st.none() | st.integers(1, 9),
                 "shell": st.none() | st.floats(0, 0.5),
                 "view_dependent": st.none() | st.booleans(),
             },
@@ -182,7 +182,7 @@ WRONG = [
     ({"region": BOX, "schedule": {"rounds": 0}}, "schedule.rounds must be between 1 and 1000, not 0"),
     ({"region": BOX, "schedule": {"rounds": 2.5}}, "schedule.rounds must be a whole number, not 2.5"),
     ({"region": BOX, "schedule": {"steps": 0}}, "schedule.steps must be between 1 and"),
-    ({"region": BOX, "schedule": {"steps": None}}, "schedule.steps must be a whole number, not nothing"),
+    ({"region": BOX, "schedule": {"steps": "nothing"}}, "schedule.steps must be a whole number, not"),
     ({"region": BOX, "schedule": {"rays": -1}}, "schedule.rays must be between"),
     ({"region": BOX, "schedule": {"shell": 2}}, "schedule.shell must be between 0 and 0.5, not 2"),
     ({"region": BOX, "schedule": {"min_share": "all"}}, "schedule.min_share must be a number"),

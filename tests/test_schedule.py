@@ -77,15 +77,18 @@ def test_every_view_is_painted(rounds, count, anchors):
 
 
 def test_approved_views_are_anchors_and_are_never_painted():
-    made = plan(Schedule(), 3, around(24), CENTRE, approved=(5, 11))
+    made = plan(Schedule(steps=400), 3, around(24), CENTRE, approved=(5, 11))
     painted = [view for this in made for view in this.views]
     assert made[0].together and len(made[0].views) == 6 and not {5, 11} & set(painted)
     assert sorted([*painted, 5, 11]) == list(range(24))
-    once = plan(Schedule(), 1, around(24), CENTRE, approved=(5,))
+    once = plan(Schedule(steps=400), 1, around(24), CENTRE, approved=(5,))
     assert once[0].views == tuple(v for v in range(24) if v != 5)
 
 
 def test_what_is_painted_again():
-    last = {how: plan(Schedule(repaint=how), 3, around(24), CENTRE)[-1] for how in ("doubted", "all", "none")}
+    last = {
+        how: plan(Schedule(steps=400, repaint=how), 3, around(24), CENTRE)[-1]
+        for how in ("doubted", "all", "none")
+    }
     assert last["doubted"].doubted and not last["all"].doubted and not last["none"].doubted
     assert last["all"].views == tuple(range(24)) and last["none"].views == last["doubted"].views == ()

@@ -12,7 +12,8 @@ from nerf_insert.app.recipes import inpainters
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.uploads import take_picture
 from nerf_insert.errors import InputError
-from nerf_insert.recipe import MAX_SEED, Recipe, Schedule
+from nerf_insert.preparing import AGREED, DOUBTED
+from nerf_insert.recipe import MAX_SEED, Recipe
 
 AUTOMATIC = "what fits (mesh where there is one, else fill)"
 
@@ -58,7 +59,8 @@ def build(page: Page) -> None:
         steps = gr.Number(
             None,
             label="Steps",
-            info=f"Of fitting the layer; more is sharper and slower. Empty: {Schedule().steps}",
+            info=f"Of fitting the layer; more is sharper and slower. Empty: {AGREED[0]}, or {DOUBTED[0]} "
+            "where pictures may contradict one another",
             precision=0,
             minimum=1,
             elem_id="fit-steps",

@@ -13,7 +13,7 @@ import time
 from gradio_client import Client, handle_file
 
 
-def main(url: str, scene: str, mesh: str, out: str, steps: int = 800, base_steps: int = 1500) -> dict:
+def main(url: str, scene: str, mesh: str, out: str, steps: int = 400, base_steps: int = 1500) -> dict:
     client = Client(url, verbose=False)
 
     def ask(name, *words):
