@@ -150,9 +150,7 @@ class Stack:
 
     def shade_outside(self, rays: Rays, region: Region) -> Shaded:
         """All that the stack has outside a region, front to back along each ray; on the stack's device."""
-        rays = rays.to(self.device)
-        base = _shade(self.base, rays)
-        return self._overlay(rays, base, carve=region)
+        return self._overlay(rays.to(self.device), carve=region)
 
     def _render(self, rays: Rays, carve: Region | None) -> Rendered:
         asked, hit = rays.origins.device, torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
@@ -162,16 +160,17 @@ class Stack:
         rays = rays.to(self.device)
         rendered = self._composite(_shade(self.base, rays, hidden=HIDDEN))
         if len(index):
-            chosen = rays[index]
-            edited = self._composite(self._overlay(chosen, _shade(self.base, chosen), carve))
+            edited = self._composite(self._overlay(rays[index], carve))
             for whole, part in zip(rendered, edited, strict=True):
                 whole[index] = part
         return Rendered(*(column.to(asked) for column in rendered))
 
-    def _overlay(self, rays: Rays, base: Shaded, carve: Region | None) -> Shaded:
+    def _overlay(self, rays: Rays, carve: Region | None) -> Shaded:
         """What is seen along rays: each sample from the topmost owner of its place."""
         owners = [layer.region for layer in self.layers] + ([carve] if carve is not None else [])
-        parts = [_outside(base, rays, owners)]
+        base = _shade(self.base, rays, HIDDEN, owners)
+        seen = base.density > 0  # what is hidden was not looked at; the fewer there are to be sorted
+        parts = [Shaded(base.samples.select(seen), base.density[seen], base.rgb[seen])]
         for level, layer in enumerate(self.layers):
             samples = layer.sample(rays)
             points = samples.midpoints(*rays)
@@ -237,11 +236,20 @@ def interleave(parts: Sequence[Shaded]) -> Shaded:
     return Shaded(packed, density[order], rgb[order])
 
 
-def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0) -> Shaded:
-    """What a field has along rays. With `hidden`, samples that less than this share of the light reaches
-    may be taken to be empty: a ray's first few samples are looked at first, the others where it goes on."""
+def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0, without: Sequence[Region] = ()) -> Shaded:
+    """What a field has along rays, outside of the regions `without`. With `hidden`, samples that less than
+    this share of the light reaches, whatever is in the regions, may be taken to be empty: a ray's first few
+    samples are looked at first, the others where it goes on."""
     samples = source.sample(rays)
+    opaque = torch.zeros(samples.count, dtype=torch.bool, device=samples.starts.device)
+    if source.background is None:
+        opaque[samples.offsets[1:][samples.offsets.diff() > 0] - 1] = True
     points = samples.midpoints(*rays)
+    if without:
+        free = torch.ones_like(opaque)
+        for region in without:
+            free &= ~region.contains(points)
+        samples, points, opaque = samples.select(free), points[free], opaque[free]
     density, rgb = points.new_zeros(samples.count), points.new_zeros(samples.count, 3)
     rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
     thickness = points.new_zeros(rays.count)
@@ -252,15 +260,5 @@ def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0) -> Shaded:
         index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
         density[index], rgb[index] = source.query(points[index], rays.directions[samples.ray_index[index]])
         thickness.index_add_(0, samples.ray_index[index], density[index] * samples.lengths[index])
-    if source.background is None:
-        last = samples.offsets[1:][samples.offsets.diff() > 0] - 1
-        density[last] = OPAQUE / samples.lengths[last].clamp_min(1e-9)
+    density[opaque] = OPAQUE / samples.lengths[opaque].clamp_min(1e-9)
     return Shaded(samples, density, rgb)
-
-
-def _outside(shaded: Shaded, rays: Rays, regions: Sequence[Region]) -> Shaded:
-    points = shaded.samples.midpoints(*rays)
-    free = torch.ones(len(points), dtype=torch.bool, device=points.device)
-    for region in regions:
-        free &= ~region.contains(points)
-    return Shaded(shaded.samples.select(free), shaded.density[free], shaded.rgb[free])
