@@ -278,8 +278,9 @@ def test_a_mesh_is_uploaded_and_stood_on_a_surface(come, workspace, mesh):
     shot(person, "mark-gizmo")
 
 
-def test_a_box_is_set_and_a_wrong_one_is_explained(come):
-    person = come("?scene=two")
+def test_a_box_is_set_and_a_wrong_one_is_explained(come, workspace):
+    scene = workspace / "scenes" / "two"
+    person = come(f"?scene={Place(scene, scene.name).key}")
     person.photographs()
     person.step("2 Mark")
     person.page.get_by_label("Set a box").check()
