@@ -29,7 +29,7 @@ class FieldConfig:
     max_resolution: int = 2048  # N_max
     width: int = 64
     view_dependent: bool = True
-    head_width: int = 64  # of the perceptron that makes a view-dependent colour
+    head_width: int = 0  # of the perceptron that makes a view-dependent colour; 0: as the other one
     head_layers: int = 2  # its hidden ones
 
     @property
@@ -52,7 +52,7 @@ class FieldConfig:
     def from_text(metadata: dict[str, str]) -> FieldConfig:
         """Raises KeyError or ValueError if a value is missing or not of its kind; files of before there
         were several kinds of heads say nothing of them."""
-        old = {"head_width": "64", "head_layers": "2"}
+        old = {"head_width": "0", "head_layers": "2"}
         values = {field.name: (old | metadata)[field.name] for field in fields(FieldConfig)}
         view_dependent = values.pop("view_dependent") == "True"
         return FieldConfig(
@@ -73,9 +73,8 @@ class HashField(nn.Module):
         self.trunk = _weights([grid.output_dim, width, features], generator)
         self.head = nn.ParameterList()
         if config.view_dependent:
-            self.head = _weights(
-                [GEOMETRY_FEATURES + HARMONICS, *[config.head_width] * config.head_layers, 3], generator
-            )
+            hidden = [config.head_width or width] * config.head_layers
+            self.head = _weights([GEOMETRY_FEATURES + HARMONICS, *hidden, 3], generator)
 
     def forward(
         self, unit: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
