@@ -31,11 +31,11 @@ from nerf_insert.video import VideoWriter
 
 FRAMES, FPS = 48, 16
 STEPS = (
-    ("train a base on the sample's photographs", "about 2 minutes"),
+    ("train a base on the sample's photographs", "about 3 minutes"),
     ("insert a rocket, from its mesh", "about 1 minute"),
     ("remove the mug, from masks on three photographs", "about 1 minute"),
-    ("compare with the true pictures", "seconds"),
-    ("render an orbit before and after", "about 1 minute"),
+    ("compare with the true pictures", "about 1 minute"),
+    ("render an orbit before and after", "about 2 minutes"),
 )
 
 

@@ -39,7 +39,7 @@ def build(page: Page) -> dict:
             QUALITY,
             value=USUAL,
             label="How good the 3D scene shall be",
-            info="More steps look sharper and take longer; the usual number is two minutes on two cores",
+            info="More steps look sharper and take longer; the usual number is three minutes on two cores",
             elem_id="quality",
         )
         train = gr.Button("Build the 3D scene", variant="primary", elem_id="train")
