@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def pictures(opened: Opened, jobs: Jobs, key: str, have: int) -> tuple[int, list
     job = jobs.get(place.page, key)
     files = made(place, job, jobs.folder(place.page, key))
     growing = grows(place, job)
-    count = len(files) + (int(growing.stat().st_mtime) if growing is not None else 0)
+    count = len(files) + (int(growing[0]) if growing else 0)
     if count == have:
         return count, None
     shown = [{"url": thumbnail(file), "label": file.stem} for file in files[-MOST:]]
@@ -41,20 +42,23 @@ def pictures(opened: Opened, jobs: Jobs, key: str, have: int) -> tuple[int, list
         views = views_of(place)
         for one in shown:
             one |= {"view": views.get(one["label"]), "file": f"{key}-{one['label']}.png"}
-    if growing is not None:
-        shown += grown_base(place, growing) if job.kind == "train" else grown_layer(opened, growing.parent)
+    if growing:
+        file = growing[1]
+        shown += grown_base(place, file) if job.kind == "train" else grown_layer(opened, file.parent)
     return count, shown
 
 
-def grows(place: Place, job: Job) -> Path | None:
-    """The checkpoint that a job writes while it runs."""
-    pattern = {"train": "base/checkpoint.safetensors", "edit": "layers/*/checkpoint.safetensors"}.get(
-        job.kind
-    )
-    if pattern is None or job.state not in OPEN or job.started is None:
+def grows(place: Place, job: Job) -> tuple[float, Path] | None:
+    """The checkpoint that a job writes while it runs, and when it did so last."""
+    pattern = {"train": "base/checkpoint.safetensors", "edit": "layers/*/checkpoint.safetensors"}
+    if job.kind not in pattern or job.state not in OPEN or job.started is None:
         return None
-    dated = [(file.stat().st_mtime, file) for file in place.folder.glob(pattern) if file.exists()]
-    return max((file for time, file in dated if time >= job.started), default=None)
+    found = []
+    for file in place.folder.glob(pattern[job.kind]):
+        with contextlib.suppress(OSError):  # the job has just ended
+            found.append((file.stat().st_mtime, file))
+    newest = max(found, default=None)
+    return newest if newest and newest[0] >= job.started else None
 
 
 def made(place: Place, job: Job, folder: Path) -> list[Path]:

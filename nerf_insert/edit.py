@@ -24,7 +24,7 @@ from nerf_insert.agreement import Agreement
 from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_json, read_tensors, sweep, write_json, write_tensors, write_yaml
-from nerf_insert.fitting import STAGES, fit_layer
+from nerf_insert.fitting import fit_layer, stages_of
 from nerf_insert.layers import Layer
 from nerf_insert.outlook import Outlook
 from nerf_insert.painting import PaintedViews, inpaint_view, run_inpainter
@@ -163,7 +163,8 @@ class Loop:
         share = min(1.0, (views + len(self.prepared.approved)) / len(self.prepared.views))
         self.outlook.add("pictures", sign * len(this.views))
         self.outlook.add("steps", sign * this.steps)
-        self.outlook.add("rays", sign * count * share * len(STAGES))
+        stages = stages_of(self.prepared.corrections.any, fresh=not this.number)
+        self.outlook.add("rays", sign * count * share * len(stages))
 
     def _name(self, view: int) -> str:
         return self.prepared.views[view].view.name
@@ -234,6 +235,7 @@ class Loop:
             config,
             self.progress,
             self._label("Fitting the layer", this),
+            fresh=not this.number,
             outlook=self.outlook,
             checkpoint=Checkpoint(
                 self.folder / "checkpoint.safetensors",

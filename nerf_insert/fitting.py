@@ -31,8 +31,11 @@ from nerf_insert.regions.base import Region
 from nerf_insert.rendering import RAYS_AT_ONCE, Shaded, Stack, interleave, mix
 
 HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
-# (share of the steps, length of the samples in steps of the region) of each stage of a fit
+# (share of the steps, length of the samples in steps of the region) of each stage of a fit: the usual ones;
+# where pictures are judged by what the layer shows; and there, of a layer that has its shape already
 STAGES = ((0.0, 3.0), (0.2, 1.5))
+JUDGED = ((0.0, 4.0), (0.12, 2.0), (0.35, 1.0))
+JUDGED_AGAIN = ((0.0, 2.0), (0.3, 1.0))
 # shares of the steps after which it is looked at again how the pictures contradict one another
 REVISED = (0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -208,28 +211,30 @@ def fit_layer(
     config: FitConfig,
     progress: Progress,
     label: str = "Fitting the layer",
+    fresh: bool = True,
     checkpoint: Checkpoint | None = None,
     outlook: Outlook | None = None,
 ) -> None:
     """Fit the layer so that the cached rays show `targets` (sRGB); `stack` is what lies below it.
 
     Samples start long and in the whole region; as the layer takes shape they get short and stay where
-    it is dense. Targets that may contradict one another come as an `Agreement` of the same rays, which is
-    revised on the way. Goes on from the checkpoint, if there is one, with the same result. `outlook` is told
-    of "steps" and "rays".
+    it is dense. A layer that is not `fresh` has its shape already. Targets that may contradict one another
+    come as an `Agreement` of the same rays, which is revised on the way. Goes on from the checkpoint, if
+    there is one, with the same result. `outlook` is told of "steps" and "rays".
     """
     outlook = outlook or Outlook(SILENT, label, {})
     optimiser = Optimiser(layer, config.rate, config.steps)
     start = checkpoint.load(optimiser.adam)[0] if checkpoint else 0
     outlook.skip("steps", start)
-    bounds = [round(share * config.steps) for share, _ in STAGES] + [config.steps]
     agreement = targets if isinstance(targets, Agreement) else None
+    stages = stages_of(judged=agreement is not None, fresh=fresh)
+    bounds = [round(share * config.steps) for share, _ in stages] + [config.steps]
     if not isinstance(targets, Agreement):
         targets = targets.to(cached.rays.origins.device)
     revisions = {round(share * config.steps) for share in REVISED} if agreement else set()
     entries = None
     with progress.task(label, total=config.steps, done=start) as task:
-        for stage, (_, length) in enumerate(STAGES):
+        for stage, (_, length) in enumerate(stages):
             begin, end = max(start, bounds[stage]), bounds[stage + 1]
             if begin >= end:
                 outlook.skip("rays", cached.rays.count)
@@ -253,9 +258,16 @@ def fit_layer(
                         checkpoint.save(optimiser.adam, step + 1)
                     raise
         if agreement:
-            entries = entries or entries_along(stack, layer, cached, STAGES[-1][1] * layer.region.step)
+            entries = entries or entries_along(stack, layer, cached, stages[-1][1] * layer.region.step)
             agreement.revise(_shown(layer, cached, entries, agreement.looked_at))
     layer.update_occupancy()
+
+
+def stages_of(judged: bool, fresh: bool) -> tuple[tuple[float, float], ...]:
+    """The stages of a fit, to pictures that are judged on the way or not."""
+    if not judged:
+        return STAGES
+    return JUDGED if fresh else JUDGED_AGAIN
 
 
 def fit_loss(

@@ -113,10 +113,10 @@ class Light:
         self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], things: Things = ()
     ) -> Float[Tensor, "N 3"]:
         """What arrives at points with unit normals; `things` are near and may hide the light."""
-        around, key = self.arriving(points, normals, things)
+        around, key = self.in_parts(points, normals, things)
         return around + key
 
-    def arriving(
+    def in_parts(
         self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], things: Things = ()
     ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
         """The same in two parts: from the environment and near surfaces, and from the key."""

@@ -32,7 +32,7 @@ from nerf_insert.schedule import Round, plan
 
 # (steps, rate) of the layer's fit: to pictures that agree, and to others, which are to be judged before the
 # layer has learned them by heart
-AGREED, DOUBTED = (400, 5e-2), (800, 1e-2)
+AGREED, DOUBTED = (FitConfig.steps, FitConfig.rate), (800, 1e-2)
 ROUNDS = 3  # for an inpainter that does not say how many it wants
 SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
 

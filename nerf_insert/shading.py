@@ -132,10 +132,10 @@ def shade(mesh: Mesh, surface: Surface, light: Light, roughness: float = ROUGHNE
 def _lit(mesh: Mesh, spacing: float, most: int, light: Light, things: Things, roughness: float) -> Shine:
     places = _places(mesh.vertices[mesh.faces], mesh.corner_normals, spacing, most)
     lift = 1e-3 * float((mesh.bounds[1] - mesh.bounds[0]).norm())
-    front = light.arriving(places.points + lift * places.normals, places.normals, things)
+    front = light.in_parts(places.points + lift * places.normals, places.normals, things)
     back = None
     if not is_closed(mesh):
-        back = light.arriving(places.points - lift * places.normals, -places.normals, things)
+        back = light.in_parts(places.points - lift * places.normals, -places.normals, things)
     return Shine(
         mesh,
         places,

@@ -240,7 +240,7 @@ def test_anchors_come_first_and_the_others_are_painted_after_them(scene_folder):
 def test_a_view_that_contradicts_the_others_is_painted_again(scene_folder, tiny_folder):
     """Once, with a fresh seed and from the render; what is still wrong then is left out of the fit."""
     scene = Scene.open(scene_folder)
-    wrong = [scene.capture.train[index].name for index in (3, 7)]  # one of the four anchors and another
+    wrong = [scene.capture.train[index].name for index in (2, 7)]
     options = {"truth": str(tiny_folder / "capture" / "truth"), "wrong": wrong}
     wanted = recipe(
         "painters:Liar", inpainter_options=options, steps=360, schedule={"rays": 1024, "rounds": 3}

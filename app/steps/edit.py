@@ -70,9 +70,9 @@ def described(work: Work) -> list[str]:
     words += f", painted by `{recipe.inpainter}`"
     words += f" from {' and '.join(what)}" if what else ""
     if recipe.approved:
-        many = len(recipe.approved)
-        words += f", starting from the {many} previewed pictures that you kept" if many > 1 else ""
-        words += ", starting from the previewed picture that you kept" if many == 1 else ""
+        count = len(recipe.approved)
+        pictures = f"{count} previewed pictures" if count > 1 else "previewed picture"
+        words += f", starting from the {pictures} that you kept"
     words += f", seed {recipe.seed}. It becomes a layer on top of the scene, which stays as it is outside."
     file = work.drafts.folder(work.key) / "recipe.yaml"
     return [words, command_line(recipe, work.place.folder, file)]

@@ -87,7 +87,6 @@ async function keep(button) {
   if (answer.error) { button.title = button.textContent = answer.error; return; }
   kept = answer.kept;
   showKept();
-  trigger('kept', {count: Object.keys(kept).length});
 }
 
 element.addEventListener('click', async (event) => {
