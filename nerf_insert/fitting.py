@@ -21,7 +21,7 @@ from nerf_insert.cameras import Rays
 from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.distortion import distortion
 from nerf_insert.errors import Stopped
-from nerf_insert.kernels import Composite, Samples, composite, transmittance
+from nerf_insert.kernels import Composite, Samples, composite, merge, transmittance
 from nerf_insert.layers import Layer
 from nerf_insert.optimiser import Optimiser, at_step
 from nerf_insert.outlook import Outlook
@@ -42,7 +42,7 @@ REVISED = (0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class FitConfig:
-    steps: int = 400
+    steps: int = 300
     rays: int = 4096  # of one step
     rate: float = 5e-2
     max_rays: int = 400_000  # kept of all those that cross the region
@@ -160,17 +160,16 @@ def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -
     for part in shell.split(1 << 20):
         density, rgb[part] = stack.query(points[part], rays.directions[inside.ray_index[part]])
         thickness[part] = density * inside.lengths[part]
-    starts = torch.cat([outside.samples.starts, inside.starts])
-    ends = torch.cat([outside.samples.ends, inside.ends])
-    ray_index = torch.cat([outside.samples.ray_index, inside.ray_index])
-    order = torch.argsort(starts + ends, stable=True)  # by their middles, as rendering does
-    order = order[torch.argsort(ray_index[order], stable=True)]
-    samples = Samples.packed(starts[order], ends[order], ray_index[order], rays.count)
-    weight = torch.cat([outside.weight, weight])[order]
-    thickness, rgb = torch.cat([outside.thickness, thickness])[order], torch.cat([outside.rgb, rgb])[order]
+    samples, order = merge(outside.samples, inside)
+    weight, thickness, rgb = (
+        torch.cat(both).index_select(0, order)
+        for both in ((outside.weight, weight), (outside.thickness, thickness), (outside.rgb, rgb))
+    )
     # Only what lies outside the region surely hides: the share of the scene in the shell may go.
-    seen = transmittance(torch.where(weight > 0, 0, thickness), samples.offsets) > HIDDEN
-    return Entries(samples.select(seen), weight[seen], thickness[seen], rgb[seen])
+    front = transmittance(torch.where(weight > 0, 0, thickness), samples.offsets)
+    seen = (front > HIDDEN).nonzero()[:, 0]
+    rest = (column.index_select(0, seen) for column in (weight, thickness, rgb))
+    return Entries(samples.at(seen), *rest)
 
 
 def shade_entries(

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nerf_insert.cameras import Camera, Rays
-from nerf_insert.kernels import Samples, composite, median_distance
+from nerf_insert.kernels import Samples, composite, median_distance, merge
 from nerf_insert.regions.base import Region
 
 RAYS_AT_ONCE = 1 << 14
@@ -224,16 +224,12 @@ def mix(
 def interleave(parts: Sequence[Shaded]) -> Shaded:
     """Samples of several sources over the same rays, sorted along each ray."""
     parts = [part for part in parts if part.samples.count] or list(parts[:1])
-    if len(parts) == 1:
-        return parts[0]
-    samples = [part.samples for part in parts]
-    starts, ends = (torch.cat([getattr(s, name) for s in samples]) for name in ("starts", "ends"))
-    ray_index = torch.cat([s.ray_index for s in samples])
-    order = torch.argsort(starts + ends, stable=True)
-    order = order[torch.argsort(ray_index[order], stable=True)]
-    density, rgb = torch.cat([p.density for p in parts]), torch.cat([p.rgb for p in parts])
-    packed = Samples.packed(starts[order], ends[order], ray_index[order], samples[0].ray_count)
-    return Shaded(packed, density[order], rgb[order])
+    whole = parts[0]
+    for part in parts[1:]:
+        samples, order = merge(whole.samples, part.samples)
+        density, rgb = torch.cat([whole.density, part.density]), torch.cat([whole.rgb, part.rgb])
+        whole = Shaded(samples, density.index_select(0, order), rgb.index_select(0, order))
+    return whole
 
 
 def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0, without: Sequence[Region] = ()) -> Shaded:
@@ -256,9 +252,11 @@ def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0, without: Sequ
     in_waves = hidden and source.background is not None
     edges = (0, *WAVES, samples.count) if in_waves else (0, samples.count)
     for first, last in pairwise(edges):
-        goes_on = thickness[samples.ray_index] < -math.log(max(hidden, 1e-30))
+        goes_on = (thickness < -math.log(max(hidden, 1e-30))).index_select(0, samples.ray_index)
         index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
-        density[index], rgb[index] = source.query(points[index], rays.directions[samples.ray_index[index]])
-        thickness.index_add_(0, samples.ray_index[index], density[index] * samples.lengths[index])
+        ray = samples.ray_index.index_select(0, index)
+        found = source.query(points.index_select(0, index), rays.directions.index_select(0, ray))
+        density[index], rgb[index] = found
+        thickness.index_add_(0, ray, found[0] * samples.lengths.index_select(0, index))
     density[opaque] = OPAQUE / samples.lengths[opaque].clamp_min(1e-9)
     return Shaded(samples, density, rgb)

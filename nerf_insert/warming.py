@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KERNELS = ("cpu_compositing", "cpu_hashgrid", "cpu_marching", "cpu_mlp")
+KERNELS = ("cpu_compositing", "cpu_hashgrid", "cpu_marching", "cpu_mlp", "cpu_samples")
 
 _started: subprocess.Popen | None = None
 
@@ -51,7 +51,7 @@ def compile_all() -> None:
     offsets, directions = torch.tensor([0, 20]), torch.nn.functional.normalize(torch.rand(2, 3), dim=-1)
     with kernels.use_backend("cpu"):
         for contract in (True, False):
-            kernels.march(
+            samples = kernels.march(
                 torch.rand(2, 3),
                 directions,
                 torch.ones(2, 2, 2, dtype=torch.bool),
@@ -60,6 +60,7 @@ def compile_all() -> None:
                 far=2.0,
                 contract=contract,
             )
+        kernels.merge(samples, samples)
         shown = kernels.mlp(kernels.hash_encode(points, table, spec), weights)
         out = kernels.composite(shown[:, 0].exp(), shown[:, 1:], points[:, 0], offsets)
         apart = kernels.spread(shown[:, 0].exp(), points[:, 0], offsets)

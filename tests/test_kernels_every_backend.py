@@ -3,6 +3,7 @@
 Triton's kernels run in its interpreter where there is no GPU.
 """
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 
 from nerf_insert.kernels import (
     GridSpec,
+    Samples,
     composite,
     hash_encode,
     march,
     median_distance,
+    merge,
     mlp,
     spread,
     transmittance,
@@ -280,6 +283,35 @@ def test_triton_keeps_the_very_samples_of_the_twin(contract, rays, side, share, 
         with use_backend(backend):
             results.append(march(origins, directions, cells, **arguments))
     assert all(a.equal(b) for a, b in zip(*results, strict=True))
+
+
+# --- merging
+
+
+@every_backend
+@FEW
+@given(
+    counts=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=600),
+    seed=seeds,
+    double=st.booleans(),
+)
+def test_merging_is_a_stable_sort(backend, counts, seed, double):
+    generator = torch.Generator().manual_seed(seed)
+    both = []
+    for per_ray in zip(*counts, strict=True) if counts else ((), ()):
+        per_ray = torch.tensor(per_ray, dtype=torch.int64)
+        ray = torch.arange(len(per_ray)).repeat_interleave(per_ray)
+        middles = torch.randint(9, (len(ray),), generator=generator)  # few: many at the same place
+        middles = middles[np.lexsort((middles, ray))].to(torch.float64 if double else torch.float32)
+        both.append(Samples.packed(middles - 0.25, middles + 0.25, ray, len(per_ray)))
+    with use_backend(backend):
+        merged, order = merge(*both)
+    rays, middles = (torch.cat([getattr(s, n) for s in both]) for n in ("ray_index", "distances"))
+    first = torch.arange(len(rays)) >= both[0].count
+    wanted = np.lexsort((first, middles, rays))  # the last key counts most
+    assert order.tolist() == wanted.tolist()
+    assert merged.distances.equal(middles[wanted]) and merged.ray_index.equal(rays[wanted])
+    assert merged.offsets.equal(both[0].offsets + both[1].offsets)
 
 
 # --- half precision

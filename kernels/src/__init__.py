@@ -3,6 +3,7 @@
     hash_encode   multiresolution hash encoding (Instant NGP, arXiv 2201.05989, section 3)
     mlp           the small network behind it
     march         rays through an occupancy grid, into packed samples
+    merge         packed samples of two sources over the same rays into one list
     composite     packed samples into colour, accumulation and depth (arXiv 2003.08934, equation 3)
     spread        how far apart along its ray that lies which makes up a pixel
 
@@ -18,7 +19,7 @@ from nerf_insert.kernels.hashgrid import GridSpec, HashedGridSpec, hash_encode, 
 from nerf_insert.kernels.marching import march
 from nerf_insert.kernels.mlp import mlp
 from nerf_insert.kernels.precision import use_precision
-from nerf_insert.kernels.samples import Samples
+from nerf_insert.kernels.samples import Samples, merge
 
 __all__ = [
     "Composite",
@@ -30,6 +31,7 @@ __all__ = [
     "hash_encode",
     "march",
     "median_distance",
+    "merge",
     "mlp",
     "new_table",
     "spread",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nerf_insert.kernels import cpu_compositing, cpu_hashgrid, cpu_marching, cpu_mlp
+from nerf_insert.kernels import cpu_compositing, cpu_hashgrid, cpu_marching, cpu_mlp, cpu_samples
 from nerf_insert.kernels.backends import after
 from nerf_insert.kernels.compositing import Composite
 from nerf_insert.kernels.hashgrid import GridSpec
@@ -203,6 +203,13 @@ def transmittance(thickness: Tensor, offsets: Tensor) -> Tensor:
     arrays = (_array(t) for t in (thickness, offsets, result))
     run(cpu_compositing.transmittance, _blocks(offsets.shape[0] - 1, RAYS), RAYS, *arrays)
     return result
+
+
+def merge(one: Tensor, one_offsets: Tensor, two: Tensor, two_offsets: Tensor) -> Tensor:
+    order = torch.empty(len(one) + len(two), dtype=torch.int64)
+    arrays = _arrays(one, one_offsets, two, two_offsets, order)
+    run(cpu_samples.merge, _blocks(len(one_offsets) - 1, RAYS), RAYS, *arrays)
+    return order
 
 
 def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) -> Samples:

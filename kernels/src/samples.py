@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from nerf_insert.kernels.backends import implementation
+
 
 class Samples(NamedTuple):
     """Intervals of N rays, packed: ray i owns the samples offsets[i] to offsets[i + 1] - 1.
@@ -40,11 +42,18 @@ class Samples(NamedTuple):
     def midpoints(
         self, origins: Float[Tensor, "N 3"], directions: Float[Tensor, "N 3"]
     ) -> Float[Tensor, "M 3"]:
-        return origins[self.ray_index] + self.distances[:, None] * directions[self.ray_index]
+        # index_select, here and below: on a processor several times as fast as indexing
+        origins, directions = (part.index_select(0, self.ray_index) for part in (origins, directions))
+        return origins + self.distances[:, None] * directions
 
     def select(self, keep: Bool[Tensor, " M"]) -> Samples:
         """The samples where `keep` is true; every ray stays, perhaps with none."""
-        return Samples.packed(self.starts[keep], self.ends[keep], self.ray_index[keep], self.ray_count)
+        return self.at(keep.nonzero()[:, 0])
+
+    def at(self, index: Int64[Tensor, " K"]) -> Samples:
+        """The samples of these numbers, which ascend along each ray and from ray to ray."""
+        columns = (column.index_select(0, index) for column in (self.starts, self.ends, self.ray_index))
+        return Samples.packed(*columns, self.ray_count)
 
     @staticmethod
     def packed(starts: Tensor, ends: Tensor, ray_index: Tensor, ray_count: int) -> Samples:
@@ -53,3 +62,15 @@ class Samples(NamedTuple):
         offsets = torch.zeros(ray_count + 1, dtype=torch.int64, device=starts.device)
         torch.cumsum(counts, 0, out=offsets[1:])
         return Samples(starts, ends, ray_index, offsets)
+
+
+@torch.no_grad()
+def merge(one: Samples, two: Samples) -> tuple[Samples, Int64[Tensor, " M"]]:
+    """The samples of two sources over the same rays, by their middles along each ray; at the same place
+    those of the first come first. With them, where each was in the two put one after the other."""
+    columns = (torch.cat([getattr(s, name) for s in (one, two)]) for name in ("starts", "ends", "ray_index"))
+    order = implementation("merge", one.starts)(
+        one.starts + one.ends, one.offsets, two.starts + two.ends, two.offsets
+    )
+    starts, ends, ray_index = (column.index_select(0, order) for column in columns)
+    return Samples(starts, ends, ray_index, one.offsets + two.offsets), order

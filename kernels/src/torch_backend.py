@@ -105,6 +105,17 @@ def transmittance(thickness: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
     return torch.exp(-before).to(thickness.dtype)
 
 
+def merge(
+    one: Float[Tensor, " A"],
+    one_offsets: Int64[Tensor, " N+1"],
+    two: Float[Tensor, " B"],
+    two_offsets: Int64[Tensor, " N+1"],
+) -> Int64[Tensor, " A+B"]:
+    ray_index = torch.cat([_ray_index(one_offsets), _ray_index(two_offsets)])
+    order = torch.argsort(torch.cat([one, two]), stable=True)
+    return order[torch.argsort(ray_index[order], stable=True)]
+
+
 def _ray_index(offsets: Int64[Tensor, " N+1"]) -> Int64[Tensor, " M"]:
     rays = torch.arange(offsets.shape[0] - 1, device=offsets.device)
     return rays.repeat_interleave(offsets.diff())

@@ -56,18 +56,20 @@ class DistanceGrid:
         """Distances at world coordinates. Outside the lattice's box B, all of the region being in it, at
         most the true distance: with b the point of B next to p, |p - r|^2 >= |p - b|^2 + |b - r|^2 for all
         r in B, because B is convex."""
-        low, high = self.lattice.bounds.to(points)
         if len(points) == 0:
             return points[:, 0]
-        nearest = torch.minimum(torch.maximum(points, low), high)
-        place = 2 * (nearest - low) / (high - low) - 1
+        low, high = self.lattice.bounds.to(points)
+        scale = 2 / (high - low)
+        place = (points * scale).add_(-1 - low * scale)  # -1 and 1 at the lattice's ends
         value = torch.nn.functional.grid_sample(
             self.values.to(points).movedim(0, 2).movedim(0, 1)[None, None],  # grid_sample wants z, y, x
             place[None, None, None],
             align_corners=True,
-            padding_mode="border",
+            padding_mode="border",  # as at the nearest point of the lattice's box
         ).view(-1)
-        away = (points - nearest).square().sum(-1)
+        if float(place.abs().amax()) <= 1:
+            return value
+        away = (points - torch.minimum(torch.maximum(points, low), high)).square().sum(-1)
         return torch.where(away > 0, (away + value.clamp_min(0).square()).sqrt(), value)
 
 
