@@ -17,9 +17,9 @@ from nerf_insert.inpaint.contract import InpaintView
 from nerf_insert.meshes import to_linear, to_srgb
 from nerf_insert.shading import Shadow, Shine
 
-PIXELS_AT_ONCE = 1 << 16
-SIDE = 4  # rays along each side of a pixel
-FOOTPRINT = 1.5  # pixels across that light of one comes from: a photograph is a little soft
+PIXELS_AT_ONCE = 1 << 15
+SIDE = 6  # rays along each side of a pixel
+FOOTPRINT = 1.4  # pixels across that light of one comes from: a photograph is a little soft
 SHOULDER = 0.8  # linear values above it are compressed so that 1 is never passed
 
 
