@@ -15,7 +15,7 @@ from pathlib import Path
 from nerf_insert.app.workspace import Place, Workspace
 from nerf_insert.errors import InputError, RunError
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
+PATIENCE = 30.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
     import gradio as gr
 
     from nerf_insert.app.jobs import Jobs
+    from nerf_insert.app.opened import RENDERING
     from nerf_insert.app.page import CSS, build
     from nerf_insert.app.services import Services
     from nerf_insert.app.uploads import MAX_UPLOAD
@@ -92,6 +93,8 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
         jobs.close()  # what runs is stopped cleanly and can go on
         with contextlib.suppress(Exception):
             page.close(verbose=False)
+        # What renders ends, and nothing begins any more: the interpreter would abort on its way out.
+        RENDERING.acquire(timeout=PATIENCE)
 
 
 def theme(gr):

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from nerfstudio.cameras.camera_utils import auto_orient_and_center_poses
 from torch import Tensor, nn
 
@@ -75,6 +75,10 @@ class Base(nn.Module):
         raw, rgb = self.field(self._unit(points), directions)
         return truncated_exp(raw - 1) * self.scale, rgb
 
+    def skipped(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+        """Which points are in cells of the occupancy grid that are empty."""
+        return ~self.occupancy.view(-1)[self._cell(points)]
+
     def spacing(self, samples: Samples) -> Float[Tensor, " M"]:
         """Distances along the rays, contracted like space, in 0..1."""
         distance = samples.distances * self.scale
@@ -88,12 +92,15 @@ class Base(nn.Module):
         placed = points @ self.to_field[:, :3].T + self.to_field[:, 3]
         return (contract(placed) + 2) / 4
 
+    def _cell(self, points: Float[Tensor, "M 3"]) -> Int64[Tensor, " M"]:
+        """The number of the occupancy grid's cell that each point is in."""
+        cell = (self._unit(points) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
+        return (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
+
     @torch.no_grad()
     def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
         """Take note of what samples of training rays contributed to their pixels."""
-        cell = (self._unit(points) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
-        index = (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
-        self.seen.view(-1).scatter_reduce_(0, index, weights, "amax")
+        self.seen.view(-1).scatter_reduce_(0, self._cell(points), weights, "amax")
 
     @torch.no_grad()
     def update_occupancy(self, generator: torch.Generator, settled: float) -> None:

@@ -33,7 +33,7 @@ from nerf_insert.rendering import RAYS_AT_ONCE, Shaded, Stack, interleave, mix
 HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
 # (share of the steps, length of the samples in steps of the region) of each stage of a fit: the usual ones;
 # where pictures are judged by what the layer shows; and there, of a layer that has its shape already
-STAGES = ((0.0, 3.0), (0.2, 1.5))
+STAGES = ((0.0, 3.0), (0.2, 2.0))
 JUDGED = ((0.0, 4.0), (0.12, 2.0), (0.35, 1.0))
 JUDGED_AGAIN = ((0.0, 2.0), (0.3, 1.0))
 # shares of the steps after which it is looked at again how the pictures contradict one another
@@ -158,7 +158,8 @@ def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -
     thickness, rgb = torch.zeros_like(weight), torch.zeros_like(points)
     shell = (weight < 1).nonzero()[:, 0]
     for part in shell.split(1 << 20):
-        density, rgb[part] = stack.query(points[part], rays.directions[inside.ray_index[part]])
+        directions = rays.directions[inside.ray_index[part]]
+        density, rgb[part] = stack.query(points[part], directions, rendered=True)
         thickness[part] = density * inside.lengths[part]
     samples, order = merge(outside.samples, inside)
     weight, thickness, rgb = (

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nerf_insert.cameras import Rays
@@ -177,6 +177,10 @@ class NerfactoBase(nn.Module):
             return points[:, 0], points
         density, rgb = zip(*parts, strict=True)
         return torch.cat(density), torch.cat(rgb)
+
+    def skipped(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+        """None: the proposal networks choose anew for each ray."""
+        return torch.zeros_like(points[:, 0], dtype=torch.bool)
 
     @torch.no_grad()
     def _query(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,9 @@ class RadianceField(Protocol):
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
         """Density per world unit, at least 0, and sRGB colour in 0..1."""
 
+    def skipped(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+        """Where `sample` looks at nothing, whatever `query` says is there."""
+
 
 class LayerField(Protocol):
     """What an enabled layer brings to rendering."""
@@ -136,11 +139,17 @@ class Stack:
         return picture
 
     def query(
-        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"], rendered: bool = False
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-        """Density and colour of the whole stack at points, blend shells included."""
+        """Density and colour of the whole stack at points, blend shells included. With `rendered`, nothing
+        where the base would not be looked at."""
         asked, points, directions = points.device, points.to(self.device), directions.to(self.device)
-        density, rgb = self.base.query(points, directions)
+        if rendered:
+            looked_at = (~self.base.skipped(points)).nonzero()[:, 0]
+            density, rgb = points.new_zeros(len(points)), torch.zeros_like(points)
+            density[looked_at], rgb[looked_at] = self.base.query(points[looked_at], directions[looked_at])
+        else:
+            density, rgb = self.base.query(points, directions)
         for layer in self.layers:
             inside = layer.region.contains(points).nonzero()[:, 0]
             if len(inside):
@@ -182,7 +191,8 @@ class Stack:
             density, rgb = layer.query(points, directions)
             shell = (layer.weight(points) < 1).nonzero()[:, 0]
             if len(shell):
-                below = Stack(self.base, self.layers[:level]).query(points[shell], directions[shell])
+                below = Stack(self.base, self.layers[:level])
+                below = below.query(points[shell], directions[shell], rendered=True)
                 density[shell], rgb[shell] = blend(layer, points[shell], directions[shell], below)
             parts.append(Shaded(samples, density, rgb))
         return interleave(parts)

@@ -98,3 +98,13 @@ def test_a_password_is_asked_for(tmp_path):
         assert caught.value.code == 401
     finally:
         assert running.end() == 0
+
+
+def test_it_ends_cleanly_while_it_renders(workspace):
+    from gradio_client import Client
+
+    running = browsing.Server(workspace)
+    client = Client(running.url, verbose=False)
+    (scene,) = [p["scene"] for p in client.predict(api_name="/scenes") if p["title"] == "tiny"]
+    client.predict(scene, api_name="/photographs")  # begins to render what stands in front, in all views
+    assert running.end() == 0

@@ -19,6 +19,9 @@ class AnalyticField:
     def sample(self, rays: Rays) -> Samples:
         return march(*rays, torch.ones(4, 4, 4, dtype=torch.bool), bounds=self.bounds, step=self.step)
 
+    def skipped(self, points):
+        return ((points < self.bounds[0]) | (points > self.bounds[1])).any(-1)
+
     def query(self, points, directions):
         density = torch.zeros(len(points))
         rgb = torch.zeros(len(points), 3)
