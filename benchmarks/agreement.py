@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("capture", type=Path)
     parser.add_argument("--scene", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=DOUBTED[0])
+    parser.add_argument("--steps", type=int, default=DOUBTED.steps)
     parser.add_argument("--rays", type=int, default=Schedule.rays)
     parser.add_argument("--only", action="append", help="rows by their names; may be given again")
     parser.add_argument("--cases", help="columns, such as 'a b'")

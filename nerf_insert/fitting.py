@@ -42,9 +42,10 @@ REVISED = (0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class FitConfig:
-    steps: int = 300
+    steps: int = 360
     rays: int = 4096  # of one step
     rate: float = 5e-2
+    warm_up: int = 32  # steps in which the rate grows
     max_rays: int = 400_000  # kept of all those that cross the region
     huber: float = 0.1  # residual from which the loss grows linearly
     distortion: float = 3e-3  # weight of the distortion loss, lengths in diagonals of the region
@@ -116,9 +117,18 @@ def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tenso
     sees = torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
     sees[both.samples.ray_index[is_inside & (front > HIDDEN)]] = True
 
-    ray_index, starts = both.samples.ray_index[~is_inside], both.samples.starts[~is_inside]
-    ends, thickness, rgb = both.samples.ends[~is_inside], thickness[~is_inside], both.rgb[~is_inside]
-    visits = torch.cumsum(is_inside, 0)[~is_inside]
+    rest = (~is_inside).nonzero()[:, 0]
+    ray_index, starts, ends, thickness, rgb, visits = (
+        column.index_select(0, rest)
+        for column in (
+            both.samples.ray_index,
+            both.samples.starts,
+            both.samples.ends,
+            thickness,
+            both.rgb,
+            torch.cumsum(is_inside, 0),
+        )
+    )
     if not len(visits):
         none = Samples.packed(starts, ends, ray_index, rays.count)
         return Entries(none, starts, thickness, rgb), sees
@@ -223,7 +233,7 @@ def fit_layer(
     there is one, with the same result. `outlook` is told of "steps" and "rays".
     """
     outlook = outlook or Outlook(SILENT, label, {})
-    optimiser = Optimiser(layer, config.rate, config.steps)
+    optimiser = Optimiser(layer, config.rate, config.steps, warm_up=config.warm_up)
     start = checkpoint.load(optimiser.adam)[0] if checkpoint else 0
     outlook.skip("steps", start)
     agreement = targets if isinstance(targets, Agreement) else None

@@ -31,15 +31,24 @@ FORGET = 0.98  # what a cell keeps of that from one step of the fit to the next
 class Layer(nn.Module):
     """What `rendering.LayerField` asks for, trainable.
 
-    `shell` is the thickness of the blend shell inside the region's border, in world units (0: none).
+    `shell` is the thickness of the blend shell inside the region's border, in world units (0: none), `start`
+    the logarithm of the whole region's optical thickness before any fit.
     """
 
-    def __init__(self, region: Region, config: FieldConfig = LAYER_FIELD, shell: float = 0.0, seed: int = 0):
+    def __init__(
+        self,
+        region: Region,
+        config: FieldConfig = LAYER_FIELD,
+        shell: float = 0.0,
+        seed: int = 0,
+        start: float = 0.0,
+    ):
         super().__init__()
         self.region, self.shell = region, shell
         self.field = HashField(config, torch.Generator().manual_seed(seed))
         self.register_buffer("_whole", region.occupancy_grid(RESOLUTION), persistent=False)
         self.register_buffer("occupancy", self._whole.clone())
+        self.register_buffer("start", torch.tensor(float(start)))
         self.register_buffer("seen", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
         self._side = float((region.bounds[1] - region.bounds[0]).max())
 
@@ -65,8 +74,8 @@ class Layer(nn.Module):
         return (points - self.region.bounds[0].to(points)) / self._side
 
     def _density(self, raw: Tensor) -> Tensor:
-        """Per world unit; the whole region starts with an optical thickness near 1."""
-        return truncated_exp(raw) / self.region.diagonal
+        """Per world unit."""
+        return truncated_exp(raw + self.start) / self.region.diagonal
 
     def forget_occupancy(self) -> None:
         """Take the whole region to be worth sampling, whatever rays saw before."""
@@ -100,7 +109,8 @@ class Layer(nn.Module):
         try:
             layer = Layer(region, FieldConfig.from_text(metadata), float(metadata["shell"]))
             tensors["occupancy"] = tensors["occupancy"].bool()
-            layer.load_state_dict({"seen": layer.seen, **tensors})
+            # layers of before do not say what they started from
+            layer.load_state_dict({"seen": layer.seen, "start": layer.start, **tensors})
         except (KeyError, ValueError, TypeError, RuntimeError) as cause:
             raise InputError(f"{path} does not hold a layer of NeRF-Insert: {cause}") from cause
         return layer.eval().requires_grad_(False)

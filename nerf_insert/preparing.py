@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool
@@ -30,9 +30,20 @@ from nerf_insert.rendering import Stack
 from nerf_insert.scene import Scene
 from nerf_insert.schedule import Round, plan
 
-# (steps, rate) of the layer's fit: to pictures that agree, and to others, which are to be judged before the
-# layer has learned them by heart
-AGREED, DOUBTED = (FitConfig.steps, FitConfig.rate), (800, 1e-2)
+
+class Manner(NamedTuple):
+    """How a layer is fitted, unless the recipe says otherwise."""
+
+    steps: int
+    rate: float
+    warm_up: int  # steps, fewer of a short fit
+    start: float  # of the layer
+
+
+# To pictures that agree, a fit is quick. It starts thin: out of thick fog, where most of the region is to be
+# empty, it would run on to nothing at all, and not come back. To pictures that may contradict one another it
+# is slow: they are to be judged before the layer has learned them by heart.
+AGREED, DOUBTED = Manner(FitConfig.steps, FitConfig.rate, 64, -2.0), Manner(800, 1e-2, 32, 0.0)
 ROUNDS = 3  # for an inpainter that does not say how many it wants
 SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
 
@@ -68,10 +79,16 @@ class Prepared:
         given = self.recipe.schedule.shell
         return getattr(self.inpainter, "shell", SHELL) if given is None else given
 
+    @property
+    def manner(self) -> Manner:
+        return DOUBTED if self.corrections.any else AGREED
+
     def config(self, steps: int) -> FitConfig:
         """Of so many steps of the layer's fit."""
-        rate = (DOUBTED if self.corrections.any else AGREED)[1]
-        return FitConfig(steps=steps, rays=self.recipe.schedule.rays, rate=rate, seed=self.recipe.seed)
+        _, rate, warm_up, _ = self.manner
+        warm_up = min(warm_up, max(FitConfig.warm_up, steps // 6))
+        rays, seed = self.recipe.schedule.rays, self.recipe.seed
+        return FitConfig(steps=steps, rays=rays, rate=rate, warm_up=warm_up, seed=seed)
 
     @property
     def field(self) -> FieldConfig:
@@ -96,8 +113,7 @@ class Prepared:
     def plan(self) -> list[Round]:
         """The rounds of painting and fitting."""
         schedule, centre = self.recipe.schedule, self.region.bounds.mean(0)
-        usual = (DOUBTED if self.corrections.any else AGREED)[0]
-        schedule = replace(schedule, steps=schedule.steps or usual)
+        schedule = replace(schedule, steps=schedule.steps or self.manner.steps)
         return plan(schedule, self.rounds, self.views, centre, tuple(self.approved))
 
     def look(self, config: FitConfig, progress: Progress) -> CachedRays:

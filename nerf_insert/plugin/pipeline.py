@@ -149,7 +149,7 @@ def grown(scene: Scene, state: dict[str, Any]) -> Layer | None:
         return None
     region = load_region(read_json(home / "region" / "region.json"), home / "region")
     layer = Layer(region, FieldConfig.from_text(state["field"]), float(state["shell"]))
-    layer.load_state_dict(state["tensors"])
+    layer.load_state_dict({"start": layer.start, **state["tensors"]})
     return layer.eval().requires_grad_(False)
 
 
