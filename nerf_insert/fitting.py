@@ -42,10 +42,11 @@ REVISED = (0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class FitConfig:
-    steps: int = 360
+    steps: int = 400
     rays: int = 4096  # of one step
     rate: float = 5e-2
     warm_up: int = 32  # steps in which the rate grows
+    damped: float = 1.0  # factor on the rate of the perceptrons
     max_rays: int = 400_000  # kept of all those that cross the region
     huber: float = 0.1  # residual from which the loss grows linearly
     distortion: float = 3e-3  # weight of the distortion loss, lengths in diagonals of the region
@@ -233,7 +234,7 @@ def fit_layer(
     there is one, with the same result. `outlook` is told of "steps" and "rays".
     """
     outlook = outlook or Outlook(SILENT, label, {})
-    optimiser = Optimiser(layer, config.rate, config.steps, warm_up=config.warm_up)
+    optimiser = Optimiser(layer, config.rate, config.steps, warm_up=config.warm_up, damped=config.damped)
     start = checkpoint.load(optimiser.adam)[0] if checkpoint else 0
     outlook.skip("steps", start)
     agreement = targets if isinstance(targets, Agreement) else None

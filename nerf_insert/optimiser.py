@@ -7,17 +7,32 @@ from torch import Tensor, nn
 
 
 class Optimiser:
-    """Adam as Instant NGP uses it (appendix E), with a rate that falls exponentially."""
+    """Adam as Instant NGP uses it (appendix E), with a rate that grows for `warm_up` steps and then falls
+    exponentially; that of the perceptrons is `damped` by a factor."""
 
-    def __init__(self, module: nn.Module, rate: float, steps: int, floor: float = 1 / 30, warm_up: int = 32):
-        self.adam = torch.optim.Adam(module.parameters(), lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True)
+    def __init__(
+        self,
+        module: nn.Module,
+        rate: float,
+        steps: int,
+        floor: float = 1 / 30,
+        warm_up: int = 32,
+        damped: float = 1.0,
+    ):
+        named = list(module.named_parameters())
+        tables = [parameter for name, parameter in named if name.endswith("table")]
+        others = [parameter for name, parameter in named if not name.endswith("table")]
+        groups = [{"params": tables, "share": 1.0}, {"params": others, "share": damped}]
+        self.adam = torch.optim.Adam(
+            [g for g in groups if g["params"]], lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True
+        )
         self.rate, self.steps, self.floor, self.warm_up = rate, steps, floor, warm_up
 
     def step(self, loss: Tensor, at: int) -> None:
         """One step down the gradient of `loss`; `at` counts steps from 0."""
         warm = min(1.0, (at + 1) / self.warm_up)
         for group in self.adam.param_groups:
-            group["lr"] = self.rate * warm * self.floor ** (at / self.steps)
+            group["lr"] = group["share"] * self.rate * warm * self.floor ** (at / self.steps)
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
         self.adam.step()

@@ -37,13 +37,15 @@ class Manner(NamedTuple):
     steps: int
     rate: float
     warm_up: int  # steps, fewer of a short fit
+    damped: float
     start: float  # of the layer
 
 
-# To pictures that agree, a fit is quick. It starts thin: out of thick fog, where most of the region is to be
-# empty, it would run on to nothing at all, and not come back. To pictures that may contradict one another it
-# is slow: they are to be judged before the layer has learned them by heart.
-AGREED, DOUBTED = Manner(FitConfig.steps, FitConfig.rate, 64, -2.0), Manner(800, 1e-2, 32, 0.0)
+# To pictures that agree, a fit is quick. It starts thin and with its perceptrons held back: out of thick fog,
+# where most of the region is to be empty, it would run on to nothing at all, and not come back. To pictures
+# that may contradict one another it is slow: they are to be judged before the layer knows them by heart.
+AGREED = Manner(FitConfig.steps, FitConfig.rate, warm_up=64, damped=0.2, start=-1.0)
+DOUBTED = Manner(800, 1e-2, warm_up=32, damped=1.0, start=0.0)
 ROUNDS = 3  # for an inpainter that does not say how many it wants
 SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
 
@@ -85,10 +87,10 @@ class Prepared:
 
     def config(self, steps: int) -> FitConfig:
         """Of so many steps of the layer's fit."""
-        _, rate, warm_up, _ = self.manner
+        _, rate, warm_up, damped, _ = self.manner
         warm_up = min(warm_up, max(FitConfig.warm_up, steps // 6))
         rays, seed = self.recipe.schedule.rays, self.recipe.seed
-        return FitConfig(steps=steps, rays=rays, rate=rate, warm_up=warm_up, seed=seed)
+        return FitConfig(steps=steps, rays=rays, rate=rate, warm_up=warm_up, damped=damped, seed=seed)
 
     @property
     def field(self) -> FieldConfig:

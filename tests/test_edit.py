@@ -91,7 +91,7 @@ def test_a_mesh_is_inserted(scene_folder, tiny_folder):
         "mesh",
         BOX,
         guide={"mesh": mesh},
-        steps=160,
+        steps=120,
         schedule={"rays": 1024},
         inpainter_options={"light": "flat", "shadows": False, "roughness": 1.0},
     )
