@@ -81,8 +81,8 @@ class Jobs:
 
     def list(self, page: Path) -> list[Job]:
         """Newest first."""
-        folders = sorted((page / "jobs").glob("*/job.json"), reverse=True)
-        return [job for file in folders if (job := self._load(file.parent)) is not None]
+        found = (self._load(file.parent) for file in (page / "jobs").glob("*/job.json"))
+        return sorted((job for job in found if job is not None), key=lambda job: job.created, reverse=True)
 
     def get(self, page: Path, key: str) -> Job:
         """Raises InputError where there is no such job."""
