@@ -37,7 +37,7 @@ class Manner(NamedTuple):
     steps: int
     rate: float
     warm_up: int  # steps, fewer of a short fit
-    damped: float
+    damped: float  # factor on the rate of the perceptrons
     start: float  # of the layer
 
 

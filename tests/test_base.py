@@ -186,6 +186,27 @@ def damaged(path, how):
 WRONG = ("cut off", "text", "empty", "gone", "no metadata", "odd metadata", "other size", "tensor missing")
 
 
+def test_what_is_skipped_is_where_marching_finds_nothing():
+    base, generator = small_base(), torch.Generator().manual_seed(0)
+    base.occupancy.copy_(torch.rand(base.occupancy.shape, generator=generator) < 0.3)
+    rays = look_at((1.5, 0.2, 0.8)).rays()
+    kept = base.sample(rays)
+    base.occupancy.logical_not_()
+    left_out = base.sample(rays)
+    base.occupancy.logical_not_()
+    for samples, skipped in ((kept, False), (left_out, True)):
+        points = samples.midpoints(*rays)
+        # cells are found in float64 by the march: a point on a border may fall on its other side
+        assert samples.count > 10_000 and float((base.skipped(points) == skipped).float().mean()) > 0.999
+    points = torch.cat([samples.midpoints(*rays)[:500] for samples in (kept, left_out)])
+    directions, stack = torch.nn.functional.normalize(points, dim=-1), Stack(base)
+    density, rgb = stack.query(points, directions, rendered=True)
+    everywhere, there = stack.query(points, directions), ~base.skipped(points)
+    assert bool((everywhere[0] > 0).all()) and not density[~there].any()
+    torch.testing.assert_close(density[there], everywhere[0][there])  # the same points in other batches
+    torch.testing.assert_close(rgb[there], everywhere[1][there])
+
+
 @pytest.mark.parametrize("how", [*WRONG, "tensor too many", "foreign"])
 def test_a_file_that_is_something_else_is_named(kind, tmp_path, how):
     make, load = kind
