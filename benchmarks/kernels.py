@@ -176,6 +176,18 @@ def encoding(clock: Clock, threads: int, compiled: bool) -> list[dict]:
     return rows
 
 
+class Nothing:
+    """A scene without anything in it."""
+
+    background = torch.zeros(3)
+
+    def skipped(self, points: torch.Tensor) -> torch.Tensor:
+        return torch.ones(len(points), dtype=torch.bool)
+
+    def query(self, points: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(points)), torch.zeros(len(points), 3)
+
+
 class Step:
     """A step of a layer's fit as `fitting` does it, in its first stage: all of a box is sampled."""
 
@@ -190,7 +202,7 @@ class Step:
         outside = Entries(nothing, none, none, torch.zeros(0, 3))
         self.cached = CachedRays(torch.arange(rays.count), rays, outside, torch.zeros(3))
         length = STAGES[0][1] * self.layer.region.step
-        self.entries = entries_along(Stack(self.layer), self.layer, self.cached, length)
+        self.entries = entries_along(Stack(Nothing()), self.layer, self.cached, length)
         self.targets = torch.rand(rays.count, 3, generator=generator)
         self.config = FitConfig(rays=RAYS)
         self.optimiser = Optimiser(self.layer, self.config.rate, self.config.steps)
