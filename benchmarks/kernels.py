@@ -1,6 +1,6 @@
 """The kernels on a processor, in one table.
 
-    python benchmarks/kernels.py [--part encoding|compiled|step|operations|all] [--threads 1|all] [--busy]
+    python -m benchmarks.kernels [--part encoding|compiled|step|operations|all] [--threads 1|all] [--busy]
                                  [--rounds N] [--json FILE]
 
     encoding    hash encoding, forward and with backward, against nerfstudio's torch encoding

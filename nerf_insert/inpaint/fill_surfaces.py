@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import binary_propagation, distance_transform_edt, gaussian_filter
 from torch import Tensor
 
 from nerf_insert.inpaint.fill_planes import Plane
@@ -97,7 +97,8 @@ def paint(
     if not keep_seen:
         kept &= ~_widened(inside, 1)
     past = blank.grid((evidence.through > 2 * evidence.on) & (evidence.through >= ENOUGH)) & ~kept
-    ended = _opened(past, speck)
+    # A speck on its own is a mistake; what hangs together with a large opening is its border.
+    ended = binary_propagation(_opened(past, speck) & past, mask=past)
     hidden = covered | blank.grid(evidence.on + evidence.through < ENOUGH) | (past & ~ended)
     shown = (evidence.shown >= ENOUGH) & (evidence.shown > evidence.barred / 2)
     wanted = (blank.grid(shown) & hidden | inside) & ~kept & ~ended
