@@ -111,9 +111,8 @@ class Jobs:
             if folder in self._queue:
                 self._queue.remove(folder)
                 self._save(folder, replace(job, state="stopped", ended=time.time()))
-            elif job.state in ("running", "paused"):
-                self._save(folder, replace(job, state="stopping"))
-                _signal(job, signal.SIGTERM, signal.SIGCONT)
+            else:
+                self._ask_to_stop(folder, job)
 
     def pause(self, page: Path, key: str) -> None:
         with self._lock:
@@ -173,9 +172,14 @@ class Jobs:
             self._queue.clear()
             running = self._running and self._load(self._running)
             if running:
-                _signal(running, signal.SIGTERM, signal.SIGCONT)
+                self._ask_to_stop(self._running, running)
             self._work.notify_all()
         self._thread.join(timeout=30)
+
+    def _ask_to_stop(self, folder: Path, job: Job) -> None:
+        if job.state in ("running", "paused"):
+            self._save(folder, replace(job, state="stopping"))
+            _signal(job, signal.SIGTERM, signal.SIGCONT)
 
     # --- the one thread that runs them
 

@@ -1,4 +1,4 @@
-"""What a crash must not lose: a module, its Adam and the step, written now and then while a run goes on."""
+"""What a crash must not lose: a module, its optimiser and the step, written now and then during a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_tensors, write_tensors
+from nerf_insert.optimiser import Optimiser
 
 EVERY = 15.0  # seconds
 
@@ -25,9 +26,9 @@ class Checkpoint:
         self.path, self.module, self.same = path, module, same
         self._saved_at = time.monotonic()
 
-    def load(self, adam: torch.optim.Adam) -> tuple[int, dict]:
-        """Put the saved state into the module and Adam; the step to go on with (0: from the start) and
-        what else was saved."""
+    def load(self, optimiser: Optimiser) -> tuple[int, dict]:
+        """Put the saved state into the module and the optimiser; the step to go on with (0: from the start)
+        and what else was saved."""
         if not self.path.exists():
             return 0, {}
         try:
@@ -40,23 +41,21 @@ class Checkpoint:
         state = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
         for name, tensor in self.module.state_dict().items():
             tensor.copy_(state[name].to(tensor.dtype))
-        for index, parameter in enumerate(_parameters(adam)):
-            adam.state[parameter] = {
-                name: tensors[f"adam.{index}.{name}"].to(parameter.device)
-                for name in ("step", "exp_avg", "exp_avg_sq")
-            }
+        for index, moments in enumerate(optimiser.moments.values()):
+            for name, tensor in moments._asdict().items():
+                tensor.copy_(tensors[f"adam.{index}.{name}"])
         return notes["step"], notes["extra"]
 
-    def maybe_save(self, adam: torch.optim.Adam, step: int, extra: dict | None = None) -> None:
+    def maybe_save(self, optimiser: Optimiser, step: int, extra: dict | None = None) -> None:
         """Save if the last time is long enough ago; called after every step."""
         if time.monotonic() - self._saved_at >= EVERY:
-            self.save(adam, step, extra)
+            self.save(optimiser, step, extra)
 
-    def save(self, adam: torch.optim.Adam, step: int, extra: dict | None = None) -> None:
+    def save(self, optimiser: Optimiser, step: int, extra: dict | None = None) -> None:
         tensors = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
         tensors = {k: t.to(torch.uint8) if t.dtype == torch.bool else t for k, t in tensors.items()}
-        for index, parameter in enumerate(_parameters(adam)):
-            for name, tensor in adam.state.get(parameter, {}).items():
+        for index, moments in enumerate(optimiser.moments.values()):
+            for name, tensor in moments._asdict().items():
                 tensors[f"adam.{index}.{name}"] = tensor
         notes = {"same": self.same, "step": step, "extra": extra or {}}
         write_tensors(self.path, tensors, metadata={"notes": json.dumps(notes)})
@@ -64,7 +63,3 @@ class Checkpoint:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-
-
-def _parameters(adam: torch.optim.Adam) -> list[nn.Parameter]:
-    return [parameter for group in adam.param_groups for parameter in group["params"]]

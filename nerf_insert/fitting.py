@@ -235,7 +235,7 @@ def fit_layer(
     """
     outlook = outlook or Outlook(SILENT, label, {})
     optimiser = Optimiser(layer, config.rate, config.steps, warm_up=config.warm_up, damped=config.damped)
-    start = checkpoint.load(optimiser.adam)[0] if checkpoint else 0
+    start = checkpoint.load(optimiser)[0] if checkpoint else 0
     outlook.skip("steps", start)
     agreement = targets if isinstance(targets, Agreement) else None
     stages = stages_of(judged=agreement is not None, fresh=fresh)
@@ -261,12 +261,12 @@ def fit_layer(
                     loss = fit_loss(layer, cached, entries, targets, config, at_step(config.seed, step))
                     optimiser.step(loss, step)
                 if checkpoint:
-                    checkpoint.maybe_save(optimiser.adam, step + 1)
+                    checkpoint.maybe_save(optimiser, step + 1)
                 try:
                     task.advance(1, note=f"loss {float(loss.detach()):.4f}")
                 except Stopped:
                     if checkpoint:
-                        checkpoint.save(optimiser.adam, step + 1)
+                        checkpoint.save(optimiser, step + 1)
                     raise
         if agreement:
             entries = entries or entries_along(stack, layer, cached, stages[-1][1] * layer.region.step)

@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
+
+BETAS, EPSILON = (0.9, 0.99), 1e-15
+
+
+class Moments(NamedTuple):
+    """What Adam knows of one parameter: how many steps it took, running means of gradient and its square."""
+
+    step: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+    @classmethod
+    def none(cls, parameter: nn.Parameter) -> Moments:
+        step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        return cls(step, torch.zeros_like(parameter), torch.zeros_like(parameter))
 
 
 class Optimiser:
@@ -22,20 +39,43 @@ class Optimiser:
         named = list(module.named_parameters())
         tables = [parameter for name, parameter in named if name.endswith("table")]
         others = [parameter for name, parameter in named if not name.endswith("table")]
-        groups = [{"params": tables, "share": 1.0}, {"params": others, "share": damped}]
-        self.adam = torch.optim.Adam(
-            [g for g in groups if g["params"]], lr=rate, betas=(0.9, 0.99), eps=1e-15, fused=True
-        )
+        self.groups = [(1.0, tables), (damped, others)]
+        self.moments = {parameter: Moments.none(parameter) for parameter in tables + others}
         self.rate, self.steps, self.floor, self.warm_up = rate, steps, floor, warm_up
 
     def step(self, loss: Tensor, at: int) -> None:
         """One step down the gradient of `loss`; `at` counts steps from 0."""
-        warm = min(1.0, (at + 1) / self.warm_up)
-        for group in self.adam.param_groups:
-            group["lr"] = group["share"] * self.rate * warm * self.floor ** (at / self.steps)
-        self.adam.zero_grad(set_to_none=True)
+        for parameter in self.moments:
+            parameter.grad = None
         loss.backward()
-        self.adam.step()
+        warm = min(1.0, (at + 1) / self.warm_up)
+        rate = self.rate * warm * self.floor ** (at / self.steps)
+        for share, group in self.groups:
+            reached = [parameter for parameter in group if parameter.grad is not None]
+            if reached:
+                self._adam(share * rate, reached)
+
+    @torch.no_grad()
+    def _adam(self, rate: float, parameters: list[nn.Parameter]) -> None:
+        # The kernel that torch.optim.Adam(fused=True) calls: that class imports torch's whole compiler
+        # first, which takes seconds.
+        steps, *moments = zip(*(self.moments[parameter] for parameter in parameters), strict=True)
+        torch._foreach_add_(steps, 1)
+        gradients = [parameter.grad for parameter in parameters]
+        torch._fused_adam_(
+            parameters,
+            gradients,
+            *moments,
+            [],
+            steps,
+            lr=rate,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            eps=EPSILON,
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 def at_step(seed: int, step: int) -> torch.Generator:

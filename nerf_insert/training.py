@@ -94,7 +94,7 @@ def train_base(
     seen = hashlib.sha256(pixels.colours.numpy()).hexdigest()  # another capture, or another --downscale
     same = {"config": str(config), "field": str(field), "pictures": seen}
     saved = Checkpoint(checkpoint, base, same)
-    start, extra = saved.load(optimiser.adam)
+    start, extra = saved.load(optimiser)
     rays_per_step = extra.get("rays", 256)
     with progress.task("Training the base", total=config.steps, done=start) as task:
         for step in range(start, config.steps):
@@ -107,7 +107,7 @@ def train_base(
                 base.update_occupancy(generator, min(1.0, step / (SETTLED * config.steps)))
             rays_per_step = next_rays(rays_per_step, samples, config.samples)
             task.advance(1, note=f"{-10 * float(loss.detach().log10()):.1f} dB")
-            saved.maybe_save(optimiser.adam, step + 1, {"rays": rays_per_step})
+            saved.maybe_save(optimiser, step + 1, {"rays": rays_per_step})
     if pixels.colours.shape[-1] == 4:
         base.background.copy_(torch.tensor(capture.train[0].background))
     else:

@@ -17,6 +17,7 @@ from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError
 from nerf_insert.files import write_json
 from nerf_insert.layers import Layer
+from nerf_insert.optimiser import Optimiser
 from nerf_insert.regions import BoxRegion
 
 
@@ -115,7 +116,7 @@ def test_a_layer_is_shown_while_it_grows(opened, tmp_path):
     region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
     assert arriving.grown_layer(opened, tmp_path) == []
     layer = Layer(region)
-    Checkpoint(tmp_path / "checkpoint.safetensors", layer, {}).save(torch.optim.Adam(layer.parameters()), 1)
+    Checkpoint(tmp_path / "checkpoint.safetensors", layer, {}).save(Optimiser(layer, 1e-2, 10), 1)
     write_json(tmp_path / "region" / "region.json", region.save(tmp_path / "region"))
     views = arriving.best_views(region, opened.capture.views)
     sides = [view.camera.centre - region.bounds.mean(0) for view in views]

@@ -139,6 +139,22 @@ def test_quiet_keeps_warnings_and_results(monkeypatch, capsys):
     assert events[0] == "start" and events[-2:] == ["end", "warning"]
 
 
+def test_an_interrupt_that_a_library_made_another_error_of_stops_all_the_same(monkeypatch, capsys):
+    """Python 3.11 turns what is raised while an Enum is being defined, as in many a module, into an error of
+    its own."""
+
+    class Interrupted(int):
+        def __set_name__(self, owner, name):
+            raise KeyboardInterrupt
+
+    def run(args, console):
+        type("Names", (), {"one": Interrupted()})
+
+    monkeypatch.setattr(layers, "run", run)
+    assert main(["layers", "scene"]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
 def test_the_signals_handlers_are_put_back(monkeypatch):
     failing_with(KeyboardInterrupt(), monkeypatch)
     before = signal.getsignal(signal.SIGTERM)

@@ -9,6 +9,7 @@ from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.fields import FieldConfig
 from nerf_insert.files import write_json
 from nerf_insert.layers import LAYER_FIELD, Layer, unfinished_layer
+from nerf_insert.optimiser import Optimiser
 from nerf_insert.regions import BoxRegion
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16, view_dependent=False)
@@ -119,7 +120,7 @@ def test_a_layer_still_being_fitted_can_be_looked_at(tmp_path, shines, corrected
     layer.update_occupancy()
     module = torch.nn.ModuleDict({"layer": layer, "agreement": torch.nn.Linear(2, 2)}) if corrected else layer
     saved = Checkpoint(tmp_path / "checkpoint.safetensors", module, {})
-    saved.save(torch.optim.Adam(module.parameters()), 5)
+    saved.save(Optimiser(module, 1e-2, 10), 5)
     assert unfinished_layer(tmp_path) is None  # without its region
     write_json(tmp_path / "region" / "region.json", BOX.save(tmp_path / "region"))
     found = unfinished_layer(tmp_path)
@@ -127,7 +128,7 @@ def test_a_layer_still_being_fitted_can_be_looked_at(tmp_path, shines, corrected
         torch.equal(a, b) for a, b in zip(found.query(seen, seen), layer.query(seen, seen), strict=True)
     )
     assert torch.equal(found.occupancy, layer.occupancy)
-    Checkpoint(saved.path, torch.nn.Linear(2, 2), {}).save(torch.optim.Adam(layer.parameters()), 5)
+    Checkpoint(saved.path, torch.nn.Linear(2, 2), {}).save(Optimiser(layer, 1e-2, 10), 5)
     assert unfinished_layer(tmp_path) is None
     saved.path.write_bytes(saved.path.read_bytes()[:100])
     assert unfinished_layer(tmp_path) is None

@@ -41,15 +41,28 @@ def guarded(work: Callable[[], None], console: Console) -> int:
         console.failure(str(error))
         return FAILURE
     except (KeyboardInterrupt, Stopped):
-        with on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):  # pressed again and again
-            console.failure("stopped" + (f"; {console.if_stopped}" if console.if_stopped else ""))
-        return STOPPED
+        return _stopped(console)
     except SystemExit as stop:  # argparse, after --help and --version
         console.flush()
         return stop.code if isinstance(stop.code, int) else SUCCESS
     except Exception as error:
+        if _is_an_interrupt(error):
+            return _stopped(console)
         console.failure(in_plain_words(error) or bug(error))
         return FAILURE
+
+
+def _stopped(console: Console) -> int:
+    with on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):  # pressed again and again
+        console.failure("stopped" + (f"; {console.if_stopped}" if console.if_stopped else ""))
+    return STOPPED
+
+
+def _is_an_interrupt(error: BaseException | None) -> bool:
+    """Whether something made another error of Ctrl-C, as Python 3.11 does while an Enum is being defined."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @contextmanager
