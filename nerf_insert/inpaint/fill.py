@@ -22,12 +22,12 @@ from nerf_insert.errors import InputError
 from nerf_insert.guide import Guide
 from nerf_insert.inpaint.contract import EditContext, InpaintView
 from nerf_insert.inpaint.fill_planes import find_planes
-from nerf_insert.inpaint.fill_sights import FAR, Evidence, Sight, look
+from nerf_insert.inpaint.fill_sights import FAR, Evidence, Sight, content, look
 from nerf_insert.inpaint.fill_surfaces import Blank, Surface, paint, stands
 from nerf_insert.pixels import to_bytes
 from nerf_insert.regions.base import Region
 
-AROUND = 2.0  # radius of what is looked at, in radii of the region
+AROUND = 2.0  # radius of what is looked at, in radii of what is seen in the region
 
 
 class FillInpainter:
@@ -55,16 +55,17 @@ class FillInpainter:
 
     def prepare(self, context: EditContext) -> None:
         self.scene, self.region = context.scene, context.region
-        middle, radius = self.region.bounds.mean(0), AROUND * self.region.diagonal / 2
         self.surfaces: list[Surface] = []
         if not self.planes or not context.views:
             return
         count = len(context.views)
         with context.progress.task("Looking behind what is to go", total=2 * count + self.planes) as task:
-            sights = look(self.scene, self.region, context.views, radius, task)
+            middle, size = content(self.scene, self.region, context.views)
+            radius = AROUND * float(size) / 2
+            sights = look(self.scene, self.region, context.views, middle, radius, task)
             eyes = torch.stack([view.camera.centre for view in context.views])
             planes = find_planes(
-                _around(sights, self.region, radius), eyes, radius, self.planes, context.seed
+                _around(sights, self.region, middle, radius), eyes, radius, self.planes, context.seed
             )
             photographs = [to_bytes(view.photograph()) for view in context.views]
             blanks = [Blank.of(plane, middle, radius, sights, photographs) for plane in planes]
@@ -109,8 +110,10 @@ class FillInpainter:
         return rgb.clamp(0, 1)
 
 
-def _around(sights: Sequence[Sight], region: Region, radius: float) -> Float[Tensor, "P 3"]:
-    """What the views see near the region, outside of it."""
+def _around(
+    sights: Sequence[Sight], region: Region, middle: Float[Tensor, " 3"], radius: float
+) -> Float[Tensor, "P 3"]:
+    """What the views see near the middle, outside of the region."""
     points = torch.cat([sight.surface() for sight in sights])
-    points = points[(points - region.bounds.mean(0)).norm(dim=-1) < radius]
+    points = points[(points - middle).norm(dim=-1) < radius]
     return points[~region.contains(points)]

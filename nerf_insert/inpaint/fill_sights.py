@@ -20,6 +20,9 @@ from nerf_insert.regions.base import Region
 from nerf_insert.rendering import Stack
 
 RAYS = 120_000  # of all views together
+FEW = 20_000  # rays of all views together that tell where in a region something is
+ENOUGH = 50  # points of them, at least
+EDGE = 0.01  # share of what they meet that may lie beyond either end
 FAR = 1e6  # stands for "never" where a finite number is needed
 BEST = 12  # views whose colours of a point are weighed against one another
 GREY = 1 / 255  # of colours in 0..1: less is no difference
@@ -49,18 +52,38 @@ class Sight:
         return plane.height(points).view_as(distance)
 
 
+def content(
+    scene: Stack, region: Region, views: Sequence[View]
+) -> tuple[Float[Tensor, " 3"], Float[Tensor, ""]]:
+    """Middle and diagonal of a box around what the views see in the region: less than the region where
+    that reaches far before or behind what was marked, as a hull of masks from one side does. The
+    region's own where nothing is seen in it."""
+    middle, radius = region.bounds.mean(0), region.diagonal / 2
+    points = []
+    for camera in _scaled(views, middle, radius, FEW):
+        rays = camera.rays()
+        rays = rays[region.entry(rays).isfinite()]
+        met = rays.at(scene.render(rays).depth.clamp_max(FAR))
+        points.append(met[region.contains(met)])
+    met = torch.cat(points)
+    if len(met) < ENOUGH:
+        return middle, region.diagonal
+    ends = torch.stack([met.quantile(EDGE, 0), met.quantile(1 - EDGE, 0)])
+    return ends.mean(0), (ends[1] - ends[0]).norm()
+
+
 def look(
-    scene: Stack, region: Region, views: Sequence[View], radius: float, task: Task, rays: int = RAYS
+    scene: Stack,
+    region: Region,
+    views: Sequence[View],
+    middle: Float[Tensor, " 3"],
+    radius: float,
+    task: Task,
+    rays: int = RAYS,
 ) -> list[Sight]:
-    """What all views show within `radius` of the region's middle, at a size that takes about `rays` rays."""
-    middle = region.bounds.mean(0)
-    tiny = [view.camera.scaled(min(1, 64 / max(view.size))) for view in views]
-    shares = [float(_meets(camera, middle, radius).float().mean()) for camera in tiny]
-    pixels = sum(share * view.size[0] * view.size[1] for share, view in zip(shares, views, strict=True))
-    scale = min(1.0, (rays / max(pixels, 1)) ** 0.5)
+    """What all views show within `radius` of `middle`, at a size that takes about `rays` rays."""
     sights = []
-    for view in views:
-        camera = view.camera.scaled(scale)
+    for view, camera in zip(views, _scaled(views, middle, radius, rays), strict=True):
         looked = _meets(camera, middle, radius)
         chosen = camera.rays()[looked.reshape(-1)]
         distance, behind = torch.full(looked.shape, float("inf")), torch.zeros(looked.shape)
@@ -72,6 +95,15 @@ def look(
         sights.append(Sight(view, camera, looked, distance, behind))
         task.advance(1)
     return sights
+
+
+def _scaled(views: Sequence[View], middle: Float[Tensor, " 3"], radius: float, rays: int) -> list[Camera]:
+    """The views' cameras at a size at which about so many rays come within `radius` of `middle`."""
+    tiny = [view.camera.scaled(min(1, 64 / max(view.size))) for view in views]
+    shares = [float(_meets(camera, middle, radius).float().mean()) for camera in tiny]
+    pixels = sum(share * view.size[0] * view.size[1] for share, view in zip(shares, views, strict=True))
+    scale = min(1.0, (rays / max(pixels, 1)) ** 0.5)
+    return [view.camera.scaled(scale) for view in views]
 
 
 def _meets(camera: Camera, middle: Float[Tensor, " 3"], radius: float) -> Bool[Tensor, "h w"]:

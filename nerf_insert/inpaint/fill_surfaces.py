@@ -25,10 +25,13 @@ TEXELS = 512  # along each side of a texture, at most
 FINE = 0.7  # side of a texel in pixels of the nearer photographs
 BEYOND = 3  # texels around the region in which its cut may show
 SOFT = 2.0  # texels over which a texture fades into the scene
-SPECK = 0.06  # of the region's diagonal: smaller holes in a surface are mistakes of the scene's geometry
+SPECK = (
+    0.06  # of the radius that is looked at: smaller holes in a surface are mistakes of the scene's geometry
+)
 ENOUGH = 2  # views that have to agree
-NEAR = 0.03  # of the region's diagonal: how far what stands on a surface darkens and tints it
+NEAR = 0.03  # of that radius: how far what stands on a surface darkens and tints it
 FLAT = 0.05  # share of a surface in the region, hidden by its content, up to which nothing stands there
+FOG = 0.08  # half the width, in that of the surface there, up to which what hides it is no thing
 OPAQUE = 0.3  # optical thickness of what stands on a surface, from which on it hides it
 
 
@@ -60,6 +63,11 @@ class Blank:
     points: Float[Tensor, "N 3"]
     near: Bool[Tensor, " N"]  # near enough to the region for the views to say something about them
 
+    @property
+    def radius(self) -> float:
+        """Half of the square's side, world units."""
+        return self.texel * len(self.points) ** 0.5 / 2
+
     @staticmethod
     def of(
         plane: Plane,
@@ -89,8 +97,8 @@ def paint(
     """The surface with all that the object hid completed; None if there is nothing to paint on it.
 
     `keep_seen`: whether what photographs show in the region stays."""
-    speck = SPECK * region.diagonal / blank.texel
-    margin = 2 * blank.texel + blank.plane.tolerance + NEAR * region.diagonal
+    speck = SPECK * blank.radius / blank.texel
+    margin = 2 * blank.texel + blank.plane.tolerance + NEAR * blank.radius
     covered = _widened(blank.grid(_covered(blank, scene, region)), margin / blank.texel)
     inside = blank.grid(_inside(blank, region))
     kept = blank.grid(evidence.clear >= ENOUGH) & ~covered
@@ -119,8 +127,11 @@ def paint(
 
 def stands(blank: Blank, evidence: Evidence, region: Region) -> bool:
     """Whether the region holds something that hides the surface there from views."""
-    inside = _inside(blank, region)
-    return bool((inside & (evidence.shown >= ENOUGH)).sum() > FLAT * inside.sum())
+    inside = blank.grid(_inside(blank, region))
+    hidden = blank.grid(evidence.shown >= ENOUGH) & inside
+    # Streaks and dots are fog before the surface.
+    hidden = _opened(hidden, FOG * inside.sum() ** 0.5) & hidden
+    return bool(hidden.sum() > FLAT * inside.sum())
 
 
 def _square(n: int, step: float) -> Float[Tensor, "N 2"]:
