@@ -13,6 +13,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.guide import Guide
 from nerf_insert.inpaint.contract import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.fill import FillInpainter
+from nerf_insert.inpaint.fill_sights import content
 from nerf_insert.kernels import march
 from nerf_insert.progress import Progress
 from nerf_insert.regions.box import BoxRegion
@@ -150,6 +151,18 @@ def test_all_views_agree():
     spread = (torch.stack(colours) - colours[0]).abs().amax()
     assert float(spread) < 0.02
     assert float(torch.stack(colours).std()) > 0.05  # and there is a pattern to agree about
+
+
+def test_a_region_that_reaches_far_is_looked_at_where_something_is():
+    """As a hull of masks from one side does. It is empty but for the ball and the floor under it."""
+    scene, shots, _ = capture()
+    middle, size = content(scene, BoxRegion([0.0, 0.1, 2.0], [0.5, 0.54, 4.32]), shots)
+    # x and y of the box, and z from the floor to the top of the ball; it is seen from ten sides
+    assert torch.allclose(middle, torch.tensor([0.0, 0.1, 0.21]), atol=0.03)
+    assert math.isclose(float(size), math.hypot(0.5, 0.54, 0.42), rel_tol=0.05)
+    nothing = BoxRegion([0.0, 0.0, 3.0], [0.4, 0.4, 0.4])
+    middle, size = content(scene, nothing, shots)
+    assert torch.equal(middle, nothing.bounds.mean(0)) and size == nothing.diagonal
 
 
 def test_a_region_that_touches_nothing_shows_what_is_behind_it():

@@ -1,11 +1,12 @@
 """Where a texture is painted, from made-up evidence about a plane."""
 
+import pytest
 import torch
 from analytic import AnalyticField
 
 from nerf_insert.inpaint.fill_planes import Plane
 from nerf_insert.inpaint.fill_sights import Evidence
-from nerf_insert.inpaint.fill_surfaces import Blank, paint
+from nerf_insert.inpaint.fill_surfaces import Blank, paint, stands
 from nerf_insert.regions.box import BoxRegion
 from nerf_insert.rendering import Stack
 
@@ -17,20 +18,38 @@ class Empty(AnalyticField):
         return torch.zeros(len(points)), torch.zeros(len(points), 3)
 
 
-def painted(past):
-    """How much is painted, where views see past the plane at the texels `past` and onto it elsewhere."""
-    plane = Plane(torch.zeros(3), torch.eye(3), 0.02)
+PLANE = Plane(torch.zeros(3), torch.eye(3), 0.02)
+# Its diagonal is 2.4, its bottom 1.4 wide.
+REGION = BoxRegion([0.0, 0.0, 0.6], [1.4, 1.4, 1.4])
+
+
+def blank():
     axis = (torch.arange(SIDE) + 0.5 - SIDE / 2) * TEXEL
     v, u = torch.meshgrid(axis, axis, indexing="ij")
     points = torch.stack([u, v, torch.zeros_like(u)], -1).view(-1, 3)
-    evidence, past = Evidence(plane, points), past.reshape(-1)
+    return Blank(PLANE, TEXEL, points, torch.ones(len(points), dtype=torch.bool))
+
+
+def painted(past):
+    """How much is painted, where views see past the plane at the texels `past` and onto it elsewhere."""
+    made = blank()
+    evidence, past = Evidence(PLANE, made.points), past.reshape(-1)
     evidence.on[~past] = evidence.clear[~past] = 10
     evidence.through[past] = 10
-    blank = Blank(plane, TEXEL, points, torch.ones(len(points), dtype=torch.bool))
-    # Its diagonal is 2.4: openings of up to 0.3 across count as mistakes of the scene's geometry.
-    region = BoxRegion([0.0, 0.0, 0.6], [1.4, 1.4, 1.4])
-    surface = paint(blank, evidence, Stack(Empty()), region, True, seed=0)
+    # Openings of up to 0.12 across count as mistakes of the scene's geometry.
+    surface = paint(made, evidence, Stack(Empty()), REGION, True, seed=0)
     return torch.zeros(SIDE, SIDE) if surface is None else surface.share
+
+
+@pytest.mark.parametrize(("width", "apart", "thing"), [(4, 14, False), (24, 100, True)])
+def test_streaks_of_fog_are_nothing_that_stands_there(width, apart, thing):
+    """Streaks hide more of the surface in the region than one block, as wide as high, that stands on it."""
+    made = blank()
+    evidence, hidden = Evidence(PLANE, made.points), torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    for start in range(20, 80, apart):
+        hidden[start : start + width, 20 : 80 if not thing else 20 + width] = True
+    evidence.shown[hidden.reshape(-1)] = 10
+    assert stands(made, evidence, REGION) is thing
 
 
 def test_a_speck_in_a_surface_is_closed():

@@ -9,7 +9,7 @@ import torch
 from nerf_insert.cameras import Rays
 from nerf_insert.inpaint.fill_patches import repeats
 from nerf_insert.inpaint.fill_planes import Plane, find_planes
-from nerf_insert.inpaint.fill_texture import complete, membrane
+from nerf_insert.inpaint.fill_texture import complete, light, membrane
 
 H, W = 90, 110
 Y, X = np.mgrid[:H, :W].astype(np.float32)
@@ -56,6 +56,15 @@ def test_what_follows_a_rule_is_carried_on(picture, bar):
     filled = complete(picture * known[..., None], known, HOLE, seed=0)
     assert psnr(filled, picture) > bar
     np.testing.assert_array_equal(filled[known], picture[known])
+
+
+def test_a_print_is_no_light():
+    """Dark dots, of which some touch the hole, on a third of a wall in a slope of light."""
+    slope = np.log(0.4 + 0.002 * X)
+    dots = (np.hypot((X + 5) % 20 - 10, (Y + 5) % 20 - 10) < 6.5) & ~HOLE
+    found = light(grey(slope - 0.7 * dots), ~HOLE, HOLE)
+    # Means over everything would be darker by the share of the dots, 0.2.
+    assert np.abs(found - grey(slope))[HOLE].mean() < 0.06
 
 
 def test_pixels_that_are_neither_known_nor_wanted_play_no_part():

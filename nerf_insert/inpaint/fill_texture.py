@@ -19,6 +19,8 @@ from scipy.sparse.linalg import spsolve
 
 from nerf_insert.inpaint.fill_patches import SIDE, synthesise
 
+PASSES = 5  # of telling what is light from what is printed
+EVEN = 0.02  # difference of logarithms that noise makes
 DARK = 0.1  # is added to colours before their logarithm is taken, so that black is nothing special
 
 Picture = Float32[ndarray, "h w 3"]
@@ -57,11 +59,18 @@ def _smooth(values: Picture, where: Mask) -> Picture:
 
 
 def light(logarithm: Picture, known: Mask, wanted: Mask) -> Picture:
-    """The slow part of a picture's logarithm: means over about the size of the hole, carried on into it."""
+    """The slow part of a picture's logarithm: means over about the size of the hole, carried on into it.
+    What differs from most around it, as a print on a wall does, counts little in them: it is detail."""
     spread = max(0.6 * float(distance_transform_edt(np.pad(wanted, 1)).max()), 2 * SIDE)
-    share = gaussian_filter(known.astype(np.float32), spread, truncate=3)[..., None]
-    total = gaussian_filter(np.where(known[..., None], logarithm, 0), (spread, spread, 0), truncate=3)
-    return membrane((total / np.maximum(share, 1e-6)).astype(np.float32), known, wanted)
+    trust = known.astype(np.float32)
+    for _ in range(PASSES):
+        share = gaussian_filter(trust, spread, truncate=3)[..., None]
+        total = gaussian_filter(trust[..., None] * logarithm, (spread, spread, 0), truncate=3)
+        mean = (total / np.maximum(share, 1e-6)).astype(np.float32)
+        away = np.linalg.norm(logarithm - mean, axis=-1)
+        usual = max(float(np.median(away[known])), EVEN)
+        trust = known / (1 + (away / usual) ** 2)
+    return membrane(mean, known, wanted)
 
 
 def membrane(
