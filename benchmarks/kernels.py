@@ -33,7 +33,6 @@ from numba import njit
 from rich.console import Console
 from rich.table import Table
 
-import nerf_insert  # noqa: F401  # says how threads wait
 from nerf_insert.cameras import Rays
 from nerf_insert.fitting import STAGES, CachedRays, Entries, FitConfig, entries_along, fit_loss
 from nerf_insert.kernels import (
