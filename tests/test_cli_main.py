@@ -155,6 +155,22 @@ def test_an_interrupt_that_a_library_made_another_error_of_stops_all_the_same(mo
     assert "stopped" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_until_a_kernel_is_loaded(monkeypatch, number):
+    """Or llvmlite's lock stays closed, and another thread that loads a kernel keeps the program for ever."""
+    compiler = {"__name__": "numba.core.dispatcher", "signal": signal, "time": time, "done": []}
+    exec("def load(n):\n    signal.raise_signal(n)\n    time.sleep(0.2)\n    done.append(n)", compiler)
+
+    def run(args, console):
+        compiler["load"](number)
+        time.sleep(30)
+        raise AssertionError("nothing interrupted this")
+
+    monkeypatch.setattr(layers, "run", run)
+    assert main(["layers", "scene"]) == 130
+    assert compiler["done"] == [number]
+
+
 def test_the_signals_handlers_are_put_back(monkeypatch):
     failing_with(KeyboardInterrupt(), monkeypatch)
     before = signal.getsignal(signal.SIGTERM)

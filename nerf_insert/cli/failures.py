@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from nerf_insert.cli.console import Console
@@ -18,6 +19,7 @@ from nerf_insert.cli.standstill import not_counted
 from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.files import ADVICE
 
+AGAIN = 0.05  # seconds after which an interrupt that had to wait is tried again
 SUCCESS, FAILURE, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
@@ -26,7 +28,7 @@ def guarded(work: Callable[[], None], console: Console) -> int:
     try:
         # SIGTERM, which job schedulers and `kill` send, stops a command as cleanly as Ctrl-C
         with (
-            on_signals(signal.default_int_handler, signal.SIGTERM),
+            on_signals(_interrupt, signal.SIGINT, signal.SIGTERM),
             not_counted(console.progress),
             warnings.catch_warnings(),
         ):
@@ -50,6 +52,19 @@ def guarded(work: Callable[[], None], console: Console) -> int:
             return _stopped(console)
         console.failure(in_plain_words(error) or bug(error))
         return FAILURE
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, but not while a kernel is being compiled or loaded: the compiler would leave
+    its lock closed, and whoever waits for it, the end of the program included, would wait for ever."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith(("llvmlite.", "numba.")):
+            again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _stopped(console: Console) -> int:
