@@ -380,7 +380,8 @@ def test_outside_the_mask_nothing_changes(floor):
     painted = inpainter.inpaint([floor.view(0, mask)], Guide(mesh=mesh))[0]
     assert torch.equal(painted[~mask], floor.pictures[0][~mask])
     whole = inpainter.inpaint([floor.view(0)], Guide(mesh=mesh))[0]
-    assert torch.equal(painted[mask], whole[mask])
+    # A processor rounds powers and products differently at the end of a batch, which ends elsewhere here.
+    torch.testing.assert_close(painted[mask], whole[mask], atol=1e-6, rtol=1e-6)
     nothing = inpainter.inpaint([floor.view(0, torch.zeros_like(mask))], Guide(mesh=mesh))[0]
     assert torch.equal(nothing, floor.pictures[0])
 
