@@ -27,7 +27,7 @@ from nerf_insert.inpaint.fill_surfaces import Blank, Surface, paint, stands
 from nerf_insert.pixels import to_bytes
 from nerf_insert.regions.base import Region
 
-AROUND = 2.0  # radius of what is looked at, in radii of what is seen in the region
+AROUND, SEEN = 2.0, 3.2  # radius of what is looked at, in those of the region and of what is seen in it
 
 
 class FillInpainter:
@@ -61,7 +61,7 @@ class FillInpainter:
         count = len(context.views)
         with context.progress.task("Looking behind what is to go", total=2 * count + self.planes) as task:
             middle, size = content(self.scene, self.region, context.views)
-            radius = AROUND * float(size) / 2
+            radius = min(AROUND * float(self.region.diagonal), SEEN * float(size)) / 2
             sights = look(self.scene, self.region, context.views, middle, radius, task)
             eyes = torch.stack([view.camera.centre for view in context.views])
             planes = find_planes(
