@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 BETAS, EPSILON = (0.9, 0.99), 1e-15
@@ -13,9 +14,9 @@ BETAS, EPSILON = (0.9, 0.99), 1e-15
 class Moments(NamedTuple):
     """What Adam knows of one parameter: how many steps it took, running means of gradient and its square."""
 
-    step: Tensor
-    exp_avg: Tensor
-    exp_avg_sq: Tensor
+    step: Float[Tensor, ""]
+    exp_avg: Float[Tensor, "*shape"]
+    exp_avg_sq: Float[Tensor, "*shape"]
 
     @classmethod
     def none(cls, parameter: nn.Parameter) -> Moments:

@@ -380,8 +380,9 @@ def test_outside_the_mask_nothing_changes(floor):
     painted = inpainter.inpaint([floor.view(0, mask)], Guide(mesh=mesh))[0]
     assert torch.equal(painted[~mask], floor.pictures[0][~mask])
     whole = inpainter.inpaint([floor.view(0)], Guide(mesh=mesh))[0]
-    # A processor rounds powers and products differently at the end of a batch, which ends elsewhere here.
-    torch.testing.assert_close(painted[mask], whole[mask], atol=1e-6, rtol=1e-6)
+    # A processor may round the end of a batch differently, and it ends elsewhere here: one pixel of 1440 was
+    # off by 3e-8 on one. 1.2e-7 is the last bit of a colour of 1.
+    torch.testing.assert_close(painted[mask], whole[mask], atol=1.2e-7, rtol=0)
     nothing = inpainter.inpaint([floor.view(0, torch.zeros_like(mask))], Guide(mesh=mesh))[0]
     assert torch.equal(nothing, floor.pictures[0])
 

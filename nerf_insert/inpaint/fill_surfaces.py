@@ -25,9 +25,7 @@ TEXELS = 512  # along each side of a texture, at most
 FINE = 0.7  # side of a texel in pixels of the nearer photographs
 BEYOND = 3  # texels around the region in which its cut may show
 SOFT = 2.0  # texels over which a texture fades into the scene
-SPECK = (
-    0.06  # of the radius that is looked at: smaller holes in a surface are mistakes of the scene's geometry
-)
+SPECK = 0.06  # of the radius that is looked at: smaller holes are mistakes of the scene's geometry
 ENOUGH = 2  # views that have to agree
 NEAR = 0.03  # of that radius: how far what stands on a surface darkens and tints it
 FLAT = 0.05  # share of a surface in the region, hidden by its content, up to which nothing stands there
