@@ -113,7 +113,8 @@ def test_cpu_against_the_twin_in_float64(seed):
     for a, b in zip(with_gradients("cpu", *case), with_gradients("torch", *exact), strict=True):
         # float32 weights of order one, multiplied by gradients of up to 2 and subtracted from one another
         torch.testing.assert_close(a.double(), b, rtol=2e-6, atol=1e-6)
-        assert ((a == 0) == (b == 0)).all()
+        # samples of next to no thickness are subtracted from one another, hence the 2
+        assert (b[a == 0].abs() < 2e-20).all() and (a[b == 0] == 0).all()
     with use_backend("cpu"):
         ours = transmittance(case[0], case[3]), median_distance(case[0], case[2], case[3])
     with use_backend("torch"):
@@ -167,3 +168,18 @@ def test_inputs_need_not_be_contiguous_and_threads_change_no_bit():
         assert all(a.equal(b) for a, b in zip(one, with_gradients("cpu", *strided), strict=True))
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_is_deep_inside_has_no_gradients_too_small_to_multiply():
+    # through a wall of 200 samples the light falls to exp(-200): products with gradients of that size are
+    # subnormal numbers, on which a fit took 1.6 times as long
+    thickness, rgb = torch.ones(200), torch.full((200, 3), 0.5)
+    distances = torch.linspace(1, 2, 200)
+    found = with_gradients("cpu", thickness, rgb, distances, rays(200))
+    twin = with_gradients("torch", thickness.double(), rgb.double(), distances.double(), rays(200))
+    for ours, true in zip(found, twin, strict=True):
+        assert not bool(((ours != 0) & (ours.abs() < 1e-20)).any())
+        torch.testing.assert_close(ours.double(), true, rtol=1e-5, atol=1e-6)
+    assert bool((found[-1][-1] == 0).all())
+    rgb[3] = float("nan")
+    assert bool(with_gradients("cpu", thickness, rgb, distances, rays(200))[-2].isnan().any())
