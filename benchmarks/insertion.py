@@ -9,6 +9,7 @@ trains a base and then measures on the test views, which nothing was fitted to:
     mesh            --mesh object.ply, the built-in `mesh` inpainter
     oracle          the same region, every view painted with its true picture
     hull, oracle    the region from three dilated masks instead of the mesh
+    bare oracle     an oracle that does not say that its pictures agree: they are painted in rounds and judged
     retrained       a whole new base fitted to the true pictures: what the oracle is compared with
     whole model     the way of earlier editors: the base itself goes on training, on the oracle's pictures;
                     how long it takes to the in-object PSNR that the layer's fit reaches, as a ratio
@@ -44,8 +45,8 @@ from nerf_insert.rendering import Stack
 from nerf_insert.scene import Scene
 from nerf_insert.training import TrainConfig, base_loss, train_base
 
-ORACLE = "benchmarks.oracle:Oracle"
-ROWS = ("base", "mesh", "oracle", "hull, oracle", "retrained", "whole model")
+ORACLE, BARE_ORACLE = "benchmarks.oracle:Oracle", "benchmarks.oracle:BareOracle"
+ROWS = ("base", "mesh", "oracle", "hull, oracle", "bare oracle", "retrained", "whole model")
 LOOK_EVERY = 10.0  # seconds of training of the whole model between two looks at its PSNR
 
 
@@ -192,6 +193,7 @@ def main() -> None:
         "hull, oracle": Recipe(
             name="hull", region={"masks": three_masks(bench, args.out / "masks")}, **oracle
         ),
+        "bare oracle": Recipe(name="bare", region=region, **{**oracle, "inpainter": BARE_ORACLE}),
     }
     for name, recipe in recipes.items():
         if name in wanted:

@@ -199,7 +199,7 @@ class Step:
         none = torch.zeros(0)
         nothing = Samples.packed(none, none, none.long(), rays.count)
         outside = Entries(nothing, none, none, torch.zeros(0, 3))
-        self.cached = CachedRays(torch.arange(rays.count), rays, outside, torch.zeros(3))
+        self.cached = CachedRays(torch.arange(rays.count), rays, outside, torch.zeros(rays.count, 3))
         length = STAGES[0][1] * self.layer.region.step
         self.entries = entries_along(Stack(Nothing()), self.layer, self.cached, length)
         self.targets = torch.rand(rays.count, 3, generator=generator)

@@ -15,12 +15,9 @@ from nerf_insert.inpaint.contract import InpaintView
 from nerf_insert.pictures import read_picture
 
 
-class Oracle:
-    """Answers each view with the picture of its name in the folder `truth`."""
-
-    rounds = 1
-    consistent = True
-    uses_render = False
+class BareOracle:
+    """Answers each view with the picture of its name in the folder `truth`, and says nothing of itself, as the
+    contract allows: its pictures might contradict one another."""
 
     def __init__(self, truth: str):
         self.truth = Path(truth)
@@ -29,3 +26,11 @@ class Oracle:
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
     ) -> list[Tensor]:
         return [read_picture(self.truth / Path(view.name).name)[0] for view in views]
+
+
+class Oracle(BareOracle):
+    """The same, and says what it is."""
+
+    rounds = 1
+    consistent = True
+    uses_render = False

@@ -84,30 +84,31 @@ class CachedRays(NamedTuple):
     pixels: Int64[Tensor, " N"]  # index into the `Pixels` that the rays come from
     rays: Rays
     outside: Entries  # the scene's stretches, weight 0
-    background: Float[Tensor, "3"]
+    behind: Float[Tensor, "N 3"]  # sRGB of what shows where a ray has met nothing
 
     def take(self, index: Int64[Tensor, " B"]) -> CachedRays:
         """Some of the rays, in that order."""
         there = index.to(self.rays.origins.device)
-        return CachedRays(self.pixels[index], self.rays[there], self.outside.take(there), self.background)
+        return CachedRays(self.pixels[index], self.rays[there], self.outside.take(there), self.behind[there])
 
 
 def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tensor, " P"]) -> CachedRays:
     """Look at each of the chosen pixels' rays once and keep those that see the region."""
-    kept, parts = [], []
+    kept, parts, behind = [], [], []
     for index in chosen.split(RAYS_AT_ONCE):
         rays = pixels.rays(index).to(stack.device)
-        outside, sees = _stretches(stack, region, rays)
+        outside, back, sees = _stretches(stack, region, rays)
         kept.append(index[sees.to(index.device)])
         parts.append(outside.take(sees.nonzero()[:, 0]))
-    index = torch.cat(kept) if kept else chosen
+        behind.append(back[sees])
+    index = torch.cat(kept)
     rays = pixels.rays(index).to(stack.device)
-    return CachedRays(index, rays, _concatenate(parts), stack.background)
+    return CachedRays(index, rays, _concatenate(parts), torch.cat(behind))
 
 
-def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tensor]:
-    """The scene outside the region, one entry per stretch; which rays see the region."""
-    outside = stack.shade_outside(rays, region)
+def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tensor, Tensor]:
+    """The scene outside the region, one entry per stretch; the colour behind; which rays see the region."""
+    outside, behind = stack.shade_outside(rays, region)
     inside = region.sample(rays)
     nothing = torch.full_like(inside.starts, -1)
     empty = Shaded(inside, nothing, nothing.new_zeros(inside.count, 3))
@@ -132,7 +133,7 @@ def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tenso
     )
     if not len(visits):
         none = Samples.packed(starts, ends, ray_index, rays.count)
-        return Entries(none, starts, thickness, rgb), sees
+        return Entries(none, starts, thickness, rgb), behind.rgb, sees
     new = torch.ones_like(visits, dtype=torch.bool)
     new[1:] = (visits[1:] != visits[:-1]) | (ray_index[1:] != ray_index[:-1])
     first = new.nonzero()[:, 0]
@@ -143,7 +144,7 @@ def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tenso
     # A stretch stands where its first sample does: behind all of one visit, in front of all of the next.
     samples = Samples.packed(starts[first], ends[first], ray_index[first], rays.count)
     rgb = colour.rgb / colour.accumulation.clamp_min(1e-9)[:, None]
-    return Entries(samples, torch.zeros_like(total), total, rgb), sees
+    return Entries(samples, torch.zeros_like(total), total, rgb), behind.rgb, sees
 
 
 def _concatenate(parts: list[Entries]) -> Entries:
@@ -293,7 +294,7 @@ def fit_loss(
     batch = torch.randint(cached.rays.count, (config.rays,), generator=generator).to(device)
     offsets = torch.rand(config.rays, generator=generator).to(device)
     out, spread = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
-    shown = out.rgb + (1 - out.accumulation)[:, None] * cached.background
+    shown = out.rgb + (1 - out.accumulation)[:, None] * cached.behind[batch]
     if isinstance(targets, Agreement):
         error = targets.loss(shown, batch, config.huber)
     else:
@@ -310,7 +311,7 @@ def _shown(
     for index in chosen.to(cached.rays.origins.device).split(RAYS_AT_ONCE):
         middle = torch.full_like(index, 0.5, dtype=torch.float32)
         out, _ = shade_entries(layer, cached.rays[index], entries.take(index), middle, note=False)
-        parts.append(out.rgb + (1 - out.accumulation)[:, None] * cached.background)
+        parts.append(out.rgb + (1 - out.accumulation)[:, None] * cached.behind[index])
     return torch.cat(parts)
 
 

@@ -29,7 +29,6 @@ from nerf_insert.regions.base import Region
 
 RAYS_AT_ONCE = 1 << 14
 HIDDEN = 1e-4  # share of the light from which on what is behind does not matter
-OPAQUE = 100.0  # a thickness that lets nothing through, exp(-100) being nothing in float32
 MAX_KEPT = 1 << 25  # pixels of remembered pictures, 20 bytes each
 WAVES = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
 
@@ -74,6 +73,13 @@ class Rendered(NamedTuple):
     depth: Float[Tensor, " N"]  # distance at which half of the light is stopped; infinity: never
 
 
+class Behind(NamedTuple):
+    """What shows where rays have met nothing."""
+
+    rgb: Float[Tensor, "N 3"]  # sRGB
+    distance: Float[Tensor, " N"]  # infinity: nowhere
+
+
 class Shaded(NamedTuple):
     """Samples with what is there."""
 
@@ -95,11 +101,6 @@ class Stack:
         """Where the base is; the processor if it is not a module."""
         weights = next(self.base.parameters(), None) if isinstance(self.base, nn.Module) else None
         return torch.device("cpu") if weights is None else weights.device
-
-    @property
-    def background(self) -> Float[Tensor, "3"]:
-        """What shows behind the samples; black where nothing can, their last one being opaque."""
-        return torch.zeros(3, device=self.device) if self.base.background is None else self.base.background
 
     @torch.no_grad()
     def render(self, rays: Rays, carve: Region | None = None) -> Rendered:
@@ -157,8 +158,9 @@ class Stack:
                 density[inside], rgb[inside] = blend(layer, points[inside], directions[inside], below)
         return density.to(asked), rgb.to(asked)
 
-    def shade_outside(self, rays: Rays, region: Region) -> Shaded:
-        """All that the stack has outside a region, front to back along each ray; on the stack's device."""
+    def shade_outside(self, rays: Rays, region: Region) -> tuple[Shaded, Behind]:
+        """All that the stack has outside a region, front to back along each ray, and what shows behind
+        that; on the stack's device."""
         return self._overlay(rays.to(self.device), carve=region)
 
     def _render(self, rays: Rays, carve: Region | None) -> Rendered:
@@ -167,17 +169,17 @@ class Stack:
             hit |= hits(region, rays)
         index = hit.nonzero()[:, 0].to(self.device)
         rays = rays.to(self.device)
-        rendered = self._composite(_shade(self.base, rays, hidden=HIDDEN))
+        rendered = _composite(*_shade(self.base, rays, hidden=HIDDEN))
         if len(index):
-            edited = self._composite(self._overlay(rays[index], carve))
+            edited = _composite(*self._overlay(rays[index], carve))
             for whole, part in zip(rendered, edited, strict=True):
                 whole[index] = part
         return Rendered(*(column.to(asked) for column in rendered))
 
-    def _overlay(self, rays: Rays, carve: Region | None) -> Shaded:
-        """What is seen along rays: each sample from the topmost owner of its place."""
+    def _overlay(self, rays: Rays, carve: Region | None) -> tuple[Shaded, Behind]:
+        """What is seen along rays, each sample from the topmost owner of its place, and behind them."""
         owners = [layer.region for layer in self.layers] + ([carve] if carve is not None else [])
-        base = _shade(self.base, rays, HIDDEN, owners)
+        base, behind = _shade(self.base, rays, HIDDEN, owners)
         seen = base.density > 0  # what is hidden was not looked at; the fewer there are to be sorted
         parts = [Shaded(base.samples.select(seen), base.density[seen], base.rgb[seen])]
         for level, layer in enumerate(self.layers):
@@ -195,15 +197,7 @@ class Stack:
                 below = below.query(points[shell], directions[shell], rendered=True)
                 density[shell], rgb[shell] = blend(layer, points[shell], directions[shell], below)
             parts.append(Shaded(samples, density, rgb))
-        return interleave(parts)
-
-    def _composite(self, shaded: Shaded) -> Rendered:
-        samples = shaded.samples
-        thickness = shaded.density * samples.lengths
-        out = composite(thickness, shaded.rgb, samples.distances, samples.offsets)
-        rgb = out.rgb + (1 - out.accumulation)[:, None] * self.background
-        depth = median_distance(thickness, samples.distances, samples.offsets)
-        return Rendered(rgb.clamp(0, 1), out.accumulation, depth)
+        return interleave(parts), behind
 
 
 def hits(region: Region, rays: Rays) -> Bool[Tensor, " N"]:
@@ -242,20 +236,28 @@ def interleave(parts: Sequence[Shaded]) -> Shaded:
     return whole
 
 
-def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0, without: Sequence[Region] = ()) -> Shaded:
-    """What a field has along rays, outside of the regions `without`. With `hidden`, samples that less than
-    this share of the light reaches, whatever is in the regions, may be taken to be empty: a ray's first few
-    samples are looked at first, the others where it goes on."""
+def _composite(shaded: Shaded, behind: Behind) -> Rendered:
+    samples = shaded.samples
+    thickness = shaded.density * samples.lengths
+    out = composite(thickness, shaded.rgb, samples.distances, samples.offsets)
+    rgb = out.rgb + (1 - out.accumulation)[:, None] * behind.rgb
+    depth = median_distance(thickness, samples.distances, samples.offsets)
+    return Rendered(rgb.clamp(0, 1), out.accumulation, torch.where(depth.isfinite(), depth, behind.distance))
+
+
+def _shade(
+    source: RadianceField, rays: Rays, hidden: float = 0.0, without: Sequence[Region] = ()
+) -> tuple[Shaded, Behind]:
+    """What a field has along rays, outside of the regions `without`, and behind that. With `hidden`, samples
+    that less than this share of the light reaches, whatever is in the regions, may be taken to be empty: a
+    ray's first few samples are looked at first, the others where it goes on."""
     samples = source.sample(rays)
-    opaque = torch.zeros(samples.count, dtype=torch.bool, device=samples.starts.device)
-    if source.background is None:
-        opaque[samples.offsets[1:][samples.offsets.diff() > 0] - 1] = True
     points = samples.midpoints(*rays)
     if without:
-        free = torch.ones_like(opaque)
+        free = torch.ones(samples.count, dtype=torch.bool, device=points.device)
         for region in without:
             free &= ~region.contains(points)
-        samples, points, opaque = samples.select(free), points[free], opaque[free]
+        samples, points = samples.select(free), points[free]
     density, rgb = points.new_zeros(samples.count), points.new_zeros(samples.count, 3)
     rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
     thickness = points.new_zeros(rays.count)
@@ -268,5 +270,18 @@ def _shade(source: RadianceField, rays: Rays, hidden: float = 0.0, without: Sequ
         found = source.query(points.index_select(0, index), rays.directions.index_select(0, ray))
         density[index], rgb[index] = found
         thickness.index_add_(0, ray, found[0] * samples.lengths.index_select(0, index))
-    density[opaque] = OPAQUE / samples.lengths[opaque].clamp_min(1e-9)
-    return Shaded(samples, density, rgb)
+    shaded = Shaded(samples, density, rgb)
+    return shaded, _behind(source, shaded)
+
+
+def _behind(source: RadianceField, shaded: Shaded) -> Behind:
+    """Behind each ray's samples: the field's background or, without one, what the last of them has."""
+    samples, count = shaded.samples, shaded.samples.ray_count
+    distance = torch.full((count,), math.inf, device=shaded.density.device)
+    if source.background is not None:
+        return Behind(source.background.to(distance).expand(count, 3), distance)
+    rgb = distance.new_zeros(count, 3)
+    seen = (samples.offsets.diff() > 0).nonzero()[:, 0]
+    last = samples.offsets[seen + 1] - 1
+    rgb[seen], distance[seen] = shaded.rgb[last], samples.distances[last]
+    return Behind(rgb, distance)

@@ -68,7 +68,10 @@ def test_the_last_sample_is_what_stands_behind():
     seen = Stack(field).render(rays)
     # float32 sums of ten terms below one
     torch.testing.assert_close(seen.rgb.double(), expected.clamp(0, 1), rtol=0, atol=2e-6)
-    assert seen.depth.isfinite().all() and bool((seen.accumulation > 1 - 1e-6).all())
+    torch.testing.assert_close(seen.accumulation.double(), share.sum(1), rtol=0, atol=2e-6)
+    far = seen.accumulation < 0.499
+    last = samples.distances[samples.offsets[1:] - 1]
+    assert int(far.sum()) > 10 and seen.depth[far].equal(last[far]) and seen.depth.isfinite().all()
 
 
 @pytest.mark.parametrize("colour", ["black", "white", "random"])

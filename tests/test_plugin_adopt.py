@@ -90,6 +90,8 @@ def test_an_adopted_base_renders_what_nerfstudio_renders(kind, request):
         assert picture.rgb.shape == outputs["rgb"].shape and float(outputs["rgb"].std()) > 0.02
         torch.testing.assert_close(picture.rgb, outputs["rgb"], rtol=0, atol=2e-4)
         assert float((picture.rgb - outputs["rgb"]).abs().mean()) < 5e-6
+        accumulation = outputs["accumulation"][..., 0]
+        torch.testing.assert_close(picture.accumulation, accumulation, rtol=0, atol=2e-4)
         depth = picture.depth * found.base.scale / outputs["depth"][..., 0]
         assert float((depth - 1).abs().quantile(0.99)) < 1e-4  # a median may fall on the next sample
 

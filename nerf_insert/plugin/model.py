@@ -51,7 +51,12 @@ class NerfInsertModel(Model):
         return {name: output.to(ray_bundle.origins.device) for name, output in outputs.items()}
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
-        return torch.cat([outputs[output_name], outputs["accumulation"]], -1)
+        """With an opacity; 1, as in nerfstudio's own, where each ray shows something in the end."""
+        assert self._shown is not None
+        alpha = outputs["accumulation"]
+        if self._shown[0].base.background is None:
+            alpha = torch.ones_like(alpha)
+        return torch.cat([outputs[output_name], alpha], -1)
 
     def get_metrics_dict(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         return {}

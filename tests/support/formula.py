@@ -31,9 +31,10 @@ class Ball(Region):
 class Haze(AnalyticField):
     """Thin fog whose density and colour change slowly, so that coarse and fine sampling agree."""
 
-    def __init__(self, density=1.5, step=0.01):
+    def __init__(self, density=1.5, step=0.01, background=(0.1, 0.2, 0.3)):
         super().__init__(balls=(), floor=False, step=step)
-        self.density, self.background = density, torch.tensor([0.1, 0.2, 0.3])
+        self.density = density
+        self.background = None if background is None else torch.tensor(background)
         self.bounds = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 
     def query(self, points, directions):
