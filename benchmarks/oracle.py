@@ -16,8 +16,8 @@ from nerf_insert.pictures import read_picture
 
 
 class BareOracle:
-    """Answers each view with the picture of its name in the folder `truth`, and says nothing of itself, as the
-    contract allows: its pictures might contradict one another."""
+    """Answers each view with the picture of its name in the folder `truth`, and says nothing of itself, as
+    the contract allows: its pictures might contradict one another."""
 
     def __init__(self, truth: str):
         self.truth = Path(truth)
