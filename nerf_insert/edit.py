@@ -139,8 +139,8 @@ class Loop:
             if not done.exists():
                 self.watch(layer)
                 self.outlook.add("pictures", len(again))
-                below = prepared.stack
-                self._paint(this, views, Stack(below.base, (*below.layers, layer)) if this.number else below)
+                current = prepared.stack.with_layer(layer) if this.number else prepared.stack
+                self._paint(this, views, current)
             if not this.number:
                 self.painted.take(prepared.approved)
             self.painted.latest |= {v: self.painted.file(this.number, v) for v in views}

@@ -94,6 +94,7 @@ class Stack:
 
     base: RadianceField
     layers: Sequence[LayerField] = ()
+    _below: Stack | None = field(default=None, repr=False, compare=False)
     _kept: dict[Camera, Rendered] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -101,6 +102,11 @@ class Stack:
         """Where the base is; the processor if it is not a module."""
         weights = next(self.base.parameters(), None) if isinstance(self.base, nn.Module) else None
         return torch.device("cpu") if weights is None else weights.device
+
+    def with_layer(self, layer: LayerField) -> Stack:
+        """The same with one more layer on top. Its pictures are this one's where rays miss the layer: what is
+        remembered of these is used, and need not be rendered again while the layer grows."""
+        return Stack(self.base, (*self.layers, layer), self)
 
     @torch.no_grad()
     def render(self, rays: Rays, carve: Region | None = None) -> Rendered:
@@ -132,8 +138,14 @@ class Stack:
         camera's picture is wanted, as long as there is room for it."""
         if keep and carve is None and camera in self._kept:
             return self._kept[camera]
-        flat = self.render(camera.rays(), carve)
-        shape = camera.height, camera.width
+        shape, rays = (camera.height, camera.width), camera.rays()
+        if carve is None and self._below is not None:
+            flat = [column.flatten(0, 1).clone() for column in self._below.picture(camera, keep=True)]
+            index = hits(self.layers[-1].region, rays).nonzero()[:, 0]
+            for whole, part in zip(flat, self.render(rays[index]), strict=True):
+                whole[index] = part
+        else:
+            flat = self.render(rays, carve)
         picture = Rendered(*(column.view(*shape, *column.shape[1:]) for column in flat))
         if keep and carve is None and (len(self._kept) + 1) * shape[0] * shape[1] <= MAX_KEPT:
             self._kept[camera] = picture
