@@ -12,8 +12,8 @@ from nerf_insert.cli import main
 from nerf_insert.edit import edit
 from nerf_insert.pictures import read_picture
 from nerf_insert.preview import preview
-from nerf_insert.progress import SILENT
-from nerf_insert.recipe import Recipe
+from nerf_insert.progress import SILENT, Progress
+from nerf_insert.recipe import Recipe, Say
 from nerf_insert.scene import Scene
 
 BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
@@ -66,6 +66,30 @@ def test_a_look_is_gone_on_from(scene_folder, tmp_path):
     for file in first.iterdir():
         given = tmp_path / "moved" / "seed-2" / file.name.partition("-")[2]
         assert torch.equal(read_picture(file)[0], read_picture(given)[0])
+
+
+def test_what_a_seed_changes_is_what_an_edit_with_it_would_change(scene_folder, tmp_path):
+    """`fill` decides when it is prepared what follows from the seed; `mesh` has no use for it."""
+    scene, told = Scene.open(scene_folder), Progress()
+    warnings = []
+    told.warn = warnings.append
+    region = {"box": {"centre": [0, 0, 0.28], "size": [0.6, 0.6, 0.62]}}
+    fill = {"inpainter": "fill", "inpainter_options": {"planes": 1}}
+    both = preview(scene, Recipe(region, **fill, seed=9), tmp_path / "both", told, paint=1, seeds=[1, 2])
+    preview(scene, Recipe(region, **fill, seed=2), tmp_path / "one", told, paint=1)
+    assert not warnings and Recipe.load(both["looks"][2]).seed == 2
+    names = [Path(name).name for name in both["painted"]]
+    one, two, alone = (
+        [(tmp_path / folder / name).read_bytes() for name in names]
+        for folder in ("both/seed-1", "both/seed-2", "one/seed-2")
+    )
+    assert two == alone and one != two
+
+    mesh = str(scene.capture.path / "object.ply")
+    quick = {"light": "flat", "shadows": False}
+    wanted = Recipe({"mesh": mesh}, Say(mesh=mesh), inpainter="mesh", inpainter_options=quick)
+    preview(scene, wanted, tmp_path / "mesh", told, paint=1, seeds=[1, 2])
+    assert warnings == ["the inpainter mesh paints the same with all of these seeds"]
 
 
 def test_looks_of_other_seeds_stay(scene_folder, tmp_path):

@@ -83,6 +83,24 @@ class Ready(Quick):
         Ready.contexts.append(context)
 
 
+class Choosy(Quick):
+    """Takes the brush that is there, unless it is told which to take."""
+
+    there = "broad"
+
+    def __init__(self, brush="auto"):
+        self.brush = brush
+
+    def check(self, guide):
+        if self.brush == "auto":
+            self.brush = self.there
+            self.settled = {"brush": self.brush}
+
+    def inpaint(self, views, guide, *, strength, seed):
+        Green.calls.append((list(views), self.brush, strength, seed))
+        return [torch.zeros_like(view.image) for view in views]
+
+
 class Bad(Quick):
     """Does one thing wrong."""
 
