@@ -340,8 +340,13 @@ def test_views_that_start_from_nothing_are_painted_in_one_picture(tiny_model, sp
 
 def test_later_views_are_painted_by_themselves(tiny_model, spy):
     views = [view(seed=k) for k in range(3)]
-    paint(painter(tiny_model, resolution=64, tile=4, batch=8), views, strength=0.5)
+    made = painter(tiny_model, resolution=64, tile=4, batch=8)
+    paint(made, views, strength=0.5)
     assert [tuple(given["image"].shape) for _, given, _ in spy] == [(3, 3, 64, 64)]
+    region = BoxRegion([0, 0, 0], [1, 1, 1])
+    made.prepare(EditContext(None, region, TEXT, (), 0, SILENT, strength=0.5))  # so that is the first round's
+    paint(made, views, strength=0.5)
+    assert tuple(spy[1][1]["image"].shape) == (1, 3, 64, 64) and spy[1][1]["strength"] == 0.5
 
 
 # --- files of many kinds
@@ -358,8 +363,9 @@ def test_a_lora_changes_what_is_painted(tiny_model, tmp_path, spy):
     assert not torch.equal(plain, half) and not torch.equal(half, full)
     torch.testing.assert_close(plain, none, atol=1e-5, rtol=0)
     wrong = tiny_models.lora(tiny_model("sdxl"), tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"LoRA .*other.safetensors"):
-        paint(painter(tiny_model, lora=str(wrong)), [view()])
+    for model in ("sd15", "flux2-klein"):
+        with pytest.raises(InputError, match=r"LoRA .*other.safetensors"):  # before any work
+            painter(tiny_model, model, lora=str(wrong))
 
 
 def test_a_single_file_takes_the_place_of_the_models_own_weights(tiny_model, tmp_path):
@@ -376,8 +382,73 @@ def test_a_single_file_takes_the_place_of_the_models_own_weights(tiny_model, tmp
     assert torch.equal(plain, same) and not torch.equal(plain, tuned)
     save_file({"conv_in.weight": own["conv_in.weight"]}, tmp_path / "little.safetensors")
     for other in (tmp_path / "little.safetensors", tiny_model("sd15") / "vae" / same_name):
-        with pytest.raises(InputError, match=r"the weights .* not"):
-            paint(painter(tiny_model, weights=str(other)), [view()])
+        with pytest.raises(InputError, match=r"the weights .* not"):  # before any work
+            painter(tiny_model, weights=str(other))
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path, tiny_model):
+    """Put small models into an empty Hugging Face cache, under the names that the catalogue knows."""
+    import huggingface_hub.constants as constants
+
+    from nerf_insert.inpaint.diffusion.catalogue import known
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name, family):
+        place = tmp_path / "hub" / ("models--" + known(name).repository.replace("/", "--"))
+        shutil.copytree(tiny_model(family), place / "snapshots" / "1")
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text("1")
+        return place / "snapshots" / "1"
+
+    return put
+
+
+def test_the_model_is_chosen_for_what_is_asked_for(cache, tiny_model, tmp_path):
+    """The smallest on a CPU, of those that can do it."""
+    import tiny_models
+
+    sizes = {}
+    for name, family in {
+        "sdxl-inpaint": "sdxl",
+        "sd15-inpaint": "sd15",
+        "flux2-klein": "flux2-klein",
+    }.items():
+        cache(name, family)
+        sizes[name] = sum(f.stat().st_size for f in tiny_model(family).rglob("*.safetensors"))
+
+    def chosen(guide=TEXT, **options):
+        made = DiffusionInpainter(device="cpu", **options)
+        made.check(guide)
+        assert made.settled == {"model": made.family.model.name}
+        return made.settled["model"]
+
+    assert chosen() == min(sizes, key=sizes.get)
+    assert chosen(Guide(references=(torch.zeros(8, 8, 3),))) == "flux2-klein"  # the others want an adapter
+    assert chosen(controlnet=str(tiny_model("controlnet"))) == "sd15-inpaint"
+    assert chosen(controlnet=str(tiny_model("controlnet-xl"))) == "sdxl-inpaint"
+    with pytest.raises(InputError, match=r"can paint this\. .*sd15-inpaint: .*give --prompt"):
+        chosen(Guide())
+    lora = tiny_models.lora(tiny_model("sdxl"), tmp_path / "style.safetensors")
+    assert chosen(lora=str(lora)) == "sdxl-inpaint"
+
+
+def test_a_single_file_is_the_model_where_one_has_what_it_lacks(cache, tiny_model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    own = load_file(tiny_model("sd15") / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file({key: value + 0.01 for key, value in own.items()}, tmp_path / "tuned.safetensors")
+    file = str(tmp_path / "tuned.safetensors")
+    cache("sdxl-inpaint", "sdxl")
+    with pytest.raises(InputError, match=r"tuned\.safetensors is a single file: .*--weights"):
+        DiffusionInpainter(model=file, **QUICK).check(TEXT)
+    cache("sd15-inpaint", "sd15")
+    made = DiffusionInpainter(model=file, **QUICK)
+    made.check(TEXT)
+    assert torch.equal(paint(made, [view()])[0], paint(painter(tiny_model, weights=file), [view()])[0])
+    with pytest.raises(InputError, match="give --prompt"):
+        DiffusionInpainter(model=file, **QUICK).check(Guide())
 
 
 def test_models_that_were_not_made_for_inpainting_paint_too(tiny_model):
@@ -415,12 +486,12 @@ def test_a_refused_picture_is_painted_again_from_another_seed(tiny_model, monkey
     made, told = painter(tiny_model), Told()
     made.progress = told
     assert torch.equal(paint(made, [view()], seed=3)[0], wanted)
-    assert told.warned[0] == "the model's safety checker refused a.png: painting it again from seed 4"
+    assert told.warned[0] == "the model's safety checker refused a.png: painting again from seed 4"
 
 
 def test_a_picture_that_stays_refused_is_reported(tiny_model, monkeypatch):
     refusing(monkeypatch, {3, 4, 5})
-    with pytest.raises(RunError, match=r"refused a\.png with 3 seeds: change the prompt"):
+    with pytest.raises(RunError, match=r"refused a\.png, with 3 seeds: change the prompt"):
         paint(painter(tiny_model), [view()], seed=3)
 
 
@@ -446,7 +517,10 @@ def test_black_and_nonsense_are_never_pasted(tiny_model, monkeypatch):
 
     kind = diffusers.Flux2KleinInpaintPipeline
     real = kind.__call__
-    for value in (0.0, float("nan")):
+    for value, said in (
+        (0.0, "nothing but black for a.png"),
+        (float("nan"), "for a.png is not made of numbers"),
+    ):
 
         def call(self, _value=value, **given):
             output = real(self, **given)
@@ -454,8 +528,9 @@ def test_black_and_nonsense_are_never_pasted(tiny_model, monkeypatch):
             return output
 
         monkeypatch.setattr(kind, "__call__", call)
-        with pytest.raises(RunError, match="refused"):
+        with pytest.raises(RunError, match=rf"{said}, with 3 seeds: .*precision=full") as caught:
             paint(painter(tiny_model, "flux2-klein"), [view()])
+        assert "safety" not in str(caught.value)  # of which there is none
 
 
 def test_less_is_painted_at_once_when_memory_runs_out(tiny_model, monkeypatch):

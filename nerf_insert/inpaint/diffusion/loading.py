@@ -32,6 +32,76 @@ def check_extras(family: Family, settings: Settings, *, depth: bool, reference: 
         adapter_files(family, settings)
 
 
+def rehearse(family: Family, settings: Settings) -> None:
+    """See that LoRAs and single files fit the model, by loading them into one that has all its parts but none
+    of their weights, which takes seconds and no memory. Raises InputError as `load` would."""
+    import torch
+
+    if settings.weights:
+        check_weights(family, settings.weights)
+    if not settings.lora:
+        return
+    hollow = {part: hollow_part(family, part) for part in family.model.parameters}
+    parts = family.without(False) | {part: made for part, made in hollow.items() if made is not None}
+    with quietly():
+        pipeline = family.build(
+            pipeline_class(family, depth=False),
+            parts,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        _add_loras(pipeline, settings)
+
+
+def check_weights(family: Family, file: str) -> None:
+    """Raises InputError unless the file can take the place of what denoises in the model."""
+    import torch
+
+    with quietly():
+        network(family, file, torch.float32, weightless(file))
+
+
+def weightless(file: str) -> dict[str, Any]:
+    """Tensors of the names and shapes of a safetensors file, all zeros, that take no memory."""
+    import torch
+
+    found = header(Path(file).expanduser())
+    return {key: torch.zeros(()).expand(tensor["shape"]) for key, tensor in found.items()}
+
+
+def made_from(file: str) -> str:
+    """How to get the model that a single file was made from, as far as diffusers can tell; else nothing."""
+    from diffusers.loaders.single_file_utils import fetch_diffusers_config
+
+    try:
+        repository = fetch_diffusers_config(weightless(file))["pretrained_model_name_or_path"]
+    except (KeyError, IndexError, AttributeError):
+        return ""
+    return f" (it seems to be made from that of `nerf-insert models pull {repository}`)"
+
+
+def hollow_part(family: Family, part: str) -> Any:
+    """A part of the model without its weights; None for classes that are neither library's own."""
+    import diffusers
+    import torch
+    import transformers
+
+    folder, name = str(family.model.folder), family.model.parts[part]
+    if hasattr(diffusers, name):
+        kind = getattr(diffusers, name)
+        config = kind.load_config(folder, subfolder=part, local_files_only=True)
+        make = kind.from_config
+    elif hasattr(transformers, name):
+        kind = getattr(transformers, name)
+        config = kind.config_class.from_pretrained(folder, subfolder=part, local_files_only=True)
+        make = kind
+    else:
+        return None
+    with torch.device("meta"):
+        return make(config)
+
+
 def load(family: Family, settings: Settings, plan: Plan, *, depth: bool, reference: bool) -> Any:
     """The pipeline, on its device. Raises InputError for what does not fit together."""
     import diffusers
@@ -63,29 +133,54 @@ def half_type(family: Family, plan: Plan) -> str:
     return "bfloat16" if plan.machine.device == "cpu" else family.half
 
 
+def pipeline_class(family: Family, depth: bool) -> Any:
+    import diffusers
+
+    return getattr(diffusers, family.with_depth if depth and family.with_depth else family.pipeline)
+
+
 def _pipeline(
     family: Family, settings: Settings, parts: dict[str, Any], wanted: dict[str, Any], depth: bool
 ) -> Any:
-    import diffusers
-
-    kind = getattr(diffusers, family.with_depth if depth and family.with_depth else family.pipeline)
-    folder = str(family.model.folder)
+    kind = pipeline_class(family, depth)
     if settings.weights:
         file = Path(settings.weights).expanduser()
-        single = {"config": folder, "local_files_only": True, "dtype": wanted["dtype"]}
-        part = "transformer" if "transformer" in family.model.parts else "unet"
-        try:
-            if any(key.startswith(WHOLE) for key in header(file)):
+        if any(key.startswith(WHOLE) for key in header(file)):
+            single = {"config": str(family.model.folder), "local_files_only": True, "dtype": wanted["dtype"]}
+            with fitting(family, file):
                 return kind.from_single_file(str(file), **single, **_rest(family, parts, wanted))
-            network = getattr(diffusers, family.model.parts[part])
-            parts = {**parts, part: network.from_single_file(str(file), subfolder=part, **single)}
-        except (InputError, MemoryError):
-            raise
-        except Exception as cause:  # diffusers has kinds of its own for this
-            raise InputError(f"the weights {file} do not fit {family.model.name}: {cause}") from None
-        if any(weight.is_meta for weight in parts[part].parameters()):
-            raise InputError(f"the weights {file} are not all that {family.model.name} needs in their place")
+        parts = parts | {painting_part(family): network(family, settings.weights, wanted["dtype"])}
     return family.build(kind, parts, **wanted)
+
+
+def painting_part(family: Family) -> str:
+    """The part that denoises."""
+    return "transformer" if "transformer" in family.model.parts else "unet"
+
+
+def network(family: Family, weights: str, dtype: Any, tensors: dict[str, Any] | None = None) -> Any:
+    """The part that denoises, from a single file or its `tensors`. Raises InputError if it does not fit."""
+    import diffusers
+
+    part, file = painting_part(family), Path(weights).expanduser()
+    kind = getattr(diffusers, family.model.parts[part])
+    how = {"config": str(family.model.folder), "subfolder": part, "local_files_only": True, "dtype": dtype}
+    with fitting(family, file):
+        made = kind.from_single_file(str(file) if tensors is None else tensors, **how)
+    if any(weight.is_meta for weight in made.parameters()):
+        raise InputError(f"the weights {file} are not all that {family.model.name} needs in their place")
+    return made
+
+
+@contextlib.contextmanager
+def fitting(family: Family, file: Path) -> Iterator[None]:
+    """Whatever diffusers raises, which has kinds of its own for it, says that the file does not fit."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as cause:
+        raise InputError(f"the weights {file} do not fit {family.model.name}: {cause}") from None
 
 
 def _rest(family: Family, parts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
