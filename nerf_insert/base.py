@@ -83,11 +83,11 @@ class Base(nn.Module):
     @property
     def bounds(self) -> Float[Tensor, "2 3"]:
         """The box of all that may hold something, and of the middle of the cameras: world coordinates."""
-        corners = torch.zeros([side + 1 for side in self.occupancy.shape], dtype=torch.bool)
+        occupied, to_field = self.occupancy.cpu(), self.to_field.cpu()
+        corners = torch.zeros([side + 1 for side in occupied.shape], dtype=torch.bool)
         for x, y, z in product((slice(None, -1), slice(1, None)), repeat=3):
-            corners[x, y, z] |= self.occupancy.cpu()
+            corners[x, y, z] |= occupied
         places = corners.nonzero() * (4 / RESOLUTION) - 2
-        to_field = self.to_field.cpu()
         placed = torch.cat([spread(places), torch.zeros(1, 3)]) - to_field[:, 3]
         points = placed @ torch.linalg.inv(to_field[:, :3]).T
         return torch.stack([points.amin(0), points.amax(0)])

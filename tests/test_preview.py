@@ -13,7 +13,7 @@ from nerf_insert.edit import edit
 from nerf_insert.pictures import read_picture
 from nerf_insert.preview import preview
 from nerf_insert.progress import SILENT, Progress
-from nerf_insert.recipe import Recipe, Say
+from nerf_insert.recipe import Recipe
 from nerf_insert.scene import Scene
 
 BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
@@ -68,28 +68,19 @@ def test_a_look_is_gone_on_from(scene_folder, tmp_path):
         assert torch.equal(read_picture(file)[0], read_picture(given)[0])
 
 
-def test_what_a_seed_changes_is_what_an_edit_with_it_would_change(scene_folder, tmp_path):
-    """`fill` decides when it is prepared what follows from the seed; `mesh` has no use for it."""
+def test_each_seed_shows_what_an_edit_with_it_would(scene_folder, tmp_path):
+    """Inpainters are prepared for each; where it makes no difference, that is said."""
     scene, told = Scene.open(scene_folder), Progress()
     warnings = []
     told.warn = warnings.append
-    region = {"box": {"centre": [0, 0, 0.28], "size": [0.6, 0.6, 0.62]}}
-    fill = {"inpainter": "fill", "inpainter_options": {"planes": 1}}
-    both = preview(scene, Recipe(region, **fill, seed=9), tmp_path / "both", told, paint=1, seeds=[1, 2])
-    preview(scene, Recipe(region, **fill, seed=2), tmp_path / "one", told, paint=1)
-    assert not warnings and Recipe.load(both["looks"][2]).seed == 2
-    names = [Path(name).name for name in both["painted"]]
-    one, two, alone = (
-        [(tmp_path / folder / name).read_bytes() for name in names]
-        for folder in ("both/seed-1", "both/seed-2", "one/seed-2")
-    )
-    assert two == alone and one != two
-
-    mesh = str(scene.capture.path / "object.ply")
-    quick = {"light": "flat", "shadows": False}
-    wanted = Recipe({"mesh": mesh}, Say(mesh=mesh), inpainter="mesh", inpainter_options=quick)
-    preview(scene, wanted, tmp_path / "mesh", told, paint=1, seeds=[1, 2])
-    assert warnings == ["the inpainter mesh paints the same with all of these seeds"]
+    data = preview(scene, wanted("painters:Foresighted", seed=9), tmp_path, told, paint=1, seeds=[1, 2])
+    for seed in (1, 2):
+        picture, _ = read_picture(tmp_path / f"seed-{seed}" / Path(data["painted"][0]).name)
+        assert bool((picture == painters.Seeded.colour(seed)).all(-1).any())
+        assert Recipe.load(data["looks"][seed]).seed == seed
+    assert not warnings
+    preview(scene, wanted("painters:Green"), tmp_path, told, paint=1, seeds=[1, 2])
+    assert warnings == ["the inpainter painters:Green paints the same with all of these seeds"]
 
 
 def test_looks_of_other_seeds_stay(scene_folder, tmp_path):

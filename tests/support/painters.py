@@ -58,6 +58,16 @@ class Seeded(Green):
         return [self.colour(seed).expand(*view.mask.shape, 3) for view in views]
 
 
+class Foresighted(Seeded):
+    """Decides on its colour when it is prepared, as `fill` does."""
+
+    def prepare(self, context):
+        self.seed = context.seed
+
+    def inpaint(self, views, guide, *, strength, seed):
+        return super().inpaint(views, guide, strength=strength, seed=self.seed)
+
+
 class Quick(Green):
     """One round, four views at once, and does not look at renders."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,9 @@ def rehearse(family: Family, settings: Settings) -> None:
         check_weights(family, settings.weights)
     if not settings.lora:
         return
-    hollow = {part: hollow_part(family, part) for part in family.model.parameters}
-    parts = family.without(False) | {part: made for part, made in hollow.items() if made is not None}
     with quietly():
+        hollow = {part: hollow_part(family, part) for part in family.model.parameters}
+        parts = family.without(False) | {part: made for part, made in hollow.items() if made is not None}
         pipeline = family.build(
             pipeline_class(family, depth=False),
             parts,
@@ -74,11 +75,15 @@ def made_from(file: str) -> str:
     """How to get the model that a single file was made from, as far as diffusers can tell; else nothing."""
     from diffusers.loaders.single_file_utils import fetch_diffusers_config
 
+    tensors = weightless(file)
     try:
-        repository = fetch_diffusers_config(weightless(file))["pretrained_model_name_or_path"]
+        repository, otherwise = (fetch_diffusers_config(some) for some in (tensors, {}))
     except (KeyError, IndexError, AttributeError):
         return ""
-    return f" (it seems to be made from that of `nerf-insert models pull {repository}`)"
+    if repository == otherwise and not any(key.startswith(WHOLE) for key in tensors):
+        return ""  # what diffusers says when it does not know
+    name = repository["pretrained_model_name_or_path"]
+    return f" (it seems to be made from that of `nerf-insert models pull {name}`)"
 
 
 def hollow_part(family: Family, part: str) -> Any:
@@ -180,7 +185,17 @@ def fitting(family: Family, file: Path) -> Iterator[None]:
     except (InputError, MemoryError):
         raise
     except Exception as cause:
-        raise InputError(f"the weights {file} do not fit {family.model.name}: {cause}") from None
+        raise InputError(f"the weights {file} do not fit {family.model.name}: {short(cause)}") from None
+
+
+def short(cause: Exception) -> str:
+    """What one of the libraries raised because files do not fit together, in one line."""
+    if isinstance(cause, KeyError):
+        return f"there is no {cause.args[0]} in it"
+    if isinstance(cause, NotImplementedError):  # torch, of weights that are still without content
+        return "not all that is needed is in it"
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+    return next((line for line in lines if "mismatch" in line), lines[0])
 
 
 def _rest(family: Family, parts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -268,6 +283,8 @@ def _add_adapter(pipeline: Any, family: Family, settings: Settings, dtype: Any) 
 
 
 def _add_loras(pipeline: Any, settings: Settings) -> None:
+    if settings.lora and not hasattr(pipeline, "load_lora_weights"):
+        raise InputError(f"a {type(pipeline).__name__} takes no LoRA: leave --lora out, or use another model")
     names = []
     for number, (file, _) in enumerate(settings.lora):
         path, name = Path(file).expanduser().absolute(), f"lora{number}"
@@ -277,7 +294,7 @@ def _add_loras(pipeline: Any, settings: Settings) -> None:
             )
             fits = any(name in adapters for adapters in pipeline.get_list_adapters().values())
         except (ValueError, KeyError, RuntimeError, AttributeError) as cause:
-            raise InputError(f"the LoRA {path} does not fit the model: {cause}") from None
+            raise InputError(f"the LoRA {path} does not fit the model: {short(cause)}") from None
         if not fits:
             raise InputError(f"the LoRA {path} has nothing for this model: it was made for another one")
         names.append(name)
@@ -324,7 +341,7 @@ def quietly() -> Iterator[None]:
     import transformers.utils.logging as theirs
 
     before = ours.get_verbosity(), theirs.get_verbosity()
-    ours.set_verbosity_error(), theirs.set_verbosity_error()
+    ours.set_verbosity(CRITICAL), theirs.set_verbosity(CRITICAL)  # their errors are raised as well
     ours.disable_progress_bar(), theirs.disable_progress_bar()
     try:
         yield
