@@ -22,8 +22,7 @@ from nerf_insert.app.opened import Opened, array_url
 from nerf_insert.cameras import Camera
 from nerf_insert.capture import View
 from nerf_insert.errors import InputError
-from nerf_insert.pictures import read_mask
-from nerf_insert.placing import build_region
+from nerf_insert.placing import build_region, drawn_mask
 from nerf_insert.regions.base import Region
 from nerf_insert.regions.checks import Look, check_region, look, small
 from nerf_insert.regions.viewing_cone import ViewingCone
@@ -137,7 +136,7 @@ def guide_lines(opened: Opened, masks: dict[str, str], view: View) -> list[dict]
         if other.name == view.name:
             continue
         try:
-            ray = ViewingCone(other.camera, read_mask(file, size=other.size)).centre_ray
+            ray = ViewingCone(*drawn_mask(other, file)).centre_ray
         except InputError:
             continue
         far = 4 * float((opened.capture.centre_of_attention - other.camera.centre).norm())

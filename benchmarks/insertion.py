@@ -155,7 +155,9 @@ class Benchmark:
 
 
 def three_masks(bench: Benchmark, folder: Path) -> dict[str, str]:
-    """Object masks of three training views from around, dilated as a person's brush would be."""
+    """Object masks of three training views, dilated as a person's brush would be: the first one, and those a
+    third and two thirds through the capture, which is from around where it goes around. They are not picked
+    for what they show, so that the row stays comparable from run to run; each has to show the object."""
     views = bench.capture.train
     masks = {}
     for view in (views[0], views[len(views) // 3], views[2 * len(views) // 3]):

@@ -9,6 +9,7 @@ Everything public takes and gives world coordinates. M is the number of points, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -79,6 +80,18 @@ class Base(nn.Module):
         """Which points are in cells of the occupancy grid that are empty."""
         return ~self.occupancy.view(-1)[self._cell(points)]
 
+    @property
+    def bounds(self) -> Float[Tensor, "2 3"]:
+        """The box of all that may hold something, and of the middle of the cameras: world coordinates."""
+        occupied, to_field = self.occupancy.cpu(), self.to_field.cpu()
+        corners = torch.zeros([side + 1 for side in occupied.shape], dtype=torch.bool)
+        for x, y, z in product((slice(None, -1), slice(1, None)), repeat=3):
+            corners[x, y, z] |= occupied
+        places = corners.nonzero() * (4 / RESOLUTION) - 2
+        placed = torch.cat([spread(places), torch.zeros(1, 3)]) - to_field[:, 3]
+        points = placed @ torch.linalg.inv(to_field[:, :3]).T
+        return torch.stack([points.amin(0), points.amax(0)])
+
     def spacing(self, samples: Samples) -> Float[Tensor, " M"]:
         """Distances along the rays, contracted like space, in 0..1."""
         distance = samples.distances * self.scale
@@ -140,3 +153,9 @@ def contract(x: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
     """All of space into [-2, 2]^3; the identity within [-1, 1]^3."""
     norm = x.abs().amax(-1, keepdim=True).clamp_min(1)
     return (2 - 1 / norm) * x / norm
+
+
+def spread(x: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
+    """What `contract` makes these of; the border of [-2, 2]^3 comes from FAR away."""
+    norm = x.abs().amax(-1, keepdim=True).clamp_min(1)
+    return x / norm / (2 - norm).clamp_min(1 / FAR)

@@ -29,7 +29,8 @@ FEWEST = 3  # photographs that a capture needs
 
 @dataclass(frozen=True)
 class Capture:
-    """Photographs of one scene. `views` are sorted by name; no view is both in `train` and in `test`."""
+    """Photographs of one scene. `views` are sorted by name; no view is both in `train` and in `test`, which
+    is empty where there are few and the capture does not say which are to test on."""
 
     path: Path
     views: tuple[View, ...]
@@ -83,6 +84,16 @@ class Capture:
             tuple(warnings),
         )
         return capture if downscale is None else capture.scaled(1 / downscale)
+
+    def part(self, name: str) -> tuple[View, ...]:
+        """The views of "train", of "test", or "all". Raises InputError where there are none."""
+        views = self.views if name == "all" else {"train": self.train, "test": self.test}[name]
+        if not views:
+            raise InputError(
+                f"{self.path} has no {name} views: with {len(self.views)} photographs all of them are "
+                "trained on, unless its transforms.json says which are not; use --split train"
+            )
+        return views
 
     def view(self, name: str | Path) -> View:
         """The view of that file_path, file name or stem. Raises InputError with what comes near it."""
@@ -211,7 +222,8 @@ def split(
 
 
 def default_split(names: list[str], mode: str) -> tuple[set[str], set[str]]:
-    """nerfstudio's split of its nerfstudio ("fraction") and colmap ("interval") dataparsers."""
+    """nerfstudio's split of its nerfstudio ("fraction") and colmap ("interval") dataparsers. The former holds
+    back none of fewer than ten photographs, which are few to learn from as it is."""
     from nerfstudio.data.utils import dataparsers_utils as utils
 
     if mode == "interval":

@@ -19,6 +19,7 @@ from nerf_insert.capture import Capture
 from nerf_insert.edit import edit
 from nerf_insert.evaluation import Truth, evaluate
 from nerf_insert.fields import FieldConfig
+from nerf_insert.files import write_json
 from nerf_insert.locks import only_writer
 from nerf_insert.pictures import contact_sheet, read_picture, write_picture
 from nerf_insert.progress import Progress
@@ -62,13 +63,10 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
     mesh = str(sample / "object.ply")
     _announce(progress, 1)
     insert = Recipe(name="rocket", region={"mesh": mesh}, guide=Say(mesh=mesh), inpainter="mesh")
-    if not scene.layers:
-        edit(scene, insert, progress)
+    _make(scene, insert, progress)
     _announce(progress, 2)
-    masks = {f"images/{file.stem}.jpg": str(file) for file in sorted((sample / "masks").glob("*.png"))}
-    remove = Recipe(name="remove the mug", region={"masks": masks}, inpainter="fill")
-    if len(scene.layers) < 2:
-        edit(scene, remove, progress)
+    masks = {capture.view(file.stem).name: str(file) for file in sorted((sample / "masks").glob("*.png"))}
+    _make(scene, Recipe(name="remove the mug", region={"masks": masks}, inpainter="fill"), progress)
 
     _announce(progress, 3)
     inserted = evaluate(scene, capture.test, progress, Truth(sample / "truth/both", sample / "object_mask"))
@@ -83,7 +81,18 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
         "locality": inserted["locality"],
         "seconds": round(time.monotonic() - began, 1),
     }
+    write_json(out / "report.json", figures)
     return {"out": str(out), **figures}, _report(out, figures)
+
+
+def _make(scene: Scene, recipe: Recipe, progress: Progress) -> None:
+    """The recipe's layer, switched on: that of an earlier run is kept, whatever was done to it since."""
+    with scene.locked():
+        made = [number for number, entry in enumerate(scene.layers, 1) if entry.name == recipe.name]
+        if made:
+            scene.enable(made[-1])
+    if not made:
+        edit(scene, recipe, progress)
 
 
 def _announce(progress: Progress, step: int) -> None:

@@ -55,30 +55,29 @@ def edit(
     Raises InputError for what the person can mend, RunError for what went wrong on the way.
     """
     with scene.locked():
-        identity = _identity(scene, recipe)
         made = scene.layers[-1] if scene.layers else None
-        if (
-            made
-            and not again
-            and _work(scene.layer_folder(made)).get("identity") == _identity(scene, recipe, made)
-        ):
+        if made and not again and _is_of(scene.layer_folder(made), _identity(scene, recipe, made)):
             progress.say(
                 f"Layer {made.name} was made from this very recipe; nothing to do."
                 + ("" if made.enabled else f" It is switched off (layers enable {len(scene.layers)}).")
             )
             return made
-        prepared = prepare(scene, recipe, progress)
+        identity = _identity(scene, recipe)
         folder = _unfinished(scene, identity)
+        work = _work(folder) if folder else {}
+        prepared = prepare(scene, recipe.with_options(work.get("options", {})), progress)
         if folder is None:
             folder = scene.new_layer_folder(recipe.name)
-            write_json(folder / "work.json", {"identity": identity})  # first: the folder is found again by it
+            options = prepared.recipe.inpainter_options
+            work = {"identity": identity, "options": options, "settled": _identity(scene, prepared.recipe)}
+            write_json(folder / "work.json", work)  # first: the folder is found again by it
         else:
             progress.say(f"Going on with the edit in {folder}.")
         if not (folder / "region" / "region.json").exists():
-            write_yaml(folder / "recipe.yaml", recipe.copied_into(folder).to_dict())
+            write_yaml(folder / "recipe.yaml", prepared.recipe.copied_into(folder).to_dict())
             write_json(folder / "region" / "region.json", prepared.region.save(folder / "region"))
         if not (folder / "field.safetensors").exists():
-            Loop(prepared, folder, identity, progress, watch).run()
+            Loop(prepared, folder, work["identity"], progress, watch).run()
         _tidy(folder)
         entry = LayerEntry(folder.name, recipe.name)
         scene.add(entry)
@@ -272,9 +271,15 @@ def _unfinished(scene: Scene, identity: str) -> Path | None:
     """The folder of an edit of this identity that never joined the scene."""
     known = scene.known_folders()
     for folder in sorted((scene.folder / "layers").glob("[0-9][0-9][0-9]-*")):
-        if folder.name not in known and _work(folder).get("identity") == identity:
+        if folder.name not in known and _is_of(folder, identity):
             return folder
     return None
+
+
+def _is_of(folder: Path, identity: str) -> bool:
+    """Whether a layer's folder is of this edit: of its recipe as it was given, or as it is kept there."""
+    work = _work(folder)
+    return identity in (work.get("identity"), work.get("settled"))
 
 
 def _work(folder: Path) -> dict:

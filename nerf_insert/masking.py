@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nerf_insert.base import Base
+from nerf_insert.cameras import Camera
 from nerf_insert.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.progress import Progress
@@ -15,6 +18,7 @@ from nerf_insert.regions.base import Region
 from nerf_insert.regions.checks import check_region
 from nerf_insert.rendering import Stack
 
+ROOM = 0.25  # around the scene, as a share of its longest side: what is put there may hang in the air
 WIDEN = 0.04  # diameter of the disc that masks are widened by for painting, as a share of the picture's width
 
 
@@ -40,7 +44,9 @@ def look_for(
 ) -> tuple[RegionView, ...]:
     """The training views that show enough of the region; `keep`: their whole pictures will be wanted of the
     stack, too. Raises InputError if the region cannot be used."""
-    report = check_region(region, [(view.name, view.camera) for view in capture.train], min_share=min_share)
+    cameras = [(view.name, view.camera) for view in capture.train]
+    bounds = scene_bounds(stack, [camera for _, camera in cameras])
+    report = check_region(region, cameras, scene_bounds=bounds, min_share=min_share)
     for warning in report.warnings:
         progress.warn(warning)
     seen = []
@@ -57,6 +63,16 @@ def look_for(
             "photographs show"
         )
     return tuple(seen)
+
+
+def scene_bounds(stack: Stack, cameras: Sequence[Camera]) -> Float[Tensor, "2 3"] | None:
+    """The box in which an edit makes sense, world coordinates: that of the cameras and of all that the base
+    shows, with some room around it. None where that is not known, as of models of nerfstudio."""
+    if not isinstance(stack.base, Base):
+        return None
+    points = torch.cat([stack.base.bounds, torch.stack([camera.centre for camera in cameras])])
+    low, high = points.amin(0), points.amax(0)
+    return torch.stack([low, high]) + ROOM * (high - low).max() * torch.tensor([[-1.0], [1.0]])
 
 
 def visible(region: Region, stack: Stack, view: View, keep: bool = False) -> Bool[Tensor, "H W"]:

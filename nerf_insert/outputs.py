@@ -58,10 +58,10 @@ def file_stems(names: Iterable[str]) -> list[str]:
     return next(stems for stems in (short, bare, paths, numbered) if len(set(stems)) == len(stems))
 
 
-def depth_unit(centres: Float[Tensor, "N 3"]) -> float:
-    """World units of one step of a depth picture, a power of ten that suits a capture with these cameras."""
-    spread = float((centres - centres.mean(0)).norm(dim=-1).max())
-    return 10.0 ** math.ceil(math.log10(max(ROOM * spread, 1e-6) / DEEPEST))
+def depth_unit(reach: float) -> float:
+    """World units of one step of a depth picture, a power of ten that suits a scene whose cameras lie within
+    `reach` world units of their centre."""
+    return 10.0 ** math.ceil(math.log10(max(ROOM * reach, 1e-6) / DEEPEST))
 
 
 class PictureFolder:

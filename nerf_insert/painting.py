@@ -18,7 +18,7 @@ from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.guide import Guide
 from nerf_insert.inpaint.contract import InpaintView
 from nerf_insert.masking import RegionView
-from nerf_insert.pictures import read_picture, write_picture
+from nerf_insert.pictures import read_picture, resize, write_picture
 from nerf_insert.pixels import to_bytes
 from nerf_insert.rendering import Stack
 
@@ -103,7 +103,7 @@ class PaintedViews:
         for index, source in given.items():
             file = self.file(0, index)
             if not file.exists():
-                write_picture(file, read_picture(source)[0])
+                write_picture(file, resize(read_picture(source)[0], self.views[index].view.size))
             self.latest[index] = file
 
     def picture(self, index: int) -> UInt8[Tensor, "H W 3"]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
 
-from nerf_insert.capture import Capture
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from nerf_insert.cameras import Camera
+from nerf_insert.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.meshes import load_mesh
-from nerf_insert.pictures import read_mask
+from nerf_insert.pictures import picture_size, read_mask
 from nerf_insert.poses import Pose
 from nerf_insert.regions import BoxRegion, Dilated, Intersection, MeshRegion, Region, Union, VisualHull
 
@@ -46,5 +51,16 @@ def _hull(masks: dict[str, str], capture: Capture) -> VisualHull:
         view = capture.view(name)
         if view.name in views:
             raise InputError(f"there are two masks for {view.name}: give one per photograph")
-        views[view.name] = (view.camera, read_mask(file, size=view.size))
+        views[view.name] = drawn_mask(view, file)
     return VisualHull(list(views.values()), names=list(views))
+
+
+def drawn_mask(view: View, file: str | Path) -> tuple[Camera, Bool[Tensor, "H W"]]:
+    """The mask that a person drew on a view's photograph, and the view's camera in the mask's size.
+
+    That is the size of the view, or the photograph's own where the capture is used scaled down: nothing of
+    the mask is lost then. Raises InputError for any other size, and as `read_mask` does.
+    """
+    size = picture_size(file)
+    camera = view.camera if size == view.size else view.camera.resized(*picture_size(view.path))
+    return camera, read_mask(file, (camera.width, camera.height))

@@ -20,7 +20,7 @@ from nerf_insert.layers import LAYER_FIELD
 from nerf_insert.masking import RegionView, look_for
 from nerf_insert.meshes import load_mesh
 from nerf_insert.painting import BATCH, blaming
-from nerf_insert.pictures import read_picture
+from nerf_insert.pictures import picture_size, read_picture
 from nerf_insert.pixels import Pixels, to_bytes
 from nerf_insert.placing import build_region, load_pose
 from nerf_insert.progress import Progress
@@ -54,13 +54,23 @@ SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the rec
 class Prepared:
     """All that is known before the first view is painted."""
 
-    recipe: Recipe
+    recipe: Recipe  # with what the inpainter has settled on where options were left to it
     region: Region
     stack: Stack  # what lies below the new layer
     views: tuple[RegionView, ...]  # those that see the region
     inpainter: Any
     guide: Guide
     _looked: dict[tuple, CachedRays] = field(default_factory=dict, repr=False)
+
+    def introduce(self, seed: int, progress: Progress) -> None:
+        """Tell the inpainter what the edit is about, if it wants to know, before it paints with this seed."""
+        if not hasattr(self.inpainter, "prepare"):
+            return
+        views, strength = tuple(seen.view for seen in self.views), self.recipe.schedule.strength
+        with blaming(self.recipe.inpainter):
+            self.inpainter.prepare(
+                EditContext(self.stack, self.region, self.guide, views, seed, progress, strength)
+            )
 
     @property
     def rounds(self) -> int:
@@ -148,6 +158,7 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
     if hasattr(inpainter, "check"):
         with blaming(recipe.inpainter):
             inpainter.check(guide)
+    recipe = recipe.with_options(getattr(inpainter, "settled", {}))
     capture = scene.capture
     for warning in capture.warnings:
         progress.warn(warning)
@@ -158,11 +169,9 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
     keep = getattr(inpainter, "uses_render", True) is True
     views = look_for(region, stack, capture, recipe.schedule.min_share, progress, keep)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
-    context = EditContext(stack, region, guide, tuple(v.view for v in views), recipe.seed, progress)
-    if hasattr(inpainter, "prepare"):
-        with blaming(recipe.inpainter):
-            inpainter.prepare(context)
-    return Prepared(recipe, region, stack, views, inpainter, guide)
+    prepared = Prepared(recipe, region, stack, views, inpainter, guide)
+    prepared.introduce(recipe.seed, progress)
+    return prepared
 
 
 def load_guide(recipe: Recipe) -> Guide:
@@ -176,17 +185,19 @@ def load_guide(recipe: Recipe) -> Guide:
 
 
 def check_approved(approved: dict[str, str], views: tuple[RegionView, ...], known: list[str]) -> None:
-    """Raises InputError where a given picture belongs to no view that shows the region, or is of another
-    size than its view."""
-    sizes = {seen.view.name: (seen.mask.shape[1], seen.mask.shape[0]) for seen in views}
+    """Raises InputError where a given picture belongs to no view that shows the region, or is neither of
+    the view's size nor of its photograph's, of which the view may be a smaller copy."""
+    shown = {seen.view.name: seen.view for seen in views}
     for name, file in approved.items():
-        if name not in sizes:
+        if name not in shown:
             why = "does not show the region" if name in known else "is no training view of the capture"
             raise InputError(f"the approved picture {file} is for {name}, which {why}")
         height, width = read_picture(file)[0].shape[:2]
-        if (width, height) != sizes[name]:
-            wanted = "{}x{}".format(*sizes[name])
-            raise InputError(f"the approved picture {file} is {width}x{height} pixels, {name} is {wanted}")
+        own = picture_size(shown[name].path)
+        if (width, height) not in (shown[name].size, own):
+            raise InputError(
+                f"the approved picture {file} is {width}x{height} pixels, {name} is {own[0]}x{own[1]}"
+            )
 
 
 def check_settings(name: str, inpainter: Any) -> None:

@@ -48,14 +48,16 @@ def preview(
     {"photographs", "seen_by", "shares": {view: of its picture}, "painted": [view], "looks": {seed: recipe
     file}}. Raises what `edit` would raise before it starts. The scene is not changed.
     """
-    prepared = prepare(scene, replace(recipe, approved={}), progress)
+    seeds = tuple(dict.fromkeys(seeds)) or (recipe.seed,)
+    prepared = prepare(scene, replace(recipe, approved={}, seed=seeds[0]), progress)
     views = scene.capture.views
     stems = dict(zip((view.name for view in views), file_stems(view.name for view in views), strict=True))
     shares = _write_masks(scene, prepared, stems, out / "masks", progress)
     chosen = _choose(prepared, paint)
-    seeds = tuple(dict.fromkeys(seeds or [recipe.seed])) if chosen else ()
     looks, columns = {}, []
-    for seed in seeds:
+    for seed in seeds if chosen else ():
+        if seed != seeds[0]:
+            prepared.introduce(seed, progress)
         pictures = _paint(prepared, chosen, seed, progress)
         for folder in (out / f"seed-{seed}", *([out / "painted"] if seed == seeds[0] else [])):
             _write_painted(folder, chosen, pictures, stems)
@@ -63,9 +65,11 @@ def preview(
         approved = {
             seen.view.name: str(look.absolute().parent / f"{stems[seen.view.name]}.png") for seen in chosen
         }
-        replace(recipe, seed=seed, approved=approved).save(look)
+        replace(prepared.recipe, seed=seed, approved=approved).save(look)
         looks[seed] = str(look)
         columns.append([(f"seed {seed}", picture) for picture in pictures])
+    if len(columns) > 1 and all(map(_alike, columns, columns[1:])):
+        progress.warn(f"the inpainter {recipe.inpainter} paints the same with all of these seeds")
     rows = [[*_marked(seen), *painted] for seen, *painted in zip(chosen, *columns, strict=True)]
     rows = rows or [_marked(seen) for seen in _choose(prepared, ON_SHEET)]
     write_picture(out / "sheet.png", contact_sheet(rows, width=WIDTH))
@@ -76,6 +80,11 @@ def preview(
         "painted": [seen.view.name for seen in chosen],
         "looks": looks,
     }
+
+
+def _alike(one: Sequence[tuple[str, Tensor]], other: Sequence[tuple[str, Tensor]]) -> bool:
+    """Whether two columns of the sheet show the same pictures."""
+    return all(torch.equal(a, b) for (_, a), (_, b) in zip(one, other, strict=True))
 
 
 def _choose(prepared: Prepared, count: int | None) -> list[RegionView]:

@@ -143,6 +143,10 @@ class Recipe:
             approved={view: change(picture) for view, picture in self.approved.items()},
         )
 
+    def with_options(self, options: Mapping[str, Any]) -> Recipe:
+        """The same recipe with these options of the inpainter."""
+        return replace(self, inpainter_options={**self.inpainter_options, **options})
+
     def fingerprint(self) -> str:
         """A digest of all that decides the result, the files' contents included but not their names."""
         data = self.map_files(_digest).to_dict()

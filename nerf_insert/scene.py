@@ -1,6 +1,6 @@
 """The scene folder: a base, its capture and its layers, kept on disk.
 
-    scene.json            format, where the capture is, the layers bottom to top, what can be undone
+    scene.json            format, where capture and base are, the layers bottom to top, what can be undone
     base/base.safetensors
     base/views.json       only of adopted bases: which photographs they were trained on, corrected cameras
     layers/001-name/      recipe.yaml, inputs/, region/, field.safetensors, painted/
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from nerf_insert.errors import InputError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching lay
 
 FORMAT = 1
 UNDO_DEPTH = 100
+BASE = "base/base.safetensors"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Scene:
     def _take(self, data: dict) -> None:
         at = data["capture"]
         self._capture_at = {**at, "path": _text(at["path"]), "relative": _text(at["relative"])}
+        self._base_at = _below(data.get("base", BASE))  # which the first scenes did not say
         self.layers = [_entry(entry) for entry in data["layers"]]
         self._history = [[asdict(_entry(entry)) for entry in state] for state in data["history"]]
 
@@ -73,7 +75,7 @@ class Scene:
         would give. Raises InputError if there is a scene already."""
         folder = Path(folder)
         check_free(folder)
-        base.save(folder / "base" / "base.safetensors")
+        base.save(folder / BASE)
         if keep_views:
             poses = {view.name: view.camera.c2w.tolist() for view in capture.views}
             split = {part: [view.name for view in getattr(capture, part)] for part in ("train", "test")}
@@ -151,7 +153,7 @@ class Scene:
         from nerf_insert.base_files import load_base
         from nerf_insert.devices import device
 
-        base = load_base(self.folder / "base" / "base.safetensors")
+        base = load_base(self.folder / self._base_at)
         return base.to(device()) if isinstance(base, Base) else base
 
     def load_layer(self, entry: LayerEntry) -> Layer:
@@ -252,6 +254,7 @@ class Scene:
         data = {
             "format": FORMAT,
             "capture": self._capture_at,
+            "base": self._base_at,
             "layers": [asdict(entry) for entry in layers],
             "history": history,
         }
@@ -304,6 +307,14 @@ def _entry(data: dict) -> LayerEntry:
         raise ValueError(data)
     _text(entry.name)
     return entry
+
+
+def _below(name: object) -> str:
+    """The name of a file in the scene folder. Raises TypeError or ValueError for anything else."""
+    path = PurePosixPath(_text(name))
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ValueError(name)
+    return str(path)
 
 
 def _text(value: object) -> str:

@@ -1,9 +1,10 @@
 """The rounds of an edit: which views are painted in each, how strongly, and how long the layer is fitted.
 
 Round k of K paints with strength 1 - 0.8 sqrt(k / K), as the paper's code does, times the schedule's. With
-anchors, round 0 paints these alone and together; the other views follow in the next rounds, nearest first,
-from the render of what is there; the last round paints only views that contradict the others. Without
-anchors every round paints all views, which is the paper's way.
+anchors, round 0 paints these alone and together; the other views follow, from the render of what is there, in
+the K - 2 rounds after it, nearest first (with K = 3 that is one round, in which their order means nothing);
+the last round paints only views that contradict the others. Without anchors every round paints all views,
+which is the paper's way.
 """
 
 from __future__ import annotations

@@ -239,7 +239,7 @@ EDIT = [
     (
         "box far off",
         lambda p: ["edit", p.scene, "--box", "-90,0,0,1,1,1"],
-        "none of the 12 photographs shows",
+        "the region lies outside the scene: it is around (-90, 0, 0), the scene around (",
     ),
     (
         "text without a model",

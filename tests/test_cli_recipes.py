@@ -59,13 +59,15 @@ def test_several_masks_may_follow_one_flag(capsys):
 
 
 def test_a_mesh_is_where_and_what(here):
-    made = recipe("--mesh", "chair.glb", "--pose", "translate=1,2,3", "--steps", 99, "--rounds", 2)
+    made = recipe(
+        "--mesh", "chair.glb", "--pose", "translate=1,2,3", "--steps", 99, "--rounds", 2, "--strength", 0.7
+    )
     pose = torch.eye(4)
     pose[:3, 3] = torch.tensor([1.0, 2.0, 3.0])
     assert made.region == {"mesh": str(here / "chair.glb"), "pose": pose.tolist()}
     assert made.guide.mesh == str(here / "chair.glb") and made.guide.pose == pose.tolist()
     assert (made.inpainter, made.name, made.seed) == ("mesh", "chair", 0)
-    assert (made.schedule.steps, made.schedule.rounds) == (99, 2)
+    assert (made.schedule.steps, made.schedule.rounds, made.schedule.strength) == (99, 2, 0.7)
 
 
 def test_a_box_may_lie_on_the_negative_side():

@@ -70,8 +70,9 @@ def test_a_scene_whose_capture_is_gone(scene, tmp_path, capsys):
     (tmp_path / "path.json").write_text(json.dumps(path))
     for folder, out in ((alone, tmp_path / "alone"), (scene, tmp_path / "together")):
         assert render(folder, out, "--cameras", tmp_path / "path.json") == ["00000.png"]
-    same = [(tmp_path / out / "00000.png").read_bytes() for out in ("alone", "together")]
-    assert same[0] == same[1]
+        render(folder, out / "deep", "--cameras", tmp_path / "path.json", "--depth")
+    for name in ("00000.png", "deep/depth/00000.png", "deep/depth/units.json"):
+        assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "together" / name).read_bytes()
     assert main(["render", str(alone), "--split", "test", "--out", str(tmp_path / "not")]) == 2
     assert (
         f'is not at {tmp_path / "gone"} any more: move it back, or change "path"' in capsys.readouterr().err
@@ -123,11 +124,13 @@ def test_depth_that_does_not_fit_is_told_from_nothing():
     assert np.asarray(Image.open(io.BytesIO(data))).tolist() == [[1, 1, 65534, 65535, 0]]
 
 
-def test_the_unit_of_depth_suits_the_capture_and_is_a_power_of_ten():
-    centres = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])
-    assert outputs.depth_unit(centres) == pytest.approx(1e-3)
-    assert outputs.depth_unit(centres * 1000) == pytest.approx(1.0)
-    assert outputs.depth_unit(centres * 0) > 0
+def test_the_unit_of_depth_suits_the_scene_and_is_a_power_of_ten(scene):
+    assert outputs.depth_unit(1.0) == pytest.approx(1e-3)
+    assert outputs.depth_unit(1000.0) == pytest.approx(1.0)
+    assert outputs.depth_unit(0.0) > 0
+    opened = Scene.open(scene)
+    placed = torch.stack([view.camera.centre for view in opened.capture.views])
+    assert 1 / opened.base.scale == pytest.approx(float((placed - placed.mean(0)).abs().max()), rel=0.3)
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,36 @@ def test_training_goes_on_where_it_was_stopped(tiny_folder, tmp_path, capsys, mo
     assert len(taken) >= 12 + 8 + 12
 
 
+def test_few_photographs_are_all_trained_on(capture_folder, scene_folder, tmp_path, capsys):
+    """None is left to test on, which is said wherever that matters; with fewer than three nothing is done."""
+    listing = json.loads((capture_folder / "transforms.json").read_text())
+    listing = {key: value for key, value in listing.items() if not key.endswith("_filenames")}
+    for count in (1, 2):
+        (capture_folder / "transforms.json").write_text(
+            json.dumps(listing | {"frames": listing["frames"][:count]})
+        )
+        assert main(["train", str(capture_folder), "--out", str(tmp_path / "s"), *SHORT]) == 2
+        said = json.loads(capsys.readouterr().out)["error"]
+        assert f"has {count} usable photograph" in said and "at least 3 are needed" in said
+    frames = listing["frames"][::5]
+    (capture_folder / "transforms.json").write_text(json.dumps(listing | {"frames": frames}))
+    run(capture_folder, tmp_path / "s")
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["train_views"], answer["test_views"], answer["psnr"]) == (3, 0, None)
+
+    scene = scene_folder  # of these three, and better than after twelve steps
+    known = json.loads((scene / "scene.json").read_text())
+    known["capture"] |= {"path": str(capture_folder)}
+    (scene / "scene.json").write_text(json.dumps(known))
+    box = ["--box", "0.5,-0.4,0.25,0.4,0.4,0.4", "--inpainter", "painters:Quick", "--steps", "4"]
+    assert main(["edit", str(scene), *box, "--quiet"]) == 0
+    for words in (["eval", scene], ["render", scene, "--split", "test", "--out", tmp_path / "r"]):
+        assert main([*map(str, words), "--quiet"]) == 2
+        assert "no test views: with 3 photographs all of them are trained on" in capsys.readouterr().err
+    assert main(["eval", str(scene), "--split", "train", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["views"]) == 3
+
+
 def test_large_photographs_are_pointed_out(capture_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(train, "LARGE", 1000)
     run(capture_folder, tmp_path / "s")

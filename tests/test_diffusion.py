@@ -13,12 +13,16 @@ import trimesh
 from nerf_insert.cameras import Camera
 from nerf_insert.edit import edit
 from nerf_insert.errors import InputError, RunError
+from nerf_insert.files import read_json
 from nerf_insert.guide import Guide
 from nerf_insert.inpaint.contract import EditContext, InpaintView
+from nerf_insert.inpaint.diffusion.cropping import around
 from nerf_insert.inpaint.diffusion.families import FAMILIES
 from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
 from nerf_insert.meshes import Mesh
+from nerf_insert.painting import inpaint_view
 from nerf_insert.pictures import read_picture, resize
+from nerf_insert.preparing import prepare
 from nerf_insert.progress import SILENT, Progress
 from nerf_insert.recipe import Recipe
 from nerf_insert.regions import BoxRegion
@@ -128,6 +132,44 @@ def test_every_family_edits_a_scene(family, tiny_model, scene_folder, spy, tmp_p
         assert torch.equal(picture[far], photograph[far])
         assert (picture - photograph)[inside].abs().mean() > 0.02
     assert painted
+
+
+def test_anchors_are_painted_in_one_picture_and_the_others_by_themselves(tiny_model, scene_folder, spy):
+    """Two by two; each cell is what the window of its view shows of the scene below."""
+    options = {"model": str(tiny_model("sd15")), "tile": 4, "context": 1.0, **QUICK, "resolution": 128}
+    wanted = Recipe.from_dict(
+        {
+            "region": BOX,
+            "guide": {"prompt": "a red hat"},
+            "inpainter": "diffusion",
+            "inpainter_options": options,
+            "schedule": {
+                "steps": 4,
+                "rays": 128,
+                "rounds": 2,
+                "anchors": 4,
+                "strength": 0.8,
+                "repaint": "none",
+            },
+        }
+    )
+    scene = Scene.open(scene_folder)
+    below = prepare(scene, wanted, SILENT)
+    entry = edit(scene, wanted, SILENT)
+    first, *later = (given for _, given, _ in spy)
+    assert first["image"].shape == (1, 3, 128, 128) and first["strength"] == 0.8
+    rounds = read_json(scene.layer_folder(entry) / "rounds.json")["rounds"]
+    seen = {seen.view.name: inpaint_view(below.inpainter, seen, below.stack) for seen in below.views}
+    for k, name in enumerate(rounds[0]["painted"]):
+        window = around(seen[name].mask, side=64, multiple=8, context=1.0)
+        shown, mask = (
+            first[key][0].unfold(1, 64, 64).unfold(2, 64, 64)[:, k // 2, k % 2].movedim(0, -1)
+            for key in ("image", "mask_image")
+        )
+        torch.testing.assert_close(shown, window.picture(seen[name].image).clamp(0, 1))
+        assert torch.equal(mask[..., 0].bool(), window.mask(seen[name].mask))
+    assert sum(len(given["image"]) for given in later) == len(rounds[1]["painted"]) == 8
+    assert all(given["image"].shape[2:] == (128, 128) and given["strength"] < 0.8 for given in later)
 
 
 def test_an_edit_stopped_while_the_model_paints_goes_on_with_the_same_result(
@@ -340,8 +382,13 @@ def test_views_that_start_from_nothing_are_painted_in_one_picture(tiny_model, sp
 
 def test_later_views_are_painted_by_themselves(tiny_model, spy):
     views = [view(seed=k) for k in range(3)]
-    paint(painter(tiny_model, resolution=64, tile=4, batch=8), views, strength=0.5)
+    made = painter(tiny_model, resolution=64, tile=4, batch=8)
+    paint(made, views, strength=0.5)
     assert [tuple(given["image"].shape) for _, given, _ in spy] == [(3, 3, 64, 64)]
+    region = BoxRegion([0, 0, 0], [1, 1, 1])
+    made.prepare(EditContext(None, region, TEXT, (), 0, SILENT, strength=0.5))  # so that is the first round's
+    paint(made, views, strength=0.5)
+    assert tuple(spy[1][1]["image"].shape) == (1, 3, 64, 64) and spy[1][1]["strength"] == 0.5
 
 
 # --- files of many kinds
@@ -350,7 +397,7 @@ def test_later_views_are_painted_by_themselves(tiny_model, spy):
 def test_a_lora_changes_what_is_painted(tiny_model, tmp_path, spy):
     import tiny_models
 
-    file = tiny_models.lora(tiny_model("sd15"), tmp_path / "style.safetensors")
+    file, one = tiny_models.lora(tiny_model("sd15"), tmp_path / "style.safetensors"), view()
     plain, half, full, none = (
         paint(painter(tiny_model, **options), [view()])[0]
         for options in ({}, {"lora": f"{file}:0.5"}, {"lora": [str(file)]}, {"lora": f"{file}:0"})
@@ -358,8 +405,11 @@ def test_a_lora_changes_what_is_painted(tiny_model, tmp_path, spy):
     assert not torch.equal(plain, half) and not torch.equal(half, full)
     torch.testing.assert_close(plain, none, atol=1e-5, rtol=0)
     wrong = tiny_models.lora(tiny_model("sdxl"), tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"LoRA .*other.safetensors"):
-        paint(painter(tiny_model, lora=str(wrong)), [view()])
+    for model in ("sd15", "flux2-klein"):
+        with pytest.raises(InputError, match=r"^the LoRA .*other\.safetensors .*$"):  # before any work
+            painter(tiny_model, model, lora=str(wrong))
+    with pytest.raises(InputError, match="PaintByExamplePipeline takes no LoRA"):
+        painter(tiny_model, "paint-by-example", guide=Guide(references=(one.image,)), lora=str(wrong))
 
 
 def test_a_single_file_takes_the_place_of_the_models_own_weights(tiny_model, tmp_path):
@@ -376,8 +426,78 @@ def test_a_single_file_takes_the_place_of_the_models_own_weights(tiny_model, tmp
     assert torch.equal(plain, same) and not torch.equal(plain, tuned)
     save_file({"conv_in.weight": own["conv_in.weight"]}, tmp_path / "little.safetensors")
     for other in (tmp_path / "little.safetensors", tiny_model("sd15") / "vae" / same_name):
-        with pytest.raises(InputError, match=r"the weights .* not"):
-            paint(painter(tiny_model, weights=str(other)), [view()])
+        with pytest.raises(InputError, match=r"^the weights .* not .*$"):  # in a line, before any work
+            painter(tiny_model, weights=str(other))
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path, tiny_model):
+    """Put small models into an empty Hugging Face cache, under the names that the catalogue knows."""
+    import huggingface_hub.constants as constants
+
+    from nerf_insert.inpaint.diffusion.catalogue import known
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(name, family):
+        place = tmp_path / "hub" / ("models--" + known(name).repository.replace("/", "--"))
+        shutil.copytree(tiny_model(family), place / "snapshots" / "1")
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text("1")
+        return place / "snapshots" / "1"
+
+    return put
+
+
+def test_the_model_is_chosen_for_what_is_asked_for(cache, tiny_model, tmp_path):
+    """The smallest on a CPU, of those that can do it."""
+    import tiny_models
+
+    sizes = {}
+    for name, family in {
+        "sdxl-inpaint": "sdxl",
+        "sd15-inpaint": "sd15",
+        "flux2-klein": "flux2-klein",
+    }.items():
+        cache(name, family)
+        sizes[name] = sum(f.stat().st_size for f in tiny_model(family).rglob("*.safetensors"))
+
+    def chosen(guide=TEXT, **options):
+        made = DiffusionInpainter(device="cpu", **options)
+        made.check(guide)
+        assert made.settled == {"model": made.family.model.name}
+        return made.settled["model"]
+
+    assert chosen() == min(sizes, key=sizes.get)
+    assert chosen(Guide(references=(torch.zeros(8, 8, 3),))) == "flux2-klein"  # the others want an adapter
+    assert chosen(controlnet=str(tiny_model("controlnet"))) == "sd15-inpaint"
+    assert chosen(controlnet=str(tiny_model("controlnet-xl"))) == "sdxl-inpaint"
+    with pytest.raises(InputError, match=r"can paint this\. .*sd15-inpaint: .*give --prompt"):
+        chosen(Guide())
+    lora = tiny_models.lora(tiny_model("sdxl"), tmp_path / "style.safetensors")
+    assert chosen(lora=str(lora)) == "sdxl-inpaint"
+
+
+def test_a_single_file_is_the_model_where_one_has_what_it_lacks(cache, tiny_model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    own = load_file(tiny_model("sd15") / "unet" / "diffusion_pytorch_model.safetensors")
+    save_file({key: value + 0.01 for key, value in own.items()}, tmp_path / "tuned.safetensors")
+    file = str(tmp_path / "tuned.safetensors")
+    cache("sdxl-inpaint", "sdxl")
+    with pytest.raises(InputError, match=r"tuned\.safetensors is a single file: .* has them\. .*--weights"):
+        DiffusionInpainter(model=file, **QUICK).check(TEXT)
+    whole = {"first_stage_model.x": torch.zeros(1)}  # SDXL's, by what it has
+    whole["conditioner.embedders.1.model.transformer.resblocks.9.mlp.c_proj.bias"] = torch.zeros(1280)
+    save_file(whole, tmp_path / "whole.safetensors")
+    with pytest.raises(InputError, match=r"models pull stabilityai/stable-diffusion-xl-base-1\.0`"):
+        DiffusionInpainter(model=str(tmp_path / "whole.safetensors"), **QUICK).check(TEXT)
+    cache("sd15-inpaint", "sd15")
+    made = DiffusionInpainter(model=file, **QUICK)
+    made.check(TEXT)
+    assert torch.equal(paint(made, [view()])[0], paint(painter(tiny_model, weights=file), [view()])[0])
+    with pytest.raises(InputError, match="give --prompt"):
+        DiffusionInpainter(model=file, **QUICK).check(Guide())
 
 
 def test_models_that_were_not_made_for_inpainting_paint_too(tiny_model):
@@ -415,12 +535,12 @@ def test_a_refused_picture_is_painted_again_from_another_seed(tiny_model, monkey
     made, told = painter(tiny_model), Told()
     made.progress = told
     assert torch.equal(paint(made, [view()], seed=3)[0], wanted)
-    assert told.warned[0] == "the model's safety checker refused a.png: painting it again from seed 4"
+    assert told.warned[0] == "the model's safety checker refused a.png: painting again from seed 4"
 
 
 def test_a_picture_that_stays_refused_is_reported(tiny_model, monkeypatch):
     refusing(monkeypatch, {3, 4, 5})
-    with pytest.raises(RunError, match=r"refused a\.png with 3 seeds: change the prompt"):
+    with pytest.raises(RunError, match=r"refused a\.png, with 3 seeds: change the prompt"):
         paint(painter(tiny_model), [view()], seed=3)
 
 
@@ -446,7 +566,10 @@ def test_black_and_nonsense_are_never_pasted(tiny_model, monkeypatch):
 
     kind = diffusers.Flux2KleinInpaintPipeline
     real = kind.__call__
-    for value in (0.0, float("nan")):
+    for value, said in (
+        (0.0, "nothing but black for a.png"),
+        (float("nan"), "for a.png is not made of numbers"),
+    ):
 
         def call(self, _value=value, **given):
             output = real(self, **given)
@@ -454,8 +577,9 @@ def test_black_and_nonsense_are_never_pasted(tiny_model, monkeypatch):
             return output
 
         monkeypatch.setattr(kind, "__call__", call)
-        with pytest.raises(RunError, match="refused"):
+        with pytest.raises(RunError, match=rf"{said}, with 3 seeds: .*precision=full") as caught:
             paint(painter(tiny_model, "flux2-klein"), [view()])
+        assert "safety" not in str(caught.value)  # of which there is none
 
 
 def test_less_is_painted_at_once_when_memory_runs_out(tiny_model, monkeypatch):

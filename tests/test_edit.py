@@ -1,6 +1,7 @@
 """The edit loop: what inpainters are given, what becomes of what they give back, and what an edit ends in."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from nerf_insert.metrics import psnr
 from nerf_insert.painting import inpaint_view, run_inpainter
 from nerf_insert.pictures import read_mask, read_picture, write_picture
 from nerf_insert.pixels import to_bytes
+from nerf_insert.placing import build_region
 from nerf_insert.preparing import prepare
 from nerf_insert.progress import SILENT, Progress
 from nerf_insert.recipe import Recipe
@@ -290,6 +292,22 @@ def test_stopped_in_any_round_and_gone_on_is_never_stopped(scene_folder, tiny_fo
     assert (folder / "rounds.json").read_bytes() == rounds
 
 
+def test_what_an_inpainter_settled_on_is_kept(scene_folder, monkeypatch):
+    """An edit that was stopped goes on with it, whatever there is by then, and the layer's recipe says it."""
+    scene, wanted, told = Scene.open(scene_folder), recipe("painters:Choosy"), Progress()
+    told.changed = lambda task: told.stop() if task.description.startswith("Painting") else None
+    with pytest.raises(Stopped):
+        edit(scene, wanted, told)
+    assert {brush for _, brush, *_ in painters.Green.calls} == {"broad"}
+    monkeypatch.setattr(painters.Choosy, "there", "fine")
+    painters.Green.calls.clear()
+    entry = edit(scene, wanted, SILENT)
+    kept = Recipe.load(scene.layer_folder(entry) / "recipe.yaml")
+    assert kept.inpainter_options == {"brush": "broad"} and wanted.inpainter_options == {}
+    assert {brush for _, brush, *_ in painters.Green.calls} == {"broad"}
+    assert edit(scene, wanted, SILENT) == edit(scene, kept, SILENT) == entry  # both are this very edit
+
+
 def test_calls_get_the_recipes_seed_or_each_its_own(scene_folder):
     scene = Scene.open(scene_folder)
     edit(scene, recipe("painters:Quick", seed=3, schedule={"rounds": 2, "share_seed": False}), SILENT)
@@ -339,6 +357,32 @@ def test_approved_pictures_that_do_not_fit(scene, tmp_path, name, size, message)
     write_picture(tmp_path / "a.png", torch.zeros(size[1], size[0], 3))
     with pytest.raises(InputError, match=message):
         prepare(scene, recipe("painters:Green", approved={name: str(tmp_path / "a.png")}), SILENT)
+
+
+def test_masks_and_pictures_in_the_photographs_own_size(scene_folder, tiny_folder, tmp_path):
+    """Where the capture is used scaled down: nothing of a mask is lost, a picture is scaled like the view."""
+    listing = json.loads((scene_folder / "scene.json").read_text())
+    listing["capture"]["downscale"] = 2
+    (scene_folder / "scene.json").write_text(json.dumps(listing))
+    scene, full = Scene.open(scene_folder), Scene.open(tiny_folder / "scene").capture
+    masks = {
+        f"images/{n}.png": str(tiny_folder / "capture" / "object_mask" / f"{n}.png") for n in ("000", "004")
+    }
+    given = torch.rand(36, 48, 3)
+    write_picture(tmp_path / "own.png", given)
+    wanted = recipe(region={"masks": masks}, approved={"images/000.png": str(tmp_path / "own.png")})
+    entry = edit(scene, wanted, SILENT)
+    hull, same = scene.load_layer(entry).region, build_region({"masks": masks}, full)
+    for ours, theirs in zip(hull.cones, same.cones, strict=True):
+        assert torch.equal(ours.mask, theirs.mask) and torch.equal(ours.camera.c2w, theirs.camera.c2w)
+        assert ours.camera.fx == pytest.approx(theirs.camera.fx) and ours.mask.shape == (36, 48)
+    assert torch.allclose(hull.bounds, same.bounds)
+    kept = read_picture(scene.layer_folder(entry) / "painted" / "round-0" / "0000-000.png")[0]
+    small = given.view(18, 2, 24, 2, 3).mean((1, 3))  # low-passed a little more than that
+    assert kept.shape == small.shape and float((kept - small).abs().mean()) < 0.1
+    write_picture(tmp_path / "m.png", torch.ones(30, 40) * (torch.arange(40) > 9))
+    with pytest.raises(InputError, match="is 40x30 pixels but its photograph is 48x36"):
+        build_region({"masks": masks | {"images/004.png": str(tmp_path / "m.png")}}, scene.capture)
 
 
 def test_settings_of_an_inpainter(scene_folder):
@@ -495,7 +539,8 @@ def test_only_the_region_of_a_photograph_changes(scene_folder):
             ([0.5, 0.5, -0.5], [0.3, 0.3, 0.3]),
             "only 0 of 12 training views show the region",
         ),  # under the floor
-        (([0, 0, 9.0], [0.5, 0.5, 0.5]), "none of the 12 photographs shows the region"),
+        (([0, 0, 9.0], [0.5, 0.5, 0.5]), r"outside the scene: it is around \(0, 0, 9\)"),
+        (([0, 0, 2.0], [0.5, 0.5, 0.5]), "none of the 12 photographs shows the region"),
         (([0, 0, 0.3], [9, 9, 9]), "contains 12 of the cameras"),
         (([0.3, 0.3, 0.1], [0.005, 0.005, 0.005]), "too small"),
     ],
@@ -509,8 +554,6 @@ def test_a_region_that_nobody_sees(scene_folder, box, message):
 
 def test_masked_photographs_are_not_painted_where_they_are_masked(capture_folder, scene_folder, tmp_path):
     """Pixels that the capture's own masks exclude are never asked for."""
-    import json
-
     listing = json.loads((capture_folder / "transforms.json").read_text())
     hidden = np.full((36, 48), 255, np.uint8)
     hidden[:, :24] = 0

@@ -3,11 +3,14 @@
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import runs
 import tiny
 import torch
+import torchmetrics
 from scipy import ndimage
 
 from nerf_insert.evaluation import FEWEST, MARGIN, SHADOW, Truth, evaluate
@@ -72,6 +75,49 @@ def test_growing_is_a_square_dilation():
     mask = noise(4, (30, 40)) > 0.99
     grown = ndimage.binary_dilation(mask.numpy(), np.ones((7, 7)))
     assert np.array_equal(grow(mask, 3).numpy(), grown) and grown.sum() > mask.sum()
+
+
+def reference_lpips(a, b, state):
+    """Zhang et al., equation 1, with the paper's weights of AlexNet's channels, which torchmetrics has."""
+    heads = Path(torchmetrics.functional.image.lpips.__file__).parent / "lpips_models" / "alex.pth"
+    heads = torch.load(heads, map_location="cpu", weights_only=True)
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    x = torch.stack([((2 * image - 1 - shift) / scale).movedim(-1, 0) for image in (a, b)])
+    total = 0.0
+    for layer, (number, stride, padding) in enumerate(
+        [(0, 4, 2), (3, 1, 2), (6, 1, 1), (8, 1, 1), (10, 1, 1)]
+    ):
+        if layer in (1, 2):
+            x = torch.nn.functional.max_pool2d(x, 3, 2)
+        weight, bias = (state[f"features.{number}.{key}"] for key in ("weight", "bias"))
+        x = torch.nn.functional.conv2d(x, weight, bias, stride, padding).relu()
+        one, two = x / x.norm(dim=1, keepdim=True)
+        total += float(((one - two) ** 2).mean((1, 2)) @ heads[f"lin{layer}.model.1.weight"].view(-1))
+    return total
+
+
+def test_lpips_is_that_of_the_paper(tmp_path, monkeypatch):
+    """With random weights in the place of AlexNet's, whose classifier is not used."""
+    home = runs.offline_lpips(tmp_path)
+    (file,) = home.rglob("*.pth")
+    state, generator = torch.load(file, weights_only=True), torch.Generator().manual_seed(4)
+    for name in [name for name in state if name.startswith("features")]:
+        state[name] = 0.05 * torch.randn(state[name].shape, generator=generator)
+    torch.save(state, file)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(home / "hub"))
+    lpips, why = load_lpips()
+    assert why == ""
+    a, b = noise(1, (70, 90, 3)), 0.7 * noise(1, (70, 90, 3)) + 0.3 * noise(2, (70, 90, 3))
+    assert (
+        lpips(a, b, None) == pytest.approx(reference_lpips(a, b, state), rel=1e-4)
+        and lpips(a, b, None) > 0.01
+    )
+    where = torch.zeros(70, 90, dtype=torch.bool)
+    assert lpips(a, b, where) == pytest.approx(0, abs=1e-7)  # where nothing counts, nothing differs
+    where[:, :45] = True
+    half = torch.where(where[..., None], a, b)
+    assert lpips(a, b, where) == pytest.approx(reference_lpips(half, b, state), rel=1e-4)
+    assert lpips(a[:60], b[:60], None) is None  # too small for it
 
 
 def test_lpips_is_left_out_without_its_weights(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from tiny import tiny_capture
 
+from nerf_insert import outputs
 from nerf_insert.cli import main
 from nerf_insert.errors import InputError
 from nerf_insert.nerfacto import NerfactoBase
@@ -228,3 +229,41 @@ def test_flags_that_do_not_go_together(run_copy, tmp_path, capsys, flags, says):
 def test_adoption_flags_are_for_adoption(tiny_folder, tmp_path, capsys):
     assert main(["train", str(tiny_folder / "capture"), "--out", str(tmp_path / "s"), "--trust"]) == 2
     assert main(["train", "--out", str(tmp_path / "s")]) == 2
+
+
+def test_a_path_of_nerfstudios_viewer_is_in_its_coordinates(
+    distorted_run, scene_folder, tmp_path, capsys, monkeypatch
+):
+    """Keyframes that stand where nerfstudio has put photographs give these photographs' cameras."""
+    run, pipeline = distorted_run
+    capture = pipeline.config.datamanager.data
+    known = json.loads((scene_folder / "scene.json").read_text())
+    known["capture"]["path"] = str(capture)
+    (scene_folder / "scene.json").write_text(json.dumps(known))
+    placed = pipeline.datamanager.train_dataparser_outputs
+    entries = []
+    for pose in placed.cameras.camera_to_worlds:
+        matrix = [*pose.reshape(-1).tolist(), 0, 0, 0, 1]
+        entries.append({"camera_to_world": matrix, "fov": 40})
+    path = {"render_width": 32, "render_height": 24, "camera_path": entries}
+    (tmp_path / "path.json").write_text(json.dumps(path))
+    found = []
+    monkeypatch.setattr(outputs, "render_pictures", lambda stack, cameras, *rest: found.extend(cameras))
+    words = [
+        "render",
+        str(scene_folder),
+        "--cameras",
+        str(tmp_path / "path.json"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main([*words, "--nerfstudio", str(run / "config.yml")]) == 0
+    views = Scene.open(scene_folder).capture
+    for (_, camera), file in zip(found, placed.image_filenames, strict=True):
+        own = views.view(file.name).camera.c2w
+        assert torch.allclose(camera.c2w, own, atol=1e-5) and camera.width == 32
+    found.clear()
+    assert main(words) == 0  # as if they were in the capture's
+    assert torch.allclose(found[3][1].c2w, placed.cameras.camera_to_worlds[3])
+    assert main([*words[:2], "--orbit", *words[4:], "--nerfstudio", str(run)]) == 2
+    assert "--nerfstudio is for --cameras" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from nerf_insert.cli import main
 from nerf_insert.edit import edit
 from nerf_insert.pictures import read_picture
 from nerf_insert.preview import preview
-from nerf_insert.progress import SILENT
+from nerf_insert.progress import SILENT, Progress
 from nerf_insert.recipe import Recipe
 from nerf_insert.scene import Scene
 
@@ -66,6 +66,21 @@ def test_a_look_is_gone_on_from(scene_folder, tmp_path):
     for file in first.iterdir():
         given = tmp_path / "moved" / "seed-2" / file.name.partition("-")[2]
         assert torch.equal(read_picture(file)[0], read_picture(given)[0])
+
+
+def test_each_seed_shows_what_an_edit_with_it_would(scene_folder, tmp_path):
+    """Inpainters are prepared for each; where it makes no difference, that is said."""
+    scene, told = Scene.open(scene_folder), Progress()
+    warnings = []
+    told.warn = warnings.append
+    data = preview(scene, wanted("painters:Foresighted", seed=9), tmp_path, told, paint=1, seeds=[1, 2])
+    for seed in (1, 2):
+        picture, _ = read_picture(tmp_path / f"seed-{seed}" / Path(data["painted"][0]).name)
+        assert bool((picture == painters.Seeded.colour(seed)).all(-1).any())
+        assert Recipe.load(data["looks"][seed]).seed == seed
+    assert not warnings
+    preview(scene, wanted("painters:Green"), tmp_path, told, paint=1, seeds=[1, 2])
+    assert warnings == ["the inpainter painters:Green paints the same with all of these seeds"]
 
 
 def test_looks_of_other_seeds_stay(scene_folder, tmp_path):

@@ -242,6 +242,23 @@ def test_a_scene_is_not_written_over(tiny_folder, scene_folder, tmp_path):
         Scene.create(tmp_path / "file", scene.capture, scene.base)
 
 
+def test_the_base_is_where_scene_json_says(scene_folder):
+    """Or, as the first scenes did not say it, in its usual place; they say it from their next change on."""
+    file = scene_folder / "scene.json"
+    data = json.loads(file.read_text())
+    assert data.pop("base") == "base/base.safetensors"
+    file.write_text(json.dumps(data))
+    Scene.open(scene_folder).add(LayerEntry("001-a", "a"))
+    assert json.loads(file.read_text())["base"] == "base/base.safetensors"
+    weights = Scene.open(scene_folder).base.state_dict()
+    (scene_folder / "base" / "base.safetensors").rename(scene_folder / "base" / "other.safetensors")
+    file.write_text(json.dumps({**data, "base": "base/other.safetensors"}))
+    moved = Scene.open(scene_folder)
+    assert all(torch.equal(value, weights[key]) for key, value in moved.base.state_dict().items())
+    moved.add(LayerEntry("002-b", "b"))
+    assert json.loads(file.read_text())["base"] == "base/other.safetensors"
+
+
 # --- what is no scene
 
 
@@ -264,6 +281,9 @@ DAMAGE = {
     "without a capture": {"capture": None},
     "capture in words": {"capture": "fox"},
     "capture at a number": {"capture": {"path": 3, "relative": "x", "dataparser": None}},
+    "base at a number": {"base": 3},
+    "base elsewhere": {"base": "../other/base.safetensors"},
+    "base on another disk": {"base": "/base.safetensors"},
     "layers in words": {"layers": "none"},
     "layers in numbers": {"layers": 3},
     "layers by name": {"layers": {"a": LAYER}},

@@ -32,8 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=filled,
         metavar="NAME",
-        help="a name that `nerf-insert models list` shows, OWNER/NAME in the Hugging Face cache, or a folder "
-        "(default: the best that is on this machine and fits)",
+        help="a name that `nerf-insert models list` shows, OWNER/NAME in the Hugging Face cache, a folder, "
+        "or a .safetensors file that fits into one of these (default: the best that is here and fits)",
     )
     group.add_argument(
         "--weights",

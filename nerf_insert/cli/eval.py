@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
     scene = Scene.open(args.scene)
     capture = scene.capture if args.scale is None else scene.capture.scaled(args.scale)
-    views = capture.views if args.split == "all" else getattr(capture, args.split)
+    views = capture.part(args.split)
     truth = Truth(args.truth, args.object_mask) if args.truth else None
     captions = Captions(args.caption_before, args.caption_after or topmost_prompt(scene), args.clip)
     result = evaluate(scene, views, console.progress, truth, captions)

@@ -16,6 +16,7 @@ from nerf_insert.recipe import MAX_SEED, Recipe
 WHERE = "say where: --mask on two or more photographs, --mesh, --box, or a --recipe that says it"
 WITHOUT_WORDS = ("mesh", "fill")  # inpainters that use neither text nor a reference picture
 WORDS = ("prompt", "negative_prompt", "reference")
+SCHEDULE = ("steps", "rounds", "anchors", "strength")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +92,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="views painted first and together, after which the others are painted (0: none)",
     )
+    how.add_argument(
+        "--strength",
+        type=number(0, 1, above=0),
+        metavar="F",
+        help="of the first round's painting: 1 paints anew, less keeps more of what is there (default: 1)",
+    )
 
 
 def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
@@ -110,9 +117,7 @@ def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
     for key in ("name", "seed"):
         if getattr(args, key) is not None:
             data[key] = getattr(args, key)
-    schedule = {
-        key: getattr(args, key) for key in ("steps", "rounds", "anchors") if getattr(args, key) is not None
-    }
+    schedule = {key: getattr(args, key) for key in SCHEDULE if getattr(args, key) is not None}
     data["schedule"] = {**data.get("schedule", {}), **schedule}
     recipe = Recipe.from_dict(data)
     if recipe.inpainter == "mesh" and recipe.guide.mesh is None:

@@ -41,6 +41,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--orbit", action="store_true", help="circle the topmost layer's region, or the scene"
     )
     parser.add_argument(
+        "--nerfstudio",
+        type=path,
+        metavar="CONFIG",
+        help="with --cameras: config.yml of the run of nerfstudio in whose viewer, and so in whose "
+        "coordinates, they were placed (default: they are in the capture's own)",
+    )
+    parser.add_argument(
         "--out", type=path, required=True, metavar="DIR_OR_MP4", help="folder or video to write"
     )
     what = parser.add_argument_group("what")
@@ -95,7 +102,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     else:
         if scene.capture_path:
             spare_photographs(scene.capture, args.out, cameras, f".{args.format}")
-        unit = outputs.depth_unit(centres(scene.capture)) if args.depth else None
+        unit = outputs.depth_unit(1 / stack.base.scale) if args.depth else None
         folder = outputs.PictureFolder(args.out, unit, args.accumulation, f".{args.format}")
         outputs.render_pictures(stack, cameras, folder, console.progress)
     data = {
@@ -119,6 +126,8 @@ def check_flags(args: argparse.Namespace) -> None:
     for name in ("seconds", "radius", "elevation", "target"):
         if getattr(args, name) is not None and not args.orbit:
             raise InputError(f"--{name} is for --orbit")
+    if args.nerfstudio and not args.cameras:
+        raise InputError("--nerfstudio is for --cameras, those of a file")
     if args.out.suffix.lower() in NOT_FOLDERS:
         raise InputError(f"--out {args.out}: videos are written as .mp4, pictures into a folder")
     if is_video(args.out):
@@ -153,15 +162,36 @@ def chosen_stack(scene: Scene, args: argparse.Namespace) -> Stack:
 def chosen_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[str, Camera]], float]:
     """(name, camera) pairs, and the frames per second that go with them unless the person says otherwise."""
     if args.split:
-        views = scene.capture.views if args.split == "all" else getattr(scene.capture, args.split)
+        views = scene.capture.part(args.split)
         # by the name of the file, which may have a suffix that the capture's list leaves out
         named = [(view.name.removesuffix(view.path.suffix) + view.path.suffix, view.camera) for view in views]
         return named, FPS
     if args.cameras:
         from nerf_insert.camera_paths import read_cameras
 
-        return read_cameras(args.cameras), path_fps(args.cameras)
+        named, fps = read_cameras(args.cameras), path_fps(args.cameras)
+        return in_world(named, scene, args.nerfstudio) if args.nerfstudio else named, fps
     return orbit_cameras(scene, args), args.fps or FPS
+
+
+def in_world(named: list[tuple[str, Camera]], scene: Scene, config: Path) -> list[tuple[str, Camera]]:
+    """Cameras that were placed in the coordinates of a run of nerfstudio, which turns, moves and scales the
+    capture when it reads it, in those of the capture. Raises InputError if the run is of another one."""
+    from dataclasses import replace
+
+    import torch
+
+    from nerf_insert.plugin.adopt import name_of, parse
+    from nerf_insert.plugin.align import into_model, invert, similarity
+    from nerf_insert.plugin.run_folder import read_run
+
+    capture = scene.capture_as_found
+    parsed = parse(read_run(config), capture.path)
+    world = torch.stack([capture.view(name_of(capture, path)).camera.c2w for path in parsed.train])
+    back = invert(similarity(world, parsed.poses))
+    return [
+        (name, replace(camera, c2w=into_model(camera.c2w.double(), back).float())) for name, camera in named
+    ]
 
 
 def path_fps(path: Path) -> float:

@@ -114,9 +114,13 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         "psnr": psnr,
         "seconds": round(seconds, 1),
     }
+    how_good = (
+        f"trained on all {len(capture.train)} photographs; none was held back to compare with"
+        if psnr is None
+        else f"{psnr:.2f} dB on {len(capture.test)} photographs that it was not trained on"
+    )
     text = (
-        f"{args.out}: {psnr:.2f} dB on {len(capture.test)} photographs that it was not trained on.\n"
-        f"Look around in it:  nerf-insert render {args.out} --orbit --out orbit.mp4"
+        f"{args.out}: {how_good}.\nLook around in it:  nerf-insert render {args.out} --orbit --out orbit.mp4"
     )
     return data, text
 
@@ -184,11 +188,13 @@ def warn_of_size(capture: Capture, progress: Progress) -> None:
         )
 
 
-def test_psnr(base: Base, capture: Capture, progress: Progress) -> float:
-    """The mean PSNR, dB, over the photographs that were not trained on."""
+def test_psnr(base: Base, capture: Capture, progress: Progress) -> float | None:
+    """The mean PSNR, dB, over the photographs that were not trained on; None if there are none."""
     from nerf_insert.metrics import psnr
     from nerf_insert.rendering import Stack
 
+    if not capture.test:
+        return None
     stack, values = Stack(base), []
     with progress.task("Comparing with the test photographs", total=len(capture.test)) as task:
         for view in capture.test:

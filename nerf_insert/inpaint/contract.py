@@ -52,6 +52,8 @@ class Inpainter(Protocol):
         `uses_render = False`: it looks at neither `image` nor `depth`: rendering them is saved, and it gets
         the photograph and infinity; `uses_render = "mask"`: the same outside the mask;
         `check(guide)`: raises InputError before any work is done;
+        `settled`: after that, options that were left to it, by name: they are kept with the layer, and the
+        edit is gone on with and repeated with them;
         `prepare(context)`: see EditContext.
         """
         ...
@@ -61,7 +63,8 @@ class Inpainter(Protocol):
 class EditContext:
     """What the edit is about, for an inpainter that has a `prepare(context)` method.
 
-    The loop calls `prepare` once in every process that runs the edit, before the first `inpaint`.
+    The loop calls `prepare` once in every process that runs the edit, before the first `inpaint`. A preview
+    with several seeds calls it once before it paints with each.
     """
 
     scene: Stack  # all that lies below the layer being made
@@ -70,3 +73,6 @@ class EditContext:
     views: tuple[View, ...]  # the capture's training views, at the size that is painted
     seed: int
     progress: Progress
+    strength: float = (
+        1.0  # of the first round, in which nothing of the edit is there yet; later ones have less
+    )

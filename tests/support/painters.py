@@ -58,6 +58,16 @@ class Seeded(Green):
         return [self.colour(seed).expand(*view.mask.shape, 3) for view in views]
 
 
+class Foresighted(Seeded):
+    """Decides on its colour when it is prepared, as `fill` does."""
+
+    def prepare(self, context):
+        self.seed = context.seed
+
+    def inpaint(self, views, guide, *, strength, seed):
+        return super().inpaint(views, guide, strength=strength, seed=self.seed)
+
+
 class Quick(Green):
     """One round, four views at once, and does not look at renders."""
 
@@ -81,6 +91,24 @@ class Ready(Quick):
 
     def prepare(self, context):
         Ready.contexts.append(context)
+
+
+class Choosy(Quick):
+    """Takes the brush that is there, unless it is told which to take."""
+
+    there = "broad"
+
+    def __init__(self, brush="auto"):
+        self.brush = brush
+
+    def check(self, guide):
+        if self.brush == "auto":
+            self.brush = self.there
+            self.settled = {"brush": self.brush}
+
+    def inpaint(self, views, guide, *, strength, seed):
+        Green.calls.append((list(views), self.brush, strength, seed))
+        return [torch.zeros_like(view.image) for view in views]
 
 
 class Bad(Quick):

@@ -1,13 +1,15 @@
 """Painting with a diffusion model: the inpainter `diffusion`.
 
-A view is cropped around its mask, painted at the model's own resolution and pasted back. Where views start
-from nothing (strength 1) several are painted in one picture; later every view is painted by itself, from
-the render of what is there. All views start from the same noise.
+A view is cropped around its mask, painted at the model's own resolution and pasted back. In the first round,
+when nothing is there yet, several views are painted in one picture; later every view is painted by itself,
+from the render of what is there. All views start from the same noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,11 +23,19 @@ from nerf_insert.inpaint.diffusion.catalogue import MODELS, names
 from nerf_insert.inpaint.diffusion.control import depth_picture, distances, stretched
 from nerf_insert.inpaint.diffusion.cropping import Crop, around
 from nerf_insert.inpaint.diffusion.families import Family, family_of
-from nerf_insert.inpaint.diffusion.loading import check_extras, half_type, load
+from nerf_insert.inpaint.diffusion.loading import (
+    check_extras,
+    check_weights,
+    half_type,
+    load,
+    made_from,
+    rehearse,
+)
 from nerf_insert.inpaint.diffusion.memory import Machine, Plan, plan
 from nerf_insert.inpaint.diffusion.painter import Painter, Shown, Wanted
 from nerf_insert.inpaint.diffusion.settings import Settings
-from nerf_insert.inpaint.diffusion.weights import Model, find_model, models_here
+from nerf_insert.inpaint.diffusion.surveys import others_here
+from nerf_insert.inpaint.diffusion.weights import Model, check_file, find_model, models_here
 from nerf_insert.inpaint.mesh import MeshInpainter
 from nerf_insert.inpaint.tiling import Sheet
 from nerf_insert.progress import SILENT, Progress
@@ -42,6 +52,8 @@ class DiffusionInpainter:
         self.region: Region | None = None
         self.family: Family | None = None
         self.plan: Plan | None = None
+        self.settled: dict[str, Any] = {}  # options that were left to us
+        self.first_strength = 1.0  # later rounds have less
         self._mesh: MeshInpainter | None = None
         self._painter: Painter | None = None
 
@@ -49,24 +61,35 @@ class DiffusionInpainter:
 
     def check(self, guide: Guide) -> None:
         """Find the model and see that it can paint this here. Raises InputError that says what to do."""
-        said = self.settings
-        machine = Machine.here(said.device)
-        if said.model == "auto":
-            self.family, self.plan = self._choose(machine)
-        else:
-            self.family = family_of(find_model(said.model))
+        machine, name = Machine.here(self.settings.device), self.settings.model
+        if name == "auto":
+            self.family, self.plan = self._choose(guide, machine)
+            self.settled = {"model": self.family.model.name}
+        elif Path(name).expanduser().is_file():
+            self.family = self._behind(guide, name)
             self.plan = self._fit(self.family, machine)
-        check_guide(self.family, guide, said)
-        check_extras(self.family, said, depth=self._depth, reference=bool(guide.references))
+        else:
+            self.family = family_of(find_model(name))
+            self._check(self.family, guide)
+            self.plan = self._fit(self.family, machine)
+
+    def _check(self, family: Family, guide: Guide) -> None:
+        """Raises InputError where the model cannot do what is asked for."""
+        check_guide(family, guide, self.settings)
+        check_extras(family, self.settings, depth=self._depth, reference=bool(guide.references))
+        rehearse(family, self.settings)
 
     def prepare(self, context: EditContext) -> None:
         """Say with what will be painted; the model is loaded when the first view is."""
         self.progress, self.region = context.progress, context.region
+        self.first_strength = context.strength
         family, fit, guide = *self._checked(context.guide), context.guide
         how = half_type(family, fit) if fit.half else "float32"
+        file = self.settings.weights
+        name = family.model.name + (f", weights of {Path(file).name}" if file else "")
         several = f", {fit.batch} pictures at once" if fit.batch > 1 else ""
         self.progress.say(
-            f"Painting with {family.title} ({family.model.name}) on {fit.machine.title} in {how}{several}"
+            f"Painting with {family.title} ({name}) on {fit.machine.title} in {how}{several}"
             f"{', piece by piece' if fit.sliced else ''}: {fit.why}."
         )
         if guide.negative_prompt and not family.reads_negative:
@@ -84,9 +107,9 @@ class DiffusionInpainter:
     ) -> list[Float[Tensor, "H W 3"]]:
         """The photographs with what the model paints where the masks are."""
         painter = self._loaded(guide)
-        first = strength >= 1
+        first = strength >= self.first_strength
         if first and self._mesh is not None:
-            strength = self.settings.mesh_strength
+            strength = min(strength, self.settings.mesh_strength)
         wanted = self._wanted(guide, strength)
         starts = [self._start(view, guide, first) for view in views]
         painted: list[Tensor | None] = [None] * len(views)
@@ -218,8 +241,9 @@ class DiffusionInpainter:
             batch=said.batch,
         )
 
-    def _choose(self, machine: Machine) -> tuple[Family, Plan]:
-        """The first model of the catalogue that is here and fits on the GPU; else the smallest that fits."""
+    def _choose(self, guide: Guide, machine: Machine) -> tuple[Family, Plan]:
+        """Of the models of the catalogue that are here and can do what is asked for: the first that fits on
+        the GPU; else the smallest that fits."""
         here = models_here()
         if not here:
             get = "\n".join(
@@ -235,13 +259,35 @@ class DiffusionInpainter:
         for model in sorted(here, key=lambda m: size_of(m)) if machine.device == "cpu" else here:
             family = family_of(model)
             try:
+                self._check(family, guide)
                 fits.append((family, self._fit(family, machine)))
             except InputError as error:
                 reasons.append(f"{model.name}: {error}")
         whole = [one for one in fits if one[1].placement in ("gpu", "cpu")]
         if not fits:
-            raise InputError("no diffusion model on this machine fits into it. " + "; ".join(reasons))
+            raise InputError("no diffusion model on this machine can paint this. " + "; ".join(reasons))
         return whole[0] if whole else min(fits, key=lambda one: size_of(one[0].model))
+
+    def _behind(self, guide: Guide, file: str) -> Family:
+        """The model on this machine that a single file is another version of: it has all that the file
+        lacks."""
+        check_file(Path(file).expanduser(), "model")
+        if self.settings.weights not in (None, file):
+            raise InputError(f"{file} is a single file, and so is --weights: give one of them")
+        self.settings = replace(self.settings, weights=file)
+        for model in [*models_here(), *(model for model, _ in others_here())]:
+            family = family_of(model)
+            try:
+                check_weights(family, file)
+            except InputError:
+                continue
+            self._check(family, guide)
+            return family
+        raise InputError(
+            f"{file} is a single file: it lacks the vocabulary and settings of its model, and no model on "
+            f"this machine has them{made_from(file)}. If you have its folder, give that as --model and the "
+            "file as --weights"
+        )
 
 
 def check_guide(family: Family, guide: Guide, said: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from logging import CRITICAL
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,80 @@ def check_extras(family: Family, settings: Settings, *, depth: bool, reference: 
         check_controlnet(family, settings)
     if reference and family.references == "adapter":
         adapter_files(family, settings)
+
+
+def rehearse(family: Family, settings: Settings) -> None:
+    """See that LoRAs and single files fit the model, by loading them into one that has all its parts but none
+    of their weights, which takes seconds and no memory. Raises InputError as `load` would."""
+    import torch
+
+    if settings.weights:
+        check_weights(family, settings.weights)
+    if not settings.lora:
+        return
+    with quietly():
+        hollow = {part: hollow_part(family, part) for part in family.model.parameters}
+        parts = family.without(False) | {part: made for part, made in hollow.items() if made is not None}
+        pipeline = family.build(
+            pipeline_class(family, depth=False),
+            parts,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        _add_loras(pipeline, settings)
+
+
+def check_weights(family: Family, file: str) -> None:
+    """Raises InputError unless the file can take the place of what denoises in the model."""
+    import torch
+
+    with quietly():
+        network(family, file, torch.float32, weightless(file))
+
+
+def weightless(file: str) -> dict[str, Any]:
+    """Tensors of the names and shapes of a safetensors file, all zeros, that take no memory."""
+    import torch
+
+    found = header(Path(file).expanduser())
+    return {key: torch.zeros(()).expand(tensor["shape"]) for key, tensor in found.items()}
+
+
+def made_from(file: str) -> str:
+    """How to get the model that a single file was made from, as far as diffusers can tell; else nothing."""
+    from diffusers.loaders.single_file_utils import fetch_diffusers_config
+
+    tensors = weightless(file)
+    try:
+        repository, otherwise = (fetch_diffusers_config(some) for some in (tensors, {}))
+    except (KeyError, IndexError, AttributeError):
+        return ""
+    if repository == otherwise and not any(key.startswith(WHOLE) for key in tensors):
+        return ""  # what diffusers says when it does not know
+    name = repository["pretrained_model_name_or_path"]
+    return f" (it seems to be made from that of `nerf-insert models pull {name}`)"
+
+
+def hollow_part(family: Family, part: str) -> Any:
+    """A part of the model without its weights; None for classes that are neither library's own."""
+    import diffusers
+    import torch
+    import transformers
+
+    folder, name = str(family.model.folder), family.model.parts[part]
+    if hasattr(diffusers, name):
+        kind = getattr(diffusers, name)
+        config = kind.load_config(folder, subfolder=part, local_files_only=True)
+        make = kind.from_config
+    elif hasattr(transformers, name):
+        kind = getattr(transformers, name)
+        config = kind.config_class.from_pretrained(folder, subfolder=part, local_files_only=True)
+        make = kind
+    else:
+        return None
+    with torch.device("meta"):
+        return make(config)
 
 
 def load(family: Family, settings: Settings, plan: Plan, *, depth: bool, reference: bool) -> Any:
@@ -63,29 +138,64 @@ def half_type(family: Family, plan: Plan) -> str:
     return "bfloat16" if plan.machine.device == "cpu" else family.half
 
 
+def pipeline_class(family: Family, depth: bool) -> Any:
+    import diffusers
+
+    return getattr(diffusers, family.with_depth if depth and family.with_depth else family.pipeline)
+
+
 def _pipeline(
     family: Family, settings: Settings, parts: dict[str, Any], wanted: dict[str, Any], depth: bool
 ) -> Any:
-    import diffusers
-
-    kind = getattr(diffusers, family.with_depth if depth and family.with_depth else family.pipeline)
-    folder = str(family.model.folder)
+    kind = pipeline_class(family, depth)
     if settings.weights:
         file = Path(settings.weights).expanduser()
-        single = {"config": folder, "local_files_only": True, "dtype": wanted["dtype"]}
-        part = "transformer" if "transformer" in family.model.parts else "unet"
-        try:
-            if any(key.startswith(WHOLE) for key in header(file)):
+        if any(key.startswith(WHOLE) for key in header(file)):
+            single = {"config": str(family.model.folder), "local_files_only": True, "dtype": wanted["dtype"]}
+            with fitting(family, file):
                 return kind.from_single_file(str(file), **single, **_rest(family, parts, wanted))
-            network = getattr(diffusers, family.model.parts[part])
-            parts = {**parts, part: network.from_single_file(str(file), subfolder=part, **single)}
-        except (InputError, MemoryError):
-            raise
-        except Exception as cause:  # diffusers has kinds of its own for this
-            raise InputError(f"the weights {file} do not fit {family.model.name}: {cause}") from None
-        if any(weight.is_meta for weight in parts[part].parameters()):
-            raise InputError(f"the weights {file} are not all that {family.model.name} needs in their place")
+        parts = parts | {painting_part(family): network(family, settings.weights, wanted["dtype"])}
     return family.build(kind, parts, **wanted)
+
+
+def painting_part(family: Family) -> str:
+    """The part that denoises."""
+    return "transformer" if "transformer" in family.model.parts else "unet"
+
+
+def network(family: Family, weights: str, dtype: Any, tensors: dict[str, Any] | None = None) -> Any:
+    """The part that denoises, from a single file or its `tensors`. Raises InputError if it does not fit."""
+    import diffusers
+
+    part, file = painting_part(family), Path(weights).expanduser()
+    kind = getattr(diffusers, family.model.parts[part])
+    how = {"config": str(family.model.folder), "subfolder": part, "local_files_only": True, "dtype": dtype}
+    with fitting(family, file):
+        made = kind.from_single_file(str(file) if tensors is None else tensors, **how)
+    if any(weight.is_meta for weight in made.parameters()):
+        raise InputError(f"the weights {file} are not all that {family.model.name} needs in their place")
+    return made
+
+
+@contextlib.contextmanager
+def fitting(family: Family, file: Path) -> Iterator[None]:
+    """Whatever diffusers raises, which has kinds of its own for it, says that the file does not fit."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as cause:
+        raise InputError(f"the weights {file} do not fit {family.model.name}: {short(cause)}") from None
+
+
+def short(cause: Exception) -> str:
+    """What one of the libraries raised because files do not fit together, in one line."""
+    if isinstance(cause, KeyError):
+        return f"there is no {cause.args[0]} in it"
+    if isinstance(cause, NotImplementedError):  # torch, of weights that are still without content
+        return "not all that is needed is in it"
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+    return next((line for line in lines if "mismatch" in line), lines[0])
 
 
 def _rest(family: Family, parts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +283,8 @@ def _add_adapter(pipeline: Any, family: Family, settings: Settings, dtype: Any) 
 
 
 def _add_loras(pipeline: Any, settings: Settings) -> None:
+    if settings.lora and not hasattr(pipeline, "load_lora_weights"):
+        raise InputError(f"a {type(pipeline).__name__} takes no LoRA: leave --lora out, or use another model")
     names = []
     for number, (file, _) in enumerate(settings.lora):
         path, name = Path(file).expanduser().absolute(), f"lora{number}"
@@ -182,7 +294,7 @@ def _add_loras(pipeline: Any, settings: Settings) -> None:
             )
             fits = any(name in adapters for adapters in pipeline.get_list_adapters().values())
         except (ValueError, KeyError, RuntimeError, AttributeError) as cause:
-            raise InputError(f"the LoRA {path} does not fit the model: {cause}") from None
+            raise InputError(f"the LoRA {path} does not fit the model: {short(cause)}") from None
         if not fits:
             raise InputError(f"the LoRA {path} has nothing for this model: it was made for another one")
         names.append(name)
@@ -229,7 +341,7 @@ def quietly() -> Iterator[None]:
     import transformers.utils.logging as theirs
 
     before = ours.get_verbosity(), theirs.get_verbosity()
-    ours.set_verbosity_error(), theirs.set_verbosity_error()
+    ours.set_verbosity(CRITICAL), theirs.set_verbosity(CRITICAL)  # their errors are raised as well
     ours.disable_progress_bar(), theirs.disable_progress_bar()
     try:
         yield

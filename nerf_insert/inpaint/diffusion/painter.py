@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,7 +17,26 @@ from nerf_insert.inpaint.diffusion.loading import quietly, slice_up
 from nerf_insert.inpaint.diffusion.work import Work
 from nerf_insert.progress import Progress, Task
 
-BLACK = 1 / 255  # what is nowhere brighter is no picture
+DARKEST = 1 / 255  # what is nowhere brighter is no picture
+
+
+class Trouble(NamedTuple):
+    """Why a picture that the model gave cannot be used."""
+
+    what: str  # "... {}", the pictures' names
+    advice: str
+
+
+OVERFLOW = (
+    "numbers of half precision overflow in some models: paint in full with --inpainter-option "
+    "precision=full, or take another model or seed"
+)
+REFUSED = Trouble(
+    "the model's safety checker refused {}",
+    "change the prompt or the seed, or switch the checker off with --no-safety-checker",
+)
+NO_NUMBERS = Trouble("what the model gave for {} is not made of numbers", OVERFLOW)
+BLACK = Trouble("the model gave nothing but black for {}", OVERFLOW)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +70,12 @@ class Painter:
         self.batch, self.attempts, self.sliced = batch, attempts, sliced
 
     def paint(self, shown: Sequence[Shown], wanted: Wanted, seed: int) -> list[Float[Tensor, "h w 3"]]:
-        """All pictures painted, each from the same noise. Raises RunError when one is refused again and
-        again, or does not fit into memory by itself."""
-        painted: list[Tensor | None] = [None] * len(shown)
+        """All pictures painted, each from the same noise. Raises RunError when one cannot be used with any of
+        the seeds that are tried, or does not fit into memory by itself."""
+        painted: list[Tensor | Trouble | None] = [None] * len(shown)
         task = self.progress.task(f"Painting {len(shown)} pictures", total=len(shown))
         for attempt in range(self.attempts):
-            missing = [index for index, picture in enumerate(painted) if picture is None]
+            missing = [index for index, picture in enumerate(painted) if not isinstance(picture, Tensor)]
             while missing:
                 now, missing = missing[: self.batch], missing[self.batch :]
                 result = self._try([shown[index] for index in now], wanted, seed + attempt, task)
@@ -65,23 +84,18 @@ class Painter:
                     continue
                 for index, picture in zip(now, result, strict=True):
                     painted[index] = picture
-            refused = [one.name for one, picture in zip(shown, painted, strict=True) if picture is None]
-            if not refused:
-                return [picture for picture in painted if picture is not None]
+            good = [picture for picture in painted if isinstance(picture, Tensor)]
+            if len(good) == len(shown):
+                return good
+            said, advice = sentence(shown, painted)
             if attempt + 1 < self.attempts:
-                self.progress.warn(
-                    f"the model's safety checker refused {', '.join(refused)}: painting it again from seed "
-                    f"{seed + attempt + 1}"
-                )
-        raise RunError(
-            f"the model's safety checker refused {', '.join(refused)} with {self.attempts} seeds: change the "
-            "prompt or the seed, or switch the checker off with --no-safety-checker"
-        )
+                self.progress.warn(f"{said}: painting again from seed {seed + attempt + 1}")
+        raise RunError(f"{said}, with {self.attempts} seeds: {advice}")
 
     def _try(
         self, shown: Sequence[Shown], wanted: Wanted, seed: int, task: Task
-    ) -> list[Tensor | None] | None:
-        """One call: pictures, None where one was refused; None if memory did not suffice, with less of it
+    ) -> list[Tensor | Trouble] | None:
+        """One call: pictures, or what is wrong with them; None if memory did not suffice, with less of it
         taken from now on."""
         work = self._work(shown, wanted, seed, task)
         try:
@@ -95,7 +109,7 @@ class Painter:
         pictures = [picture.float().cpu().movedim(0, -1) for picture in output.images]
         flags = self.family.refused(output) or [False] * len(pictures)
         return [
-            None if flag or self._black(picture, one) else picture
+            (REFUSED if flag else trouble_with(picture, one)) or picture
             for flag, picture, one in zip(flags, pictures, shown, strict=True)
         ]
 
@@ -123,13 +137,6 @@ class Painter:
             each_step=each_step,
         )
 
-    @staticmethod
-    def _black(picture: Float[Tensor, "h w 3"], one: Shown) -> bool:
-        """Nothing was painted, or nothing that is a number; a picture that was black before may stay so."""
-        if not bool(picture.isfinite().all()):
-            return True
-        return float(picture.amax()) < BLACK and float(one.picture.amax()) >= BLACK
-
     def _take_less(self, error: BaseException) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -145,6 +152,23 @@ class Painter:
                 "there is not enough memory for a single picture: paint at a lower --resolution, with "
                 "--memory offload or sequential, or choose a smaller model"
             ) from error
+
+
+def trouble_with(picture: Float[Tensor, "h w 3"], shown: Shown) -> Trouble | None:
+    """A picture that was black before may stay so."""
+    if not bool(picture.isfinite().all()):
+        return NO_NUMBERS
+    return BLACK if float(picture.amax()) < DARKEST <= float(shown.picture.amax()) else None
+
+
+def sentence(shown: Sequence[Shown], painted: Sequence[Tensor | Trouble | None]) -> tuple[str, str]:
+    """(what is wrong with which pictures, what to do about it)."""
+    names: dict[Trouble, list[str]] = {}
+    for one, picture in zip(shown, painted, strict=True):
+        if isinstance(picture, Trouble):
+            names.setdefault(picture, []).append(one.name)
+    said = " and ".join(trouble.what.format(", ".join(which)) for trouble, which in names.items())
+    return said, "; ".join(dict.fromkeys(trouble.advice for trouble in names))
 
 
 def is_memory(error: BaseException) -> bool:

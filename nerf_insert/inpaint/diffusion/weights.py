@@ -102,10 +102,7 @@ def find_model(name: str) -> Model:
     """
     folder = find(name, "model")
     if folder.is_file():
-        raise InputError(
-            f"{folder} is a single file: give it with --weights, and with --model the folder of the model "
-            "that it belongs to"
-        )
+        raise InputError(f"{folder} is a file: give the folder of a model")
     if not (folder / INDEX).is_file():
         raise InputError(f"{folder} holds no model that diffusers can load: it has no {INDEX}")
     model = Model(name, folder)
