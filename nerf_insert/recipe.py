@@ -51,21 +51,23 @@ class Say:
 
 
 def _says(text: str, default: Any = None) -> Any:
-    """A field with what it means, which fronts show as help; none: what the inpainter asks for."""
+    """A field and what it means, for the help of fronts; by default what the inpainter asks for."""
     return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True)
 class Schedule:
     rounds: int | None = _says("times that all views are painted")
-    steps: int | None = _says("of the layer's fit, over all rounds; by default as the pictures need")
-    rays: int = _says("of one step of the fit", 4096)
-    strength: float = _says("of the first round: how far painting may go from what is there", 1.0)
-    shell: float | None = _says("of the region's diagonal: blend shell")
+    steps: int | None = _says("steps of the layer's fit, over all rounds; none: as the pictures need")
+    rays: int = _says("rays of one step of the fit", 4096)
+    strength: float = _says("how far painting may go from what is there, in the first round", 1.0)
+    shell: float | None = _says("the blend shell, as a share of the region's diagonal")
     view_dependent: bool | None = _says("whether the layer's colours may change with the direction of view")
-    min_share: float = _says("views that show less of the region, as a share of them, are left alone", 0.001)
+    min_share: float = _says("views are left alone of which the region covers a smaller share", 0.001)
     anchors: int | None = _says("views painted first and together; 0: every round paints all views")
-    repaint: str = _says("views painted again at the end: doubted (by the others), all or none", "doubted")
+    repaint: str = _says(
+        "views painted again at the end: doubted (they contradict the others), all, none", "doubted"
+    )
     share_seed: bool = _says("whether all calls of the inpainter get the same seed", True)
     # corrections while the layer is fitted, thrown away afterwards; none: unless the inpainter is consistent
     match_colours: bool | None = _says("correct each view by an affine change of colour")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import painters  # noqa: F401  # named in the recipe
@@ -29,7 +30,7 @@ from nerf_insert.plugin.adopt import adopt
 from nerf_insert.plugin.config import EditConfig
 from nerf_insert.plugin.recipes import recipe_of
 from nerf_insert.plugin.run_folder import read_run
-from nerf_insert.plugin.scene_copy import copy_scene
+from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
 from nerf_insert.plugin.stepping import SteppedEdit
 from nerf_insert.plugin.words import with_our_flags
 from nerf_insert.progress import SILENT
@@ -333,6 +334,15 @@ def test_a_copied_scene_is_a_scene_of_its_own(tiny_folder, tmp_path):
         copy_scene(scene, copied.folder)
     moved = shutil.copytree(tiny_folder / "capture", tmp_path / "moved")
     assert copy_scene(scene, tmp_path / "again" / "scene", moved).capture.path == moved
+
+
+def test_colmaps_model_is_read_where_it_lies(tmp_path):
+    """nerfstudio's dataparser looks in colmap/sparse/0 unless it is told."""
+    (tmp_path / "sparse" / "0").mkdir(parents=True)
+    (tmp_path / "sparse" / "0" / "cameras.txt").write_text("")
+    loaded = {"dataparser": None, "downscale": None}
+    scene = SimpleNamespace(loaded_with=loaded, capture_as_found=SimpleNamespace(path=tmp_path))
+    assert dataparser_for(scene).colmap_path == Path("sparse/0")
 
 
 def test_an_exported_scene_opens_as_a_run_and_renders_the_same(scene_folder, tmp_path, capsys):

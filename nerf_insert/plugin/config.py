@@ -54,11 +54,13 @@ def fused_adam(params: Any, **options: Any) -> Any:
 
 
 def _flags_of(part: type) -> list[tuple[str, Any, Any]]:
-    """The fields of a part of the recipe, where None is: not given."""
-    types = get_type_hints(part)
-    return [
-        (f.name, Annotated[types[f.name] | None, arg(help=f.metadata["help"])], None) for f in fields(part)
-    ]
+    """The fields of a part of the recipe and their help, where None is: not given."""
+    types, made = get_type_hints(part), []
+    for f in fields(part):
+        usual = "." if f.default is None else f"; {f.default} where no recipe says it."
+        help = f.metadata["help"].capitalize() + usual
+        made.append((f.name, Annotated[types[f.name] | None, arg(help=help)], None))
+    return made
 
 
 ScheduleConfig = make_dataclass("ScheduleConfig", _flags_of(Schedule), bases=(PrintableConfig,))
@@ -84,7 +86,7 @@ class EditConfig(ScheduleConfig):
     reference: tuple[Path, ...] = ()
     """Pictures of what to paint."""
     inpainter: str | None = None
-    """mesh, fill, another one that is installed, or package.module:Class; by default what suits the rest."""
+    """mesh, fill, diffusion, an installed one or package.module:Class; by default what suits the rest."""
     inpainter_option: tuple[str, ...] = ()
     """Options of the inpainter, each as KEY=VALUE."""
     recipe: Path | None = None

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.dataparsers import NO_POINTS, guess, other_dataparser
+from nerf_insert.dataparsers import NO_POINTS, guess, other_dataparser, sparse_model
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.scene import Scene
 
@@ -63,6 +63,8 @@ def dataparser_for(scene: Scene) -> Any:
     for key, value in NO_POINTS.items():
         if hasattr(config, key):
             setattr(config, key, value)
+    if hasattr(config, "colmap_path") and (model := sparse_model(path)):
+        config.colmap_path = model.relative_to(path)
     factor = said["downscale"]
     if hasattr(config, "downscale_factor"):
         small = factor and factor == int(factor) and (path / f"images_{int(factor)}").is_dir()
