@@ -26,6 +26,12 @@ LAYOUTS = "a transforms.json (nerfstudio, instant-ngp), a transforms_train.json 
 SPARSE = ("colmap/sparse/0", "sparse/0", "colmap/sparse", "sparse", "colmap")
 IN_WORLD = {"orientation_method": "none", "center_method": "none", "auto_scale_poses": False}
 NO_POINTS = {"load_3D_points": False}  # reading them imports open3d, which needs system libraries
+# nerfstudio's that read JSON, text, COLMAP's files and pictures, in which no code can stand.
+HARMLESS = (
+    *("nerfstudio", "blender", "colmap", "instant-ngp", "dnerf", "dycheck", "phototourism", "nerfosr"),
+    *("arkit", "scannet", "scannetpp", "sdfstudio", "sitcoms3d"),
+)
+UNPICKLES = "minimal-parser"
 
 
 @dataclass
@@ -158,16 +164,26 @@ def other_dataparser(name: str) -> DataParserConfig:
     known = {key.removesuffix("-data"): value for key, value in all_dataparsers.items()} | all_dataparsers
     if name not in known:
         raise InputError(f"there is no dataparser {name}; there are {', '.join(sorted(all_dataparsers))}")
+    if name == UNPICKLES:  # with every opening of the scene, whoever made the capture
+        raise InputError(
+            f"the dataparser {name} runs whatever code stands in a capture's .npz files: it is refused, and "
+            "nothing was run. Write the capture as a transforms.json"
+        )
     return deepcopy(known[name])
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence nerfstudio's console."""
+    """Silence nerfstudio's console; what it asks there nobody would see, so that asking is an EOFError."""
     from nerfstudio.utils.rich_utils import CONSOLE
 
+    def ask(*_: object, **__: object) -> str:
+        raise EOFError("it has a question (COLMAP's: whether to make smaller copies): let ns-train ask it")
+
     before, CONSOLE.quiet = CONSOLE.quiet, True
+    CONSOLE.input = ask  # type: ignore[method-assign]
     try:
         yield
     finally:
         CONSOLE.quiet = before
+        del CONSOLE.input

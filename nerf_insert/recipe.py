@@ -50,23 +50,29 @@ class Say:
         return (self.reference,) if isinstance(self.reference, str) else tuple(self.reference or ())
 
 
+def _says(text: str, default: Any = None) -> Any:
+    """A field and what it means, for the help of fronts; by default what the inpainter asks for."""
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class Schedule:
-    rounds: int | None = None  # times that all views are painted; none: what the inpainter asks for
-    steps: int | None = None  # of the layer's fit, over all rounds; none: as the pictures need
-    rays: int = 4096  # of one step
-    strength: float = 1.0  # of the first round: how far painting may go from what is there; later ones less
-    shell: float | None = None  # of the region's diagonal: blend shell; none: what the inpainter asks for
-    # whether the layer's colours may change with the direction of view; none: what the inpainter asks for
-    view_dependent: bool | None = None
-    min_share: float = 0.001  # views that show less of the region, as a share of the picture, are left alone
-    anchors: int | None = None  # views painted first and together; 0: every round paints all views
-    repaint: str = "doubted"  # once all are painted, again: views that contradict the others, all, or none
-    share_seed: bool = True  # whether all calls of the inpainter get the same seed
+    rounds: int | None = _says("times that all views are painted")
+    steps: int | None = _says("steps of the layer's fit, over all rounds; none: as the pictures need")
+    rays: int = _says("rays of one step of the fit", 4096)
+    strength: float = _says("how far painting may go from what is there, in the first round", 1.0)
+    shell: float | None = _says("the blend shell, as a share of the region's diagonal")
+    view_dependent: bool | None = _says("whether the layer's colours may change with the direction of view")
+    min_share: float = _says("views are left alone of which the region covers a smaller share", 0.001)
+    anchors: int | None = _says("views painted first and together; 0: every round paints all views")
+    repaint: str = _says(
+        "views painted again at the end: doubted (they contradict the others), all, none", "doubted"
+    )
+    share_seed: bool = _says("whether all calls of the inpainter get the same seed", True)
     # corrections while the layer is fitted, thrown away afterwards; none: unless the inpainter is consistent
-    match_colours: bool | None = None  # an affine change of colour for each view
-    match_shapes: bool | None = None  # a small smooth warp of each view
-    weigh: bool | None = None  # views and patches that contradict the others weigh less
+    match_colours: bool | None = _says("correct each view by an affine change of colour")
+    match_shapes: bool | None = _says("correct each view by a small smooth warp")
+    weigh: bool | None = _says("let views and patches that contradict the others weigh less")
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,28 @@
 The runs are nerfstudio's own, made in this process with random weights (see support/runs.py).
 """
 
+import copy
 import json
+import os
 import shutil
 
+import numpy as np
 import pytest
 import runs
 import torch
+import yaml
+from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from PIL import Image
 from tiny import tiny_capture
 
 from nerf_insert import outputs
+from nerf_insert.capture import Capture
 from nerf_insert.cli import main
+from nerf_insert.dataparsers import quiet
 from nerf_insert.errors import InputError
 from nerf_insert.nerfacto import NerfactoBase
 from nerf_insert.plugin.adopt import adopt
+from nerf_insert.plugin.config import nerf_insert
 from nerf_insert.plugin.run_folder import read_run
 from nerf_insert.rendering import Stack
 from nerf_insert.scene import Scene
@@ -97,6 +105,25 @@ def test_an_adopted_base_renders_what_nerfstudio_renders(kind, request):
         assert float((depth - 1).abs().quantile(0.99)) < 1e-4  # a median may fall on the next sample
 
 
+@pytest.mark.parametrize("kind", ["nerfacto-big", "nerfacto-huge", "depth-nerfacto", "SE3"])
+def test_other_nerfactos_and_corrections_render_what_nerfstudio_renders(home, tiny_folder, tmp_path, kind):
+    """The widths of the large ones are their own; their grids and numbers of samples are small."""
+    widths = {"nerfacto-big": 128, "nerfacto-huge": 256}
+    model = {"hidden_dim": widths[kind]} if kind in widths else {}
+    if kind == "SE3":
+        model["camera_optimizer"] = CameraOptimizerConfig(mode="SE3")
+    method = "nerfacto" if kind == "SE3" else kind
+    run, pipeline = runs.made_run(tmp_path, tiny_folder / "capture", method=method, **model)
+    found = adopt(read_run(run))
+    assert found.base.spec.hidden_dim == found.base.spec.hidden_dim_color or kind not in widths
+    for split, index in (("eval", 0), ("train", 2)):
+        name, outputs = theirs(pipeline, split, index)
+        ours = Stack(found.base).picture(found.capture.view(name).camera).rgb
+        assert float(outputs["rgb"].std()) > 0.02
+        torch.testing.assert_close(ours, outputs["rgb"], rtol=0, atol=5e-4)  # as above
+        assert float((ours - outputs["rgb"]).abs().mean()) < 1e-5
+
+
 def test_the_corrections_matter(plain_run):
     """So that the test above can fail."""
     run, pipeline = plain_run
@@ -156,6 +183,26 @@ def test_the_appearance_of_one_photograph(plain_run):
         adopt(read_run(run), appearance="003")  # it only tests
 
 
+def test_ns_train_adopts_with_an_appearance_and_reads_strangers_runs_as_data(run_copy, tmp_path, capsys):
+    config = copy.deepcopy(nerf_insert.config)
+    config.output_dir, config.timestamp, config.experiment_name = tmp_path, "run", "e"
+    config.load_dir, config.pipeline.appearance = run_copy / "nerfstudio_models", "005"
+    trainer = config.setup()
+    trainer._prepare_scene(trainer._checkpoint())
+    frozen = Scene.open(trainer.base_dir / "scene").base.field.embedding_appearance.embedding.weight
+    wanted = adopt(read_run(run_copy), appearance="005").base.field.embedding_appearance.embedding.weight
+    assert frozen.equal(wanted)
+    shutil.rmtree(trainer.base_dir / "scene")
+    proof, text = tmp_path / "was-run", (run_copy / "config.yml").read_text()
+    (run_copy / "config.yml").write_text(f"{text}x: !!python/object/apply:os.system ['touch {proof}']\n")
+    with pytest.raises(SystemExit):
+        trainer.setup()
+    assert "--pipeline.trust opens it" in " ".join(capsys.readouterr().out.split()) and not proof.exists()
+    config.pipeline.trust, config.pipeline.scene = True, None
+    trainer._prepare_scene(trainer._checkpoint())
+    assert proof.exists()
+
+
 def test_a_capture_that_grew_is_refused(run_copy, tiny_folder, tmp_path):
     capture = shutil.copytree(tiny_folder / "capture", tmp_path / "grown")
     data = json.loads((capture / "transforms.json").read_text())
@@ -180,18 +227,21 @@ def change_checkpoint(run, change):
     torch.save(state, file)
 
 
-@pytest.mark.parametrize("change", ["missing", "strange", "other size"])
+@pytest.mark.parametrize("change", ["missing", "strange", "of the cameras", "other size"])
 def test_keys_that_do_not_fit_are_an_error(run_copy, change):
     def apply(state):
         if change == "missing":
             del state["_model.field.mlp_head.layers.0.weight"]
         elif change == "strange":
             state["_model.semantics.weight"] = torch.ones(3)
+        elif change == "of the cameras":  # where old versions of nerfstudio kept their corrections
+            state["datamanager.train_camera_optimizer.pose_adjustment"] = torch.ones(12, 6)
         else:
             state["_model.proposal_networks.0.mlp_base.1.layers.0.weight"] = torch.ones(3, 3)
 
     change_checkpoint(run_copy, apply)
     says = {"missing": "lacks field.mlp_head", "strange": "semantics", "other size": "size mismatch"}
+    says["of the cameras"] = "datamanager.train_camera_optimizer"
     with pytest.raises(InputError, match=f"(?s)does not fit its config.*{says[change]}"):
         adopt(read_run(run_copy))
 
@@ -204,6 +254,56 @@ def test_another_method_is_named(run_copy):
     (run_copy / "config.yml").write_text(text)
     with pytest.raises(InputError, match="holds a Mip: nerfacto"):
         adopt(read_run(run_copy))
+
+
+class Call:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_hostile_capture_is_refused_and_nothing_is_run(run_copy, tmp_path, trust):
+    """nerfstudio's minimal-parser unpickles what lies in the capture."""
+    from nerfstudio.data.dataparsers.minimal_dataparser import MinimalDataParserConfig
+
+    proof, capture = tmp_path / "was-run", tmp_path / "capture"
+    capture.mkdir()
+    np.savez(capture / "train.npz", image_filenames=np.array([Call(f"touch {proof}")], dtype=object))
+    parser = MinimalDataParserConfig(data=capture)
+    config = yaml.load((run_copy / "config.yml").read_text(), Loader=yaml.Loader)
+    config.pipeline.datamanager.dataparser = parser
+    (run_copy / "config.yml").write_text(yaml.dump(config))
+    with pytest.raises(InputError, match=r"minimal-parser runs whatever.*refused"):
+        adopt(read_run(run_copy, trust), capture, trust=trust)
+    with pytest.raises(InputError, match="refused, and nothing was run"):
+        Capture.load(capture, dataparser="minimal-parser")  # as a scene folder may say
+    assert not proof.exists()
+    with pytest.raises(Exception):  # noqa: B017  # what comes out is no capture
+        parser.setup().get_dataparser_outputs()
+    assert proof.exists()
+
+
+def test_only_dataparsers_that_are_known_to_read_data_are_used(run_copy):
+    text = (run_copy / "config.yml").read_text()
+    theirs = "nerfstudio_dataparser.NerfstudioDataParserConfig"
+    assert theirs in text
+    (run_copy / "config.yml").write_text(text.replace(theirs, "nuscenes_dataparser.NuScenesDataParserConfig"))
+    with pytest.raises(InputError, match=r"nuscenes-data, which might run code.*--trust"):
+        adopt(read_run(run_copy))
+
+
+def test_a_question_that_nobody_would_see_is_an_error(monkeypatch):
+    """COLMAP's dataparser asks whether to make smaller photographs, by a shell and their names."""
+    from nerfstudio.utils.rich_utils import CONSOLE
+    from rich.prompt import Confirm
+
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with quiet(), pytest.raises(EOFError, match="has a question"):
+        Confirm.ask("?", console=CONSOLE)
+    assert Confirm.ask("?", console=CONSOLE)
 
 
 def test_sizes_that_only_a_hostile_file_asks_for(run_copy):

@@ -21,13 +21,13 @@ from PIL import Image
 from nerf_insert.plugin.pipeline import unfinished_folder
 from nerf_insert.scene import Scene
 
-EDIT = ["--pipeline.edit.steps", "40", "--timestamp", "run", "--machine.device-type", "cpu"]
-PORT = 17007
+STEPS = ("--pipeline.edit.steps", "40")
+PORT = 17007  # and the next one
 
 
 def nerf_insert(out, *flags):
     named = ["--output-dir", str(out), "--experiment-name", "e", "--viewer.quit-on-train-completion", "True"]
-    return ["nerf-insert", *EDIT, *named, *flags]
+    return ["nerf-insert", *named, "--timestamp", "run", "--machine.device-type", "cpu", *flags]
 
 
 def wait_for(what, process, seconds=600):
@@ -41,9 +41,9 @@ def wait_for(what, process, seconds=600):
     raise AssertionError("nothing came")
 
 
-def page():
+def page(port):
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5) as answer:
             return answer.read()
     except OSError:
         return None
@@ -65,7 +65,7 @@ class Story:
         self.second = self._train(
             "second",
             *("--load-dir", self.resumed / "nerfstudio_models", "--pipeline.edit.mask", *masks),
-            *("--pipeline.edit.inpainter", "fill", "--pipeline.edit.name", "gone"),
+            *("--pipeline.edit.inpainter", "fill", "--pipeline.edit.name", "gone", *STEPS),
         )
         config = self.resumed / "config.yml"
         runs.ns(
@@ -74,6 +74,7 @@ class Story:
             cwd=folder,
         )
         runs.ns("ns-eval", "--load-config", config, "--output-path", folder / "eval.json", cwd=folder)
+        self.viewer = self._viewed(config)
 
     def _killed_edit(self):
         """An edit with a mesh and the viewer, killed once the layer grows."""
@@ -82,21 +83,14 @@ class Story:
             out,
             *("--load-dir", str(self.nerfacto / "nerfstudio_models"), "--data", str(self.capture)),
             *("--pipeline.edit.mesh", str(self.capture / "object.ply"), "--pipeline.edit.name", "ball"),
+            *STEPS,
             *("--vis", "viewer", "--viewer.websocket-port", str(PORT), "--steps-per-save", "5"),
             *("--viewer.websocket-host", "127.0.0.1"),
         )
-        env = {**os.environ, **runs.QUICK, "TORCH_HOME": str(self.folder / "no-weights")}
-        process = subprocess.Popen(
-            [runs.command("ns-train"), *flags],
-            cwd=self.folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = self._start("ns-train", *flags)
         run = out / "e" / "nerf-insert" / "run"
         try:
-            found = wait_for(page, process)
+            found = wait_for(lambda: page(PORT), process)
             wait_for(lambda: list(run.glob("scene/layers/*/painted/*/*.png")), process)
             seen = {p.name for p in run.glob("nerfstudio_models/*.ckpt")}
             wait_for(lambda: {p.name for p in run.glob("nerfstudio_models/*.ckpt")} - seen, process)
@@ -104,6 +98,27 @@ class Story:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
         return run, found
+
+    def _viewed(self, config):
+        """The page of `ns-viewer`."""
+        there = ["--viewer.websocket-port", str(PORT + 1), "--viewer.websocket-host", "127.0.0.1"]
+        process = self._start("ns-viewer", "--load-config", str(config), *there)
+        try:
+            return wait_for(lambda: page(PORT + 1), process)
+        finally:
+            process.kill()
+            process.wait()
+
+    def _start(self, name, *flags):
+        env = {**os.environ, **runs.QUICK, "TORCH_HOME": str(self.folder / "no-weights")}
+        return subprocess.Popen(
+            [runs.command(name), *flags],
+            cwd=self.folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def _train(self, name, *flags):
         out = self.folder / name
@@ -116,8 +131,8 @@ def story(tiny_folder, tmp_path_factory):
     return Story(tmp_path_factory.mktemp("story"), tiny_folder)
 
 
-def test_the_viewer_was_up_while_the_edit_grew(story):
-    assert b"<html" in story.page.lower()
+def test_the_viewer_was_up_while_the_edit_grew_and_is_afterwards(story):
+    assert b"<html" in story.page.lower() and b"<html" in story.viewer.lower()
 
 
 def test_checkpoints_are_small_and_hold_only_data(story):

@@ -2,29 +2,39 @@
 nerfstudio's loop, encodings. The real commands are in test_plugin_commands.py."""
 
 import copy
+import json
+import math
+import os
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import painters  # noqa: F401  # named in the recipe
 import pytest
 import tiny
 import torch
+import tyro
 import yaml
 from nerfstudio.engine.trainer import TrainerConfig
+from PIL import Image
 
 from nerf_insert.cli import main
 from nerf_insert.edit import edit
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.plugin import config as entry
+from nerf_insert.plugin.adopt import adopt
 from nerf_insert.plugin.config import EditConfig
 from nerf_insert.plugin.recipes import recipe_of
 from nerf_insert.plugin.run_folder import read_run
-from nerf_insert.plugin.scene_copy import copy_scene
+from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
 from nerf_insert.plugin.stepping import SteppedEdit
+from nerf_insert.plugin.words import with_our_flags
 from nerf_insert.progress import SILENT
-from nerf_insert.recipe import Recipe
+from nerf_insert.recipe import Recipe, Schedule
 from nerf_insert.scene import Scene
 
 BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
@@ -38,20 +48,36 @@ def recipe(inpainter="painters:Quick", **more):
 # --- the entry points
 
 
-def test_what_the_entry_points_name_is_light():
-    """Every `ns-train` imports it: neither our engine nor what that needs, and only nerfstudio's configs."""
+LIGHT = {"nerf_insert", *(f"nerf_insert.{name}" for name in ("errors", "files", "mesh_files", "recipe"))}
+LIGHT |= {"nerf_insert.plugin", "nerf_insert.plugin.config", "nerf_insert.plugin.datamanager"}
+
+
+@pytest.mark.parametrize("broken", ["nerf_insert.kernels", "numba"])
+def test_what_the_entry_points_name_is_light_and_needs_nothing_of_ours(broken):
+    """Every `ns-train` imports it: neither our engine nor what that needs, and only nerfstudio's configs.
+    What is broken breaks nothing, not even where our encoding is asked for."""
     code = (
-        "import nerfstudio.configs.method_configs, sys; "
-        "print(*(m for m in sys.modules if m.startswith(('nerf_insert', 'numba', 'gradio', 'trimesh'))))"
+        f"import sys; sys.modules[{broken!r}] = None; "  # importing it raises
+        "from nerfstudio.configs.method_configs import all_methods; "
+        "print(*(m for m, loaded in sys.modules.items() if loaded and m.startswith('nerf_insert'))); "
+        "print('nerf-insert' in all_methods, *({'numba', 'trimesh', 'gradio'} & set(sys.modules))); "
+        "import torch; from nerfstudio.field_components.encodings import HashEncoding as Encoding; "
+        "print(Encoding(2, 8, 16, 6, implementation='torch')(torch.rand(5, 3)).isfinite().all().item())"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    ours = {
-        "nerf_insert",
-        "nerf_insert.plugin",
-        "nerf_insert.plugin.config",
-        "nerf_insert.plugin.datamanager",
-    }
-    assert set(run.stdout.split()) == ours
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, entry.ENCODING: "1"},
+    )
+    ours, methods, encoded = run.stdout.splitlines()[-3:]
+    assert encoded == "True"
+    if broken == "numba":
+        assert "numba" in run.stderr and "cannot be loaded" in run.stderr
+    else:
+        assert set(ours.split()) == LIGHT and methods == "True"
+        assert "our encoding cannot be used" in run.stderr
 
 
 def test_both_methods_are_registered_and_survive_yaml():
@@ -93,12 +119,53 @@ def test_what_is_given_together_is_one_region(tiny_folder):
     assert recipe_of(EditConfig(), None) is None
 
 
+def test_flags_are_read_as_the_command_line_reads_them(tmp_path):
+    for name in ("x=1.png", "look.jpg", "more.jpg"):
+        (tmp_path / name).write_bytes(name.encode())
+    made = recipe_of(
+        EditConfig(
+            mask=(f"a=b.jpg={tmp_path}/x=1.png",),
+            reference=(tmp_path / "look.jpg", tmp_path / "more.jpg"),
+            inpainter="my:Own",
+            inpainter_option=("a=1.5", "b=", "c=[1, 2]"),
+        ),
+        None,
+    )
+    assert made.region == {"masks": {"a=b.jpg": f"{tmp_path}/x=1.png"}}
+    assert made.guide.references == (f"{tmp_path}/look.jpg", f"{tmp_path}/more.jpg")
+    assert made.inpainter_options == {"a": 1.5, "b": "", "c": [1, 2]}
+
+
+def test_every_field_of_the_schedule_is_a_flag():
+    words = ["--box", "0", "0", "0", "1", "1", "1", "--rays", "99", "--strength", "0.5", "--anchors", "0"]
+    words += ["--match-colours", "False", "--share-seed", "False", "--repaint", "all", "--shell", "0.1"]
+    made = recipe_of(tyro.cli(EditConfig, args=words), None)
+    wanted = Schedule(
+        rays=99, strength=0.5, anchors=0, match_colours=False, share_seed=False, repaint="all", shell=0.1
+    )
+    assert made.schedule == wanted
+    assert {field.name for field in fields(Schedule)} <= {field.name for field in fields(EditConfig)}
+
+
+def test_messages_name_the_flags_of_ns_train():
+    with pytest.raises(InputError) as caught:
+        recipe_of(EditConfig(steps=3), None)
+    assert "--pipeline.edit.mask on two or more" in with_our_flags(str(caught.value))
+    said = "--trust opens it; --data, --inpainter-option x and --pipeline.edit.mesh stay"
+    assert with_our_flags(said) == said.replace("--trust", "--pipeline.trust").replace(
+        "--inpainter-option", "--pipeline.edit.inpainter-option"
+    )
+
+
 @pytest.mark.parametrize(
     "wrong, says",
     [
         ({"inpainter": "fill"}, "say where"),
+        ({"steps": 3}, "say where"),
         ({"box": (1.0, 2.0)}, "6 or 9 numbers"),
         ({"mask": ("a.png",)}, "VIEW=PNG"),
+        ({"mask": ("a=x.png", "a=y.png")}, "names the photograph a twice"),
+        ({"box": (0, 0, 0, 1, 1, 1), "inpainter": "mesh"}, "needs a mesh"),
         ({"pose": "scale=2"}, "stands"),
         ({"box": (0, 0, 0, 1, 1, 1), "inpainter_option": ("x",)}, "KEY=VALUE"),
         ({"box": (0, 0, 0, 1, 1, 1), "seed": -1}, "seed"),
@@ -160,25 +227,95 @@ def test_what_the_edit_raises_comes_out(scene_folder):
             pass
 
 
+def trainer_of(folder, **pipeline):
+    """`ns-train nerf-insert`, with fields of its pipeline, and no capture said."""
+    config = copy.deepcopy(entry.nerf_insert.config)
+    config.output_dir, config.timestamp, config.experiment_name = folder, "run", "e"
+    config.vis, config.machine.device_type = "tensorboard", "cpu"
+    config.viewer.quit_on_train_completion = True
+    for name, value in pipeline.items():
+        setattr(config.pipeline, name, value)
+    return config.setup()
+
+
 @pytest.mark.parametrize(
     "given, says",
     [
         ({}, "say what to edit: --load-dir"),
         ({"load_dir": "nowhere"}, "no folder of checkpoints nowhere"),
         ({"scene": "nowhere"}, "there is no scene folder nowhere"),
+        ({"scene": "nowhere", "appearance": "003"}, "--pipeline.appearance is for --load-dir"),
     ],
 )
-def test_mistakes_end_the_command_in_a_sentence(tiny_folder, tmp_path, capsys, given, says):
-    config = copy.deepcopy(entry.nerf_insert.config)
-    config.output_dir, config.timestamp, config.experiment_name = tmp_path, "run", "e"
-    config.vis, config.machine.device_type = "tensorboard", "cpu"
-    config.pipeline.datamanager.data = tiny_folder / "capture"
-    config.load_dir = Path(given["load_dir"]) if "load_dir" in given else None
-    config.pipeline.scene = Path(given["scene"]) if "scene" in given else None
-    trainer = config.setup()
+def test_mistakes_end_the_command_in_a_sentence(tmp_path, capsys, given, says):
+    pipeline = {name: Path(value) for name, value in given.items() if name == "scene"}
+    trainer = trainer_of(tmp_path, **pipeline, appearance=given.get("appearance"))
+    trainer.config.load_dir = Path(given["load_dir"]) if "load_dir" in given else None
     with pytest.raises(SystemExit) as stopped:
         trainer.setup()
     assert stopped.value.code == 2 and says in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def viewed(scene_folder, tmp_path):
+    """A training of six steps on a scene folder with one layer, and nothing else said; its viewer is up."""
+    tiny.tiny_layer(scene_folder)
+    box = (*tiny.OBJECT[:3], 0.56, 0.56, 0.56)
+    edit_ = EditConfig(box=box, inpainter="painters:Quick", steps=6, rays=256)
+    trainer = trainer_of(tmp_path / "runs", scene=scene_folder, edit=edit_)
+    trainer.config.vis, trainer.config.viewer.websocket_port = "viewer", 17011
+    trainer.config.viewer.websocket_host = "127.0.0.1"
+    trainer.setup()
+    yield trainer
+    trainer.pipeline.end()
+    trainer.viewer_state.viser_server.stop()
+
+
+def press(element):
+    element.cb_hook(element)
+
+
+def shown_layers(trainer):
+    return len(trainer.pipeline.model._shown[0].layers)
+
+
+def test_a_scene_folder_is_enough_and_the_viewers_elements_do_what_they_say(viewed):
+    trainer, panel = viewed, viewed.pipeline.edit_panel
+    elements = [panel.prompt, panel.strength, panel.seed, panel.start_over, panel.preview, panel.pause]
+    elements += [panel.new_layer, panel.layer_1]
+    homes = {element.gui_handle._impl.parent_container_id for element in elements}
+    assert len(homes) == 1 and all(element.gui_handle.visible for element in elements)
+    assert shown_layers(trainer) == 1
+    press(panel.pause)
+    assert trainer.training_state == "paused"
+    press(panel.pause)
+    assert trainer.training_state == "training"
+    for _ in range(3):
+        trainer.pipeline.edit_step()
+    panel.prompt.value, panel.strength.value, panel.seed.value = "a hat", 0.5, 7
+    press(panel.preview)
+    assert (trainer.base_dir / "preview" / "sheet.png").exists()
+    assert trainer.pipeline.recipe.seed == 0  # it takes effect with
+    press(panel.start_over)
+    made = trainer.pipeline.recipe
+    assert (made.guide.prompt, made.schedule.strength, made.seed, made.schedule.steps) == ("a hat", 0.5, 7, 6)
+    while trainer.pipeline._growing is None:
+        trainer.pipeline.edit_step()
+    assert shown_layers(trainer) == 2
+    panel.new_layer.value = False
+    press(panel.new_layer)
+    assert shown_layers(trainer) == 1
+    panel.layer_1.value = False
+    press(panel.layer_1)
+    assert shown_layers(trainer) == 0
+    panel.new_layer.value = panel.layer_1.value = True
+    trainer.train()
+    assert len(Scene.open(trainer.base_dir / "scene").layers) == shown_layers(trainer) == 2
+    panel.new_layer.value = False  # now the second layer's
+    press(panel.new_layer)
+    assert shown_layers(trainer) == 1
+    press(panel.start_over), press(panel.pause)  # when it is over, they do nothing
+    assert trainer.training_state == "completed" and trainer.pipeline.edit_step() is None
 
 
 # --- scenes in runs
@@ -195,6 +332,17 @@ def test_a_copied_scene_is_a_scene_of_its_own(tiny_folder, tmp_path):
     assert Scene.open(scene).layers[0].enabled and not Scene.open(copied.folder).layers[0].enabled
     with pytest.raises(InputError, match="exists already"):
         copy_scene(scene, copied.folder)
+    moved = shutil.copytree(tiny_folder / "capture", tmp_path / "moved")
+    assert copy_scene(scene, tmp_path / "again" / "scene", moved).capture.path == moved
+
+
+def test_colmaps_model_is_read_where_it_lies(tmp_path):
+    """nerfstudio's dataparser looks in colmap/sparse/0 unless it is told."""
+    (tmp_path / "sparse" / "0").mkdir(parents=True)
+    (tmp_path / "sparse" / "0" / "cameras.txt").write_text("")
+    loaded = {"dataparser": None, "downscale": None}
+    scene = SimpleNamespace(loaded_with=loaded, capture_as_found=SimpleNamespace(path=tmp_path))
+    assert dataparser_for(scene).colmap_path == Path("sparse/0")
 
 
 def test_an_exported_scene_opens_as_a_run_and_renders_the_same(scene_folder, tmp_path, capsys):
@@ -220,8 +368,10 @@ def test_an_exported_scene_opens_as_a_run_and_renders_the_same(scene_folder, tmp
     near = ours.depth.isfinite()
     ratio = shown["depth"][..., 0][near] / (ours.depth[near] * scale)
     assert float((ratio - 1).abs().quantile(0.95)) < 1e-2
-    # a switch of the viewer takes the layer away
+    ns_render_follows_a_path(config, dataset.cameras[0], ours.rgb, tmp_path)
+    # a switch of the viewer takes the layer away; there is no edit to speak of
     panel = pipeline.edit_panel
+    assert not panel.prompt.visible and not panel.new_layer.visible and panel.layer_1.visible
     panel.layer_1.value = False
     panel.layer_1.cb_hook(panel.layer_1)
     before = pipeline.model.get_outputs_for_camera(dataset.cameras[0:1])
@@ -231,6 +381,27 @@ def test_an_exported_scene_opens_as_a_run_and_renders_the_same(scene_folder, tmp
     with pytest.raises(SystemExit):
         eval_setup(config)
     assert "any more: move it back" in " ".join(capsys.readouterr().out.split())
+
+
+def ns_render_follows_a_path(config, camera, wanted, folder):
+    """`ns-render interpolate` and `camera-path`, in this process, show the picture of the camera they begin
+    with: `wanted`."""
+    from nerfstudio.scripts.render import RenderCameraPath, RenderInterpolated
+
+    fov = 2 * math.degrees(math.atan(float(camera.cy / camera.fy)))
+    pose = [*camera.camera_to_worlds.flatten().tolist(), 0, 0, 0, 1]
+    path = {"render_width": 48, "render_height": 36, "seconds": 1, "fps": 1}
+    path["camera_path"] = [{"camera_to_world": pose, "fov": fov, "aspect": 4 / 3}]
+    (folder / "path.json").write_text(json.dumps(path))
+    told = {"load_config": config, "output_format": "images", "image_format": "png"}
+    RenderCameraPath(**told, output_path=folder / "path", camera_path_filename=folder / "path.json").main()
+    RenderInterpolated(**told, output_path=folder / "between", interpolation_steps=2).main()
+    assert len(list((folder / "between").iterdir())) == 2
+    for name in ("path", "between"):
+        with Image.open(min((folder / name).iterdir())) as image:
+            shown = torch.from_numpy(np.array(image.convert("RGB"))) / 255
+        difference = (shown - wanted).abs()  # bytes are cut to 1/255
+        assert float(difference.mean()) < 3e-3 and float(difference.quantile(0.99)) < 6e-3
 
 
 def test_a_dataset_is_not_a_run_of_another_capture(scene_folder, tmp_path, capsys):
@@ -274,8 +445,13 @@ def test_our_base_learns_in_nerfstudios_loop(base_run):
     assert float(trainer.pipeline.model.base.background.sum()) > 0
 
 
-def test_our_base_is_adopted_and_renders_the_same(base_run, tmp_path, capsys):
+def test_our_base_is_opened_again_adopted_and_renders_the_same(base_run, tmp_path, capsys):
+    from nerfstudio.scripts.eval import ComputePSNR
+
     run, trainer, _ = base_run
+    ComputePSNR(load_config=run / "config.yml", output_path=tmp_path / "eval.json").main()
+    psnr = json.loads((tmp_path / "eval.json").read_text())["results"]["psnr"]
+    assert psnr == pytest.approx(trainer.pipeline.get_average_eval_image_metrics()["psnr"], abs=0.01)
     out = tmp_path / "scene"
     assert main(["train", "--nerfstudio", str(run), "--out", str(out), "--quiet"]) == 0
     scene, dataset = Scene.open(out), trainer.pipeline.datamanager.eval_dataset
@@ -288,6 +464,13 @@ def test_our_base_is_adopted_and_renders_the_same(base_run, tmp_path, capsys):
         ).abs()  # rounding moves a sample into the next cell of the grid now and then
         assert float(difference.mean()) < 2e-3 and float(difference.quantile(0.95)) < 1e-2
     assert read_run(run).model.kind.endswith("NerfInsertBaseModelConfig")
+    with pytest.raises(InputError, match="leave out --appearance"):
+        adopt(read_run(run), appearance="000")
+    file = read_run(run).checkpoint
+    state = torch.load(file)
+    torch.save({**state, "pipeline": {**state["pipeline"], "_model.base.more": torch.ones(2)}}, file)
+    with pytest.raises(InputError, match=r"(?s)does not fit its config.*more"):
+        adopt(read_run(run))
 
 
 # --- nerfstudio's fields with our encoding

@@ -8,7 +8,6 @@ from typing import Any
 
 from nerf_insert.cli.arguments import filled, number, path, whole
 
-NAME = "diffusion"
 OPTIONS = {  # of the inpainter, by their flags
     "model": "model",
     "weights": "weights",

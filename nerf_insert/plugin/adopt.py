@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nerf_insert.base import Base
 from nerf_insert.capture import Capture
-from nerf_insert.dataparsers import NO_POINTS, quiet
+from nerf_insert.dataparsers import HARMLESS, NO_POINTS, other_dataparser, quiet
 from nerf_insert.errors import InputError
 from nerf_insert.fields import FieldConfig
 from nerf_insert.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
@@ -30,6 +30,7 @@ NERFACTOS = (
 )
 OUR_BASE = "nerf_insert.plugin.config.NerfInsertBaseModelConfig"
 OUR_EDIT = "nerf_insert.plugin.config.NerfInsertModelConfig"
+NO_APPEARANCE = "this model was trained without appearance embeddings: leave out --appearance"
 EMBEDDING = "field.embedding_appearance.embedding.weight"
 # Parts of a nerfacto that rendering it does not need.
 UNUSED = (
@@ -75,8 +76,9 @@ def adopt(
             f"{run.path} holds a {kind.rpartition('.')[2].removesuffix('ModelConfig')}: nerfacto, "
             "nerfacto-big, nerfacto-huge, depth-nerfacto and nerf-insert-base can be adopted"
         )
-    parsed = parse(run, Path(capture) if capture is not None else run.data)
-    found = load_capture(parsed, Path(capture) if capture is not None else run.data)
+    data = Path(capture) if capture is not None else run.data
+    parsed = parse(run, data, trust)
+    found = load_capture(parsed, data)
     names = {path: name_of(found, path) for path in (*parsed.train, *parsed.test)}
     train = [names[path] for path in parsed.train]
     world = torch.stack([found.view(name).camera.c2w for name in train])
@@ -91,6 +93,8 @@ def adopt(
     found = found.adjusted(poses, train, test)
     try:
         if kind == OUR_BASE:
+            if appearance is not None:
+                raise InputError(NO_APPEARANCE)
             base: Base | NerfactoBase = our_base(run.model, weights, to_model)
         else:
             base = nerfacto(run.model, weights, to_model, train, appearance)
@@ -103,18 +107,25 @@ def adopt(
     return Adopted(found, base, name, parsed.downscale if parsed.downscale > 1 else None)
 
 
-def dataparser_config(run: Run, data: Path) -> tuple[str, Any]:
-    """The run's own dataparser, its name and config, for a capture that lies at `data`. Raises InputError."""
+def dataparser_config(run: Run, data: Path, trust: bool = False) -> tuple[str, Any]:
+    """The run's own dataparser, its name and config, for a capture that lies at `data`. Raises InputError,
+    also where it may run what stands in the capture."""
     from nerfstudio.configs.dataparser_configs import all_dataparsers
 
-    known = {f"{type(c).__module__}.{type(c).__qualname__}": (n, type(c)) for n, c in all_dataparsers.items()}
+    known = {f"{type(c).__module__}.{type(c).__qualname__}": n for n, c in all_dataparsers.items()}
     if run.dataparser.kind not in known:
         raise InputError(f"{run.path} needs the dataparser {run.dataparser.kind}, which is not installed")
     if not data.exists():
         raise InputError(
             f"the capture of {run.path} is not at {data}: say where it is now (CAPTURE, or --data)"
         )
-    name, kind = known[run.dataparser.kind]
+    name = known[run.dataparser.kind]
+    kind = type(other_dataparser(name))
+    if not trust and name.removesuffix("-data") not in HARMLESS:
+        raise InputError(
+            f"{run.path} reads its capture with the dataparser {name}, which might run code that stands in a "
+            "capture: it is refused, and nothing was run. If you know who made both, --trust reads them"
+        )
     fields = run.dataparser.fields.items()
     given = {k: v for k, v in fields if k != "_target" and not isinstance(v, Name | Plain)}
     try:
@@ -123,9 +134,9 @@ def dataparser_config(run: Run, data: Path) -> tuple[str, Any]:
         raise InputError(f"{run.path} is not for the nerfstudio that is installed: {error}") from error
 
 
-def parse(run: Run, data: Path) -> Parsed:
+def parse(run: Run, data: Path, trust: bool = False) -> Parsed:
     """Let the run's own dataparser read the capture, and see that it makes of it what it made then."""
-    name, config = dataparser_config(run, data)
+    name, config = dataparser_config(run, data, trust)
     try:
         with quiet():
             parser = config.setup()
@@ -203,7 +214,7 @@ def nerfacto(
     own, strange = {}, []
     for key, value in weights.items():
         name = key.removeprefix("_model.")
-        if name.startswith(UNUSED) or key.startswith("datamanager."):
+        if name.startswith(UNUSED):
             continue
         if not key.startswith("_model.") or not name.startswith(("field.", "proposal_networks.")):
             strange.append(key)
@@ -214,7 +225,7 @@ def nerfacto(
     if given.get("appearance_embed_dim", 32) > 0:
         own[EMBEDDING] = frozen_appearance(model, own[EMBEDDING], train, appearance)
     elif appearance is not None:
-        raise InputError("this model was trained without appearance embeddings: leave out --appearance")
+        raise InputError(NO_APPEARANCE)
     aabb = own["field.aabb"]
     if not 0 < float((aabb[1] - aabb[0]).min()):
         raise ValueError("its scene box is empty")
@@ -241,8 +252,8 @@ def our_base(model: Plain, weights: dict[str, Tensor], to_model: Float[Tensor, "
     """The base that `ns-train nerf-insert-base` trained. Raises KeyError, TypeError, ValueError or
     RuntimeError where config and weights do not fit."""
     base = Base(field_config(model.fields), to_model)
-    own = {name.removeprefix("_model.base."): value for name, value in weights.items()}
-    own = {name: value for name, value in own.items() if name in base.state_dict()}
+    used = {name: value for name, value in weights.items() if name != "_model.device_indicator_param"}
+    own = {name.removeprefix("_model.base."): value for name, value in used.items()}
     base.load_state_dict({**own, "to_field": base.to_field})
     return base.eval().requires_grad_(False)
 

@@ -1,29 +1,32 @@
 """What nerfstudio's entry points name: the configs of our two methods.
 
-Every `ns-train`, whatever its method, imports this module. It therefore needs nothing but nerfstudio, and
-what the configs stand for is imported when it is built.
+Every `ns-train`, whatever its method, imports this module. It therefore needs nothing but nerfstudio and
+plain data, and what the configs stand for is imported when it is built.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, fields, make_dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import torch
 from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, PrintableConfig, ViewerConfig
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
-from nerfstudio.engine.schedulers import ExponentialDecaySchedulerConfig
+from nerfstudio.engine.schedulers import ExponentialDecayScheduler, ExponentialDecaySchedulerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
+from tyro.conf import arg
 
 from nerf_insert.plugin.datamanager import NerfInsertDataManager
+from nerf_insert.recipe import Schedule
 
 ENCODING = "NERF_INSERT_ENCODING"  # set to 1: nerfstudio's own fields use our hash encoding on a CPU
 BASE_STEPS = 1500
@@ -50,9 +53,22 @@ def fused_adam(params: Any, **options: Any) -> Any:
     return torch.optim.Adam(params, fused=True, betas=(0.9, 0.99), **options)
 
 
+def _flags_of(part: type) -> list[tuple[str, Any, Any]]:
+    """The fields of a part of the recipe and their help, where None is: not given."""
+    types, made = get_type_hints(part), []
+    for f in fields(part):
+        usual = "." if f.default is None else f"; {f.default} where no recipe says it."
+        help = f.metadata["help"].capitalize() + usual
+        made.append((f.name, Annotated[types[f.name] | None, arg(help=help)], None))
+    return made
+
+
+ScheduleConfig = make_dataclass("ScheduleConfig", _flags_of(Schedule), bases=(PrintableConfig,))
+
+
 @dataclass
-class EditConfig(PrintableConfig):
-    """Where to edit and what to put there: a recipe's fields. What is given together forms one region."""
+class EditConfig(ScheduleConfig):
+    """Where to edit, what to put there and how: a recipe's fields. All that is given forms one region."""
 
     mask: tuple[str, ...] = ()
     """Masks drawn on photographs, white where the edit is, each as VIEW=PNG."""
@@ -65,12 +81,12 @@ class EditConfig(PrintableConfig):
     """Centre, side lengths and, in degrees, rotation of a box, in world coordinates: 6 or 9 numbers."""
     dilate: float | None = None
     """Widen the region by this distance, in world units."""
-    negative_prompt: str = ""
+    negative_prompt: str | None = None
     """What not to paint; what to paint is --prompt."""
-    reference: Path | None = None
-    """A picture of what to paint."""
+    reference: tuple[Path, ...] = ()
+    """Pictures of what to paint."""
     inpainter: str | None = None
-    """mesh, fill, another one that is installed, or package.module:Class; by default what suits the rest."""
+    """mesh, fill, diffusion, an installed one or package.module:Class; by default what suits the rest."""
     inpainter_option: tuple[str, ...] = ()
     """Options of the inpainter, each as KEY=VALUE."""
     recipe: Path | None = None
@@ -79,10 +95,6 @@ class EditConfig(PrintableConfig):
     """The layer's name."""
     seed: int | None = None
     """Start of all that is random in the edit."""
-    steps: int | None = None
-    """Steps of the layer's fit, over all rounds."""
-    rounds: int | None = None
-    """Times that all views are painted."""
 
 
 @dataclass
@@ -102,6 +114,10 @@ class NerfInsertPipelineConfig(VanillaPipelineConfig):
     _target: type = field(default_factory=lambda: pipeline)
     scene: Path | None = None
     """A scene folder to edit, instead of the run of --load-dir; the folder itself is not changed."""
+    appearance: str | None = None
+    """Give the base the exposure of this training photograph; by default as nerfstudio renders it."""
+    trust: bool = False
+    """Open the run of --load-dir with nerfstudio's own loaders, which run whatever code stands in it."""
     edit: EditConfig = field(default_factory=EditConfig)
     """The edit."""
 
@@ -135,6 +151,25 @@ class FusedAdamConfig(AdamOptimizerConfig):
     """torch's fused Adam."""
 
     _target: type = field(default_factory=lambda: fused_adam)
+
+
+class PlainDecay(ExponentialDecayScheduler):
+    """nerfstudio's, with rates that are floats: it leaves numpy's in checkpoints, which torch then refuses to
+    open for `ns-eval` and the rest."""
+
+    def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> Any:
+        theirs = super().get_scheduler(optimizer, lr_init)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        rates = [lambda step, rate=rate: float(rate(step)) for rate in theirs.lr_lambdas]
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+
+
+@dataclass
+class PlainDecayConfig(ExponentialDecaySchedulerConfig):
+    """As PlainDecay."""
+
+    _target: type = field(default_factory=lambda: PlainDecay)
 
 
 def _machine() -> MachineConfig:
@@ -179,9 +214,7 @@ nerf_insert_base = MethodSpecification(
         optimizers={
             "fields": {
                 "optimizer": FusedAdamConfig(lr=1e-2, eps=1e-15),
-                "scheduler": ExponentialDecaySchedulerConfig(
-                    lr_final=1e-2 / 30, max_steps=BASE_STEPS, warmup_steps=32
-                ),
+                "scheduler": PlainDecayConfig(lr_final=1e-2 / 30, max_steps=BASE_STEPS, warmup_steps=32),
             }
         },
         viewer=ViewerConfig(num_rays_per_chunk=1 << 13),
@@ -191,6 +224,9 @@ nerf_insert_base = MethodSpecification(
 )
 
 if os.environ.get(ENCODING) == "1":
-    from nerf_insert.nerfstudio_encoding import patch_nerfstudio
+    try:
+        from nerf_insert.nerfstudio_encoding import patch_nerfstudio
 
-    patch_nerfstudio()
+        patch_nerfstudio()
+    except Exception as error:  # whatever a broken installation raises: nerfstudio works without
+        warnings.warn(f"{ENCODING}: our encoding cannot be used ({error!r}), theirs is", stacklevel=1)

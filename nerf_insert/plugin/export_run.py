@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import yaml
 
-from nerf_insert.dataparsers import NO_POINTS, guess, other_dataparser, quiet
+from nerf_insert.dataparsers import quiet
 from nerf_insert.errors import InputError
 from nerf_insert.files import atomic_write, replacing
 from nerf_insert.plugin.frame import Frame
-from nerf_insert.plugin.scene_copy import copy_scene
+from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
 from nerf_insert.scene import Scene
 
 
@@ -54,20 +54,3 @@ def export_run(scene: Scene, out: Path) -> dict[str, Any]:
         torch.save(whole, new)
     atomic_write(folder / "config.yml", yaml.dump(config))
     return {"config": str(folder / "config.yml")}
-
-
-def dataparser_for(scene: Scene) -> Any:
-    """The config of a dataparser of nerfstudio's that reads the scene's capture."""
-    said = scene.loaded_with
-    path = scene.capture_as_found.path
-    name = (said["dataparser"] or guess(path)).removesuffix("-data")
-    config = other_dataparser(name)
-    config.data = path
-    for key, value in NO_POINTS.items():
-        if hasattr(config, key):
-            setattr(config, key, value)
-    factor = said["downscale"]
-    if hasattr(config, "downscale_factor"):
-        small = factor and factor == int(factor) and (path / f"images_{int(factor)}").is_dir()
-        config.downscale_factor = int(factor) if small else 1
-    return config

@@ -17,7 +17,7 @@ from nerf_insert.layers import Layer
 from nerf_insert.plugin.frame import Frame
 from nerf_insert.plugin.recipes import recipe_of
 from nerf_insert.plugin.scene_copy import find_scene
-from nerf_insert.plugin.stepping import Step, SteppedEdit
+from nerf_insert.plugin.stepping import Messages, Step, SteppedEdit
 from nerf_insert.plugin.viewer_elements import EditPanel
 from nerf_insert.plugin.words import in_words
 from nerf_insert.recipe import Recipe
@@ -35,7 +35,7 @@ class NerfInsertPipeline(VanillaPipeline):
         self._edit: SteppedEdit | None = None
         self._growing: Layer | None = None
         self._layers: dict[str, Layer] = {}
-        self.edit_panel = EditPanel()
+        self.edit_panel = EditPanel(editing=self.test_mode == "val")
         if config.scene is not None and (Path(config.scene) / "scene.json").exists():
             self.open(Path(config.scene))
 
@@ -55,7 +55,7 @@ class NerfInsertPipeline(VanillaPipeline):
         if self._scene is None:
             return
         shown = [self._layer(entry) for entry in self._scene.layers if self.edit_panel.is_on(entry)]
-        if self._growing is not None and self.edit_panel.growing_layer.value:
+        if self._growing is not None and self.edit_panel.new_layer.value:
             shown.append(self._growing)
         self.model.show(Stack(self._scene.base, tuple(shown)), self._frame)
 
@@ -71,7 +71,8 @@ class NerfInsertPipeline(VanillaPipeline):
         """Start, or go on with, an edit: that of the flags or of `recipe`, else the one that was left
         unfinished. Raises InputError where there is none."""
         assert self._scene is not None
-        recipe = recipe or recipe_of(self.config.edit, self.config.model.prompt) or unfinished(self._scene)
+        edit = self.config.edit
+        recipe = recipe or recipe_of(edit, self.config.model.prompt, Messages(say)) or unfinished(self._scene)
         if recipe is None:
             raise InputError(
                 "say what to edit: --pipeline.edit.mesh, .mask, .box or .recipe; see "
@@ -88,7 +89,6 @@ class NerfInsertPipeline(VanillaPipeline):
         step = self._edit.step()
         if step is None:
             self._growing = None
-            self.edit_panel.list_layers(self._scene.layers, self.refresh)
             self.refresh()
         return step
 
@@ -133,6 +133,7 @@ class NerfInsertPipeline(VanillaPipeline):
         self.edit_panel.switch([entry.folder for entry in self._scene.layers], loaded_state.get("layers"))
         if (growing := loaded_state.get("growing")) is not None:
             self._growing = grown(self._scene, growing)
+        self.edit_panel.new_layer.visible |= self._growing is not None
         self.refresh()
 
     def load_state_dict(self, state_dict: Any, strict: bool | None = None) -> None:  # type: ignore[override]

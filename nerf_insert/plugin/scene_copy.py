@@ -1,4 +1,4 @@
-"""A scene folder inside a run folder."""
+"""A scene folder inside a run folder, and its capture as nerfstudio reads it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nerf_insert.dataparsers import NO_POINTS, guess, other_dataparser, sparse_model
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.scene import Scene
 
@@ -25,10 +26,12 @@ def find_scene(state: dict[str, Any], otherwise: Path | None = None) -> Path:
     )
 
 
-def copy_scene(source: Path, target: Path) -> Scene:
+def copy_scene(source: Path, target: Path, capture: Path | None = None) -> Scene:
     """Copy a scene folder. Its files are only ever replaced as a whole, so where the disk can, both folders
-    share them and the copy takes no space. Raises InputError if there is none, RunError if a disk fails."""
-    capture = Scene.open(source).capture_as_found.path  # where it is now
+    share them and the copy takes no space. `capture`: where that is now, by default where the scene finds it.
+    Raises InputError if there is none, RunError if a disk fails."""
+    scene = Scene.open(source)
+    capture = capture or scene.capture_as_found.path
     if target.exists():
         raise InputError(f"{target} exists already: choose another folder")
     new = target.with_name(f".{target.name}.new")
@@ -48,3 +51,22 @@ def _place(here: str, there: str) -> None:
         os.link(here, there)
     except OSError:
         shutil.copy2(here, there)
+
+
+def dataparser_for(scene: Scene) -> Any:
+    """The config of a dataparser of nerfstudio's that reads the scene's capture."""
+    said = scene.loaded_with
+    path = scene.capture_as_found.path
+    name = (said["dataparser"] or guess(path)).removesuffix("-data")
+    config = other_dataparser(name)
+    config.data = path
+    for key, value in NO_POINTS.items():
+        if hasattr(config, key):
+            setattr(config, key, value)
+    if hasattr(config, "colmap_path") and (model := sparse_model(path)):
+        config.colmap_path = model.relative_to(path)
+    factor = said["downscale"]
+    if hasattr(config, "downscale_factor"):
+        small = factor and factor == int(factor) and (path / f"images_{int(factor)}").is_dir()
+        config.downscale_factor = int(factor) if small else 1
+    return config

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nerf_insert.edit import edit
+from nerf_insert.errors import Stopped
 from nerf_insert.layers import Layer
 from nerf_insert.progress import Progress, Task
 from nerf_insert.recipe import Recipe
@@ -24,10 +25,6 @@ class Step:
     task: str
     share: float
     note: str
-
-
-class Stopped(BaseException):
-    """The edit's thread was told to end; what it had done is kept on disk."""
 
 
 class SteppedEdit:
@@ -56,8 +53,7 @@ class SteppedEdit:
 
     def stop(self) -> None:
         """End the edit where it is; its folder stays, and the same recipe goes on from there."""
-        self._gate.stopping = True
-        self._gate.go.release()
+        self._gate.stop()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -72,21 +68,29 @@ class SteppedEdit:
             self._gate.steps.put(None)
 
 
-class Gate(Progress):
-    """Reports every step, and waits to be let on."""
+class Messages(Progress):
+    """Says what there is to say with `say`."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
-        self.steps: queue.Queue[Step | None] = queue.Queue()
-        self.go = threading.Semaphore(0)
-        self.stopping = False
         self.say = say  # type: ignore[method-assign]
 
     def warn(self, text: str) -> None:
         self.say(f"warning: {text}")
 
+
+class Gate(Messages):
+    """Reports every step, and waits to be let on."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(say)
+        self.steps: queue.Queue[Step | None] = queue.Queue()
+        self.go = threading.Semaphore(0)
+
     def changed(self, task: Task) -> None:
         self.steps.put(Step(task.description, task.share, task.note))
         self.go.acquire()
-        if self.stopping:
-            raise Stopped
+
+    def stop(self) -> None:
+        super().stop()
+        self.go.release()

@@ -20,7 +20,7 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.plugin.adopt import OUR_EDIT, adopt, dataparser_config
 from nerf_insert.plugin.checkpoint import read_state
 from nerf_insert.plugin.run_folder import newest_checkpoint, read_run
-from nerf_insert.plugin.scene_copy import copy_scene, find_scene
+from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for, find_scene
 from nerf_insert.plugin.words import in_words
 from nerf_insert.progress import Progress
 from nerf_insert.scene import Scene
@@ -49,31 +49,38 @@ class NerfInsertTrainer(Trainer):
         """Put the scene to edit into this run's folder, and let the config say so."""
         folder = self.base_dir / "scene"
         config = self.config.pipeline
-        manager = config.datamanager
+        manager, trust = config.datamanager, config.trust
         run = None
         if checkpoint is not None:
-            run = replace(read_run(checkpoint.parent.parent), checkpoint=checkpoint)
+            run = replace(read_run(checkpoint.parent.parent, trust), checkpoint=checkpoint)
         self._resumed: dict[str, Any] = {}
-        if run is not None:
-            manager.data = manager.data or run.data
-            manager.dataparser = dataparser_config(run, Path(manager.data))[1]
         if (folder / "scene.json").exists():  # the very same run again (--load-config)
-            pass
-        elif config.scene is not None:
-            copy_scene(Path(config.scene), folder)
-        elif run is None:
-            raise InputError(
-                "say what to edit: --load-dir RUN/nerfstudio_models of a trained nerfacto, nerf-insert-base "
-                "or nerf-insert, or --pipeline.scene with a scene folder"
-            )
-        elif run.model.kind == OUR_EDIT:
-            self._resumed = read_state(checkpoint)
-            copy_scene(find_scene(self._resumed["pipeline"]), folder)
-        else:
-            found = adopt(run, manager.data)
-            Scene.create(
+            scene = Scene.open(folder)
+        elif run is not None and run.model.kind != OUR_EDIT and config.scene is None:
+            found = adopt(run, manager.data, config.appearance, trust)
+            scene = Scene.create(
                 folder, found.capture, found.base, found.dataparser, found.downscale, keep_views=True
             )
+        elif config.appearance is not None:
+            raise InputError(
+                "--appearance is for --load-dir of a trained nerfacto, which this edit does not use"
+            )
+        elif config.scene is not None:
+            scene = copy_scene(Path(config.scene), folder, manager.data)
+        elif run is not None:
+            self._resumed = read_state(checkpoint, trust)
+            scene = copy_scene(find_scene(self._resumed["pipeline"]), folder, manager.data)
+        else:
+            raise InputError(
+                "say what to edit: --load-dir RUN/nerfstudio_models of a trained nerfacto, nerf-insert-base "
+                "or nerf-insert, or --scene with a scene folder"
+            )
+        if run is not None:  # the model coordinates that its camera paths are in
+            manager.data = manager.data or run.data
+            manager.dataparser = dataparser_config(run, Path(manager.data), trust)[1]
+        else:
+            manager.dataparser = dataparser_for(scene)
+            manager.data = manager.data or manager.dataparser.data
         config.scene = folder.resolve()
         self.config.save_config()
 

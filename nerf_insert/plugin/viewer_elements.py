@@ -4,13 +4,11 @@ every layer."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from nerfstudio.viewer.viewer_elements import (
     ViewerButton,
     ViewerCheckbox,
     ViewerControl,
-    ViewerElement,
     ViewerNumber,
     ViewerSlider,
     ViewerText,
@@ -22,45 +20,55 @@ from nerf_insert.scene import LayerEntry
 
 
 class EditPanel(nn.Module):
-    """The elements; nerfstudio finds those that are attributes of modules. Buttons do nothing until the
-    trainer gives them something to do (`on_start_over`, `on_preview`, `on_pause`)."""
+    """The elements; nerfstudio finds those that are attributes of modules, once. What an edit is told with is
+    shown only while there is one (`editing`): the trainer gives the buttons something to do (`on_start_over`,
+    `on_preview`, `on_pause`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, editing: bool) -> None:
         super().__init__()
-        self.prompt = ViewerText("Prompt", "", hint="What to paint; takes effect with Start over")
+        self.prompt = ViewerText(
+            "Prompt", "", visible=editing, hint="What to paint; takes effect with Start over"
+        )
         self.strength = ViewerSlider(
             "Strength",
             1.0,
             0.05,
             1.0,
             0.05,
+            visible=editing,
             hint="How far painting may go from what is there; with Start over",
         )
-        self.seed = ViewerNumber("Seed", 0, hint="Start of all that is random; with Start over")
-        self.start_over = ViewerButton("Start over", lambda _: self.on_start_over())
-        self.preview = ViewerButton("Preview: paint three views", lambda _: self.on_preview())
-        self.pause = ViewerButton("Pause / go on", lambda _: self.on_pause())
-        self.growing_layer = ViewerCheckbox("The new layer", True, cb_hook=lambda _: self._changed())
+        self.seed = ViewerNumber(
+            "Seed", 0, visible=editing, hint="Start of all that is random; with Start over"
+        )
+        self.start_over = ViewerButton("Start over", lambda _: self.on_start_over(), visible=editing)
+        self.preview = ViewerButton(
+            "Preview: paint three views", lambda _: self.on_preview(), visible=editing
+        )
+        self.pause = ViewerButton("Pause / go on", lambda _: self.on_pause(), visible=editing)
+        self.new_layer = ViewerCheckbox(
+            "The new layer", True, visible=editing, cb_hook=lambda _: self._changed()
+        )
         self.control = ViewerControl()
         self._switches: dict[str, ViewerCheckbox] = {}
         self._changed: Callable[[], None] = lambda: None
         self.on_start_over = self.on_preview = self.on_pause = lambda: None
 
     def list_layers(self, layers: Sequence[LayerEntry], changed: Callable[[], None]) -> None:
-        """A switch for each layer; those that are there already keep their position."""
+        """A switch for each layer, before the viewer is made; those that are there already keep their
+        position."""
         self._changed = changed
         for number, entry in enumerate(layers, 1):
-            if entry.folder in self._switches:
-                continue
-            switch = ViewerCheckbox(
-                f"Layer {number}: {entry.name}", entry.enabled, cb_hook=lambda _: changed()
-            )
-            self._switches[entry.folder] = switch
-            setattr(self, f"layer_{number}", switch)
-            self._install(switch)
+            if entry.folder not in self._switches:
+                switch = ViewerCheckbox(
+                    f"Layer {number}: {entry.name}", entry.enabled, cb_hook=lambda _: changed()
+                )
+                self._switches[entry.folder] = switch
+                setattr(self, f"layer_{number}", switch)
 
     def is_on(self, entry: LayerEntry) -> bool:
-        return bool(self._switches[entry.folder].value)
+        """A layer that was not listed is the new one, which has joined the scene since."""
+        return bool(self._switches.get(entry.folder, self.new_layer).value)
 
     def switch(self, known: Sequence[str], on: Sequence[str] | None) -> None:
         """Switch on only the layers `on`; none: leave all as they are."""
@@ -91,11 +99,3 @@ class EditPanel(nn.Module):
             server.gui.add_markdown(f"![preview](data:image/png;base64,{text})")
             close = server.gui.add_button("Close")
             close.on_click(lambda _: shown.close())
-
-    def _install(self, element: ViewerElement[Any]) -> None:
-        """Add an element to a viewer that is up already."""
-        if (server := getattr(self.control, "viser_server", None)) is not None:
-            element.install(server)
-            viewer = self.control.viewer
-            before = element.cb_hook
-            element.cb_hook = lambda e: [before(e), viewer._trigger_rerender()]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from nerfstudio.utils.rich_utils import CONSOLE
+from rich.markup import escape
 
 from nerf_insert.errors import InputError, RunError
+from nerf_insert.plugin.config import EditConfig, NerfInsertPipelineConfig
 
 
 def in_words(method: Callable) -> Callable:
@@ -19,7 +23,21 @@ def in_words(method: Callable) -> Callable:
         try:
             return method(*args, **options)
         except (InputError, RunError) as error:
-            CONSOLE.print(f"[bold red]nerf-insert:[/bold red] {error}", soft_wrap=True)
+            text = escape(with_our_flags(str(error)))
+            CONSOLE.print(f"[bold red]nerf-insert:[/bold red] {text}", soft_wrap=True)
             raise SystemExit(2 if isinstance(error, InputError) else 1) from None
 
     return wrapped
+
+
+def with_our_flags(text: str) -> str:
+    """The flags of `nerf-insert`, as the engine's messages name them, by their names in `ns-train`."""
+    return re.sub(r"--([a-z]+(?:-[a-z]+)*)(?![\w.-])", _flag, text)
+
+
+def _flag(match: re.Match[str]) -> str:
+    name = match[1].replace("-", "_")
+    for config, prefix in ((EditConfig, "pipeline.edit."), (NerfInsertPipelineConfig, "pipeline.")):
+        if name in {field.name for field in fields(config)}:
+            return f"--{prefix}{match[1]}"
+    return match[0]
