@@ -6,7 +6,8 @@ a process of its own (jobs.py). The engine knows nothing of this package. Its mo
     workspace, drafts      folders: scenes that can be opened, what a person is about to do
     opened, outlines,      an open scene; where a region shows in the photographs; a mesh in them;
     placing, live          renders for the view that can be orbited
-    recipes, jobs          from a draft to a recipe and its command line; the queue
+    recipes, numbers,      from a draft to a recipe and its command line; numbers that were typed;
+    jobs                   the queue
     uploads, downloads     files that come and go
     services               what the page's widgets and the API call, as plain data
     widgets, steps, page   the page itself: one module per step

@@ -14,8 +14,9 @@ from gradio.utils import get_upload_folder
 
 from nerf_insert.app import placing
 from nerf_insert.app.drafts import Draft
+from nerf_insert.app.numbers import box_of, placing_of
 from nerf_insert.app.recipes import command_line, recipe_of
-from nerf_insert.app.services import Services, box_of, placing_of
+from nerf_insert.app.services import Services
 from nerf_insert.app.steps.common import Work, told
 from nerf_insert.app.steps.edit import add_edit
 from nerf_insert.app.steps.preview import add_preview
