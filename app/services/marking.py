@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import io
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from nerf_insert.app import outlines
+from nerf_insert.app import bounded, outlines
 from nerf_insert.app.recipes import region_of
 from nerf_insert.app.services.common import Service, answering
 from nerf_insert.errors import InputError
@@ -105,18 +101,4 @@ def _mask_png(url: str, size: tuple[int, int]) -> bytes:
     """What a browser painted, white on black in the photograph's own size. Raises InputError."""
     if not isinstance(url, str) or not url.startswith("data:image/png;base64,") or len(url) > MAX_MASK:
         raise InputError("what was painted did not arrive as a PNG of a sensible size: paint again")
-    try:
-        picture = Image.open(
-            io.BytesIO(base64.b64decode(url.partition(",")[2], validate=True)), formats=("PNG",)
-        )
-        if max(picture.size) > 8192:
-            raise InputError("what was painted is larger than any photograph: paint again")
-        alpha = picture.convert("RGBA").getchannel("A").resize(size, Image.Resampling.BILINEAR)
-    except (binascii.Error, OSError, ValueError, SyntaxError):
-        raise InputError("what was painted did not arrive whole: paint again") from None
-    mask = alpha.point(lambda value: 255 if value > 127 else 0)
-    if mask.getbbox() is None:
-        raise InputError("nothing is painted")
-    buffer = io.BytesIO()
-    mask.save(buffer, "PNG")
-    return buffer.getvalue()
+    return bounded.mask(url.partition(",")[2], size)
