@@ -13,8 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gradio.utils import get_upload_folder
+
 from nerf_insert.app import outlines
 from nerf_insert.app.drafts import Draft, Drafts
+from nerf_insert.app.ending import WORK
 from nerf_insert.app.jobs import Jobs
 from nerf_insert.app.opened import Library, Opened
 from nerf_insert.app.workspace import Place, Workspace
@@ -29,7 +32,8 @@ def answering(call: Callable) -> Callable:
     @functools.wraps(call)
     def answer(self, data: dict) -> dict:
         try:
-            return call(self, data)
+            with WORK.inside():
+                return call(self, data)
         except (InputError, RunError) as error:
             return {"error": outlines.sentence(error)}
         except MemoryError:
@@ -44,6 +48,8 @@ def answering(call: Callable) -> Callable:
 class Service:
     def __init__(self, workspace: Workspace, jobs: Jobs) -> None:
         self.workspace, self.jobs, self.library = workspace, jobs, Library()
+        self.uploads = Path(get_upload_folder())  # Gradio's own, and what it may hand out
+        self.downloads = self.uploads / "downloads"
         self._turns: dict[str, Any] = {}  # of each window, the picture that it asked for last
         self._depths: dict[Path, threading.Thread] = {}
 
@@ -53,8 +59,12 @@ class Service:
     def opened(self, data: dict) -> Opened:
         return self.library.get(self.place(data))
 
+    def drafts(self, place: Place) -> Drafts:
+        """What is about to be done in a scene, with files of the workspace or that were uploaded."""
+        return Drafts(place.page, self.uploads, self.workspace.folder)
+
     def draft(self, data: dict) -> tuple[Drafts, str, Draft]:
-        drafts, key = Drafts(self.place(data).page), str(data.get("draft", ""))
+        drafts, key = self.drafts(self.place(data)), str(data.get("draft", ""))
         return drafts, key, drafts.load(key)
 
     def _render_depths(self, opened: Opened) -> None:
