@@ -83,6 +83,8 @@ class Viewing(Service):
     def move(self, data: dict) -> dict:
         """Change where the mesh stands: {"translate"}, {"rotate"}, {"scale"}."""
         drafts, key, draft = self.draft(data)
+        if not draft.mesh:
+            raise InputError("There is no mesh to move: upload one.")
         given = {k: data[k] for k in ("translate", "rotate", "scale") if data.get(k) is not None}
         now = placing_of({**draft.placing.__dict__, **given})
         return _where(drafts.change(key, placing=now))

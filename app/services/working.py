@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.app import arriving, outlines
+from nerf_insert.app.downloads import job_file
 from nerf_insert.app.services.common import Service, answering
+from nerf_insert.app.workspace import Place
 from nerf_insert.errors import InputError
 from nerf_insert.progress import duration
 
@@ -17,7 +20,7 @@ class Working(Service):
     def job_list(self, data: dict) -> dict:
         """{"jobs": [...]} of the scene, newest first, each with the stages that it went through."""
         page = self.place(data).page
-        jobs = self.jobs.list(page)[:8]
+        jobs = self.jobs.list(page)
         return {"jobs": [self._described(page, job) for job in jobs], "trained": self.place(data).trained}
 
     @answering
@@ -51,6 +54,15 @@ class Working(Service):
         elif view is not None:
             draft = drafts.keep(key, str(view), None)
         return {"kept": draft.kept}
+
+    def finished(self, place: Place, kind: str) -> list[Path]:
+        """The files that jobs of a kind, render or export, have made, newest first."""
+        files = []
+        for job in self.jobs.list(place.page):
+            if job.kind == kind:
+                with contextlib.suppress(InputError):  # none, or not yet
+                    files.append(job_file(job, self.jobs.folder(place.page, job.key), self.downloads))
+        return files
 
     def _described(self, page: Path, job) -> dict[str, Any]:
         stages, notes = stages_of(self.jobs.progress(page, job.key))
