@@ -131,8 +131,7 @@ def add_endpoints(services: Services) -> None:
 
     def inpainters() -> list:
         """Who can paint: name, whether it is available here, and a sentence on it or on what is missing."""
-        known = painters.inpainters().items()
-        return [{"name": name, "available": here, "about": words} for name, (here, words) in known]
+        return painters.available()
 
     def models() -> list:
         """The models of the inpainter diffusion, for its option `model` and others: name, whether it is here,

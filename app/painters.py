@@ -19,18 +19,24 @@ NO_MODEL = "No model is on this machine: `nerf-insert models list` shows them, `
 
 
 def inpainters() -> dict[str, tuple[bool, str]]:
-    """Every registered inpainter: whether it can paint here, and a sentence on it, or on what is missing."""
+    """Every registered inpainter: whether it can be loaded here, and a sentence on it."""
     found = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name not in HELP, entry.name)):
         try:
             entry.load()
-            words = HELP.get(entry.name, f"From another package ({entry.value}).")
-            found[entry.name] = True, words
-            if entry.name == "diffusion" and not any(m["here"] for m in models() if m["kind"] == "model"):
-                found[entry.name] = False, f"{words} {NO_MODEL}"
+            found[entry.name] = True, HELP.get(entry.name, f"From another package ({entry.value}).")
         except Exception as cause:  # whatever a foreign package's import raises
             found[entry.name] = False, f"cannot be loaded here: {cause}"
     return found
+
+
+def available() -> list[dict[str, Any]]:
+    """The same with what is missing: "name", "available", "about"."""
+    rows = [{"name": name, "available": fine, "about": words} for name, (fine, words) in inpainters().items()]
+    for row in rows:
+        if row["name"] == "diffusion" and not any(m["here"] for m in models() if m["kind"] == "model"):
+            row |= {"available": False, "about": f"{row['about']} {NO_MODEL}"}
+    return rows
 
 
 def models() -> list[dict[str, Any]]:
