@@ -169,7 +169,7 @@ def test_only_registered_inpainters_and_own_files_are_taken(ask, workspace, tmp_
     told = json.loads(file.read_text())
     file.write_text(json.dumps(told | {"inpainter": "evil:Painter", "options": {}}))  # whoever wrote it
     for name, more in (("recipe", ()), ("preview", (1,)), ("edit", ())):
-        with pytest.raises(Exception, match="there is no inpainter"):
+        with pytest.raises(Exception, match="There is no inpainter"):
             ask(name, scene, draft, *more)
     assert not mark.exists()
 
