@@ -4,9 +4,12 @@ The page makes recipes and shows results; all work is done by the engine, long w
 a process of its own (jobs.py). The engine knows nothing of this package. Its modules, bottom to top:
 
     workspace, drafts      folders: scenes that can be opened, what a person is about to do
+    ending                 what computes is waited for when the server ends
+    bounded                pictures, read by a child process (picture_worker)
     opened, outlines,      an open scene; where a region shows in the photographs; a mesh in them;
     placing, live          renders for the view that can be orbited
-    recipes, jobs          from a draft to a recipe and its command line; the queue
+    painters, recipes,     who can paint; from a draft to a recipe and its command line; numbers that
+    numbers, job, jobs     were typed; one job, and the queue
     uploads, downloads     files that come and go
     services               what the page's widgets and the API call, as plain data
     widgets, steps, page   the page itself: one module per step

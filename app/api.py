@@ -10,14 +10,18 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import gradio as gr
+from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
-from nerf_insert.app import placing
-from nerf_insert.app.drafts import Draft
-from nerf_insert.app.recipes import command_line, recipe_of
-from nerf_insert.app.services import Services, box_of, placing_of
+from nerf_insert.app import painters, placing
+from nerf_insert.app.downloads import job_file, layer_zip, recipe_zip, scene_zip
+from nerf_insert.app.drafts import Draft, Placing
+from nerf_insert.app.numbers import box_of, placing_of
+from nerf_insert.app.recipes import check_said, command_line, recipe_of
+from nerf_insert.app.services import Services
 from nerf_insert.app.steps.common import Work, told
 from nerf_insert.app.steps.edit import add_edit
+from nerf_insert.app.steps.look import add_export, add_orbit
 from nerf_insert.app.steps.preview import add_preview
 from nerf_insert.app.uploads import check_mesh_file, take_picture, take_zip
 from nerf_insert.errors import InputError
@@ -76,6 +80,17 @@ def add_endpoints(services: Services) -> None:
         first = placing.first_placing(on.opened, path)
         return asdict(on.drafts.set_mesh(draft, path, placing_of({**asdict(first), **where})).placing)
 
+    def drop(scene: str, draft: str, x: float, y: float, view: str = "", orbit: dict | None = None) -> dict:
+        """Stand the mesh, or the box, on the surface that a photograph, or an orbit {yaw, pitch, distance},
+        shows at x, y (shares of the picture's width and height). {"placing", "box"}"""
+        asked = {"scene": scene, "draft": draft, "x": x, "y": y, "view": view, "orbit": orbit}
+        return answered(services.drop(asked))
+
+    def move(scene: str, draft: str, where: dict) -> dict:
+        """Change where the mesh stands: translate, rotate (degrees about x, y, z) or scale. {"placing",
+        "box"}"""
+        return answered(services.move({**where, "scene": scene, "draft": draft}))
+
     def set_box(scene: str, draft: str, centre: list, size: list, rotation: list) -> dict:
         """Set a box: centre, side lengths, rotation in degrees; world coordinates."""
         made = box_of(centre, size, rotation or [0.0, 0.0, 0.0])
@@ -89,8 +104,9 @@ def add_endpoints(services: Services) -> None:
             raise InputError(f"a draft has no {unknown[0]!r}; it may have {', '.join(SAYABLE)}")
         on = work(scene, draft)
         changed = replace(on.draft, **words)
+        check_said(changed, on.drafts.allowed)
         if changed.has_region:
-            recipe_of(changed, on.drafts, draft)  # raises for what cannot be
+            recipe_of(changed, on.drafts, draft)  # raises for what cannot be there
         on.drafts.change(draft, **words)
         return {f.name: asdict(on.draft)[f.name] for f in fields(Draft)}
 
@@ -100,6 +116,27 @@ def add_endpoints(services: Services) -> None:
         take_picture(uploaded(file), on.drafts.file(draft, "reference", "reference.png"))
         on.drafts.change(draft, reference="reference.png")
         return "reference.png"
+
+    def forget(scene: str, draft: str, what: str) -> str:
+        """Take masks, mesh, box, reference or kept (pictures of previews) out of the draft; which it was."""
+        on = work(scene, draft)
+        empty = {"masks": {}, "mesh": None, "box": None, "reference": None, "kept": {}}
+        if what not in empty:
+            raise InputError(f"a draft can forget {', '.join(empty)}")
+        if what == "mesh":
+            on.drafts.set_mesh(draft, None, Placing())
+        else:
+            on.drafts.change(draft, **{what: empty[what]})
+        return what
+
+    def inpainters() -> list:
+        """Who can paint: name, whether it is available here, and a sentence on it or on what is missing."""
+        return painters.available()
+
+    def models() -> list:
+        """The models of the inpainter diffusion, for its option `model` and others: name, whether it is here,
+        kind, family, licence, gigabytes, note."""
+        return painters.models()
 
     def region(scene: str, draft: str) -> dict:
         """Where the draft's region shows, {name: PNG data URL}, and the checks' words."""
@@ -134,6 +171,10 @@ def add_endpoints(services: Services) -> None:
         """The scene's jobs with their progress, newest first."""
         return answered(services.job_list({"scene": scene}))
 
+    def job_pictures(scene: str, job: str) -> list:
+        """What a job has made so far, newest last: label and url (a JPEG data URL), and of a preview view."""
+        return answered(services.job_pictures({"scene": scene, "job": job}))["pictures"]
+
     def job_action(scene: str, job: str, action: str) -> dict:
         """pause, resume, stop or forget a job."""
         return answered(services.job_action({"scene": scene, "job": job, "action": action}))
@@ -156,9 +197,40 @@ def add_endpoints(services: Services) -> None:
             services.render({"scene": scene, "view": view, "orbit": orbit, "width": width, "what": what})
         )
 
+    def photograph(scene: str, view: str, width: int = 640) -> str:
+        """A photograph as a JPEG data URL, at most so many pixels wide."""
+        asked = {"scene": scene, "names": [view], "width": width}
+        return answered(services.photographs(asked))["urls"][view]
+
+    def orbit_video(scene: str, seconds: float = 4.0) -> dict:
+        """Make a video around the edited scene; the job."""
+        return asdict(add_orbit(services, work(scene, ""), seconds))
+
+    def export(scene: str, kind: str) -> dict:
+        """Write the edited scene as dataset, nerfstudio (a run), mesh or pointcloud; the job."""
+        return asdict(add_export(services, work(scene, ""), kind))
+
+    def download(scene: str, what: str, number: int = 0, job: str = "") -> dict:
+        """A file to take away: layer or recipe (of the layer `number`), scene (with its photographs), or job
+        (what an orbit_video or an export has made)."""
+        on = work(scene, "")
+        on.need_trained()
+        to = services.downloads
+        if what == "job":
+            page = on.place.page
+            file = job_file(services.jobs.get(page, job), services.jobs.folder(page, job), to)
+        elif what == "scene":
+            file = scene_zip(on.opened.scene, to)
+        elif what in ("layer", "recipe"):
+            file = {"layer": layer_zip, "recipe": recipe_zip}[what](on.opened.scene, number, to)
+        else:
+            raise InputError("what can be taken away is a layer, a recipe, the scene or what a job has made")
+        return FileData(path=str(file), orig_name=file.name, size=file.stat().st_size).model_dump()
+
     for endpoint in (
-        scenes, open_sample, upload, build_scene, photographs, mark, set_mesh, set_box, say, set_reference,
-        region, recipe, preview, keep, edit, jobs, job_action, layers, layer_action, render,
+        scenes, open_sample, upload, build_scene, photographs, photograph, mark, set_mesh, drop, move,
+        set_box, forget, inpainters, models, say, set_reference, region, recipe, preview, keep, edit, jobs,
+        job_pictures, job_action, layers, layer_action, render, orbit_video, export, download,
     ):  # fmt: skip
         gr.api(told(endpoint), api_name=endpoint.__name__, concurrency_limit=None)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
+from nerf_insert.app import bounded
 from nerf_insert.app.jobs import OPEN, Job, Jobs
 from nerf_insert.app.opened import RENDERING, Opened, array_url, data_url
 from nerf_insert.app.workspace import Place
@@ -53,29 +54,32 @@ def grows(place: Place, job: Job) -> tuple[float, Path] | None:
     pattern = {"train": "base/checkpoint.safetensors", "edit": "layers/*/checkpoint.safetensors"}
     if job.kind not in pattern or job.state not in OPEN or job.started is None:
         return None
-    found = []
-    for file in place.folder.glob(pattern[job.kind]):
-        with contextlib.suppress(OSError):  # the job has just ended
-            found.append((file.stat().st_mtime, file))
-    newest = max(found, default=None)
+    newest = max(dated(place.folder.glob(pattern[job.kind])), default=None)
     return newest if newest and newest[0] >= job.started else None
 
 
 def made(place: Place, job: Job, folder: Path) -> list[Path]:
-    """The painted views and other pictures that a job has written, oldest first."""
+    """The painted views and other pictures that a job has written, oldest first. One edit at a time writes
+    into a scene: the layer that got a picture while the job ran is the job's, from before a stop too."""
     if job.started is None:
         return []
-    found = [*folder.glob("out/painted/*.png"), *folder.glob("out/*.jpg")]
+    found = dated([*folder.glob("out/painted/*.png"), *folder.glob("out/*.jpg")])
     if job.kind == "edit":
-        found += (place.folder / "layers").glob("*/painted/*/*.png")
-    dated = []
-    for path in found:
-        try:
-            dated.append((path.stat().st_mtime, path))
-        except OSError:  # replaced at this moment
-            continue
-    until = (job.ended or float("inf")) + 1
-    return [path for time, path in sorted(dated) if job.created <= time <= until]
+        until = (job.ended or float("inf")) + 1
+        for layer in (place.folder / "layers").glob("*"):
+            pictures = dated(layer.glob("painted/*/*.png"))
+            if any(job.started <= time <= until for time, _ in pictures):
+                found += [(time, path) for time, path in pictures if time <= until]
+    return [path for _, path in sorted(found)]
+
+
+def dated(files: Iterable[Path]) -> list[tuple[float, Path]]:
+    """When each was written last."""
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError):  # replaced, or gone, at this moment
+            found.append((file.stat().st_mtime, file))
+    return found
 
 
 def views_of(place: Place) -> dict[str, str]:
@@ -160,7 +164,7 @@ def grown_base(place: Place, checkpoint: Path) -> list[dict[str, Any]]:
         size = (camera.width, camera.height)
         return [
             {"url": data_url(picture), "label": "so far"},
-            {"url": data_url(view.photograph(size)), "label": "photograph"},
+            {"url": bounded.photograph(view, size), "label": "photograph"},
         ]
     except InputError:
         return []

@@ -1,30 +1,38 @@
-"""Files to take away: a layer, a recipe with what it needs, the whole scene with its photographs."""
+"""Files to take away: a layer, a recipe with what it needs, the whole scene with its photographs, what jobs
+have made. They are handed out in a folder of their own, for a day."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
-import secrets
+import os
 import shutil
+import threading
+import time
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from nerf_insert.app.jobs import Job
 from nerf_insert.app.workspace import PAGE, slug
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json
+from nerf_insert.files import read_json, replacing
 from nerf_insert.scene import Scene
 
 LISTS = (".json", ".txt", ".bin", ".npy", ".csv")  # of cameras, as nerfstudio's dataparsers read them
+FILM = "orbit.mp4"
+AGE = 86_400.0  # seconds
 STORED = (".png", ".jpg", ".jpeg", ".safetensors", ".glb", ".mp4")  # not made smaller by packing
+_packing = threading.Lock()
 
 
 def layer_zip(scene: Scene, number: int, to: Path) -> Path:
     """A layer's folder: recipe, region, field, painted views."""
     entry = _entry(scene, number)
     folder = scene.layer_folder(entry)
-    return _zip(
-        _target(to, entry.name), ((f"{entry.folder}/{p.relative_to(folder)}", p) for p in _files(folder))
-    )
+    pairs = [(f"{entry.folder}/{p.relative_to(folder)}", p) for p in _files(folder)]
+    return _zip(_target(to, folder, entry.name), pairs)
 
 
 def recipe_zip(scene: Scene, number: int, to: Path) -> Path:
@@ -32,7 +40,8 @@ def recipe_zip(scene: Scene, number: int, to: Path) -> Path:
     entry = _entry(scene, number)
     folder = scene.layer_folder(entry)
     kept = [folder / "recipe.yaml", *_files(folder / "inputs")]
-    return _zip(_target(to, f"{entry.name}-recipe"), ((str(p.relative_to(folder)), p) for p in kept))
+    pairs = [(str(p.relative_to(folder)), p) for p in kept]
+    return _zip(_target(to, folder, f"{entry.name}-recipe"), pairs)
 
 
 def scene_zip(scene: Scene, to: Path) -> Path:
@@ -48,22 +57,39 @@ def scene_zip(scene: Scene, to: Path) -> Path:
     pairs += [(f"{name}/capture/{p.relative_to(root)}", p) for p in _capture_files(scene, root)]
     data = read_json(folder / "scene.json")
     data["capture"] |= {"path": "capture", "relative": "capture"}
-    return _zip(_target(to, name), pairs, {f"{name}/scene.json": json.dumps(data, indent=2)})
+    return _zip(_target(to, folder, name), pairs, {f"{name}/scene.json": json.dumps(data, indent=2)})
 
 
-def folder_zip(folder: Path, name: str, to: Path) -> Path:
-    return _zip(_target(to, name), ((f"{slug(name)}/{p.relative_to(folder)}", p) for p in _files(folder)))
+def job_file(job: Job, folder: Path, to: Path) -> Path:
+    """What a render or an export has made, as one file. It stays with the job, what is handed out is a link
+    to it. Raises InputError where there is none."""
+    file = folder / "out" / FILM if job.kind == "render" else folder / f"{slug(job.title)}.zip"
+    with _packing:
+        if job.state == "done" and job.kind == "export" and not file.exists():
+            made = folder / "out"
+            _zip(file, [(f"{slug(job.title)}/{p.relative_to(made)}", p) for p in _files(made)])
+            shutil.rmtree(made, ignore_errors=True)
+        if job.state != "done" or not file.exists():
+            raise InputError("this job has made nothing that could be taken away, or not yet")
+        target = _target(to, folder, file.stem).with_suffix(file.suffix)
+        if not target.exists():
+            try:
+                os.link(file, target)
+            except OSError:  # on another disk
+                shutil.copyfile(file, target)
+        return target
 
 
-def copied(file: Path, to: Path) -> Path:
-    """A copy that may be handed out."""
-    folder = to / secrets.token_hex(8)
-    folder.mkdir(parents=True)
-    return Path(shutil.copy(file, folder))
+def sweep(to: Path, age: float = AGE) -> None:
+    """Remove what was handed out so long ago that nobody waits for it any more."""
+    for folder in to.glob("*"):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > age:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _zip(target: Path, pairs: Iterable[tuple[str, Path]], texts: dict[str, str] | None = None) -> Path:
-    with zipfile.ZipFile(target, "w") as archive:
+    with replacing(target) as half, zipfile.ZipFile(half, "w") as archive:
         for name, text in (texts or {}).items():
             archive.writestr(name, text)
         for name, path in pairs:
@@ -72,9 +98,12 @@ def _zip(target: Path, pairs: Iterable[tuple[str, Path]], texts: dict[str, str] 
     return target
 
 
-def _target(to: Path, name: str) -> Path:
-    folder = to / secrets.token_hex(8)
-    folder.mkdir(parents=True)
+def _target(to: Path, source: Path, name: str) -> Path:
+    """Where a zip of a folder is handed out: the same place each time, so that there is one of it."""
+    sweep(to)
+    folder = to / hashlib.sha256(str(source).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
     return folder / f"{slug(name)}.zip"
 
 

@@ -69,8 +69,10 @@ class Drafts:
 
     lock = threading.Lock()  # reading, changing and writing a draft is one step
 
-    def __init__(self, page: Path) -> None:
+    def __init__(self, page: Path, *allowed: Path) -> None:
+        """`allowed`: folders beside the scene's own in which files lie that a draft may name."""
         self.root = page / "drafts"
+        self.allowed = (page.parent, *allowed)
 
     def folder(self, draft: str) -> Path:
         """Raises InputError for an ID that is none."""

@@ -4,64 +4,55 @@
                           recipe.yaml, inputs/   for an edit or a preview: exactly what was asked for
                           log.jsonl   the command's progress (stderr)
                           out.json    its result (stdout)
+                          out/        what it makes, other than layers and scenes
+    WORKSPACE/queue/PID.json          what waits, in its order
 
 A job is `nerf-insert ... --json` in a process of its own: it goes on when the browser is closed, and if the
 server dies it goes on too and is found again by the next one. Stopping sends the signal on which the
-engine stops cleanly; running the same command again goes on from there.
+engine stops cleanly; running the same command again goes on from there. What waits when the server ends
+waits again in the next one. That is told by the workspace alone: a scene folder that comes from somebody
+else may hold jobs, and none of those starts by itself.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.errors import InputError
+from nerf_insert.app.job import OPEN, Job, alive, born, ended, event_of, lines, lives, result, send
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.files import read_json, write_json
 
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
-OPEN = ("waiting", "running", "paused", "stopping")
-LAST_WORDS = 4000  # bytes of what a command said last, when it ended without a result
-
-
-@dataclass(frozen=True)
-class Job:
-    """`state`: waiting, running, paused, stopping; then stopped (can go on), failed or done."""
-
-    key: str
-    kind: str  # train, edit, preview, render, export
-    title: str
-    words: list[str]  # of the command line, without `nerf-insert`
-    state: str = "waiting"
-    pid: int | None = None
-    born: float | None = None  # of the process, so that a number used again is not taken for it
-    created: float = 0.0
-    started: float | None = None
-    ended: float | None = None
-    message: str = ""
+KEPT = 8  # jobs of each kind that have ended, for each scene; older ones go
+log = logging.getLogger("nerf_insert.app")
 
 
 class Jobs:
-    """All jobs of all scenes of one server."""
+    """All jobs of all scenes of one server. `home`: the folder that its queue is kept in, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path | None = None) -> None:
+        self._home, self._me = home, (os.getpid(), born(os.getpid()))
         self._lock = threading.RLock()
         self._work = threading.Condition(self._lock)
         self._queue: list[Path] = []
         self._running: Path | None = None
         self._process: subprocess.Popen | None = None
         self._closed = False
+        self._take_over()
         self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
         self._thread.start()
 
@@ -76,7 +67,10 @@ class Jobs:
         self._save(folder, job)
         with self._work:
             self._queue.append(folder)
-            self._work.notify_all()
+            self._queue_changed()
+            over = [j for j in self.list(page) if j.kind == kind and j.state not in OPEN]
+            for old in over[KEPT:]:
+                self.forget(page, old.key)
         return job
 
     def list(self, page: Path) -> list[Job]:
@@ -110,6 +104,7 @@ class Jobs:
             job = self.get(page, key)
             if folder in self._queue:
                 self._queue.remove(folder)
+                self._queue_changed()
                 self._save(folder, replace(job, state="stopped", ended=time.time()))
             else:
                 self._ask_to_stop(folder, job)
@@ -118,7 +113,7 @@ class Jobs:
         with self._lock:
             job = self.get(page, key)
             if job.state == "running":
-                _signal(job, signal.SIGSTOP)
+                send(job, signal.SIGSTOP)
                 self._save(self.folder(page, key), replace(job, state="paused"))
 
     def resume(self, page: Path, key: str) -> None:
@@ -127,79 +122,116 @@ class Jobs:
         with self._work:
             job = self.get(page, key)
             if job.state == "paused":
-                _signal(job, signal.SIGCONT)
+                send(job, signal.SIGCONT)
                 self._save(folder, replace(job, state="running"))
             elif job.state in ("stopped", "failed") and folder not in self._queue:
-                self._save(folder, replace(job, state="waiting", ended=None, message="", pid=None))
+                waits = replace(job, state="waiting", started=None, ended=None, message="", pid=None)
+                self._save(folder, waits)
                 self._queue.append(folder)
-                self._work.notify_all()
+                self._queue_changed()
 
     def forget(self, page: Path, key: str) -> None:
-        """Take a job that has ended out of the list; what it made stays."""
+        """Take a job that has ended out of the list, with its folder; layers and scenes stay."""
         with self._lock:
             if self.get(page, key).state not in OPEN:
-                (self.folder(page, key) / "job.json").unlink(missing_ok=True)
+                shutil.rmtree(self.folder(page, key), ignore_errors=True)
 
     def progress(self, page: Path, key: str) -> list[dict[str, Any]]:
         """What the command has said so far, one dict a line (nerf_insert.progress.Machine)."""
         file = self.folder(page, key) / "log.jsonl"
-        return [event for line in _lines(file) if (event := _event(line)) is not None]
+        return [event for line in lines(file) if (event := event_of(line)) is not None]
 
     def result(self, page: Path, key: str) -> dict[str, Any]:
         """What the command answered at its end, {} before that."""
-        return _result(self.folder(page, key))
+        return result(self.folder(page, key))
 
     def adopt(self, page: Path) -> None:
         """Find out how the jobs of a scene stand that an earlier server left behind."""
         with self._work:
+            known = {self._running, *self._queue, *self._of_other_servers()}
             for job in self.list(page):
                 folder = self.folder(page, job.key)
-                if job.state not in OPEN or folder == self._running or folder in self._queue:
+                if job.state not in OPEN or folder in known:
                     continue
-                if _alive(job):
+                if alive(job):
                     self._queue.insert(0, folder)  # the thread waits for it as for its own
-                    self._work.notify_all()
+                    self._queue_changed()
                 else:
-                    self._save(folder, _ended(job, folder, None))
+                    self._save(folder, ended(job, folder, None))
 
     def close(self) -> None:
-        """Stop what runs, cleanly, and wait for it; what waits stays on disk as stopped."""
+        """Stop what runs, cleanly, and wait for it; what waits is left to the next server."""
         with self._work:
             self._closed = True
-            for folder in self._queue:
-                if (job := self._load(folder)) is not None:
-                    self._save(folder, replace(job, state="stopped"))
-            self._queue.clear()
+            self._me = (self._me[0], None)  # whose queue may be taken over
+            self._queue_changed()
             running = self._running and self._load(self._running)
             if running:
                 self._ask_to_stop(self._running, running)
-            self._work.notify_all()
         self._thread.join(timeout=30)
+
+    # --- the queue on disk
+
+    def _queue_changed(self) -> None:
+        self._work.notify_all()
+        if self._home is not None:
+            waiting = [str(folder) for folder in self._queue]
+            with contextlib.suppress(RunError):  # what cannot be kept, on a full disk, is worked off now
+                write_json(self._home / f"{self._me[0]}.json", {"born": self._me[1], "waiting": waiting})
+
+    def _take_over(self) -> None:
+        """What waits that servers left behind which are no more."""
+        for file, served, folders in self._queues():
+            if not served:
+                jobs = ((folder, self._load(folder)) for folder in folders)
+                self._queue += [folder for folder, job in jobs if job is not None and job.state == "waiting"]
+                file.unlink(missing_ok=True)
+        if self._queue:
+            with self._work:
+                self._queue_changed()
+
+    def _of_other_servers(self) -> list[Path]:
+        return [folder for _, served, folders in self._queues() if served for folder in folders]
+
+    def _queues(self) -> Iterator[tuple[Path, bool, list[Path]]]:
+        """(file, whether its server is alive, what waits) of all servers on this workspace."""
+        for file in sorted(self._home.glob("*.json")) if self._home is not None else ():
+            with contextlib.suppress(InputError, KeyError, TypeError, ValueError):  # damaged: nobody's
+                data = read_json(file)
+                yield file, lives(int(file.stem), data["born"]), [Path(str(f)) for f in data["waiting"]]
 
     def _ask_to_stop(self, folder: Path, job: Job) -> None:
         if job.state in ("running", "paused"):
             self._save(folder, replace(job, state="stopping"))
-            _signal(job, signal.SIGTERM, signal.SIGCONT)
+            send(job, signal.SIGTERM, signal.SIGCONT)
 
     # --- the one thread that runs them
 
     def _run(self) -> None:
-        while True:
-            with self._work:
-                while not self._queue and not self._closed:
-                    self._work.wait()
-                if self._closed:
-                    return
-                folder = self._running = self._queue.pop(0)
-                job = self._load(folder)
-                if job is not None and not _alive(job):
-                    job = self._start(folder, job)
-            code = self._wait(job)
-            with self._work:
-                now = self._load(folder)
-                if now is not None and now.state in OPEN:
-                    self._save(folder, _ended(now, folder, code))
+        while not self._closed:
+            try:
+                self._run_next()
+            except RunError as error:  # a full disk, say: the others have their turn all the same
+                log.error("how a job stands could not be kept: %s", error)
                 self._running = self._process = None
+
+    def _run_next(self) -> None:
+        with self._work:
+            while not self._queue and not self._closed:
+                self._work.wait()
+            if self._closed:
+                return
+            folder = self._running = self._queue.pop(0)
+            self._queue_changed()
+            job = self._load(folder)
+            if job is not None and not alive(job):
+                job = self._start(folder, job)
+        code = self._wait(job)
+        with self._work:
+            now = self._load(folder)
+            if now is not None and now.state in OPEN:
+                self._save(folder, ended(now, folder, code))
+            self._running = self._process = None
 
     def _start(self, folder: Path, job: Job) -> Job | None:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -216,8 +248,8 @@ class Jobs:
         except OSError as error:
             self._save(folder, replace(job, state="failed", message=f"cannot be started: {error}"))
             return None
-        born = _born(self._process.pid)
-        job = replace(job, state="running", pid=self._process.pid, born=born, started=time.time(), message="")
+        pid = self._process.pid
+        job = replace(job, state="running", pid=pid, born=born(pid), started=time.time(), message="")
         self._save(folder, job)
         return job
 
@@ -225,7 +257,7 @@ class Jobs:
         """Until the process has ended; its exit code, None for one that another server started."""
         if self._process is not None:
             return self._process.wait()
-        while job is not None and _alive(job) and not self._closed:
+        while job is not None and alive(job) and not self._closed:
             time.sleep(0.5)
         return None
 
@@ -245,79 +277,3 @@ def keep_recipe(recipe, folder: Path) -> Path:
 
     write_yaml(folder / "recipe.yaml", recipe.copied_into(folder).to_dict())
     return folder / "recipe.yaml"
-
-
-def _ended(job: Job, folder: Path, code: int | None) -> Job:
-    """How a job stands whose process is no more."""
-    result = _result(folder)
-    message = str(result.get("error", ""))
-    if result.get("ok"):
-        state = "done"
-    elif message.startswith("stopped") or job.state == "stopping" or (not result and code is None):
-        state, message = "stopped", ""  # by the person, by the server's end, or with the whole machine
-    else:
-        state, message = "failed", message or _last_words(folder, code)
-    return replace(job, state=state, message=message, ended=time.time())
-
-
-def _last_words(folder: Path, code: int | None) -> str:
-    """For a command that ended without an answer: killed for its memory, say."""
-    if code is not None and code < 0:
-        return (
-            f"it was ended by the system (signal {-code}), perhaps for want of memory; Resume goes on there"
-        )
-    return "it ended without an answer; " + _lines(folder / "log.jsonl", LAST_WORDS)[-1:][0][:300]
-
-
-def _result(folder: Path) -> dict[str, Any]:
-    lines = _lines(folder / "out.json")
-    event = _event(lines[-1]) if lines else None
-    return event if event is not None and "ok" in event else {}
-
-
-def _event(line: str) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except ValueError:  # something a library printed, or a line that is still being written
-        return None
-    return event if isinstance(event, dict) else None
-
-
-def _lines(file: Path, last: int | None = None) -> list[str]:
-    try:
-        data = file.read_bytes()
-    except OSError:
-        return [""] if last else []
-    return (
-        data[-last:].decode(errors="replace").splitlines() or [""]
-        if last
-        else data.decode(errors="replace").splitlines()
-    )
-
-
-def _born(pid: int) -> float | None:
-    import psutil
-
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return None
-
-
-def _alive(job: Job) -> bool:
-    import psutil
-
-    if job.pid is None or job.born is None:
-        return False
-    try:
-        process = psutil.Process(job.pid)
-        return abs(process.create_time() - job.born) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-def _signal(job: Job, *numbers: int) -> None:
-    if _alive(job):
-        for number in numbers:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(job.pid, number)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from nerf_insert.app import bounded
 from nerf_insert.app.workspace import Place
 from nerf_insert.capture import Capture, View
 from nerf_insert.errors import InputError
@@ -94,8 +95,7 @@ class Opened:
                 return self._photographs[key]
         own_width, own_height = view.size
         shown = min(width, own_width)
-        picture = view.photograph((shown, max(1, round(own_height * shown / own_width))))
-        url = data_url(picture)
+        url = bounded.photograph(view, (shown, max(1, round(own_height * shown / own_width))))
         with self.lock:
             self._photographs[key] = url
             while len(self._photographs) > 600:

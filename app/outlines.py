@@ -18,10 +18,11 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 
+from nerf_insert.app.ending import WORK
 from nerf_insert.app.opened import Opened, array_url
 from nerf_insert.cameras import Camera
 from nerf_insert.capture import View
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.placing import build_region, drawn_mask
 from nerf_insert.regions.base import Region
 from nerf_insert.regions.checks import Look, check_region, look, small
@@ -91,8 +92,9 @@ def render_depths(opened: Opened) -> threading.Thread:
     def work() -> None:
         try:
             for view in opened.capture.views:
-                opened.depth(view)
-        except (InputError, OSError):  # the scene went away meanwhile; whoever asks next is told so
+                with WORK.inside():
+                    opened.depth(view)
+        except (InputError, RunError, OSError):  # the scene went away meanwhile, or the server ends
             pass
 
     thread = threading.Thread(target=work, name="depths", daemon=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from nerf_insert.app.api import add_endpoints
+from nerf_insert.app.downloads import AGE
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps import edit, look, mark, open, preview, say
 from nerf_insert.app.steps.common import FRESH, PRIVATE, Page, Session, stage_value, stamped, told
@@ -27,12 +28,15 @@ HEAD = (
     "<div class='title'><h1>NeRF-Insert</h1>"
     "<p>Change one place in a captured scene, and nothing else.</p></div>"
 )
+CACHE = (3600, int(AGE))  # seconds: how often, and how old, temporary files are removed
 CSS = Path(__file__).parent / "page.css"
 
 
 def build(services: Services, first: Place | None = None) -> gr.Blocks:
     """`first`: the scene that a browser sees which does not ask for another."""
-    with gr.Blocks(title="NeRF-Insert", fill_width=True, analytics_enabled=False) as blocks:
+    with gr.Blocks(
+        title="NeRF-Insert", fill_width=True, analytics_enabled=False, delete_cache=CACHE
+    ) as blocks:
         add_endpoints(services)  # first: Gradio numbers names that are taken, and handlers have names too
         session = gr.State(FRESH)
         browser = gr.BrowserState({"id": ""}, storage_key="nerf-insert", secret="nerf-insert")

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.app.drafts import Draft, Drafts, Placing
+from nerf_insert.app.painters import check_painter
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint import GROUP
 from nerf_insert.poses import Pose
 from nerf_insert.recipe import Recipe, Say, Schedule
 
 NO_REGION = (
     "Say where first: paint the thing on two photographs (step Mark), place a mesh, or set a box around it."
 )
-HELP = {  # of the inpainters that come with NeRF-Insert
-    "mesh": "Shades your mesh in its own colours, with the light and shadows of the scene.",
-    "fill": "Takes away what is there: fills in from what other photographs see behind it.",
-    "diffusion": "Paints what your text or reference picture says, with a diffusion model.",
-}
 
 
-def inpainters() -> dict[str, tuple[bool, str]]:
-    """Every registered inpainter: whether it can be loaded here, and a sentence on it."""
-    found = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name not in HELP, entry.name)):
-        try:
-            entry.load()
-            found[entry.name] = True, HELP.get(entry.name, f"From another package ({entry.value}).")
-        except Exception as cause:  # whatever a foreign package's import raises
-            found[entry.name] = False, f"cannot be loaded here: {cause}"
-    return found
+def check_said(draft: Draft, allowed: Sequence[Path]) -> None:
+    """Raises InputError for what a draft says that no recipe may, wherever the edit is to be."""
+    box = {"box": {"centre": [0.0] * 3, "size": [1.0] * 3}}
+    keys = ("rounds", "steps", "shell", "view_dependent")
+    schedule = {key: getattr(draft, key) for key in keys if getattr(draft, key) is not None}
+    said = Recipe.from_dict(
+        {
+            "region": box if draft.dilate is None else {"dilate": {"region": box, "by": draft.dilate}},
+            "guide": {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt},
+            "inpainter": draft.inpainter or "fill",
+            "inpainter_options": draft.options,
+            "schedule": schedule,
+            "name": draft.name or "edit",
+            "seed": draft.seed,
+        }
+    )
+    check_painter(said.inpainter, said.inpainter_options, allowed)
 
 
 def chosen_inpainter(draft: Draft) -> str:
@@ -105,7 +107,9 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         seed=draft.seed,
         approved={view: str(drafts.file(key, "kept", name)) for view, name in sorted(draft.kept.items())},
     )
-    return Recipe.from_dict(made.to_dict())  # with all of its checks
+    made = Recipe.from_dict(made.to_dict())  # with all of its checks
+    check_painter(made.inpainter, made.inpainter_options, drafts.allowed)
+    return made
 
 
 def default_name(draft: Draft, inpainter: str) -> str:

@@ -35,23 +35,19 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
     if settings.mcp:
         check_mcp()
     workspace = Workspace(settings.workspace)
+    os.environ["GRADIO_TEMP_DIR"] = str(workspace.temporary())
     place: Place | None = workspace.open_path(first) if first is not None else None
 
     import gradio as gr
 
+    from nerf_insert.app.ending import WORK
     from nerf_insert.app.jobs import Jobs
-    from nerf_insert.app.opened import RENDERING
     from nerf_insert.app.page import CSS, build
     from nerf_insert.app.services import Services
     from nerf_insert.app.uploads import MAX_UPLOAD
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    jobs = Jobs()
-    downloads = (
-        workspace.folder / "downloads"
-    )  # all that the page hands out lies here, for as long as it runs
-    shutil.rmtree(downloads, ignore_errors=True)
-    downloads.mkdir()
+    jobs = Jobs(workspace.folder / "queue")
     for folder in workspace.places():
         jobs.adopt(folder.page)
     page = build(Services(workspace, jobs), place)
@@ -69,7 +65,6 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
                 show_error=True,
                 quiet=True,
                 max_file_size=MAX_UPLOAD,
-                allowed_paths=[str(downloads)],
                 theme=theme(gr),
                 css_paths=[CSS],
                 footer_links=["api", "settings"],
@@ -93,8 +88,8 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
         jobs.close()  # what runs is stopped cleanly and can go on
         with contextlib.suppress(Exception):
             page.close(verbose=False)
-        # What renders ends, and nothing begins any more: the interpreter would abort on its way out.
-        RENDERING.acquire(timeout=PATIENCE)
+        WORK.shut(PATIENCE)
+        shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
 def theme(gr):

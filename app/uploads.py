@@ -1,19 +1,16 @@
-"""Files that people bring: limited in size and kind, unpacked where they can do no harm, pictures looked at
-by a child process with bounded memory and time (picture_worker.py; meshes have one in the engine)."""
+"""Files that people bring: limited in size and kind, unpacked where they can do no harm, pictures read by a
+child process (bounded.py)."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import stat
-import subprocess
-import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from nerf_insert.app.workspace import Place, Workspace
+from nerf_insert.app import bounded
+from nerf_insert.app.workspace import PAGE, Place, Workspace
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_json, write_json
 
@@ -26,8 +23,8 @@ PICTURES = (".png", ".jpg", ".jpeg")
 CAPTURE_FILES = (*PICTURES, ".json", ".txt", ".bin", ".ply", ".csv", ".npy")
 SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
 LEFT_OUT = ("__MACOSX", ".DS_Store", "Thumbs.db")
+LARGEST_MASK = 16_384  # pixels along a side
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
-SECONDS = 60
 
 
 def take_zip(file: Path, workspace: Workspace) -> Place:
@@ -63,6 +60,9 @@ def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Plac
         )
     data["capture"] = {**dict(data.get("capture") or {}), "path": "capture", "relative": "capture"}
     write_json(root / "scene.json", data)
+    shutil.rmtree(root / PAGE, ignore_errors=True)  # jobs are command lines: none is taken from strangers
+    for mask in (root / "layers").glob("*/region/**/*.png"):  # these are read by the page itself
+        bounded.convert(mask, mask, LARGEST_MASK)
     scene = Scene.open(root)
     confine(scene.capture, root)
     _ = scene.base  # whatever is wrong with it is said now
@@ -75,12 +75,15 @@ def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Plac
 
 
 def confine(capture: Capture, root: Path) -> None:
-    """Raises InputError if a capture names pictures that lie outside its own folder."""
+    """Raises InputError if a capture names pictures that lie outside its own folder, or that no child has
+    looked at."""
     inside = root.resolve()
     for view in capture.views:
         for path in (view.path, view.mask_path):
             if path is not None and not path.resolve().is_relative_to(inside):
                 raise InputError(f"the capture names {view.name}, which lies outside its own folder")
+            if path is not None and path.suffix.lower() not in PICTURES:
+                raise InputError(f"the capture names {path.name}, which is none of {', '.join(PICTURES)}")
 
 
 def _unpack(file: Path, home: Path) -> None:
@@ -142,13 +145,13 @@ def take_picture(file: Path, target: Path, side: int = 2048) -> None:
     if file.suffix.lower() not in (*PICTURES, ".webp", ".bmp"):
         raise InputError(f"{file.name} is not a picture that can be used here: PNG, JPEG, WebP or BMP")
     target.parent.mkdir(parents=True, exist_ok=True)
-    _ask({"convert": str(file), "to": str(target), "side": side}, file.name)
+    bounded.convert(file, target, side)
 
 
 def check_pictures(files: list[Path]) -> None:
     """Raises InputError for the first that is no picture, or too large a one."""
-    if files:
-        _ask({"check": [str(file) for file in files]}, "a picture")
+    for file in files:
+        bounded.check(file)
 
 
 def check_mesh_file(file: Path) -> None:
@@ -156,26 +159,3 @@ def check_mesh_file(file: Path) -> None:
         raise InputError(
             f"{file.name} is not a mesh: upload {', '.join(MESHES)}; GLB keeps the colours in one file"
         )
-
-
-def _ask(request: dict, name: str) -> None:
-    command = [sys.executable, "-m", "nerf_insert.app.picture_worker"]
-    root = str(Path(__file__).resolve().parents[1])
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-    try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            env=environment,
-        )
-        answer = json.loads(done.stdout.strip().splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        raise InputError(f"{name} takes longer than {SECONDS} s to read: save it smaller") from None
-    except (IndexError, ValueError):
-        raise InputError(f"{name} cannot be read: it is damaged, or takes too much memory") from None
-    if "error" in answer:
-        raise InputError(answer["error"])

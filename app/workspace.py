@@ -2,6 +2,7 @@
 
     WORKSPACE/scenes/NAME/      scene folders that the page made; NAME/page/ is the page's own part of each
     WORKSPACE/captures/NAME/    captures that were uploaded
+    WORKSPACE/temporary/PID/    what is uploaded and handed out, for as long as the page runs
     WORKSPACE/recent.json       scenes elsewhere that were opened from the command line
 
 A browser names a scene by its key and never by a path: only what `places` lists can be opened.
@@ -10,9 +11,13 @@ A browser names a scene by its key and never by a path: only what `places` lists
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_json, write_json
@@ -92,6 +97,17 @@ class Workspace:
     def sample(self) -> Place:
         """The bundled sample."""
         return self.for_capture(sample_path(), "sample")
+
+    def temporary(self) -> Path:
+        """A folder for what need not outlive this process; those of processes that are no more go."""
+        home = self.folder / "temporary"
+        for folder in home.glob("*"):
+            if not folder.name.isdigit() or not psutil.pid_exists(int(folder.name)):
+                shutil.rmtree(folder, ignore_errors=True)
+        own = home / str(os.getpid())
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir(parents=True)
+        return own
 
     @staticmethod
     def free(parent: Path, name: str) -> Path:

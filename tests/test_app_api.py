@@ -1,13 +1,18 @@
 """The page for programs: the example script of the docs as it stands, and what endpoints refuse."""
 
+import base64
 import importlib.util
+import io
+import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import browsing
 import pytest
 from PIL import Image
 
+from nerf_insert.app import arriving
 from nerf_insert.scene import Scene
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "drive_the_page.py"
@@ -21,10 +26,11 @@ def workspace(tiny_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(workspace):
-    running = browsing.Server(workspace)
+def server(workspace, tmp_path_factory):
+    running = browsing.Server(workspace, here=tmp_path_factory.mktemp("here"))
     yield running
     assert running.end() == 0
+    assert list((workspace / "temporary").iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +51,66 @@ def test_the_example_script_makes_a_layer(server, ask, workspace, tiny_folder, t
     assert [layer["name"] for layer in layers["layers"]] == ["from a program"]
     assert [entry.name for entry in Scene.open(workspace / "scenes" / "tiny").layers] == ["from a program"]
     assert Image.open(out).size == (640, 480)
+    take_away(ask, scene, workspace)
     ask("layer_action", scene, "undo", 0, 0, "")
     assert Scene.open(workspace / "scenes" / "tiny").layers == []
+
+
+def take_away(ask, scene, workspace):
+    """All that the page offers for a scene with one layer, and its files, comes to a program too."""
+    (edit,) = ask("jobs", scene)["jobs"]
+    painted = ask("job_pictures", scene, edit["key"])
+    assert painted and all(16 < shown(one["url"]).width <= arriving.WIDTH for one in painted)
+    made = {
+        "orbit.mp4": ask("orbit_video", scene, 0.2)["key"],
+        "edited-capture.zip": ask("export", scene, "dataset")["key"],
+    }
+    with pytest.raises(Exception, match="not yet"):
+        ask("download", scene, "job", 0, made["edited-capture.zip"])
+    browsing.until(lambda: all(job["state"] == "done" for job in ask("jobs", scene)["jobs"]))
+    for name, key in made.items():
+        for _ in range(2):  # and again
+            file = Path(ask("download", scene, "job", 0, key))
+            assert file.name == name and file.stat().st_size > 1000
+    assert "edited-capture/transforms.json" in zipfile.ZipFile(file).namelist()
+    handed = list((workspace / "temporary").glob("*/downloads/*/*"))
+    assert sorted(file.name for file in handed) == sorted(made)  # one of each
+    folder = workspace / "scenes" / "tiny" / "page" / "jobs"
+    assert not (folder / made["edited-capture.zip"] / "out").exists()  # it is in the zip
+    for what, inside in (("layer", "field.safetensors"), ("recipe", "recipe.yaml"), ("scene", "scene.json")):
+        names = zipfile.ZipFile(ask("download", scene, what, 1, "")).namelist()
+        assert any(Path(name).name == inside for name in names)
+    ask("job_action", scene, made["orbit.mp4"], "forget")
+    assert not (folder / made["orbit.mp4"]).exists()
+
+
+def shown(url):
+    return Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
+
+
+def test_a_thing_is_placed_and_taken_away_again(ask, tiny_folder):
+    from gradio_client import handle_file
+
+    (scene,) = [place["scene"] for place in ask("scenes") if place["title"] == "tiny"]
+    draft, name = "placing012345678", "images/000.png"
+    assert shown(ask("photograph", scene, name, 32)).width == 32
+    with pytest.raises(Exception, match="no mesh to move"):
+        ask("move", scene, draft, {"scale": 2})
+    ask("set_mesh", scene, draft, handle_file(tiny_folder / "capture" / "object.ply"), {})
+    moved = ask("move", scene, draft, {"translate": [0.5, 0.25, 0.125], "rotate": [0, 0, 90]})["placing"]
+    assert (moved["translate"], moved["rotate"]) == ([0.5, 0.25, 0.125], [0, 0, 90])
+    dropped = ask("drop", scene, draft, 0.5, 0.9, name, None)["placing"]
+    assert dropped["rotate"] == [0, 0, 90] and abs(dropped["translate"][2]) < 0.5
+    for what in ("mesh", "masks", "box", "reference", "kept"):
+        assert ask("forget", scene, draft, what) == what
+    with pytest.raises(Exception, match="Say where first"):
+        ask("recipe", scene, draft)
+    found = {one["name"]: one for one in ask("inpainters")}
+    assert found["fill"]["available"] and found["mesh"]["available"]
+    here = any(model["here"] for model in ask("models") if model["kind"] == "model")
+    assert found["diffusion"]["available"] == here
+    assert here or "No model is on this machine" in found["diffusion"]["about"]
+    assert {"flux2-klein", "sd15-inpaint"} <= {model["name"] for model in ask("models")}
 
 
 def test_what_is_wrong_comes_as_a_sentence(ask):
@@ -62,12 +126,52 @@ def test_what_is_wrong_comes_as_a_sentence(ask):
         (("edit", scene, draft), "Say where first"),
         (("set_mesh", scene, draft, {"path": "/etc/passwd"}, {}), "upload the file first"),
         (("job_action", scene, "../x", "stop"), "no job"),
+        (("job_pictures", scene, "../x"), "no job"),
+        (("download", scene, "job", 0, "../x"), "no job"),
+        (("download", scene, "everything", 0, ""), "what can be taken away"),
+        (("download", scene, "layer", 9, ""), "not there any more"),
+        (("export", scene, "film"), "there is no export 'film'"),
+        (("forget", scene, draft, "all"), "a draft can forget"),
         (("layer_action", scene, "enable", 9, 0, ""), "has no layer 9"),
     ):
         with pytest.raises(Exception) as caught:
             ask(*words)
         assert part.lower() in str(caught.value).lower(), words
         assert "Traceback" not in str(caught.value)
+
+
+def test_only_registered_inpainters_and_own_files_are_taken(ask, workspace, tmp_path, server):
+    """A module's name would run it: none is imported by the server, nor by a job of it."""
+    mark, evil = tmp_path / "mark", server.here / "evil.py"
+    evil.write_text(f"open({str(mark)!r}, 'w')\nclass Painter:\n    inpaint = print\n")
+    (scene,) = [place["scene"] for place in ask("scenes") if place["title"] == "tiny"]
+    draft, outside = "painters12345678", str(tmp_path / "w.safetensors")
+    (workspace / "w.safetensors").touch()
+    for step in range(2):  # before there is a region, and after
+        for words, part in (
+            ({"inpainter": "evil:Painter"}, "there is no inpainter 'evil:Painter' here"),
+            ({"inpainter": "os.path:join"}, "there is no inpainter"),
+            ({"inpainter": ["fill"]}, "inpainter must be text"),
+            ({"inpainter": "diffusion", "options": {"weights": outside}}, "outside the page's own folders"),
+            ({"inpainter": "diffusion", "options": {"lora": [outside + ":0.5"]}}, "outside the page's"),
+            ({"options": {"model": {"deep": "../../etc"}}}, "outside the page's own folders"),
+            ({"options": {"model": "evil.py"}}, "outside the page's own folders"),
+            ({"options": {"model": f"{workspace}/../../etc/passwd"}}, "outside the page's own folders"),
+            ({"options": [1]}, "inpainter_options must be a mapping"),
+        ):
+            with pytest.raises(Exception) as caught:
+                ask("say", scene, draft, words)
+            assert part.lower() in str(caught.value).lower(), (step, words)
+        inside = {"weights": str(workspace / "w.safetensors"), "model": "owner/name"}
+        assert ask("say", scene, draft, {"inpainter": "diffusion", "options": inside})["options"] == inside
+        ask("set_box", scene, draft, [0.5, -0.4, 0.25], [0.4, 0.4, 0.4], [0, 0, 0])
+    file = workspace / "scenes" / "tiny" / "page" / "drafts" / draft / "draft.json"
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps(told | {"inpainter": "evil:Painter", "options": {}}))  # whoever wrote it
+    for name, more in (("recipe", ()), ("preview", (1,)), ("edit", ())):
+        with pytest.raises(Exception, match="There is no inpainter"):
+            ask(name, scene, draft, *more)
+    assert not mark.exists()
 
 
 def test_files_of_the_machine_are_not_served(server):
@@ -106,5 +210,9 @@ def test_it_ends_cleanly_while_it_renders(workspace):
     running = browsing.Server(workspace)
     client = Client(running.url, verbose=False)
     (scene,) = [p["scene"] for p in client.predict(api_name="/scenes") if p["title"] == "tiny"]
-    client.predict(scene, api_name="/photographs")  # begins to render what stands in front, in all views
+    draft, box = "ending0123456789", ([0.5, -0.4, 0.25], [0.4, 0.4, 0.4], [0, 0, 0])
+    client.predict(scene, draft, *box, api_name="/set_box")
+    for k in range(6):  # what stands in front is rendered in all views meanwhile
+        client.submit(scene, draft, api_name="/region")
+        client.submit(scene, f"images/{k:03d}.png", None, 640, "edited", api_name="/render")
     assert running.end() == 0

@@ -5,9 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from browsing import until
 
 from nerf_insert.app.jobs import Job, Jobs
 from nerf_insert.app.services import stages_of
@@ -22,15 +22,6 @@ def jobs():
     running = Jobs()
     yield running
     running.close()
-
-
-def until(found, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it never happened")
 
 
 def state(jobs, page, job, *states):
@@ -82,17 +73,29 @@ def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_p
         another.close()
 
 
-def test_closing_the_server_stops_what_runs_and_the_next_one_goes_on(scene_folder):
+def test_closing_the_server_stops_what_runs_and_the_next_one_goes_on(scene_folder, tmp_path):
     page = scene_folder / "page"
     words = ["edit", str(scene_folder), *BOX[:-1], "300"]
-    first = Jobs()
+    first = Jobs(tmp_path / "queue")
     job = first.add(page, "edit", "edit", lambda folder: words)
     until(lambda: any(event.get("task", "").startswith("Fitting") for event in first.progress(page, job.key)))
+    waits = first.add(page, "edit", "wrong", lambda folder: ["edit", str(scene_folder), "--box", "1,2"])
+    beside = Jobs(tmp_path / "queue")  # of a server that is alive nothing is taken
+    beside.adopt(page)
+    beside.close()
+    assert first.get(page, waits.key).state == "waiting" and first.waiting_before(page, waits.key) == 1
     first.close()
     assert first.get(page, job.key).state == "stopped" and Scene.open(scene_folder).layers == []
+    assert first.get(page, waits.key).state == "waiting"
+    strange = page / "jobs" / "20260101-000000-abcdef"  # came with the scene folder
+    strange.mkdir()
+    (strange / "job.json").write_text(json.dumps(Job(strange.name, "edit", "sly", words).__dict__))
     folders = list((scene_folder / "layers").iterdir())
-    second = Jobs()
+    second = Jobs(tmp_path / "queue")
     try:
+        second.adopt(page)
+        assert second.get(page, strange.name).state == "stopped"
+        assert "6 or 9 numbers" in state(second, page, waits, "failed").message
         second.resume(page, job.key)
         assert state(second, page, job, "done", "failed").state == "done"
     finally:
@@ -111,6 +114,20 @@ def test_a_process_number_that_is_used_again_is_not_taken_for_the_job(jobs, tmp_
     assert jobs.get(page, stale.key).state == "stopped"
     jobs.stop(page, stale.key)  # and this test is still alive
     assert signal.getsignal(signal.SIGTERM) is not None
+
+
+def test_what_has_not_ended_stays_in_the_list_and_old_jobs_leave_the_disk(jobs, tmp_path):
+    page, made = tmp_path / "page", []
+    for k in range(12):
+        key, kind = f"20260101-0000{k:02d}-abcdef", "preview" if k == 1 else "edit"
+        made.append(Job(key, kind, "old", [], "paused" if k == 0 else "done", created=float(k + 1)))
+        (page / "jobs" / key / "out").mkdir(parents=True)
+        (page / "jobs" / key / "job.json").write_text(json.dumps(made[-1].__dict__))
+    new = jobs.add(page, "edit", "new", lambda folder: ["edit"])
+    assert [job.key for job in jobs.list(page)] == [
+        new.key, *(job.key for job in reversed(made[4:])), made[1].key, made[0].key
+    ]  # fmt: skip
+    assert not (page / "jobs" / made[3].key).exists()
 
 
 @pytest.mark.parametrize("key", ["", "..", "../../x", "20260101-000000-ABCDEF", "1"])

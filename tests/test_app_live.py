@@ -3,6 +3,8 @@
 import base64
 import io
 import math
+import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from nerf_insert.app import arriving, live, outlines, placing
 from nerf_insert.app.drafts import Placing
+from nerf_insert.app.jobs import Job
 from nerf_insert.app.opened import Opened
 from nerf_insert.app.workspace import Place
 from nerf_insert.checkpoints import Checkpoint
@@ -129,3 +132,27 @@ def test_a_layer_is_shown_while_it_grows(opened, tmp_path):
         change = np.abs(picture - opened.stack().picture(camera).rgb.numpy()).max(-1)
         inside = region.project(camera).numpy()
         assert change[inside].mean() > 3 * change[~inside].mean()  # a haze in it; JPEG outside
+
+
+def test_a_job_shows_its_own_pictures_and_not_those_of_the_edit_before_it(tmp_path):
+    """Two edits that were queued at once: the first paints at 110 and 120, is stopped, and goes on at 300."""
+    place = Place(tmp_path, "scene")
+    first = Job("a", "edit", "first", [], "done", created=100, started=105, ended=130)
+    second = replace(first, key="b", state="waiting", started=None, ended=None)
+    painted = {}
+    for name, time in (("001-one/painted/round-1/a.png", 110), ("001-one/painted/round-1/b.png", 120)):
+        painted[name] = tmp_path / "layers" / name
+        painted[name].parent.mkdir(parents=True, exist_ok=True)
+        painted[name].touch()
+        os.utime(painted[name], (time, time))
+    both = list(painted.values())
+    assert arriving.made(place, first, tmp_path / "job") == both
+    assert arriving.made(place, second, tmp_path / "job") == []
+    assert arriving.made(place, replace(second, state="running", started=140), tmp_path / "job") == []
+    later = tmp_path / "layers" / "001-one" / "painted" / "round-2" / "a.png"
+    later.parent.mkdir()
+    later.touch()
+    os.utime(later, (310, 310))
+    again = replace(first, state="running", started=300, ended=None)
+    assert arriving.made(place, again, tmp_path / "job") == [*both, later]
+    assert arriving.made(place, first, tmp_path / "job") == both

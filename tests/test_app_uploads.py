@@ -1,17 +1,22 @@
 """Zips that people bring, without a browser: what is taken, what is refused, what is left behind."""
 
+import base64
+import io
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from PIL import Image
 
-from nerf_insert.app import uploads
+from nerf_insert.app import bounded, uploads
 from nerf_insert.app.downloads import layer_zip, recipe_zip, scene_zip
 from nerf_insert.app.workspace import Place, Workspace
+from nerf_insert.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.recipe import Recipe
 from nerf_insert.scene import Scene
@@ -54,6 +59,8 @@ def test_pictures_outside_the_captures_folder_are_refused(workspace, capture_fol
 def test_a_scene_goes_and_comes_with_its_photographs(workspace, scene_folder, tmp_path):
     tiny.tiny_layer(scene_folder)
     file = scene_zip(Scene.open(scene_folder), tmp_path / "out")
+    with zipfile.ZipFile(file, "a") as archive:  # a command line that somebody smuggles in
+        archive.writestr(f"{scene_folder.name}/page/jobs/20260101-000000-abcdef/job.json", "{}")
     names = zipfile.ZipFile(file).namelist()
     assert not any(
         "object_mask" in name or "truth" in name for name in names
@@ -61,7 +68,7 @@ def test_a_scene_goes_and_comes_with_its_photographs(workspace, scene_folder, tm
     place = uploads.take_zip(file, workspace)
     scene = Scene.open(place.folder)
     assert place.trained and [entry.name for entry in scene.layers] == ["haze"]
-    assert scene.capture.path.is_relative_to(place.folder)
+    assert scene.capture.path.is_relative_to(place.folder) and not place.page.exists()
     one = Scene.open(scene_folder).stack().picture(scene.capture.views[0].camera)
     assert scene.stack().picture(scene.capture.views[0].camera).rgb.equal(one.rgb)
 
@@ -76,6 +83,11 @@ def test_a_layer_and_its_recipe_can_be_taken_away(scene_folder, tmp_path):
     tiny.tiny_layer(scene_folder)
     scene = Scene.open(scene_folder)
     assert "001-haze/field.safetensors" in zipfile.ZipFile(layer_zip(scene, 1, tmp_path)).namelist()
+    first = layer_zip(scene, 1, tmp_path / "out")
+    assert layer_zip(scene, 1, tmp_path / "out") == first  # there is one of it
+    os.utime(first.parent, (1, 1))
+    other = scene_zip(scene, tmp_path / "out")
+    assert other.exists() and not first.exists()  # nobody can want it after all these years
     with zipfile.ZipFile(recipe_zip(scene, 1, tmp_path)) as archive:
         archive.extractall(tmp_path / "taken")
     recipe = Recipe.load(tmp_path / "taken" / "recipe.yaml")
@@ -104,6 +116,51 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
     Image.new("1", (30000, 30000)).save(tmp_path / "bomb.png")  # a hundred kilobytes, a gigapixel
     with pytest.raises(InputError, match=r"bomb\.png"):
         uploads.take_picture(tmp_path / "bomb.png", tmp_path / "out.png")
+
+
+def test_pictures_are_read_by_the_child_and_as_the_engine_reads_them(capture_folder, tmp_path, monkeypatch):
+    """Whatever a picture does to the process that reads it, the page's goes on."""
+    rng = np.random.default_rng(3)
+    smooth = Image.fromarray(rng.integers(0, 255, (3, 4, 4), np.uint8)).resize((120, 90))
+    grey = np.asarray(smooth.getchannel("R"), np.uint16) * 257
+    kinds = {"a.png": smooth, "b.jpg": smooth.convert("CMYK"), "c.png": Image.fromarray(grey)}
+    camera = Capture.load(capture_folder).views[0].camera
+    views, truths, size = [], [], (40, 30)
+    for name, picture in kinds.items():
+        picture.save(tmp_path / name, quality=95)
+        views.append(View(name, tmp_path / name, camera, background=(1.0, 0.5, 0.0)))
+        truths.append(views[-1].photograph(size).numpy())
+    painted = io.BytesIO()
+    smooth.save(painted, "PNG")
+    read, save = Image.open, base64.b64encode(painted.getvalue()).decode()
+    monkeypatch.setattr(Image, "open", lambda *a, **k: pytest.fail("a picture is read by the server"))
+    urls, mask = [bounded.photograph(view, size) for view in views], bounded.mask(save, (120, 90))
+    monkeypatch.setattr(bounded, "SECONDS", 0.0)
+    with pytest.raises(InputError, match=r"a\.png cannot be read"):
+        [bounded.photograph(views[0], size) for _ in range(100)]
+    monkeypatch.undo()
+    assert bounded.photograph(views[0], size) == urls[0]
+    for url, truth in zip(urls, truths, strict=True):
+        shown = np.asarray(read(io.BytesIO(base64.b64decode(url.split(",")[1])))) / 255
+        assert shown.shape == truth.shape and np.abs(shown - truth).mean() < 0.02  # JPEG
+    opaque = np.asarray(smooth.getchannel("A")) > 127
+    assert np.array_equal(np.asarray(read(io.BytesIO(mask))) == 255, opaque)
+
+
+def test_a_capture_with_a_picture_that_is_cut_off_is_refused(workspace, capture_folder, tmp_path):
+    file = capture_folder / "images" / "003.png"
+    file.write_bytes(file.read_bytes()[:-300])  # its header is whole
+    with pytest.raises(InputError, match=r"003\.png cannot be read"):
+        uploads.take_zip(Path(zipped(capture_folder, tmp_path / "torn")), workspace)
+    listed = json.loads((capture_folder / "transforms.json").read_text())
+    shutil.copy(capture_folder / "images" / "000.png", capture_folder / "images" / "000.bin")
+    file.unlink()
+    listed["frames"] = [f for f in listed["frames"] if not f["file_path"].endswith("003.png")]
+    listed["frames"][0]["file_path"] = "images/000.bin"  # which no child has looked at
+    listed = {key: value for key, value in listed.items() if not key.endswith("_filenames")}
+    (capture_folder / "transforms.json").write_text(json.dumps(listed))
+    with pytest.raises(InputError, match=r"000\.bin, which is none of"):
+        uploads.take_zip(Path(zipped(capture_folder, tmp_path / "odd")), workspace)
 
 
 def test_a_large_picture_is_made_smaller(tmp_path):

@@ -265,3 +265,6 @@ def test_damaged_regions_are_named(tmp_path):
         load_region({"kind": "box", "centre": [0, 0, 0]}, tmp_path)
     with pytest.raises(InputError, match="no file"):
         load_region({"kind": "mesh", "dilate": 0.0}, tmp_path)
+    view = {"name": "a.png", "fx": 1, "c2w": [[1.0, 0, 0, 0]], "distortion": [], "mask": "../../secret.png"}
+    with pytest.raises(InputError, match="none of its masks"):
+        load_region({"kind": "hull", "bounds": [], "views": [view]}, tmp_path)

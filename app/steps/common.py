@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from nerf_insert.app.drafts import Draft, Drafts
+from nerf_insert.app.drafts import Draft
+from nerf_insert.app.ending import WORK
 from nerf_insert.app.opened import Opened
 from nerf_insert.app.outlines import sentence
 from nerf_insert.app.services import Services
@@ -51,7 +52,7 @@ class Work:
             raise InputError("Open a scene first (step Open).")
         self.session = session
         self.place: Place = services.workspace.find(session["scene"])
-        self.drafts, self.key = Drafts(self.place.page), str(session["draft"])
+        self.drafts, self.key = services.drafts(self.place), str(session["draft"])
         self.services = services
 
     @property
@@ -73,7 +74,8 @@ def told(handler: Callable) -> Callable:
     @functools.wraps(handler)
     def tell(*inputs):
         try:
-            return handler(*inputs)
+            with WORK.inside():
+                return handler(*inputs)
         except gr.Error:
             raise
         except (InputError, RunError) as error:

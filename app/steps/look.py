@@ -19,6 +19,12 @@ from nerf_insert.rendering import Stack
 
 WIDTH = 800  # pixels of the pictures that are compared
 KINDS = ["render", "export"]
+EXPORTS = {
+    "dataset": "Edited capture",
+    "nerfstudio": "nerfstudio run",
+    "mesh": "Scene as a mesh",
+    "pointcloud": "Scene as points",
+}
 
 
 def build(page: Page) -> dict:
@@ -52,7 +58,7 @@ def build(page: Page) -> dict:
         interactive=False,
         elem_id="layer-command",
     )
-    to = services.workspace.folder / "downloads"
+    to = services.downloads
 
     def before_and_after(session: Session):
         work = Work(services, session)
@@ -97,24 +103,12 @@ def build(page: Page) -> dict:
         return told(give)
 
     def make_video(session: Session):
-        work = Work(services, session)
-        work.need_trained()
-        services.jobs.add(
-            work.place.page, "render", "Orbit video", lambda folder: orbit_words(work.place.folder, folder)
-        )
+        add_orbit(services, Work(services, session))
         return value(session)
 
     def export(kind: str):
         def give(session: Session):
-            work = Work(services, session)
-            work.need_trained()
-            title = {"dataset": "Edited capture", "nerfstudio": "nerfstudio run"}[kind]
-            services.jobs.add(
-                work.place.page,
-                "export",
-                title,
-                lambda folder: ["export", str(work.place.folder), kind, "--out", str(to / folder.name)],
-            )
+            add_export(services, Work(services, session), kind)
             return value(session)
 
         return told(give)
@@ -122,15 +116,12 @@ def build(page: Page) -> dict:
     def finished(session: Session, event: gr.EventData):
         given = event._data or {}
         work = Work(services, session)
-        folder = services.jobs.folder(work.place.page, str(given.get("key")))
-        if given.get("state") != "done":
+        files = [str(file) for file in services.finished(work.place, str(given.get("kind")))]
+        if given.get("state") != "done" or not files:
             return [gr.skip(), gr.skip()]
         if given.get("kind") == "render":
-            film = downloads.copied(folder / "out" / "orbit.mp4", to)
-            return [gr.Video(value=str(film), visible=True), gr.skip()]
-        title = services.jobs.get(work.place.page, folder.name).title
-        file = downloads.folder_zip(to / folder.name, title, to)
-        return [gr.skip(), gr.File(value=str(file), visible=True)]
+            return [gr.Video(value=files[0], visible=True), gr.skip()]
+        return [gr.skip(), gr.File(value=files, visible=True)]
 
     def value(session: Session) -> dict:
         return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
@@ -146,20 +137,12 @@ def build(page: Page) -> dict:
                 None,
                 *hidden,
             ]
-        done = [
-            j
-            for j in services.jobs.list(Work(services, session).place.page)
-            if j.kind == "render" and j.state == "done"
-        ]
-        film = (
-            services.jobs.folder(Work(services, session).place.page, done[0].key) / "out" / "orbit.mp4"
-            if done
-            else None
-        )
-        there = film is not None and film.exists()
-        shown = gr.Video(value=str(downloads.copied(film, to)), visible=True) if there else hidden[0]
+        place = Work(services, session).place
+        films, exports = (services.finished(place, kind) for kind in KINDS)
+        shown = gr.Video(value=str(films[0]), visible=True) if films else hidden[0]
+        files = gr.File(value=[str(file) for file in exports], visible=True) if exports else hidden[1]
         layers_value = {"scene": session["scene"], "stamp": secrets.token_hex(4)}
-        return [layers_value, value(session), *rows(session), None, shown, hidden[1]]
+        return [layers_value, value(session), *rows(session), None, shown, files]
 
     page.when_opened(refresh, [layers, jobs, number, command, slider, player, ready])
     compare.click(told(before_and_after), session, slider, **{**PRIVATE, "show_progress": "minimal"})
@@ -182,15 +165,24 @@ def build(page: Page) -> dict:
     }
 
 
-def orbit_words(scene: Path, folder: Path) -> list[str]:
-    return [
-        "render",
-        str(scene),
-        "--orbit",
-        "--out",
-        str(folder / "out" / "orbit.mp4"),
-        "--seconds",
-        "4",
-        "--fps",
-        "15",
-    ]
+def add_orbit(services, work: Work, seconds: float = 4.0):
+    """Queue an orbit video; the job."""
+    work.need_trained()
+    scene, length = str(work.place.folder), ["--seconds", str(seconds), "--fps", "15"]
+
+    def make(folder: Path) -> list[str]:
+        return ["render", scene, "--orbit", "--out", str(folder / "out" / downloads.FILM), *length]
+
+    return services.jobs.add(work.place.page, "render", "Orbit video", make)
+
+
+def add_export(services, work: Work, kind: str):
+    """Queue an export; the job."""
+    if kind not in EXPORTS:
+        raise InputError(f"there is no export {kind!r}: choose one of {', '.join(EXPORTS)}")
+    work.need_trained()
+
+    def make(folder: Path) -> list[str]:
+        return ["export", str(work.place.folder), kind, "--out", str(folder / "out")]
+
+    return services.jobs.add(work.place.page, "export", EXPORTS[kind], make)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from nerf_insert.app.recipes import inpainters
+from nerf_insert.app.painters import inpainters
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.uploads import take_picture
 from nerf_insert.errors import InputError

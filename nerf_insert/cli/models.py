@@ -5,7 +5,6 @@ says where one lies. Only `pull` makes requests."""
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from nerf_insert.cli.console import Console
@@ -36,57 +35,21 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
         console.if_stopped = "what was downloaded is kept; give the same command again and it goes on"
         pull(args.name)
+    from nerf_insert.inpaint.diffusion.surveys import where
+
     path = where(args.name)
     return {"name": args.name, "path": str(path)}, str(path)
 
 
-def where(name: str) -> Path:
-    """The folder or file of a model. Raises InputError unless all of it is here."""
-    from nerf_insert.inpaint.diffusion.catalogue import known
-    from nerf_insert.inpaint.diffusion.weights import INDEX, find, find_model
-
-    entry = known(name)
-    path = find(name, entry.kind if entry else "model")
-    return find_model(name).folder if (path / INDEX).is_file() else path
-
-
 def show() -> tuple[dict[str, Any], str]:
     """The catalogue and what else of it is in the cache."""
-    from nerf_insert.inpaint.diffusion.catalogue import MODELS
-    from nerf_insert.inpaint.diffusion.surveys import others_here
+    from nerf_insert.inpaint.diffusion.surveys import survey
 
-    rows, data = [], []
-    for entry in MODELS:
-        try:
-            path = str(where(entry.name))
-        except InputError:
-            path = None
-        data.append(
-            {
-                "name": entry.name,
-                "repository": entry.repository,
-                "kind": entry.kind,
-                "family": entry.family,
-                "licence": entry.licence,
-                "gigabytes": entry.size,
-                "gated": entry.gated,
-                "note": entry.note,
-                "path": path,
-            }
-        )
-        licence = entry.licence + (" (gated)" if entry.gated else "")
-        here = "yes" if path else ""
-        rows.append([entry.name, here, f"{entry.size:g} GB", licence, entry.note])
-    for model, family in others_here():
-        data.append(
-            {
-                "name": model.name,
-                "kind": "model",
-                "family": family.name,
-                "path": str(model.folder),
-                "licence": None,
-            }
-        )
-        rows.append([model.name, "yes", "", "see the model's page", family.title])
+    data = survey()
+    rows = []
+    for model in data:
+        licence = (model["licence"] or "see the model's page") + (" (gated)" if model.get("gated") else "")
+        size = f"{model['gigabytes']:g} GB" if "gigabytes" in model else ""
+        rows.append([model["name"], "yes" if model["path"] else "", size, licence, model["note"]])
     text = table(["name", "here", "size", "licence", "for"], rows, right={2})
     return {"models": data}, text + "\n\nGet one with `nerf-insert models pull NAME`."

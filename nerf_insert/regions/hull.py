@@ -6,6 +6,7 @@ A. Laurentini, "The visual hull concept for silhouette-based image understanding
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
@@ -25,6 +26,7 @@ REACH = 8.0  # the hull is looked for this many times as far around as the camer
 FINE = 200  # cells that the longest side of a hull's box is found in
 DEPTH = 24  # halvings of a cell after which a hull is empty
 MAX_CELLS = 1 << 20
+MASK = re.compile(r"mask-\d+\.png")  # as `save` names them
 WORTH_CELLS = 1 << 14  # points from which on it is quicker to ask first which cells are surely in or out
 
 
@@ -115,6 +117,8 @@ class VisualHull(Region):
     def load(data: dict, folder: Path) -> VisualHull:
         views = []
         for view in data["views"]:
+            if not MASK.fullmatch(view["mask"]):  # not a path: scenes come from others too
+                raise ValueError(f"{view['mask']!r} is none of its masks")
             camera = {key: value for key, value in view.items() if key not in ("name", "mask")}
             camera["c2w"], camera["distortion"] = torch.tensor(camera["c2w"]), tuple(camera["distortion"])
             views.append((Camera(**camera), read_picture(folder / view["mask"])[0][..., 0] > 0.5))

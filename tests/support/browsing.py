@@ -28,9 +28,10 @@ SOON, LATE = 120_000, 480_000  # milliseconds; generous, for machines on which e
 
 
 class Server:
-    """`nerf-insert app` on a workspace."""
+    """`nerf-insert app` on a workspace, started `here`."""
 
-    def __init__(self, workspace, *words):
+    def __init__(self, workspace, *words, here=None):
+        self.here = here
         command = [
             sys.executable,
             "-m",
@@ -45,6 +46,7 @@ class Server:
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            cwd=here,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"},
         )
         self.said, lines = [], queue.Queue()
@@ -72,6 +74,15 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(how)
         return self.process.wait(timeout=60)
+
+
+def until(found, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it never happened")
 
 
 def free_port():

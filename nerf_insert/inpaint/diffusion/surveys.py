@@ -1,11 +1,49 @@
-"""What the Hugging Face cache holds besides the catalogue."""
+"""Which models are on this machine: those of the catalogue, and what else the Hugging Face cache holds."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint.diffusion.catalogue import known
+from nerf_insert.inpaint.diffusion.catalogue import MODELS, known
 from nerf_insert.inpaint.diffusion.families import Family, family_of
-from nerf_insert.inpaint.diffusion.weights import Model, find_model
+from nerf_insert.inpaint.diffusion.weights import INDEX, Model, find, find_model
+
+
+def survey() -> list[dict[str, Any]]:
+    """All that are known by name, then others that are here: name, kind, family, licence (None: not known),
+    note, path (None: not here, or not all of it); of the former also repository, gigabytes and gated."""
+    found: list[dict[str, Any]] = []
+    for entry in MODELS:
+        try:
+            path = str(where(entry.name))
+        except InputError:
+            path = None
+        found.append(
+            {
+                "name": entry.name,
+                "repository": entry.repository,
+                "kind": entry.kind,
+                "family": entry.family,
+                "licence": entry.licence,
+                "gigabytes": entry.size,
+                "gated": entry.gated,
+                "note": entry.note,
+                "path": path,
+            }
+        )
+    for model, family in others_here():
+        about = {"family": family.name, "licence": None, "note": family.title, "path": str(model.folder)}
+        found.append({"name": model.name, "kind": "model", **about})
+    return found
+
+
+def where(name: str) -> Path:
+    """The folder or file of a model. Raises InputError unless all of it is here."""
+    entry = known(name)
+    path = find(name, entry.kind if entry else "model")
+    return find_model(name).folder if (path / INDEX).is_file() else path
 
 
 def others_here() -> list[tuple[Model, Family]]:

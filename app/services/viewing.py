@@ -1,0 +1,112 @@
+"""Renders of the scene, and the mesh that is moved in them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from nerf_insert.app import live, outlines, placing
+from nerf_insert.app.drafts import Draft
+from nerf_insert.app.numbers import placing_of
+from nerf_insert.app.opened import Opened
+from nerf_insert.app.services.common import Service, answering
+from nerf_insert.errors import InputError
+
+MOST_TURNS = 10_000
+
+
+class Viewing(Service):
+    @answering
+    def render(self, data: dict) -> dict:
+        """The scene from {"orbit"} or {"view"}, {"width"} pixels wide: {"url", "width", "height", "seconds"};
+        {"what"}: edited, before or depth. {"stale": true} once the window {"tab"} asks for another {"turn"}.
+        With {"mesh": true} also the draft's mesh and its handles."""
+        opened = self.opened(data)
+        width = min(int(data.get("width", 320)), live.WIDEST)
+        camera = self._camera(opened, data, width)
+        browser, turn = str(data.get("tab")), data.get("turn")
+        if turn is not None:
+            if len(self._turns) > MOST_TURNS:
+                self._turns.clear()
+            self._turns[browser] = turn
+        made = live.render(
+            opened,
+            camera,
+            str(data.get("what", "edited")),
+            lambda: turn is None or self._turns.get(browser) == turn,
+        )
+        if made is None:
+            return {"stale": True}
+        url, rendered, seconds = made
+        answer = {"url": url, "width": camera.width, "height": camera.height, "seconds": round(seconds, 3)}
+        if data.get("mesh"):
+            answer |= self._mesh_in(opened, data, camera, rendered.depth)
+        return answer
+
+    @answering
+    def mesh(self, data: dict) -> dict:
+        """The draft's mesh in the photograph {"view"}: {"mesh": PNG or null, "handles"}."""
+        opened = self.opened(data)
+        view = opened.capture.view(str(data.get("view", "")))
+        camera = view.camera.scaled(min(int(data.get("width", 480)), live.WIDEST) / view.camera.width)
+        depth = outlines.enlarged(opened.depth(view), camera) if opened.place.trained else None
+        return self._mesh_in(opened, data, camera, depth)
+
+    @answering
+    def orbit_of(self, data: dict) -> dict:
+        """The orbit that looks from where the photograph {"view"} was taken."""
+        opened = self.opened(data)
+        orbit = live.near_view(opened, opened.capture.view(str(data["view"])).camera)
+        return {"yaw": orbit.yaw, "pitch": orbit.pitch, "distance": orbit.distance}
+
+    @answering
+    def drop(self, data: dict) -> dict:
+        """Stand the mesh, or the box, on the surface at {"x"}, {"y"} (shares) of {"view"} or {"orbit"}."""
+        opened = self.opened(data)
+        drafts, key, draft = self.draft(data)
+        camera = self._camera(opened, data, 640)
+        point = placing.surface_at(opened, camera, float(data["x"]), float(data["y"]))
+        if draft.mesh:
+            path = drafts.file(key, "mesh", draft.mesh)
+            draft = drafts.change(key, placing=placing.dropped(opened, path, draft.placing, point))
+        elif draft.box:
+            up = live.up_of(opened)
+            height = float((up.abs() @ torch.tensor(draft.box.size)).item())
+            centre = [round(v, 5) for v in (point + up * height / 2).tolist()]
+            draft = drafts.change(key, box=replace(draft.box, centre=tuple(centre)))
+        else:
+            raise InputError("There is nothing to place yet: upload a mesh, or set a box.")
+        return _where(draft)
+
+    @answering
+    def move(self, data: dict) -> dict:
+        """Change where the mesh stands: {"translate"}, {"rotate"}, {"scale"}."""
+        drafts, key, draft = self.draft(data)
+        if not draft.mesh:
+            raise InputError("There is no mesh to move: upload one.")
+        given = {k: data[k] for k in ("translate", "rotate", "scale") if data.get(k) is not None}
+        now = placing_of({**draft.placing.__dict__, **given})
+        return _where(drafts.change(key, placing=now))
+
+    def _mesh_in(self, opened: Opened, data: dict, camera, depth) -> dict:
+        drafts, key, draft = self.draft(data)
+        if not draft.mesh:
+            return {"mesh": None, "handles": {}}
+        path = drafts.file(key, "mesh", draft.mesh)
+        return {
+            "mesh": placing.picture(path, draft.placing, camera, depth),
+            "handles": placing.handles(opened, path, draft.placing, camera),
+            **_where(draft),
+        }
+
+    def _camera(self, opened: Opened, data: dict, width: int):
+        if data.get("view"):
+            camera = opened.capture.view(str(data["view"])).camera
+            return camera.scaled(min(1.0, width / camera.width))
+        return live.camera_of(opened, live.Orbit.of(data.get("orbit") or {}), width)
+
+
+def _where(draft: Draft) -> dict:
+    where = {"placing": draft.placing.__dict__}
+    return {**where, "box": draft.box.__dict__ if draft.box else None}
