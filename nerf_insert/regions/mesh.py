@@ -46,7 +46,11 @@ class MeshRegion(Region):
         self.bounds = _bounds(self._grid)
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
-        return self._grid(points) <= 0
+        low, high = self.bounds.to(points)
+        inside = ((points >= low) & (points <= high)).all(-1)
+        index = inside.nonzero()[:, 0]  # few of the samples along rays that cross it
+        inside[index] = self._grid(points.index_select(0, index)) <= 0
+        return inside
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         return self._grid(points)
