@@ -35,6 +35,7 @@ from typing import Any
 from nerf_insert.app.job import OPEN, Job, alive, born, ended, event_of, lines, lives, result, send
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.files import read_json, write_json
+from nerf_insert.inpaint import ONLY_REGISTERED
 
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 KEPT = 8  # jobs of each kind that have ended, for each scene; older ones go
@@ -234,7 +235,8 @@ class Jobs:
             self._running = self._process = None
 
     def _start(self, folder: Path, job: Job) -> Job | None:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        # Whatever a recipe names, and whoever put it there: a module that anybody names is not run.
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", ONLY_REGISTERED: "1"}
         try:
             with open(folder / "log.jsonl", "w") as log, open(folder / "out.json", "w") as out:
                 self._process = subprocess.Popen(

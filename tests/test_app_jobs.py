@@ -28,23 +28,28 @@ def state(jobs, page, job, *states):
     return until(lambda: (now := jobs.get(page, job.key)).state in states and now)
 
 
-def test_jobs_run_one_after_the_other_and_say_how_they_ended(jobs, scene_folder):
-    page = scene_folder / "page"
+def test_jobs_run_one_after_the_other_and_say_how_they_ended(jobs, scene_folder, tmp_path, monkeypatch):
+    page, mark = scene_folder / "page", tmp_path / "mark"
+    (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')\nclass Painter:\n    inpaint = print\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     good = jobs.add(page, "edit", "edit", lambda folder: ["edit", str(scene_folder), *BOX, "--name", "first"])
     bad = jobs.add(page, "edit", "wrong", lambda folder: ["edit", str(scene_folder), "--box", "1,2"])
+    words = ["edit", str(scene_folder), *BOX[:2], "--inpainter", "evil:Painter"]
+    evil = jobs.add(page, "edit", "evil", lambda folder: words)
     off = jobs.add(page, "edit", "never", lambda folder: ["edit", str(scene_folder), *BOX])
     assert jobs.get(page, bad.key).state == "waiting"
     jobs.stop(page, off.key)
     assert state(jobs, page, good, "done", "failed").state == "done"
     ended = state(jobs, page, bad, "done", "failed")
     assert ended.state == "failed" and "6 or 9 numbers" in ended.message
+    assert "no inpainter 'evil:Painter'" in state(jobs, page, evil, "failed").message and not mark.exists()
     assert jobs.get(page, off.key).state == "stopped" and jobs.result(page, off.key) == {}
     assert jobs.result(page, good.key)["name"] == "first"
     stages, _ = stages_of(jobs.progress(page, good.key))
     assert stages[-1]["task"].startswith("Fitting") and all(stage["done"] for stage in stages)
     assert [entry.name for entry in Scene.open(scene_folder).layers] == ["first"]
     jobs.forget(page, bad.key)
-    assert [job.key for job in jobs.list(page)] == [off.key, good.key]
+    assert [job.key for job in jobs.list(page)] == [off.key, evil.key, good.key]
 
 
 def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_path):

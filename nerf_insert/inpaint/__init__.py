@@ -12,15 +12,19 @@ from typing import Any
 from nerf_insert.errors import InputError
 
 GROUP = "nerf_insert.inpainters"
+ONLY_REGISTERED = "NERF_INSERT_ONLY_REGISTERED"  # set where recipes may come from strangers
 
 
 def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Any:
     """The inpainter of a registered name or of `package.module:Class`, made with `options`.
 
-    The current folder counts as a place for modules, as it does for `python -m`. Raises InputError if
-    there is no such inpainter, its module fails, or it does not take these options.
+    The current folder counts as a place for modules, as it does for `python -m`. With the environment
+    variable NERF_INSERT_ONLY_REGISTERED nothing but registered names counts. Raises InputError if there is
+    no such inpainter, its module fails, or it does not take these options.
     """
     registered = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    if name not in registered and os.environ.get(ONLY_REGISTERED):
+        raise InputError(f"there is no inpainter {name!r} here: use one of {', '.join(sorted(registered))}")
     where = registered.get(name, name)
     module_name, _, class_name = where.partition(":")
     if not module_name or not class_name:
