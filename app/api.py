@@ -23,7 +23,7 @@ from nerf_insert.app.uploads import check_mesh_file, take_picture, take_zip
 from nerf_insert.errors import InputError
 
 SAYABLE = (
-    "prompt", "negative_prompt", "inpainter", "options", "name", "seed", "steps", "rounds", "shell",
+    "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds", "shell",
     "view_dependent", "dilate", "mesh_is_region",
 )  # fmt: skip
 
@@ -82,8 +82,8 @@ def add_endpoints(services: Services) -> None:
         return asdict(work(scene, draft).drafts.change(draft, box=made).box)
 
     def say(scene: str, draft: str, words: dict) -> dict:
-        """Set prompt, negative_prompt, inpainter, options, name, seed, steps, rounds, shell, view_dependent,
-        dilate or mesh_is_region; all of the draft as it then is."""
+        """Set prompt, negative_prompt, inpainter, model, options, name, seed, steps, rounds, shell,
+        view_dependent, dilate or mesh_is_region; all of the draft as it then is."""
         unknown = [key for key in words if key not in SAYABLE]
         if unknown:
             raise InputError(f"a draft has no {unknown[0]!r}; it may have {', '.join(SAYABLE)}")

@@ -50,6 +50,7 @@ class Draft:
     negative_prompt: str = ""
     reference: str | None = None
     inpainter: str = ""  # empty: `mesh` where there is one, else `fill`
+    model: str = ""  # of the inpainter diffusion; empty: the best that is here
     options: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     seed: int = 0

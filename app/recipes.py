@@ -95,11 +95,13 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         say |= {"mesh": str(drafts.file(key, "mesh", draft.mesh)), "pose": pose_matrix(draft.placing)}
     schedule = Schedule(view_dependent=draft.view_dependent or None, shell=draft.shell, rounds=draft.rounds)
     schedule = replace(schedule, steps=draft.steps) if draft.steps else schedule
+    model = {"model": draft.model} if draft.model and inpainter == "diffusion" else {}
+    options = model | draft.options
     made = Recipe(
         region=region_of(draft, drafts, key),
         guide=Say(**say),
         inpainter=inpainter,
-        inpainter_options=draft.options,
+        inpainter_options=options,
         schedule=schedule,
         name=draft.name.strip() or default_name(draft, inpainter),
         seed=draft.seed,
