@@ -97,6 +97,7 @@ def shot(person, name, once=None):
     if folder:
         if once:
             person.page.wait_for_selector(once, timeout=browsing.LATE)
+        person.page.evaluate("() => { scrollTo(0, 0); document.querySelector('#steps').scrollTop = 0; }")
         person.page.wait_for_timeout(700)
         person.page.screenshot(path=Path(folder) / f"{name}.jpg", type="jpeg", quality=82)
 
@@ -291,6 +292,7 @@ def test_a_mesh_is_uploaded_and_stood_on_a_surface(come, workspace, mesh):
     person.page.mouse.up()
     person.page.wait_for_function(f"() => +document.querySelector('#move-z input').value > {moved[2]} + 0.01")
     assert [float(person.page.input_value(f"#move-{axis} input")) for axis in "xy"] == moved[:2]
+    assert "faces" in person.page.inner_text("#about-mesh")
     shot(person, "mark-gizmo")
     person.page.click("#stage [data-do=undo]")
     person.page.wait_for_function(f"() => +document.querySelector('#move-z input').value === {moved[2]}")

@@ -95,11 +95,10 @@ def build(page: Page) -> None:
         if path is None:
             return gr.skip()
         check_mesh_file(Path(path))
-        kept = placing.mesh_of(Path(path))  # read by a child process; raises what is wrong with it
+        words = about_mesh(Path(path))  # read by a child process; raises what is wrong with it
         first = placing.first_placing(work.opened, Path(path))
         work.drafts.set_mesh(work.key, Path(path), first)
         now = stamped(session, how="mesh")
-        words = f"**{Path(path).name}**, {len(kept.faces)} faces." + "".join(f" {w}." for w in kept.warnings)
         return [now, stage_value(now), words, *_numbers(first)]
 
     def move_mesh(*given):
@@ -170,11 +169,12 @@ def build(page: Page) -> None:
         """What the draft says, in all fields."""
         if not session["scene"]:
             return [gr.skip()] * len(fields)
-        draft = Work(services, session).draft
+        work = Work(services, session)
+        draft = work.draft
         inside = draft.box
         boxed = [*inside.centre, *inside.size, *inside.rotation] if inside else [*[None] * 6, *[0.0] * 3]
         return [
-            f"**{Path(draft.mesh).name}**" if draft.mesh else "",
+            about_mesh(work.drafts.file(work.key, "mesh", draft.mesh)) if draft.mesh else "",
             draft.mesh_is_region,
             draft.dilate,
             session["how"],
@@ -207,6 +207,12 @@ def build(page: Page) -> None:
     dilate.change(told(other), [region, dilate, session], shown, trigger_mode="always_last", **PRIVATE)
     page.stage.placed(told(refresh), session, fields, trigger_mode="always_last", **PRIVATE)
     page.stage.undone(told(undone), session, [*shown, *fields], **MANY)
+
+
+def about_mesh(path: Path) -> str:
+    """Raises InputError where the file cannot be read."""
+    mesh = placing.mesh_of(path)
+    return f"**{path.name}**, {len(mesh.faces)} faces." + "".join(f" {words}." for words in mesh.warnings)
 
 
 def _numbers(where: Placing) -> list[float]:
