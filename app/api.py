@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
+from nerf_insert.app import models as listed
 from nerf_insert.app import painters, placing
 from nerf_insert.app.downloads import job_file, layer_zip, recipe_zip, scene_zip
 from nerf_insert.app.drafts import Draft, Placing
@@ -27,7 +28,7 @@ from nerf_insert.app.uploads import check_mesh_file, take_picture, take_zip
 from nerf_insert.errors import InputError
 
 SAYABLE = (
-    "prompt", "negative_prompt", "inpainter", "options", "name", "seed", "steps", "rounds", "shell",
+    "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds", "shell",
     "view_dependent", "dilate", "mesh_is_region",
 )  # fmt: skip
 
@@ -80,10 +81,12 @@ def add_endpoints(services: Services) -> None:
         first = placing.first_placing(on.opened, path)
         return asdict(on.drafts.set_mesh(draft, path, placing_of({**asdict(first), **where})).placing)
 
-    def drop(scene: str, draft: str, x: float, y: float, view: str = "", orbit: dict | None = None) -> dict:
-        """Stand the mesh, or the box, on the surface that a photograph, or an orbit {yaw, pitch, distance},
+    def drop(
+        scene: str, draft: str, what: str, x: float, y: float, view: str = "", orbit: dict | None = None
+    ) -> dict:
+        """Stand `what`, mesh or box, on the surface that a photograph, or an orbit {yaw, pitch, distance},
         shows at x, y (shares of the picture's width and height). {"placing", "box"}"""
-        asked = {"scene": scene, "draft": draft, "x": x, "y": y, "view": view, "orbit": orbit}
+        asked = {"scene": scene, "draft": draft, "what": what, "x": x, "y": y, "view": view, "orbit": orbit}
         return answered(services.drop(asked))
 
     def move(scene: str, draft: str, where: dict) -> dict:
@@ -91,14 +94,18 @@ def add_endpoints(services: Services) -> None:
         "box"}"""
         return answered(services.move({**where, "scene": scene, "draft": draft}))
 
+    def undo(scene: str, draft: str) -> dict:
+        """Take back the draft's last change of where the edit is. {"how": paint, mesh or box, "view"}"""
+        return answered(services.undo({"scene": scene, "draft": draft}))
+
     def set_box(scene: str, draft: str, centre: list, size: list, rotation: list) -> dict:
         """Set a box: centre, side lengths, rotation in degrees; world coordinates."""
         made = box_of(centre, size, rotation or [0.0, 0.0, 0.0])
         return asdict(work(scene, draft).drafts.change(draft, box=made).box)
 
     def say(scene: str, draft: str, words: dict) -> dict:
-        """Set prompt, negative_prompt, inpainter, options, name, seed, steps, rounds, shell, view_dependent,
-        dilate or mesh_is_region; all of the draft as it then is."""
+        """Set prompt, negative_prompt, inpainter, model, options, name, seed, steps, rounds, shell,
+        view_dependent, dilate or mesh_is_region; all of the draft as it then is."""
         unknown = [key for key in words if key not in SAYABLE]
         if unknown:
             raise InputError(f"a draft has no {unknown[0]!r}; it may have {', '.join(SAYABLE)}")
@@ -136,7 +143,7 @@ def add_endpoints(services: Services) -> None:
     def models() -> list:
         """The models of the inpainter diffusion, for its option `model` and others: name, whether it is here,
         kind, family, licence, gigabytes, note."""
-        return painters.models()
+        return listed.every()
 
     def region(scene: str, draft: str) -> dict:
         """Where the draft's region shows, {name: PNG data URL}, and the checks' words."""
@@ -228,7 +235,7 @@ def add_endpoints(services: Services) -> None:
         return FileData(path=str(file), orig_name=file.name, size=file.stat().st_size).model_dump()
 
     for endpoint in (
-        scenes, open_sample, upload, build_scene, photographs, photograph, mark, set_mesh, drop, move,
+        scenes, open_sample, upload, build_scene, photographs, photograph, mark, set_mesh, drop, move, undo,
         set_box, forget, inpainters, models, say, set_reference, region, recipe, preview, keep, edit, jobs,
         job_pictures, job_action, layers, layer_action, render, orbit_video, export, download,
     ):  # fmt: skip

@@ -11,7 +11,7 @@ from nerf_insert.app.api import add_endpoints
 from nerf_insert.app.downloads import AGE
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps import edit, look, mark, open, preview, say
-from nerf_insert.app.steps.common import FRESH, PRIVATE, Page, Session, stage_value, stamped, told
+from nerf_insert.app.steps.common import FRESH, MANY, PRIVATE, Page, Session, stage_value, stamped, told
 from nerf_insert.app.widgets import widget
 from nerf_insert.app.workspace import Place
 from nerf_insert.errors import InputError
@@ -46,7 +46,7 @@ def build(services: Services, first: Place | None = None) -> gr.Blocks:
                 stage = widget("stage", services, stage_value(FRESH))
             with gr.Column(scale=5, min_width=340, elem_id="steps"):
                 page = Page(services, session, stage)
-                with gr.Tabs(selected="open") as tabs:
+                with gr.Tabs(selected="open", overflow_behavior="wrap") as tabs:
                     parts = {}
                     builders = {
                         "open": open,
@@ -114,16 +114,13 @@ def _connect(
         refresh_all(opening)
     refresh_all(parts["open"]["trained"](lambda now: now, session, session, **PRIVATE))
     for name, tab in entered.items():
-        event = tab.select(enter(name), session, [session, stage], **PRIVATE)
-        if name == "edit":
-            function, outputs = page.describe
-            event.then(function, session, outputs, **PRIVATE)
-    stage.chosen(told(chosen), session, session, **PRIVATE)
+        tab.select(enter(name), session, [session, stage], **MANY)
+    stage.chosen(told(chosen), session, session, **MANY)
     shown = parts["look"]
     for jobs in page.edit_jobs:
         jobs.ended(told(scene_changed), session, [session, stage, shown["layers"]], **PRIVATE).then(
             shown["rows"], session, shown["choices"], **PRIVATE
-        ).then(shown["compare"], session, shown["slider"], **PRIVATE)
+        )
 
 
 def page_load():

@@ -1,4 +1,4 @@
-"""Who can paint: the inpainters that are installed, their models, the files that they may read."""
+"""Who can paint: the inpainters that are installed, and the files that they may read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from nerf_insert.app import models
 from nerf_insert.errors import InputError
 from nerf_insert.inpaint import GROUP
 
@@ -15,7 +16,6 @@ HELP = {  # of the inpainters that come with NeRF-Insert
     "fill": "Takes away what is there: fills in from what other photographs see behind it.",
     "diffusion": "Paints what your text or reference picture says, with a diffusion model.",
 }
-NO_MODEL = "No model is on this machine: `nerf-insert models list` shows them, `models pull NAME` gets one."
 
 
 def inpainters() -> dict[str, tuple[bool, str]]:
@@ -34,18 +34,12 @@ def available() -> list[dict[str, Any]]:
     """The same with what is missing: "name", "available", "about"."""
     rows = [{"name": name, "available": fine, "about": words} for name, (fine, words) in inpainters().items()]
     for row in rows:
-        if row["name"] == "diffusion" and not any(m["here"] for m in models() if m["kind"] == "model"):
-            row |= {"available": False, "about": f"{row['about']} {NO_MODEL}"}
+        if row["name"] == "diffusion":
+            try:
+                models.check("")
+            except InputError as missing:
+                row |= {"available": False, "about": f"{row['about']} {missing}"}
     return rows
-
-
-def models() -> list[dict[str, Any]]:
-    """The models of the inpainter `diffusion`: "name", "here", "kind" (model, controlnet, ip-adapter or
-    metric), "family", "licence", "gigabytes" to download, "note"."""
-    from nerf_insert.inpaint.diffusion.surveys import survey
-
-    told = ("name", "kind", "family", "licence", "gigabytes", "note")
-    return [{**{k: m.get(k) for k in told}, "here": m["path"] is not None} for m in survey()]
 
 
 def check_painter(name: str, options: dict[str, Any], allowed: Sequence[Path]) -> None:

@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.app.drafts import Placing
+from nerf_insert.app.drafts import Box, Placing
 from nerf_insert.app.live import up_of
 from nerf_insert.app.opened import RENDERING, Opened, data_url
 from nerf_insert.app.recipes import pose_matrix
 from nerf_insert.cameras import Camera
 from nerf_insert.errors import InputError
 from nerf_insert.meshes import Mesh, load_mesh
+from nerf_insert.regions import BoxRegion
 
 SUN = torch.nn.functional.normalize(torch.tensor([0.4, 0.3, 0.85]), dim=0)
 FIT = 0.18  # of the scene's radius: how large a mesh is made that comes in another unit
@@ -94,6 +95,13 @@ def dropped(opened: Opened, path: Path, placing: Placing, point: Float[Tensor, "
     middle = (low + high) / 2
     foot = middle + up * float((vertices @ up).min() - middle @ up)
     return replace(placing, translate=_three(point - foot))
+
+
+def dropped_box(opened: Opened, box: Box, point: Float[Tensor, "3"]) -> Box:
+    """The box standing on a point: its middle above it, its lowest corner as high as it."""
+    up, region = up_of(opened), BoxRegion(box.centre, box.size, box.rotation)
+    reach = float((up @ region.rotation).abs() @ region.size) / 2
+    return replace(box, centre=_three(point + up * reach))
 
 
 def handles(opened: Opened, path: Path, placing: Placing, camera: Camera) -> dict[str, Any]:

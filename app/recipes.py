@@ -30,7 +30,7 @@ def check_said(draft: Draft, allowed: Sequence[Path]) -> None:
             "region": box if draft.dilate is None else {"dilate": {"region": box, "by": draft.dilate}},
             "guide": {"prompt": draft.prompt, "negative_prompt": draft.negative_prompt},
             "inpainter": draft.inpainter or "fill",
-            "inpainter_options": draft.options,
+            "inpainter_options": options_of(draft),
             "schedule": schedule,
             "name": draft.name or "edit",
             "seed": draft.seed,
@@ -101,7 +101,7 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         region=region_of(draft, drafts, key),
         guide=Say(**say),
         inpainter=inpainter,
-        inpainter_options=draft.options,
+        inpainter_options=options_of(draft) if inpainter == "diffusion" else draft.options,
         schedule=schedule,
         name=draft.name.strip() or default_name(draft, inpainter),
         seed=draft.seed,
@@ -110,6 +110,11 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
     made = Recipe.from_dict(made.to_dict())  # with all of its checks
     check_painter(made.inpainter, made.inpainter_options, drafts.allowed)
     return made
+
+
+def options_of(draft: Draft) -> dict[str, Any]:
+    """Those of the inpainter diffusion, its model among them."""
+    return ({"model": draft.model} if draft.model else {}) | draft.options
 
 
 def default_name(draft: Draft, inpainter: str) -> str:

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -33,40 +34,40 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of each edit")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(Path(folder), args)
-    for name, value, unit in rows:
-        print(f"{name:<58} {value:>9.2f} {unit}")
+        for name, value, unit in measure(Path(folder), args):
+            print(f"{name:<58} {value:>9.2f} {unit}", flush=True)
+            rows.append([name, value, unit])
     if args.json:
-        args.json.write_text(json.dumps([list(row) for row in rows], indent=2) + "\n")
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def measure(folder: Path, args) -> list[tuple[str, float, str]]:
+def measure(folder: Path, args) -> Iterator[tuple[str, float, str]]:
+    """What was measured, its value and unit, each as soon as it is known."""
     scene = folder / "scenes" / "measured"
     shutil.copytree(args.scene, scene)
     began = time.monotonic()
     server = browsing.Server(folder, scene)
     listening = time.monotonic() - began
-    rows = [("from the command to its address", listening, "s")]
+    yield "from the command to its address", listening, "s"
     try:
         with browsing.browser() as chromium:
             arrived = time.monotonic()
             person = browsing.Person(chromium, server.url)
             person.page.wait_for_selector("#stage .picture[src]")
-            rows.append(
-                ("from there, with a new browser, to the first photograph", time.monotonic() - arrived, "s")
-            )
+            seen = time.monotonic() - arrived
+            yield "from there, with a new browser, to the first photograph", seen, "s"
             person.photographs()
-            rows += strokes(person)
-            rows += turning(person)
-            rows += edits(person, server, args)
+            yield strokes(person)
+            yield turning(person)
+            yield from edits(person, server, args)
             person.close()
     finally:
         server.end()
-    return rows
 
 
-def strokes(person) -> list[tuple[str, float, str]]:
+def strokes(person) -> tuple[str, float, str]:
     """Paint on two photographs, then again and again on the second."""
     names = person.page.eval_on_selector_all("#stage .film button", "all => all.map((b) => b.dataset.name)")
     person.step("2 Mark")
@@ -91,10 +92,10 @@ def strokes(person) -> list[tuple[str, float, str]]:
             " && !document.querySelector('#stage .stage').classList.contains('asking')"
         )
         took.append(time.monotonic() - began)
-    return [(f"from a stroke to the outline in {len(names)} photographs, median", median(took), "s")]
+    return f"from a stroke to the outline in {len(names)} photographs, median", median(took), "s"
 
 
-def turning(person) -> list[tuple[str, float, str]]:
+def turning(person) -> tuple[str, float, str]:
     person.page.click("#stage [data-mode=live]")
     person.page.wait_for_selector("#stage .stage[data-sharp='2']", timeout=browsing.LATE)
     began = time.monotonic()
@@ -106,10 +107,10 @@ def turning(person) -> list[tuple[str, float, str]]:
     person.page.mouse.up()
     badge = person.page.inner_text("#stage .badge")
     rate = float(person.page.get_attribute("#stage .stage", "data-fps"))
-    return [(f"while the view is being turned ({badge.split(' at ')[-1]})", rate, "frames/s")]
+    return f"while the view is being turned ({badge.split(' at ')[-1]})", rate, "frames/s"
 
 
-def edits(person, server, args) -> list[tuple[str, float, str]]:
+def edits(person, server, args) -> Iterator[tuple[str, float, str]]:
     page = person.page
     person.step("2 Mark")
     page.click("#forget-masks")
@@ -119,28 +120,25 @@ def edits(person, server, args) -> list[tuple[str, float, str]]:
     person.step("3 Say")
     page.get_by_role("button", name="More").last.click()
     person.number("fit-steps", args.steps)
-    rows, before = [], memory(server)
+    yield "memory of the server before the edits", memory(server), "MB"
     for k in range(args.edits):
         person.step("5 Edit")
         began = time.monotonic()
         page.click("#start-edit")
         page.wait_for_selector("#edit-jobs .job:first-child .stage-line")
         if k == 0:
-            rows.append(("from the click on Start to the job's first line", time.monotonic() - began, "s"))
+            yield "from the click on Start to the job's first line", time.monotonic() - began, "s"
         page.wait_for_selector("#edit-jobs .job:first-child progress", timeout=browsing.LATE)
         if k == 0:
-            rows.append(("... to its first progress bar", time.monotonic() - began, "s"))
+            yield "... to its first progress bar", time.monotonic() - began, "s"
         person.job("edit-jobs", "done")
         page.click("#edit-jobs .job:first-child [data-action=forget]")
         person.step("6 Look")
-        page.click("#compare")
         page.wait_for_selector("#slider img")
         page.wait_for_selector("#layers [data-do=undo]:not([disabled])")
         page.click("#layers [data-do=undo]")
         page.wait_for_selector("#layers .nothing")
-    rows.append(("memory of the server before the edits", before, "MB"))
-    rows.append((f"... after {args.edits} edits, each looked at and taken back", memory(server), "MB"))
-    return rows
+    yield f"memory after {args.edits} edits, each looked at and taken back", memory(server), "MB"
 
 
 def memory(server) -> float:

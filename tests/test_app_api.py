@@ -99,7 +99,7 @@ def test_a_thing_is_placed_and_taken_away_again(ask, tiny_folder):
     ask("set_mesh", scene, draft, handle_file(tiny_folder / "capture" / "object.ply"), {})
     moved = ask("move", scene, draft, {"translate": [0.5, 0.25, 0.125], "rotate": [0, 0, 90]})["placing"]
     assert (moved["translate"], moved["rotate"]) == ([0.5, 0.25, 0.125], [0, 0, 90])
-    dropped = ask("drop", scene, draft, 0.5, 0.9, name, None)["placing"]
+    dropped = ask("drop", scene, draft, "mesh", 0.5, 0.9, name, None)["placing"]
     assert dropped["rotate"] == [0, 0, 90] and abs(dropped["translate"][2]) < 0.5
     for what in ("mesh", "masks", "box", "reference", "kept"):
         assert ask("forget", scene, draft, what) == what

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from nerf_insert.app import arriving, live, outlines, placing
-from nerf_insert.app.drafts import Placing
+from nerf_insert.app.drafts import Box, Placing
 from nerf_insert.app.jobs import Job
 from nerf_insert.app.opened import Opened
 from nerf_insert.app.workspace import Place
@@ -65,6 +65,16 @@ def test_a_mesh_stands_on_the_point_that_it_is_dropped_on(opened, tiny_folder):
         assert (now.rotate, now.scale) == (start.rotate, start.scale)
         low, high = placing.placed(file, now).bounds
         assert float(low[2]) == pytest.approx(0.1, abs=1e-4)  # placings are rounded to five digits
+        assert torch.allclose(((low + high) / 2)[:2], point[:2], atol=1e-4)
+
+
+def test_a_box_stands_on_the_point_that_it_is_dropped_on(opened):
+    """Its lowest corner is as high as the point, also where it is turned."""
+    point = torch.tensor([0.3, 0.2, 0.1])
+    for turned in ((0.0, 0.0, 30.0), (0.0, 45.0, 0.0)):
+        now = placing.dropped_box(opened, Box((9.0, 9.0, 9.0), (0.4, 0.2, 0.3), turned), point)
+        low, high = BoxRegion(now.centre, now.size, now.rotation).bounds
+        assert float(low[2]) == pytest.approx(0.1, abs=1e-4)
         assert torch.allclose(((low + high) / 2)[:2], point[:2], atol=1e-4)
 
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from nerf_insert.app import drafts as drafts_module
+from nerf_insert.app import models
 from nerf_insert.app.drafts import Box, Draft, Drafts, Placing
 from nerf_insert.app.recipes import command_line, pose_matrix, recipe_of
 from nerf_insert.cli import build_parser, repeat_masks
@@ -88,6 +90,86 @@ def test_a_draft_comes_back_from_disk_as_it_was(drafts):
     )
     again = Drafts(drafts.root.parent).load(KEY)
     assert again == wanted and again.placing == PLACED and again.box == BOX
+
+
+def test_what_was_marked_is_taken_back_step_by_step(drafts, capture_folder, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(drafts_module.time, "time", lambda: clock[0])
+    home, view = drafts.folder(KEY), "images/000.png"
+    start = drafts.load(KEY)
+    mesh, mask = (drafts.file(KEY, "mesh", start.mesh), drafts.file(KEY, "masks", start.masks[view]))
+    kept = mesh.read_bytes(), mask.read_bytes()
+    stroke = drafts.set_mask(KEY, view, b"another")
+    for x in (0.1, 0.2, 0.3):  # a mesh that is dragged
+        clock[0] += 0.3
+        dragged = drafts.change(KEY, placing=replace(PLACED, translate=(x, 0.0, 0.0)))
+    clock[0] += 5
+    drafts.change(KEY, placing=Placing(), prompt="what is said is no step")
+    drafts.change(KEY, masks={}, box=BOX)
+    drafts.change(KEY, box=replace(BOX, centre=(0.0, 0.0, 0.0)))  # at once, but another step than to set it
+    drafts.set_mesh(KEY, None, Placing())
+    drafts.set_mesh(KEY, capture_folder / "object.ply", Placing(scale=2.0))
+
+    def where(draft):
+        return [getattr(draft, name) for name in drafts_module.WHERE]
+
+    again = Drafts(drafts.root.parent)  # by another server
+    assert [again.undo(KEY) for _ in range(3)] == [("mesh", None), ("mesh", None), ("box", None)]
+    assert again.undo(KEY) == ("paint", "images/005.png")
+    assert again.load(KEY).placing == Placing() and where(again.load(KEY))[0] == stroke.masks
+    assert again.undo(KEY) == ("mesh", None) and where(again.load(KEY)) == where(dragged)
+    assert again.undo(KEY) == ("mesh", None) and where(again.load(KEY)) == where(stroke)
+    assert again.undo(KEY) == ("paint", view) and where(again.load(KEY)) == where(start)
+    assert (mesh.read_bytes(), mask.read_bytes()) == kept and again.load(
+        KEY
+    ).prompt == "what is said is no step"
+    for _ in start.past:
+        again.undo(KEY)
+    assert where(again.load(KEY)) == where(Draft())
+    with pytest.raises(InputError, match="nothing left"):
+        again.undo(KEY)
+    again.set_mask(KEY, view, b"one")  # nothing leads to the others any more
+    assert [len(list((home / part).iterdir())) for part in ("masks", "mesh")] == [1, 0]
+    for k in range(drafts_module.STEPS_BACK + 10):
+        again.set_mask(KEY, view, b"%d" % k)
+    assert len(list((home / "masks").iterdir())) == drafts_module.STEPS_BACK + 1
+
+
+@pytest.mark.parametrize("name", ["../../../../secret", "/etc/passwd"])
+def test_a_draft_names_no_file_elsewhere(drafts, name):
+    with pytest.raises(InputError, match="damaged"):
+        drafts.file(KEY, "masks", name)
+
+
+def test_models_are_marked_as_here_or_say_how_to_get_them(drafts, tmp_path, monkeypatch):
+    import torch
+    from huggingface_hub import constants
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    said = replace(drafts.load(KEY), mesh=None, prompt="a hat")
+    painted = recipe_of(said, drafts, KEY)
+    assert painted.inpainter == "diffusion" and painted.inpainter_options == {}
+    with pytest.raises(InputError, match=r"no diffusion model on this machine.*models pull"):
+        models.check_recipe(painted)
+    assert all("not on this machine" in label for label, name in models.choices() if name)
+    place = tmp_path / "models--diffusers--stable-diffusion-xl-1.0-inpainting-0.1"
+    folder = place / "snapshots" / "1"
+    (folder / "unet").mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text("1")
+    (folder / "unet" / "config.json").write_text("{}")
+    save_file({"a": torch.zeros(1)}, folder / "unet" / "diffusion_pytorch_model.safetensors")
+    (folder / "model_index.json").write_text('{"_class_name": "X", "unet": ["diffusers", "UNet"]}')
+    models.check_recipe(painted)
+    assert models.choices()[1] == ("sdxl-inpaint", "sdxl-inpaint") and models.about("") == ""
+    chosen = recipe_of(replace(said, model="flux2-klein", options={"guidance": 3}), drafts, KEY)
+    assert chosen.inpainter_options == {"model": "flux2-klein", "guidance": 3}
+    with pytest.raises(InputError, match="models pull flux2-klein"):
+        models.check_recipe(chosen)
+    by_mesh = recipe_of(replace(drafts.load(KEY), model="flux2-klein"), drafts, KEY)
+    assert by_mesh.inpainter_options == {}
+    models.check_recipe(by_mesh)
 
 
 def test_a_pose_is_that_of_the_flag():

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import torch
-
 from nerf_insert.app import live, outlines, placing
 from nerf_insert.app.drafts import Draft
 from nerf_insert.app.numbers import placing_of
@@ -62,21 +58,18 @@ class Viewing(Service):
 
     @answering
     def drop(self, data: dict) -> dict:
-        """Stand the mesh, or the box, on the surface at {"x"}, {"y"} (shares) of {"view"} or {"orbit"}."""
+        """Stand {"what"}, mesh or box, on the surface at {"x"}, {"y"} (shares) of {"view"} or {"orbit"}."""
         opened = self.opened(data)
         drafts, key, draft = self.draft(data)
+        if getattr(draft, "mesh" if data.get("what") == "mesh" else "box") is None:
+            raise InputError("There is nothing to place yet: upload a mesh, or set a box.")
         camera = self._camera(opened, data, 640)
         point = placing.surface_at(opened, camera, float(data["x"]), float(data["y"]))
-        if draft.mesh:
+        if data["what"] == "mesh":
             path = drafts.file(key, "mesh", draft.mesh)
             draft = drafts.change(key, placing=placing.dropped(opened, path, draft.placing, point))
-        elif draft.box:
-            up = live.up_of(opened)
-            height = float((up.abs() @ torch.tensor(draft.box.size)).item())
-            centre = [round(v, 5) for v in (point + up * height / 2).tolist()]
-            draft = drafts.change(key, box=replace(draft.box, centre=tuple(centre)))
         else:
-            raise InputError("There is nothing to place yet: upload a mesh, or set a box.")
+            draft = drafts.change(key, box=placing.dropped_box(opened, draft.box, point))
         return _where(draft)
 
     @answering
@@ -88,6 +81,13 @@ class Viewing(Service):
         given = {k: data[k] for k in ("translate", "rotate", "scale") if data.get(k) is not None}
         now = placing_of({**draft.placing.__dict__, **given})
         return _where(drafts.change(key, placing=now))
+
+    @answering
+    def undo(self, data: dict) -> dict:
+        """Take back the last change of where the edit is: {"how": how that was marked, "view": where}."""
+        drafts, key, _ = self.draft(data)
+        how, view = drafts.undo(key)
+        return {"how": how, "view": view}
 
     def _mesh_in(self, opened: Opened, data: dict, camera, depth) -> dict:
         drafts, key, draft = self.draft(data)

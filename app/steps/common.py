@@ -22,6 +22,7 @@ log = logging.getLogger("nerf_insert.app")
 Session = dict[str, Any]  # what one browser works on: scene, draft, step, how, stamp, view
 FRESH: Session = {"scene": None, "draft": None, "step": "open", "how": "paint", "stamp": 0, "view": None}
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
+MANY = {**PRIVATE, "trigger_mode": "multiple"}  # of events that say something, of which none may be lost
 
 
 @dataclass
@@ -33,11 +34,22 @@ class Page:
     session: gr.State
     stage: gr.HTML
     refreshers: list[tuple[Callable, Sequence[Any]]] = field(default_factory=list)
-    describe: tuple[Callable, Sequence[Any]] | None = None  # of what the edit would do, when that is entered
     edit_jobs: list[gr.HTML] = field(default_factory=list)
 
     def when_opened(self, refresh: Callable, outputs: Sequence[Any]) -> None:
         self.refreshers.append((told(refresh), outputs))
+
+    def while_at(self, step: str, refresh: Callable, outputs: Sequence[Any], **how: Any) -> None:
+        """Run a function of the session when a person goes to a step, and there after each change, as of the
+        photograph on the stage."""
+
+        same = [gr.skip()] * len(outputs) if len(outputs) > 1 else gr.skip()
+
+        def now(session: Session):
+            return refresh(session) if session["scene"] and session["step"] == step else same
+
+        how = {**PRIVATE, "trigger_mode": "always_last", **how}
+        self.session.change(told(now), self.session, list(outputs), **how)
 
 
 def stage_value(session: Session, trained: bool | None = None) -> dict[str, Any]:

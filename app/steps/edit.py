@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 
 import gradio as gr
 
+from nerf_insert.app import models
 from nerf_insert.app.jobs import keep_recipe
 from nerf_insert.app.outlines import sentence
 from nerf_insert.app.recipes import command_line, recipe_of
@@ -40,12 +42,9 @@ def build(page: Page) -> None:
             return ["Open a scene first.", "", {"scene": None, "kinds": KINDS}]
         return [*described(Work(services, session)), value(session)]
 
-    def describe(session: Session):
-        return described(Work(services, session)) if session["scene"] else ["Open a scene first.", ""]
-
     page.when_opened(refresh, [summary, command, jobs])
     start.click(told(edit), session, jobs, **PRIVATE)
-    page.describe = (told(describe), [summary, command])
+    page.while_at("edit", lambda now: described(Work(services, now)), [summary, command])
     page.edit_jobs.append(jobs)
 
 
@@ -60,7 +59,7 @@ def described(work: Work) -> list[str]:
     if draft.masks:
         where.append(f"masks on {len(draft.masks)} photograph{'s' if len(draft.masks) > 1 else ''}")
     if draft.mesh and draft.mesh_is_region:
-        where.append(f"the mesh {draft.mesh}")
+        where.append(f"the mesh {Path(draft.mesh).name}")
     if draft.box:
         where.append("a box")
     what = [f"“{draft.prompt}”"] if draft.prompt else []
@@ -81,6 +80,7 @@ def described(work: Work) -> list[str]:
 def add_edit(services, work: Work, draft):
     """Queue the edit that a draft describes; the job."""
     recipe = recipe_of(draft, work.drafts, work.key)
+    models.check_recipe(recipe)
 
     def make(folder) -> list[str]:
         return ["edit", str(work.place.folder), "--recipe", str(keep_recipe(recipe, folder))]

@@ -6,12 +6,11 @@ import secrets
 from pathlib import Path
 
 import gradio as gr
-import numpy as np
 
 from nerf_insert.app import downloads
 from nerf_insert.app.opened import RENDERING
 from nerf_insert.app.recipes import command_line
-from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, stage_value, stamped, told
+from nerf_insert.app.steps.common import MANY, PRIVATE, Page, Session, Work, stage_value, stamped, told
 from nerf_insert.app.widgets import widget
 from nerf_insert.errors import InputError
 from nerf_insert.recipe import Recipe
@@ -29,13 +28,11 @@ EXPORTS = {
 
 def build(page: Page) -> dict:
     services, session = page.services, page.session
-    gr.Markdown("### Before and after")
+    gr.Markdown("### Before and after, from the chosen photograph")
     slider = gr.ImageSlider(
-        label="Before and after, from the chosen photograph", type="numpy", elem_id="slider", max_height=360
+        label="Before and after", show_label=False, type="numpy", elem_id="slider", max_height=360
     )
-    with gr.Row():
-        compare = gr.Button("Compare from the chosen photograph", elem_id="compare")
-        video = gr.Button("Make an orbit video", elem_id="make-video")
+    video = gr.Button("Make an orbit video", elem_id="make-video")
     gr.Markdown("### Layers")
     layers = widget("layers", services, {"scene": None})
     jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "look-jobs")
@@ -45,7 +42,7 @@ def build(page: Page) -> dict:
     with gr.Row():
         layer = gr.Button("Layer (zip)", elem_id="get-layer", size="sm")
         recipe = gr.Button("Recipe (zip)", elem_id="get-recipe", size="sm")
-        scene = gr.Button("Scene with photographs (zip)", elem_id="get-scene", size="sm")
+        scene = gr.Button("Whole scene (zip)", elem_id="get-scene", size="sm")
     with gr.Row():
         dataset = gr.Button("Edited capture", elem_id="get-dataset", size="sm")
         native = gr.Button("nerfstudio run", elem_id="get-nerfstudio", size="sm")
@@ -62,13 +59,14 @@ def build(page: Page) -> dict:
 
     def before_and_after(session: Session):
         work = Work(services, session)
-        work.need_trained()
         capture = work.opened.capture
-        view = capture.view(session["view"]) if session.get("view") else (capture.test or capture.train)[0]
+        if not work.place.trained:
+            return None
+        view = capture.view(session["view"]) if session["view"] else capture.views[0]
         stack, camera = work.opened.stack(), view.camera.scaled(min(1.0, WIDTH / view.camera.width))
         with RENDERING:
             pair = [s.picture(camera).rgb for s in (Stack(stack.base), stack)]
-        return tuple((picture.clamp(0, 1) * 255).round().byte().numpy().astype(np.uint8) for picture in pair)
+        return tuple((picture.clamp(0, 1) * 255).round().byte().numpy() for picture in pair)
 
     def rows(session: Session):
         """Choices for the layer's dropdown, newest chosen, with its command."""
@@ -129,27 +127,21 @@ def build(page: Page) -> dict:
     def refresh(session: Session):
         hidden = gr.Video(value=None, visible=False), gr.File(value=None, visible=False)
         if not session["scene"]:
-            return [
-                {"scene": None},
-                {"scene": None, "kinds": KINDS},
-                gr.Dropdown(choices=[], value=None),
-                "",
-                None,
-                *hidden,
-            ]
+            nothing = {"scene": None}
+            none = gr.Dropdown(choices=[], value=None)
+            return [nothing, {**nothing, "kinds": KINDS}, none, "", None, *hidden]
         place = Work(services, session).place
         films, exports = (services.finished(place, kind) for kind in KINDS)
         shown = gr.Video(value=str(films[0]), visible=True) if films else hidden[0]
         files = gr.File(value=[str(file) for file in exports], visible=True) if exports else hidden[1]
         layers_value = {"scene": session["scene"], "stamp": secrets.token_hex(4)}
-        return [layers_value, value(session), *rows(session), None, shown, files]
+        old = gr.skip() if session["step"] == "look" else None
+        return [layers_value, value(session), *rows(session), old, shown, files]
 
     page.when_opened(refresh, [layers, jobs, number, command, slider, player, ready])
-    compare.click(told(before_and_after), session, slider, **{**PRIVATE, "show_progress": "minimal"})
+    page.while_at("look", before_and_after, [slider], show_progress="minimal")
     video.click(told(make_video), session, jobs, **PRIVATE)
-    layers.changed(told(changed), session, [session, page.stage, number, command], **PRIVATE).then(
-        told(before_and_after), session, slider, **PRIVATE
-    )
+    layers.changed(told(changed), session, [session, page.stage, number, command], **MANY)
     number.input(told(command_of), [number, session], command, **PRIVATE)
     for button, kind in ((layer, "layer"), (recipe, "recipe"), (scene, "scene")):
         button.click(get(kind), [number, session], ready, **{**PRIVATE, "show_progress": "minimal"})
@@ -160,8 +152,6 @@ def build(page: Page) -> dict:
         "layers": layers,
         "rows": told(rows),
         "choices": [number, command],
-        "compare": told(before_and_after),
-        "slider": slider,
     }
 
 

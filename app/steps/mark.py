@@ -9,7 +9,7 @@ import gradio as gr
 from nerf_insert.app import placing
 from nerf_insert.app.drafts import Placing
 from nerf_insert.app.services import box_of, placing_of
-from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, stage_value, stamped, told
+from nerf_insert.app.steps.common import MANY, PRIVATE, Page, Session, Work, stage_value, stamped, told
 from nerf_insert.app.uploads import MESHES, check_mesh_file
 
 WAYS = [("Paint on photographs", "paint"), ("Place a mesh", "mesh"), ("Set a box", "box")]
@@ -95,11 +95,10 @@ def build(page: Page) -> None:
         if path is None:
             return gr.skip()
         check_mesh_file(Path(path))
-        kept = placing.mesh_of(Path(path))  # read by a child process; raises what is wrong with it
+        words = about_mesh(Path(path))  # read by a child process; raises what is wrong with it
         first = placing.first_placing(work.opened, Path(path))
         work.drafts.set_mesh(work.key, Path(path), first)
         now = stamped(session, how="mesh")
-        words = f"**{Path(path).name}**, {len(kept.faces)} faces." + "".join(f" {w}." for w in kept.warnings)
         return [now, stage_value(now), words, *_numbers(first)]
 
     def move_mesh(*given):
@@ -118,7 +117,7 @@ def build(page: Page) -> None:
         work = Work(services, session)
         work.drafts.set_mesh(work.key, None, Placing())
         now = stamped(session)
-        return [now, stage_value(now), "", *_numbers(Placing())]
+        return [now, stage_value(now), None, "", *_numbers(Placing())]
 
     def set_box(*given):
         *values, session = given
@@ -160,35 +159,40 @@ def build(page: Page) -> None:
         now = stamped(session)
         return [now, stage_value(now)]
 
-    def placed(session: Session, event: gr.EventData):
+    def undone(session: Session, event: gr.EventData):
         given = event._data or {}
-        box_now = given.get("box")
-        where = _numbers(placing_of(given["placing"])) if given.get("placing") else [gr.skip()] * 7
-        inside = [*box_now["centre"], *box_now["size"], *box_now["rotation"]] if box_now else [gr.skip()] * 9
-        return [*where, *inside]
+        went = {key: given.get(key) or session[key] for key in ("how", "view")}
+        now = stamped(session, **went)
+        return [now, stage_value(now), *refresh(now)]
 
     def refresh(session: Session):
+        """What the draft says, in all fields."""
         if not session["scene"]:
-            return [gr.skip()] * (4 + len(numbers) + len(box_numbers))
-        draft = Work(services, session).draft
+            return [gr.skip()] * len(fields)
+        work = Work(services, session)
+        draft = work.draft
         inside = draft.box
         boxed = [*inside.centre, *inside.size, *inside.rotation] if inside else [*[None] * 6, *[0.0] * 3]
         return [
-            f"**{draft.mesh}**" if draft.mesh else "",
+            about_mesh(work.drafts.file(work.key, "mesh", draft.mesh)) if draft.mesh else "",
             draft.mesh_is_region,
             draft.dilate,
             session["how"],
+            gr.skip() if draft.mesh else None,
             *_numbers(draft.placing),
             *boxed,
         ]
 
-    page.when_opened(refresh, [about, region, dilate, how, *numbers, *box_numbers])
+    fields = [about, region, dilate, how, file, *numbers, *box_numbers]
+    page.when_opened(refresh, fields)
     shown = [session, page.stage]
     how.change(told(ways), [how, session], [*shown, paint, mesh, box], **PRIVATE)
     file.upload(
         told(take_mesh), [file, session], [*shown, about, *numbers], **{**PRIVATE, "show_progress": "minimal"}
     )
-    drop_mesh.click(told(remove_mesh), session, [*shown, about, *numbers], **PRIVATE)
+    gr.on(
+        [drop_mesh.click, file.clear], told(remove_mesh), session, [*shown, file, about, *numbers], **PRIVATE
+    )
     for part in numbers:
         event = part.release if isinstance(part, gr.Slider) else part.change
         event(told(move_mesh), [*numbers, session], shown, trigger_mode="always_last", **PRIVATE)
@@ -201,7 +205,14 @@ def build(page: Page) -> None:
     forget.click(told(forget_masks), session, shown, **PRIVATE)
     region.input(told(other), [region, dilate, session], shown, **PRIVATE)
     dilate.change(told(other), [region, dilate, session], shown, trigger_mode="always_last", **PRIVATE)
-    page.stage.placed(told(placed), session, [*numbers, *box_numbers], **PRIVATE)
+    page.stage.placed(told(refresh), session, fields, trigger_mode="always_last", **PRIVATE)
+    page.stage.undone(told(undone), session, [*shown, *fields], **MANY)
+
+
+def about_mesh(path: Path) -> str:
+    """Raises InputError where the file cannot be read."""
+    mesh = placing.mesh_of(path)
+    return f"**{path.name}**, {len(mesh.faces)} faces." + "".join(f" {words}." for words in mesh.warnings)
 
 
 def _numbers(where: Placing) -> list[float]:

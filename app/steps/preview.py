@@ -6,6 +6,7 @@ import secrets
 
 import gradio as gr
 
+from nerf_insert.app import models
 from nerf_insert.app.jobs import keep_recipe
 from nerf_insert.app.recipes import recipe_of
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
@@ -24,7 +25,14 @@ def build(page: Page) -> None:
     with gr.Row():
         views = gr.Slider(1, 12, 4, step=1, label="Views to paint", elem_id="preview-views")
         seed = gr.Number(
-            0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="preview-seed", min_width=100
+            0,
+            label="Seed",
+            info="Another number, another look, in the edit too",
+            precision=0,
+            minimum=0,
+            maximum=MAX_SEED,
+            elem_id="seed",
+            min_width=100,
         )
     with gr.Row():
         start = gr.Button("Preview", variant="primary", elem_id="start-preview")
@@ -32,11 +40,15 @@ def build(page: Page) -> None:
         forget = gr.Button("Keep none", elem_id="forget-kept")
     jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "preview-jobs")
 
-    def preview(count: int, number: float, session: Session):
+    def keep_seed(number: float | None, session: Session) -> None:
+        work = Work(services, session)
+        work.drafts.change(work.key, seed=int(number or 0))
+
+    def preview(count: int, number: float | None, session: Session):
+        keep_seed(number, session)
         work = Work(services, session)
         work.need_trained()
-        draft = work.drafts.change(work.key, seed=int(number or 0))
-        add_preview(services, work, draft, int(count))
+        add_preview(services, work, work.draft, int(count))
         return value(session)
 
     def preview_another(count: int, session: Session):
@@ -58,6 +70,7 @@ def build(page: Page) -> None:
         return [Work(services, session).draft.seed, value(session)]
 
     page.when_opened(refresh, [seed, jobs])
+    seed.input(told(keep_seed), [seed, session], None, trigger_mode="always_last", **PRIVATE)
     start.click(told(preview), [views, seed, session], jobs, **PRIVATE)
     forget.click(told(forget_kept), session, jobs, **PRIVATE)
     another.click(told(preview_another), [views, session], [seed, jobs], **PRIVATE)
@@ -66,6 +79,7 @@ def build(page: Page) -> None:
 def add_preview(services, work: Work, draft, count: int):
     """Queue a preview of a draft; the job."""
     recipe = recipe_of(draft, work.drafts, work.key)
+    models.check_recipe(recipe)
 
     def make(folder) -> list[str]:
         file = keep_recipe(recipe, folder)

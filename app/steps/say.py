@@ -8,26 +8,34 @@ from pathlib import Path
 
 import gradio as gr
 
+from nerf_insert.app import models
 from nerf_insert.app.painters import inpainters
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.uploads import take_picture
 from nerf_insert.errors import InputError
 from nerf_insert.preparing import AGREED, DOUBTED
-from nerf_insert.recipe import MAX_SEED, Recipe
+from nerf_insert.recipe import Recipe
 
-AUTOMATIC = "what fits (mesh where there is one, else fill)"
+AUTOMATIC = "what fits: mesh where there is one, diffusion where words say what, else fill"
 
 
 def build(page: Page) -> None:
     services, session = page.services, page.session
     known = inpainters()
-    choices = [(AUTOMATIC, "")] + [
-        (name if fine else f"{name} (not available)", name) for name, (fine, _) in known.items()
-    ]
-    inpainter = gr.Radio(choices, value="", label="Who paints it", elem_id="inpainter")
+    inpainter = gr.Radio(painters(known), value="", label="Who paints it", elem_id="inpainter")
     gr.Markdown(
         "\n".join(f"- **{name}**: {words}" for name, (_, words) in known.items()), elem_id="about-inpainters"
     )
+    with gr.Column() as by_diffusion:
+        model = gr.Dropdown(
+            models.choices(),
+            value="",
+            label="Diffusion model",
+            info="Those on this machine come first; or the folder of another one",
+            allow_custom_value=True,
+            elem_id="model",
+        )
+        about_model = gr.Markdown(models.about(""), elem_id="about-model")
     with gr.Column():
         prompt = gr.Textbox(
             "",
@@ -42,19 +50,9 @@ def build(page: Page) -> None:
             label="Reference picture", file_types=["image"], type="filepath", elem_id="reference", height=110
         )
         about_reference = gr.Markdown("", elem_id="about-reference")
-    with gr.Row():
-        name = gr.Textbox(
-            "", label="Name of the layer", info="Empty: after what it is", max_length=60, elem_id="layer-name"
-        )
-        seed = gr.Number(
-            0,
-            label="Seed",
-            info="Another number, another look; the same one repeats it",
-            precision=0,
-            minimum=0,
-            maximum=MAX_SEED,
-            elem_id="seed",
-        )
+    name = gr.Textbox(
+        "", label="Name of the layer", info="Empty: after what it is", max_length=60, elem_id="layer-name"
+    )
     with gr.Accordion("More", open=False):
         steps = gr.Number(
             None,
@@ -95,18 +93,18 @@ def build(page: Page) -> None:
             info='As JSON, such as {"guidance": 7}; its own documentation says which',
             elem_id="options",
         )
-    fields = [inpainter, prompt, negative, name, seed, steps, rounds, shell, shiny, options]
+    fields = [inpainter, model, prompt, negative, name, steps, rounds, shell, shiny, options]
 
     def keep(*given):
         *values, session = given
         work = Work(services, session)
-        chosen, text, against, called, start, many, again, soft, shine, extra = values
+        chosen, which, text, against, called, many, again, soft, shine, extra = values
         changes = {
             "inpainter": chosen or "",
+            "model": which or "",
             "prompt": text or "",
             "negative_prompt": against or "",
             "name": called or "",
-            "seed": int(start or 0),
             "steps": int(many) if many else None,
             "rounds": int(again) if again else None,
             "shell": soft,
@@ -115,7 +113,7 @@ def build(page: Page) -> None:
         }
         check = {"steps": changes["steps"] or 1, "rounds": changes["rounds"], "shell": changes["shell"]}
         box = {"box": {"centre": [0, 0, 0], "size": [1, 1, 1]}}
-        Recipe.from_dict({"region": box, "seed": changes["seed"], "schedule": check})  # what is out of bounds
+        Recipe.from_dict({"region": box, "schedule": check})  # what is out of bounds
         work.drafts.change(work.key, **changes)
 
     def take_reference(path: str | None, session: Session):
@@ -138,17 +136,37 @@ def build(page: Page) -> None:
         d = Work(services, session).draft
         extra = json.dumps(d.options) if d.options else ""
         return [
-            d.inpainter, d.prompt, d.negative_prompt, d.name, d.seed, d.steps, d.rounds, d.shell,
+            d.inpainter, d.model, d.prompt, d.negative_prompt, d.name, d.steps, d.rounds, d.shell,
             d.view_dependent, extra, "A reference picture is set." if d.reference else "",
         ]  # fmt: skip
 
+    def available(session: Session):
+        """A model may have been downloaded since."""
+        which = Work(services, session).draft.model
+        return [gr.Radio(choices=painters(known)), gr.Dropdown(choices=models.choices()), models.about(which)]
+
     page.when_opened(refresh, [*fields, about_reference])
+    page.while_at("say", available, [inpainter, model, about_model])
+    inpainter.change(
+        lambda chosen: gr.Column(visible=chosen in ("", "diffusion")), inpainter, by_diffusion, **PRIVATE
+    )
+    model.change(lambda which: models.about(which or ""), model, about_model, **PRIVATE)
     for part in fields:
         event = part.blur if isinstance(part, gr.Textbox) else part.input
         event(told(keep), [*fields, session], None, trigger_mode="always_last", **PRIVATE)
     prompt.input(told(keep), [*fields, session], None, trigger_mode="always_last", **PRIVATE)
     reference.upload(told(take_reference), [reference, session], about_reference, **PRIVATE)
     reference.clear(told(forget_reference), session, about_reference, **PRIVATE)
+
+
+def painters(known: dict[str, tuple[bool, str]]) -> list[tuple[str, str]]:
+    """(label, name) of what can be chosen, the first what fits."""
+    missing = {name: "not available" for name, (fine, _) in known.items() if not fine}
+    if models.about(""):
+        missing.setdefault("diffusion", "no model on this machine yet")
+    return [(AUTOMATIC, "")] + [
+        (f"{name} ({missing[name]})" if name in missing else name, name) for name in known
+    ]
 
 
 def options_of(text: str | None) -> dict:

@@ -32,6 +32,7 @@ ASKS = {
         "mesh",
         "drop",
         "move",
+        "undo",
     ),
     "jobs": ("job_list", "job_action", "job_pictures", "keep_picture"),
     "layers": ("layers", "layer_action"),

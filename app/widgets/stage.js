@@ -13,9 +13,10 @@ const HOME = {yaw: 35, pitch: 30, distance: 1, target: null};
 
 let at = {scene: null, draft: null, step: 'open', how: 'paint', stamp: 0};
 let scene = null, views = [], index = 0, mode = 'photo', what = 'edited';
-let tool = 'paint', size = 30, undo = [], masks = [], cursor = {x: 0.5, y: 0.5};
+let tool = 'paint', size = 30, masks = [], cursor = {x: 0.5, y: 0.5};
 let orbit = {...HOME}, quickWidth = 160, frames = [], placing = null, handles = null, dropping = false;
 let regionAsked = 0, pictureAsked = 0, stroke = null, drag = null, loaded = false;
+let strokes = 0, keeping = Promise.resolve(), keyTimer = null, drawn = null;
 
 const call = async (name, extra = {}) => {
   const sent = {scene: at.scene, draft: at.draft, ...extra};
@@ -45,6 +46,7 @@ function arrange() {
   element.querySelectorAll('.only-live').forEach((e) => e.hidden = photo);
   element.querySelectorAll('.only-paint').forEach((e) => e.hidden = !painting());
   element.querySelectorAll('.only-place').forEach((e) => e.hidden = !placingNow());
+  element.querySelectorAll('.only-mark').forEach((e) => e.hidden = at.step !== 'mark');
   $('[data-mode=live]').disabled = !(scene && scene.trained);
   $('[data-do=drop]').setAttribute('aria-pressed', dropping);
   canvas.style.display = painting() ? '' : 'none';
@@ -71,7 +73,7 @@ function arrange() {
 
 async function open() {
   loaded = false;
-  views = []; film.innerHTML = ''; masks = []; undo = []; scene = null; handles = null; placing = null;
+  views = []; film.innerHTML = ''; masks = []; scene = null; handles = null; placing = null; drawn = null;
   ['.picture', '.overlay', '.mesh'].forEach((name) => $(name).removeAttribute('src'));
   pen.clearRect(0, 0, canvas.width, canvas.height);
   if (!at.scene) { arrange(); return; }
@@ -85,6 +87,7 @@ async function open() {
   views.forEach((v, k) => film.append(thumbnail(v, k)));
   loaded = true;
   arrange();
+  trigger('chosen', {view: view().name});
   await showPhoto();
   if (mode === 'live') look();
   refreshRegion();
@@ -110,8 +113,8 @@ function thumbnail(v, k) {
 
 async function choose(k) {
   if (!views.length) return;
+  if (stroke || keyTimer) { stroke = null; keep(); }
   index = (k + views.length) % views.length;
-  undo = [];
   arrange();
   const chosen = film.children[index];
   if (chosen) chosen.scrollIntoView({block: 'nearest', inline: 'nearest'});
@@ -121,10 +124,13 @@ async function choose(k) {
 
 async function showPhoto() {
   if (mode !== 'photo' || !view()) return;
-  const wanted = view().name, turn = ++pictureAsked;
-  const wide = Math.min(CANVAS, view().width);
-  canvas.width = wide; canvas.height = Math.round(wide * view().height / view().width);
-  $('.overlay').removeAttribute('src'); $('.mesh').removeAttribute('src'); handles = null; lines = [];
+  const wanted = view().name, turn = ++pictureAsked, painted = strokes, other = wanted !== drawn;
+  if (other) {
+    const wide = Math.min(CANVAS, view().width);
+    canvas.width = wide; canvas.height = Math.round(wide * view().height / view().width);
+    $('.overlay').removeAttribute('src'); $('.mesh').removeAttribute('src'); handles = null; lines = [];
+    drawn = wanted;
+  }
   const photo = await call('photographs', {names: [wanted], width: 1280});
   if (turn !== pictureAsked || !photo.urls) return;
   $('.picture').src = photo.urls[wanted];
@@ -133,7 +139,8 @@ async function showPhoto() {
     const kept = await call('mask', {view: wanted});
     if (turn !== pictureAsked || kept.error || kept.stale) return;
     masks = kept.masks; lines = kept.lines;
-    if (kept.png) await load(kept.png);
+    if (painted === strokes) { await load(kept.png); }
+    else if (other && kept.png) { await load(kept.png, true); keep(); }  // painted before this came
     if (overlays[wanted]) $('.overlay').src = overlays[wanted];
     arrange();
     large();
@@ -141,18 +148,20 @@ async function showPhoto() {
   showMesh();
 }
 
-async function load(png) {
-  const image = new Image();
-  image.src = png;
-  await image.decode();
-  pen.clearRect(0, 0, canvas.width, canvas.height);
-  pen.drawImage(image, 0, 0, canvas.width, canvas.height);
-  const data = pen.getImageData(0, 0, canvas.width, canvas.height);
-  for (let k = 0; k < data.data.length; k += 4) {
-    const on = data.data[k] > 127;
-    data.data.set(on ? [34, 211, 238, 255] : [0, 0, 0, 0], k);
+// A mask onto the canvas, or under what was painted on it meanwhile.
+async function load(png, under = false) {
+  const image = new Image(), sheet = new OffscreenCanvas(canvas.width, canvas.height), ink = sheet.getContext('2d');
+  if (png) {
+    image.src = png;
+    await image.decode();
+    ink.drawImage(image, 0, 0, sheet.width, sheet.height);
+    const data = ink.getImageData(0, 0, sheet.width, sheet.height);
+    for (let k = 0; k < data.data.length; k += 4) data.data.set(data.data[k] > 127 ? [34, 211, 238, 255] : [0, 0, 0, 0], k);
+    ink.putImageData(data, 0, 0);
   }
-  pen.putImageData(data, 0, 0);
+  if (!under) pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.globalCompositeOperation = 'destination-over';
+  pen.drawImage(sheet, 0, 0);
 }
 
 // --- painting
@@ -164,6 +173,7 @@ const place = (event) => {
 const radius = () => canvas.width * (0.004 + 0.0016 * size);
 
 function dab(from, to) {
+  strokes++;
   pen.globalCompositeOperation = tool === 'erase' ? 'destination-out' : 'source-over';
   pen.strokeStyle = pen.fillStyle = '#22d3ee';
   pen.lineCap = pen.lineJoin = 'round';
@@ -174,30 +184,36 @@ function dab(from, to) {
   pen.stroke();
 }
 
-function remember() {
-  undo.push(pen.getImageData(0, 0, canvas.width, canvas.height));
-  if (undo.length > 30) undo.shift();
-}
-
 const isEmpty = () => {
   const data = pen.getImageData(0, 0, canvas.width, canvas.height).data;
   for (let k = 3; k < data.length; k += 4) if (data[k] > 127) return false;
   return true;
 };
 
-async function keep() {
-  const name = view().name;
-  const answer = await call('mark', {view: name, png: isEmpty() ? null : canvas.toDataURL('image/png')});
-  if (answer.error || answer.stale) return;
-  masks = answer.masks;
-  arrange();
-  await refreshRegion();
+// One stroke after the other, so that none overtakes another on its way to the server.
+function keep() {
+  clearTimeout(keyTimer); keyTimer = null;
+  const sent = {view: view().name, png: isEmpty() ? null : canvas.toDataURL('image/png')};
+  keeping = keeping.then(async () => {
+    const answer = await call('mark', sent);
+    if (answer.error || answer.stale) return;
+    masks = answer.masks;
+    arrange();
+    refreshRegion();
+  });
 }
+const keySave = () => { clearTimeout(keyTimer); keyTimer = setTimeout(keep, 250); };
 
-function takeBack() {
-  if (!undo.length) { say('There is no stroke to take back on this photograph.'); return; }
-  pen.putImageData(undo.pop(), 0, 0);
-  keep();
+async function takeBack() {
+  if (keyTimer) keep();
+  await keeping;
+  const answer = await call('undo');
+  if (answer.error || answer.stale) return;
+  if (answer.view) {
+    index = Math.max(0, views.findIndex((v) => v.name === answer.view));
+    if (mode !== 'photo') setMode('photo');
+  }
+  trigger('undone', answer);  // the page tells all who show it, and this stage too
 }
 
 // --- the region in all photographs
@@ -224,7 +240,6 @@ async function refreshRegion() {
   say(answer.words, answer.problem);
   element.querySelector('.stage').dataset.region = regionAsked;
   arrange();
-  trigger('marked', {masks: masks.length, problem: answer.problem});
   if (!answer.complete) setTimeout(() => { if (turn === regionAsked) refreshRegion(); }, 1500);
 }
 
@@ -296,12 +311,12 @@ async function move(change) {
 async function dropAt(where) {
   dropping = false;
   say('Placing ...');
-  const answer = await call('drop', {...where, ...(mode === 'photo' ? {view: view().name} : {orbit})});
+  const answer = await call('drop', {...where, what: at.how, ...(mode === 'photo' ? {view: view().name} : {orbit})});
   arrange();
   if (answer.error || answer.stale) return;
   say('');
   placing = answer.placing;
-  trigger('placed', answer);
+  trigger('placed', {});
   if (mode === 'live') look(); else showMesh();
   refreshRegion();
 }
@@ -370,7 +385,6 @@ frame.addEventListener('pointerdown', (event) => {
   if (target.dataset && (target.dataset.axis || target.dataset.turn) && placing) {
     drag = {kind: target.dataset.axis ? 'axis' : 'turn', axis: +target.dataset.axis, from: p, handles, placing};
   } else if (painting()) {
-    remember();
     stroke = p; cursor = p;
     dab(p, p);
   } else if (mode === 'live') {
@@ -400,7 +414,8 @@ frame.addEventListener('pointermove', (event) => {
   } else if (drag.kind === 'turn') {
     const c = drag.handles.at, turn = (q) => Math.atan2(-(q.y - c[1]) * frame.clientHeight, (q.x - c[0]) * frame.clientWidth);
     const rotate = [...drag.placing.rotate], angle = (turn(p) - turn(drag.from)) * 180 / Math.PI;
-    rotate[drag.handles.up] = +(rotate[drag.handles.up] + (mode === 'live' && orbit.pitch < 0 ? -angle : angle)).toFixed(2);
+    const turned = rotate[drag.handles.up] + (mode === 'live' && orbit.pitch < 0 ? -angle : angle);
+    rotate[drag.handles.up] = +(turned - 360 * Math.round(turned / 360)).toFixed(2);  // as the sliders have it
     move({rotate});
   }
 });
@@ -411,7 +426,7 @@ const lift = () => {
     const kind = drag.kind;
     drag = null;
     if (kind === 'orbit') look(1);
-    else { trigger('placed', {placing}); setTimeout(() => { if (mode === 'live') look(1); refreshRegion(); }, 50); }
+    else { trigger('placed', {}); setTimeout(() => { if (mode === 'live') look(1); refreshRegion(); }, 50); }
   }
 };
 frame.addEventListener('pointerup', lift);
@@ -431,14 +446,14 @@ frame.addEventListener('keydown', (event) => {
   if (step && (painting() || dropping)) {
     const before = {...cursor};
     cursor = {x: Math.max(0, Math.min(1, cursor.x + 0.02 * step[0])), y: Math.max(0, Math.min(1, cursor.y + 0.02 * step[1]))};
-    if (event.shiftKey && painting()) { if (!event.repeat) remember(); dab(before, cursor); keySave(); }
+    if (event.shiftKey && painting()) { dab(before, cursor); keySave(); }
     drawBrush();
   } else if (step && mode === 'live') {
     orbit.yaw -= 6 * step[0]; orbit.pitch = Math.max(-89, Math.min(89, orbit.pitch - 5 * step[1]));
     look();
   } else if (event.key === ' ' && dropping) dropAt(cursor);
-  else if (event.key === ' ' && painting()) { remember(); dab(cursor, cursor); keySave(); }
-  else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z' && painting()) takeBack();
+  else if (event.key === ' ' && painting()) { dab(cursor, cursor); keySave(); }
+  else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z' && at.step === 'mark') takeBack();
   else if (event.ctrlKey || event.metaKey || event.altKey) used = false;
   else if (event.key === 'PageUp') choose(index - 1);
   else if (event.key === 'PageDown') choose(index + 1);
@@ -455,8 +470,6 @@ frame.addEventListener('keydown', (event) => {
   else used = false;
   if (used) { event.preventDefault(); event.stopPropagation(); }
 });
-let keyTimer = null;
-const keySave = () => { clearTimeout(keyTimer); keyTimer = setTimeout(keep, 250); };
 
 film.addEventListener('keydown', (event) => {
   const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
@@ -483,7 +496,7 @@ element.addEventListener('click', (event) => {
   if (action === 'previous') choose(index - 1);
   if (action === 'next') choose(index + 1);
   if (action === 'undo') takeBack();
-  if (action === 'clear') { remember(); pen.clearRect(0, 0, canvas.width, canvas.height); keep(); }
+  if (action === 'clear') { strokes++; pen.clearRect(0, 0, canvas.width, canvas.height); keep(); }
   if (action === 'drop') { dropping = !dropping; arrange(); say(dropping ? 'Click on the surface on which it shall stand.' : ''); }
   if (action === 'here') fromHere();
   if (action === 'home') { orbit = {...HOME}; look(); }
@@ -496,13 +509,14 @@ new ResizeObserver(arrange).observe($('.room'));
 
 function update() {
   const next = props.value || {};
+  if (next.scene !== at.scene) index = 0;
   const other = next.scene !== at.scene || next.draft !== at.draft || next.trained !== at.trained;
   const turned = next.step !== at.step || next.how !== at.how, newer = next.stamp !== at.stamp;
   at = {...at, ...next};
   if (at.draft) element.querySelector('.stage').dataset.ready = '1';
   if (at.scene) history.replaceState(null, '', '?scene=' + encodeURIComponent(at.scene) + '&step=' + encodeURIComponent(at.step));
   if (at.how !== 'mesh' && at.how !== 'box') dropping = false;
-  if (other) { if (next.view) index = 0; open(); return; }
+  if (other) { open(); return; }
   if (turned) { arrange(); if (mode === 'photo') showPhoto(); else look(); }
   if (newer) { if (mode !== 'photo') look(); else if (at.how === 'paint') showPhoto(); else showMesh(); refreshRegion(); }
 }

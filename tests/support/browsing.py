@@ -47,7 +47,12 @@ class Server:
             stdout=subprocess.PIPE,
             text=True,
             cwd=here,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"},
+            env={
+                **os.environ,
+                "PYTHONUNBUFFERED": "1",
+                "HF_HUB_OFFLINE": "1",
+                "HF_HOME": str(workspace / "no-models"),
+            },
         )
         self.said, lines = [], queue.Queue()
         threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
