@@ -109,7 +109,7 @@ def test_a_thing_is_placed_and_taken_away_again(ask, tiny_folder):
     assert found["fill"]["available"] and found["mesh"]["available"]
     here = any(model["here"] for model in ask("models") if model["kind"] == "model")
     assert found["diffusion"]["available"] == here
-    assert here or "No model is on this machine" in found["diffusion"]["about"]
+    assert here or "There is no diffusion model on this machine" in found["diffusion"]["about"]
     assert {"flux2-klein", "sd15-inpaint"} <= {model["name"] for model in ask("models")}
 
 
