@@ -80,12 +80,11 @@ def blaming(name: str) -> Iterator[None]:
 
 
 def paste(seen: RegionView, file: Path | None) -> UInt8[Tensor, "H W 3"]:
-    """The photograph with the painted picture of `file` in the region, and around it as far as the inpainter
-    was to paint: a picture in which things are a little out of place has part of them there."""
+    """The photograph with the painted picture of `file` in the region."""
     photograph = to_bytes(seen.view.photograph())
     if file is None:
         return photograph
-    return torch.where(seen.wide_mask[..., None], to_bytes(read_picture(file)[0]), photograph)
+    return torch.where(seen.mask[..., None], to_bytes(read_picture(file)[0]), photograph)
 
 
 class PaintedViews:
@@ -108,5 +107,5 @@ class PaintedViews:
             self.latest[index] = file
 
     def picture(self, index: int) -> UInt8[Tensor, "H W 3"]:
-        """The photograph with the latest painted picture in the region and around it."""
+        """The photograph with the latest painted picture in the region."""
         return paste(self.views[index], self.latest.get(index))
