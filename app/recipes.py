@@ -114,7 +114,9 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
 
 def options_of(draft: Draft) -> dict[str, Any]:
     """Those of the inpainter diffusion, its model among them."""
-    return ({"model": draft.model} if draft.model else {}) | draft.options
+    if not draft.model or not isinstance(draft.options, dict):  # the recipe's own checks say what is wrong
+        return draft.options
+    return {"model": draft.model} | draft.options
 
 
 def default_name(draft: Draft, inpainter: str) -> str:
