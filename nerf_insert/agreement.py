@@ -3,7 +3,7 @@
 Every view gets an affine change of colour, a small smooth warp, and a share of trust; patches of it that
 the others do not confirm weigh less. All of it is found from how the layer, which has to show one thing
 from every side, differs from the pictures, and is thrown away when the layer is done: the mean of all
-views' colours is what counts, and no warp is left.
+views' colours and places is what counts, and no warp is left.
 
 N is the number of rays, V that of views, B that of rays looked at; places are pixels, (x, y).
 """
@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
+from nerf_insert.cameras import Camera
 from nerf_insert.pixels import Pixels
 
 CONTROLS = 5  # points along each side of a view's region at which its warp is free
@@ -61,9 +62,13 @@ class Agreement(nn.Module):
         pixels: Pixels,
         chosen: Int64[Tensor, " N"],
         corrections: Corrections,
+        motions: Float[Tensor, "V 2 3"] | None = None,
     ):
-        """`chosen`: the rays' index into the pixels of the pictures."""
+        """`chosen`: the rays' index into the pixels of the pictures. `motions`: by how many pixels, for each
+        unit along x, y and z of the world, a thing in the region moves in the views (`motions_of`); without
+        them warps keep what they have in common."""
         super().__init__()
+        self.motions = motions
         view, places = pixels.places(chosen)
         pictures = pixels.pictures()
         self.corrections, self.view, self.places = corrections, view, places
@@ -134,6 +139,7 @@ class Agreement(nn.Module):
         if self.corrections.colours:
             self._centre_colours()
         if self.corrections.warps:
+            self._centre_warps()
             self._move_targets()
         if self.corrections.weights:
             self._weigh(view, error, settled)
@@ -147,6 +153,22 @@ class Agreement(nn.Module):
         linear = self.colour[:, :, :3] @ torch.linalg.inv(mean[:, :3])
         self.colour[:, :, 3] -= linear @ mean[:, 3]
         self.colour[:, :, :3] = linear
+
+    def _centre_warps(self) -> None:
+        """Let no move in space explain the trusted views' warps: the layer need not stay where the first
+        pictures that it was fitted to have put it."""
+        if self.motions is None:
+            return
+        present = torch.tensor(sorted(self.crops))
+        moved = []
+        for v in present.tolist():
+            places = self.places[self.looked_at[self.view[self.looked_at] == v]].float()
+            moved.append(self.crops[v].move(places, self.warp[v]).mean(0) if len(places) else torch.zeros(2))
+        weight = self.trust[present].sqrt()[:, None]
+        motions = self.motions[present]
+        left, right = weight[..., None] * motions, weight * torch.stack(moved)
+        common = torch.linalg.pinv(left.flatten(0, 1), rtol=1e-3) @ right.flatten()
+        self.warp[present] -= (motions @ common)[:, None]
 
     def _move_targets(self) -> None:
         for v, crop in self.crops.items():
@@ -163,6 +185,18 @@ class Agreement(nn.Module):
         self.weight.copy_(self.trust[self.view])
         if patches:
             self.weight *= self.patches.weigh(self.looked_at, error, self.weight)
+
+
+def motions_of(cameras: Sequence[Camera], point: Float[Tensor, "3"]) -> Float[Tensor, "V 2 3"]:
+    """By how many pixels a point (world coordinates) moves in each picture for a unit along x, y and z; by
+    none where it is not in the picture."""
+    found = []
+    for camera in cameras:
+        step = 1e-3 * float((point - camera.centre).norm())
+        ends = point.double() + step * torch.cat([torch.eye(3), -torch.eye(3)]).double()
+        pixels, _, inside = camera.project(ends)
+        found.append((pixels[:3] - pixels[3:]).T / (2 * step) * bool(inside.all()))
+    return torch.stack(found).float()
 
 
 def recolour(colour: Float[Tensor, "*B 3 4"], rgb: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3"]:

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerf_insert.agreement import Agreement
+from nerf_insert.agreement import Agreement, motions_of
 from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError
 from nerf_insert.files import read_json, read_tensors, sweep, write_json, write_tensors, write_yaml
@@ -222,7 +222,9 @@ class Loop:
         module: nn.Module = layer
         targets: Tensor | Agreement = pixels.rgba(cached.pixels)[0]
         if prepared.corrections.any:
-            targets = Agreement(pixels, cached.pixels, prepared.corrections)
+            cameras, middle = [seen.view.camera for seen in prepared.views], prepared.region.bounds.mean(0)
+            motions = motions_of(cameras, middle)
+            targets = Agreement(pixels, cached.pixels, prepared.corrections, motions)
             if this.number:
                 found = read_tensors(self._corrections_file(this.number - 1))[0]
                 targets.go_on_from(found, [v for v in self.painted.latest if v not in new])

@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from analytic import look_at
 
 from nerf_insert import agreement
-from nerf_insert.agreement import Agreement, Corrections, fit_colour, recolour, trust_of
+from nerf_insert.agreement import Agreement, Corrections, fit_colour, motions_of, recolour, trust_of
 from nerf_insert.pixels import Pixels, to_bytes
 
 SIZE = (64, 48)
@@ -41,9 +42,9 @@ def true_colours(agree):
     return texture(x, y)
 
 
-def revised(pictures, corrections, times=4):
+def revised(pictures, corrections, times=4, motions=None):
     """Corrections of pictures, of which the layer shows the undisturbed texture."""
-    agree = Agreement(pixels(pictures), chosen(len(pictures)), corrections)
+    agree = Agreement(pixels(pictures), chosen(len(pictures)), corrections, motions)
     for _ in range(times):
         agree.revise(true_colours(agree)[agree.looked_at])
     return agree
@@ -105,6 +106,40 @@ def test_a_warp_is_found():
             assert float(agree.warp[view].abs().max()) < 0.05 and float(error) < 0.004
         else:
             assert float(error) < 0.2 * float(before)
+
+
+def test_warps_that_a_move_in_space_explains_are_none():
+    """The thing is where the views have it together, wherever the layer shows it; a view's own warp stays."""
+    x, y = places()
+    point, move = torch.tensor([0.1, -0.1, 0.2]), torch.tensor([0.03, -0.02, 0.025])
+    eyes = [(1.7 * math.cos(a), 1.7 * math.sin(a), 0.9) for a in torch.arange(0, 6.2, 0.7).tolist()]
+    cameras = [look_at(eye, size=SIZE, focal=40.0) for eye in eyes]
+    motions = motions_of(cameras, point)
+    for camera, motion in zip(cameras, motions, strict=True):  # by the pinhole's own derivative, in float64
+        seen = torch.linalg.inv(torch.cat([camera.c2w, torch.tensor([[0.0, 0, 0, 1]])]).double())[:3]
+        a, b, depth = seen[:, :3] @ point.double() + seen[:, 3]
+        flat = torch.tensor([[-1 / depth, 0, a / depth**2], [0, 1 / depth, -b / depth**2]]) * 40.0
+        torch.testing.assert_close(motion.double(), flat @ seen[:, :3], rtol=1e-4, atol=1e-3)
+    shifts = motions @ move
+    assert float(shifts.norm(dim=1).mean()) > 0.7  # pixels
+    own = torch.zeros_like(shifts)
+    own[3] = torch.tensor([1.5, -1.0])
+    pictures = [texture(x + dx, y + dy) for dx, dy in (shifts + own).tolist()]
+    warps = Corrections(colours=False, warps=True, weights=False)
+    kept, centred = revised(pictures, warps), revised(pictures, warps, motions=motions)
+    rows = motions.flatten(0, 1).numpy()
+    alone = own.flatten().numpy() - rows @ np.linalg.lstsq(rows, own.flatten().numpy(), rcond=None)[0]
+    # A fifth of a pixel: warps are held towards none, by a tenth or so of what they are
+    torch.testing.assert_close(mean_moves(centred), -torch.from_numpy(alone).view(-1, 2), rtol=0, atol=0.2)
+    torch.testing.assert_close(mean_moves(kept), -(shifts + own), rtol=0, atol=0.35)
+
+
+def mean_moves(agree):
+    """By how many pixels each view's warp moves its rays, in the mean."""
+    moved = [
+        crop.move(agree.places[agree.view == v].float(), agree.warp[v]) for v, crop in agree.crops.items()
+    ]
+    return torch.stack([move.mean(0) for move in moved])
 
 
 def test_a_warp_goes_only_so_far():
