@@ -118,7 +118,7 @@ def grown_layer(opened: Opened, folder: Path) -> list[dict[str, Any]]:
         if layer is None:
             return []
         below = opened.stack()
-        stack = below.with_layer(layer.to(below.device))
+        stack = Stack(below.base, (*below.layers, layer.to(below.device)))
         views = best_views(layer.region, opened.capture.views)
         with RENDERING:
             renders = [stack.picture(view.camera.scaled(WIDTH / view.camera.width)).rgb for view in views]
