@@ -11,7 +11,17 @@ from nerf_insert.app.api import add_endpoints
 from nerf_insert.app.downloads import AGE
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps import edit, look, mark, open, preview, say
-from nerf_insert.app.steps.common import FRESH, MANY, PRIVATE, Page, Session, stage_value, stamped, told
+from nerf_insert.app.steps.common import (
+    FRESH,
+    IN_TURN,
+    MANY,
+    PRIVATE,
+    Page,
+    Session,
+    stage_value,
+    stamped,
+    told,
+)
 from nerf_insert.app.widgets import widget
 from nerf_insert.app.workspace import Place
 from nerf_insert.errors import InputError
@@ -29,6 +39,7 @@ HEAD = (
     "<p>Change one place in a captured scene, and nothing else.</p></div>"
 )
 CACHE = (3600, int(AGE))  # seconds: how often, and how old, temporary files are removed
+RECOVERY = 5.0  # seconds
 CSS = Path(__file__).parent / "page.css"
 
 
@@ -93,6 +104,8 @@ def _connect(
 
     def enter(step: str):
         def go(now: Session):
+            if not now["draft"]:  # the tab that is open at first; `arrive` says which step it is
+                return [gr.skip(), gr.skip()]
             now = {**now, "step": step}
             return [now, stage_value(now)]
 
@@ -106,13 +119,15 @@ def _connect(
         return [now, stage_value(now), {"scene": now["scene"], "stamp": secrets.token_hex(4)}]
 
     def refresh_all(event):
-        for function, outputs in page.refreshers:
-            event = event.then(function, session, list(outputs), **PRIVATE)
+        event.then(told(page.refresh), session, page.refreshed, **PRIVATE)
 
-    refresh_all(gr.on(page_load(), arrive, browser, [browser, session, tabs], **PRIVATE))
+    refresh_all(gr.on(page_load(), arrive, browser, [browser, session, tabs], **IN_TURN))
     for opening in parts["open"]["opening"]:
         refresh_all(opening)
     refresh_all(parts["open"]["trained"](lambda now: now, session, session, **PRIVATE))
+    # An answer is lost where Gradio's stream of answers ends just as the next event is sent (6.31): its
+    # script waits on the ended stream, until another event opens a new one. This one does.
+    gr.Timer(RECOVERY).tick(lambda: None, **MANY)
     for name, tab in entered.items():
         tab.select(enter(name), session, [session, stage], **MANY)
     stage.chosen(told(chosen), session, session, **MANY)

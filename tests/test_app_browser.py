@@ -132,6 +132,26 @@ def test_the_sample_opens_with_all_its_photographs(come):
     shot(person, "open")
 
 
+def test_an_answer_that_gradio_loses_is_found_again(come):
+    """Without page.RECOVERY it never comes."""
+    person = come(before=browsing.LATE_END)
+    assert open_sample(person).count() == 56
+
+
+def test_a_scene_whose_capture_is_gone_leaves_a_page_that_can_be_used(come, workspace, tiny_folder):
+    scene, gone = workspace / "scenes" / "lost", {"path": str(workspace / "moved"), "relative": "../moved"}
+    shutil.copytree(tiny_folder / "scene", scene)
+    note = json.loads((scene / "scene.json").read_text())
+    (scene / "scene.json").write_text(json.dumps({**note, "capture": {**note["capture"], **gone}}))
+    try:
+        person = come(f"?scene={Place(scene, scene.name).key}&step=look")
+        assert "moved any more" in person.toast()
+        person.page.get_by_role("tab", name="1 Open").click()
+        assert open_sample(person).count() == 56
+    finally:
+        shutil.rmtree(scene)
+
+
 def test_a_trained_scene_can_be_turned(come):
     person = come()
     person.photographs()
@@ -405,11 +425,18 @@ def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mes
     (pid,) = [job["pid"] for job in jobs if job["state"] == "paused"]
     assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
     person.page.click("#start-edit")
-    assert "1 before it" in person.job("edit-jobs", "waiting").inner_text()
+    assert (
+        'until "my thing, by mesh" is resumed or stopped' in person.job("edit-jobs", "waiting").inner_text()
+    )
     person.page.click(f"{other} [data-action=stop]")
     person.page.wait_for_selector(f"{other}[data-state=stopped]")
     person.job("edit-jobs", "running")  # its turn
+    person.page.click("#start-edit")
+    assert "1 before it" in person.job("edit-jobs", "waiting").inner_text()
     person.page.click(f"{newest} [data-action=stop]")
+    person.page.click(f"{other} [data-action=stop]")
+    person.page.wait_for_selector(f"{other}[data-state=stopped]")
+    person.page.click(f"{newest} [data-action=forget]")
     person.job("edit-jobs", "stopped")
     assert Scene.open(scene).layers == []
     person.page.click(f"{other} [data-action=resume]")
@@ -422,6 +449,36 @@ def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mes
     assert command.startswith("nerf-insert edit ") and "--mesh" in command and "--seed 0" in command
     assert main([*shlex.split(command)[1:], "--json"]) == 0  # it repeats this very edit
     assert json.loads(capsys.readouterr().out)["made"] is False
+
+
+def test_an_edit_with_the_keyboard_alone(come, workspace):
+    scene, person = workspace / "scenes" / "one", come()
+    layers = Scene.open(scene).layers
+    person.photographs()
+
+    def press(key, *, at, by="Tab"):
+        """On the thing for which `at` holds, when it has been walked to."""
+        for _ in range(150):
+            person.page.keyboard.press(by)
+            if person.page.evaluate(f"() => (({at}))(document.activeElement)"):
+                return person.page.keyboard.press(key)
+        raise AssertionError(f"the keyboard does not come to {at}")
+
+    press("Enter", at="e => e.innerText === '2 Mark'")
+    person.page.wait_for_function("() => location.search.includes('step=mark')")
+    press("Space", at="e => e.value === 'box'")
+    person.page.wait_for_selector("#new-box")
+    press("Enter", at="e => e.id === 'new-box'")
+    person.wait_for_words("The region shows in")
+    press("Enter", at="e => e.innerText === '5 Edit'", by="Shift+Tab")
+    person.wait_for_summary("the box says")
+    press("Enter", at="e => e.id === 'start-edit'")
+    person.page.wait_for_selector("#edit-jobs .job:first-child progress", timeout=browsing.LATE)
+    press("Enter", at="e => e.dataset.action === 'stop'")
+    person.job("edit-jobs", "stopped")
+    press("Enter", at="e => e.dataset.action === 'forget'")
+    person.page.wait_for_selector("#edit-jobs [data-action=stop]", state="detached")
+    assert Scene.open(scene).layers == layers
 
 
 def test_layers_are_compared_switched_renamed_deleted_and_taken_away(come, workspace, tmp_path):

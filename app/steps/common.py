@@ -22,13 +22,15 @@ log = logging.getLogger("nerf_insert.app")
 Session = dict[str, Any]  # what one browser works on: scene, draft, step, how, stamp, view
 FRESH: Session = {"scene": None, "draft": None, "step": "open", "how": "paint", "stamp": 0, "view": None}
 PRIVATE = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-MANY = {**PRIVATE, "trigger_mode": "multiple"}  # of events that say something, of which none may be lost
+# Of quick events that read the session and change it: one after the other, or the one would undo the other.
+IN_TURN = {**PRIVATE, "concurrency_limit": 1, "concurrency_id": "session"}
+MANY = {**IN_TURN, "trigger_mode": "multiple"}  # ... and that say something, of which none may be lost
 
 
 @dataclass
 class Page:
     """The page while it is built. `session` travels with every handler; `refreshers` are (function of the
-    session, outputs), run whenever another scene has been opened."""
+    session, outputs), run together whenever another scene has been opened."""
 
     services: Services
     session: gr.State
@@ -37,7 +39,30 @@ class Page:
     edit_jobs: list[gr.HTML] = field(default_factory=list)
 
     def when_opened(self, refresh: Callable, outputs: Sequence[Any]) -> None:
-        self.refreshers.append((told(refresh), outputs))
+        self.refreshers.append((refresh, outputs))
+
+    @property
+    def refreshed(self) -> list[Any]:
+        """The outputs of `refresh`."""
+        return [self.session, *(one for _, outputs in self.refreshers for one in outputs)]
+
+    def refresh(self, session: Session) -> list[Any]:
+        """All of the page as of a session; without a scene where that cannot be opened any more."""
+        now: Any = gr.skip()
+        try:
+            if session["scene"]:
+                _ = Work(self.services, session).opened.capture
+        except InputError as problem:
+            gr.Warning(sentence(problem), title="That scene cannot be opened")
+            session = now = {**session, "scene": None}
+        values: list[Any] = []
+        for refresh, outputs in self.refreshers:
+            try:
+                values += refresh(session)
+            except InputError as problem:  # the rest can be used all the same
+                gr.Warning(sentence(problem))
+                values += [gr.skip()] * len(outputs)
+        return [now, *values]
 
     def while_at(self, step: str, refresh: Callable, outputs: Sequence[Any], **how: Any) -> None:
         """Run a function of the session when a person goes to a step, and there after each change, as of the

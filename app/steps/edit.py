@@ -61,7 +61,7 @@ def described(work: Work) -> list[str]:
     if draft.mesh and draft.mesh_is_region:
         where.append(f"the mesh {Path(draft.mesh).name}")
     if draft.box:
-        where.append("a box")
+        where.append("the box")
     what = [f"“{draft.prompt}”"] if draft.prompt else []
     what += ["a reference picture"] if draft.reference else []
     many = len(where) > 1 or (draft.masks and len(draft.masks) > 1)

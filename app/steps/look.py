@@ -81,6 +81,8 @@ def build(page: Page) -> dict:
             return ""
         opened_scene = Work(services, session).opened.scene
         file = opened_scene.layer_folder(opened_scene.layers[int(which) - 1]) / "recipe.yaml"
+        if not file.exists():
+            return "This layer came without its recipe."
         return command_line(Recipe.load(file), opened_scene.folder, file)
 
     def changed(session: Session):

@@ -9,7 +9,17 @@ import gradio as gr
 from nerf_insert.app import placing
 from nerf_insert.app.drafts import Placing
 from nerf_insert.app.services import box_of, placing_of
-from nerf_insert.app.steps.common import MANY, PRIVATE, Page, Session, Work, stage_value, stamped, told
+from nerf_insert.app.steps.common import (
+    IN_TURN,
+    MANY,
+    PRIVATE,
+    Page,
+    Session,
+    Work,
+    stage_value,
+    stamped,
+    told,
+)
 from nerf_insert.app.uploads import MESHES, check_mesh_file
 
 WAYS = [("Paint on photographs", "paint"), ("Place a mesh", "mesh"), ("Set a box", "box")]
@@ -186,7 +196,7 @@ def build(page: Page) -> None:
     fields = [about, region, dilate, how, file, *numbers, *box_numbers]
     page.when_opened(refresh, fields)
     shown = [session, page.stage]
-    how.change(told(ways), [how, session], [*shown, paint, mesh, box], **PRIVATE)
+    how.change(told(ways), [how, session], [*shown, paint, mesh, box], **IN_TURN)
     file.upload(
         told(take_mesh), [file, session], [*shown, about, *numbers], **{**PRIVATE, "show_progress": "minimal"}
     )
@@ -194,17 +204,17 @@ def build(page: Page) -> None:
         [drop_mesh.click, file.clear], told(remove_mesh), session, [*shown, file, about, *numbers], **PRIVATE
     )
     for part in numbers:
-        event = part.release if isinstance(part, gr.Slider) else part.change
+        event = part.release if isinstance(part, gr.Slider) else part.input  # not when the page fills them in
         event(told(move_mesh), [*numbers, session], shown, trigger_mode="always_last", **PRIVATE)
     for part in turn:
         part.input(told(move_mesh), [*numbers, session], shown, trigger_mode="always_last", **PRIVATE)
     for part in box_numbers:
-        part.change(told(set_box), [*box_numbers, session], shown, trigger_mode="always_last", **PRIVATE)
+        part.input(told(set_box), [*box_numbers, session], shown, trigger_mode="always_last", **PRIVATE)
     new_box.click(told(middle_box), session, [*shown, *box_numbers], **PRIVATE)
     drop_box.click(told(remove_box), session, [*shown, *box_numbers], **PRIVATE)
     forget.click(told(forget_masks), session, shown, **PRIVATE)
     region.input(told(other), [region, dilate, session], shown, **PRIVATE)
-    dilate.change(told(other), [region, dilate, session], shown, trigger_mode="always_last", **PRIVATE)
+    dilate.input(told(other), [region, dilate, session], shown, trigger_mode="always_last", **PRIVATE)
     page.stage.placed(told(refresh), session, fields, trigger_mode="always_last", **PRIVATE)
     page.stage.undone(told(undone), session, [*shown, *fields], **MANY)
 

@@ -15,7 +15,7 @@ let at = {scene: null, draft: null, step: 'open', how: 'paint', stamp: 0};
 let scene = null, views = [], index = 0, mode = 'photo', what = 'edited';
 let tool = 'paint', size = 30, masks = [], cursor = {x: 0.5, y: 0.5};
 let orbit = {...HOME}, quickWidth = 160, frames = [], placing = null, handles = null, dropping = false;
-let regionAsked = 0, pictureAsked = 0, stroke = null, drag = null, loaded = false;
+let openings = 0, regionAsked = 0, pictureAsked = 0, stroke = null, drag = null, loaded = false;
 let strokes = 0, keeping = Promise.resolve(), keyTimer = null, drawn = null;
 
 const call = async (name, extra = {}) => {
@@ -72,6 +72,7 @@ function arrange() {
 }
 
 async function open() {
+  const turn = ++openings;  // of which only the last one goes on
   loaded = false;
   views = []; film.innerHTML = ''; masks = []; scene = null; handles = null; placing = null; drawn = null;
   ['.picture', '.overlay', '.mesh'].forEach((name) => $(name).removeAttribute('src'));
@@ -79,6 +80,7 @@ async function open() {
   if (!at.scene) { arrange(); return; }
   say('Opening ...');
   const answer = await call('scene');
+  if (turn !== openings) return;
   if (answer.stale || answer.error) { arrange(); return; }
   scene = answer; views = answer.views;
   index = Math.min(index, views.length - 1);
@@ -89,11 +91,12 @@ async function open() {
   arrange();
   trigger('chosen', {view: view().name});
   await showPhoto();
+  if (turn !== openings) return;
   if (mode === 'live') look();
   refreshRegion();
   for (let k = 0; k < views.length; k += 12) {
     const part = await call('photographs', {names: views.slice(k, k + 12).map((v) => v.name), width: 176});
-    if (answer.stale || !part.urls) return;
+    if (turn !== openings || !part.urls) return;
     for (const [name, url] of Object.entries(part.urls)) {
       const button = [...film.children].find((b) => b.dataset.name === name);
       if (button) button.querySelector('img').src = url;
@@ -207,6 +210,7 @@ const keySave = () => { clearTimeout(keyTimer); keyTimer = setTimeout(keep, 250)
 async function takeBack() {
   if (keyTimer) keep();
   await keeping;
+  await moves;
   const answer = await call('undo');
   if (answer.error || answer.stale) return;
   if (answer.view) {
@@ -297,15 +301,21 @@ function drawBrush() {
   brush.style.top = cursor.y * frame.clientHeight - r + 'px';
 }
 
-let moving = false, moveAgain = null;
-async function move(change) {
-  if (moving) { moveAgain = change; return; }
-  moving = true;
-  const answer = await call('move', change);
-  if (answer.placing) placing = answer.placing;
-  if (mode === 'live') { flying = null; await frameNow(quickWidth); } else await showMesh();
-  moving = false;
-  if (moveAgain) { const next = moveAgain; moveAgain = null; await move(next); }
+// One move after the other; of those that come meanwhile only the last counts.
+let moves = null, nextMove = null;
+function move(change) {
+  nextMove = change;
+  moves = moves || (async () => {
+    try {
+      while (nextMove) {
+        const sent = nextMove;
+        nextMove = null;
+        const answer = await call('move', sent);
+        if (answer.placing) placing = answer.placing;
+        if (mode === 'live') { flying = null; await frameNow(quickWidth); } else await showMesh();
+      }
+    } finally { moves = null; }
+  })();
 }
 
 async function dropAt(where) {
@@ -426,7 +436,7 @@ const lift = () => {
     const kind = drag.kind;
     drag = null;
     if (kind === 'orbit') look(1);
-    else { trigger('placed', {}); setTimeout(() => { if (mode === 'live') look(1); refreshRegion(); }, 50); }
+    else Promise.resolve(moves).then(() => { trigger('placed', {}); if (mode === 'live') look(1); refreshRegion(); });
   }
 };
 frame.addEventListener('pointerup', lift);
@@ -510,7 +520,8 @@ new ResizeObserver(arrange).observe($('.room'));
 function update() {
   const next = props.value || {};
   if (next.scene !== at.scene) index = 0;
-  const other = next.scene !== at.scene || next.draft !== at.draft || next.trained !== at.trained;
+  const trained = scene && 'trained' in next && next.trained !== scene.trained;  // meanwhile
+  const other = next.scene !== at.scene || next.draft !== at.draft || trained;
   const turned = next.step !== at.step || next.how !== at.how, newer = next.stamp !== at.stamp;
   at = {...at, ...next};
   if (at.draft) element.querySelector('.stage').dataset.ready = '1';

@@ -24,6 +24,24 @@ FLAGS = [
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NO_BROWSER = "no Chromium on this machine (on Debian: apt install chromium)"
+# Run in a page first: the end of Gradio's stream of answers comes late, as it may on a busy machine.
+LATE_END = r"""
+const real = window.fetch;
+window.fetch = async (...given) => {
+  const answer = await real(...given);
+  if (!(given[0].url || String(given[0])).includes('/queue/data')) return answer;
+  const reader = answer.body.getReader(), text = new TextDecoder(), bytes = new TextEncoder();
+  const late = new ReadableStream({async pull(out) {
+    const {done, value} = await reader.read();
+    if (done) return out.close();
+    for (const part of text.decode(value).split(/(?=data: [^\n]*close_stream)/)) {
+      if (part.includes('close_stream')) await new Promise((go) => setTimeout(go, 400));
+      out.enqueue(bytes.encode(part));
+    }
+  }});
+  return new Response(late, {status: answer.status, headers: answer.headers});
+};
+"""
 SOON, LATE = 120_000, 480_000  # milliseconds; generous, for machines on which everything else runs too
 
 
@@ -113,9 +131,11 @@ def browser():
 class Person:
     """Somebody at the page, in a browser window of their own. Keeps what it asked for and complained of."""
 
-    def __init__(self, chromium, url, **options):
+    def __init__(self, chromium, url, before="", **options):
+        """`before`: a script that is run before those of the page."""
         self.context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         self.page = self.context.new_page()
+        self.page.add_init_script(before)
         self.page.set_default_timeout(SOON)
         self.requests, self.errors = [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
