@@ -98,6 +98,12 @@ class Jobs:
             ahead = self._queue.index(folder) if folder in self._queue else 0
             return ahead + (self._running is not None)
 
+    def held_up_by(self) -> Job | None:
+        """The paused job that all others wait for: it keeps its memory, so that none runs beside it."""
+        with self._lock:
+            running = self._running and self._load(self._running)
+            return running if running and running.state == "paused" else None
+
     def stop(self, page: Path, key: str) -> None:
         """Cleanly, so that it can go on later."""
         folder = self.folder(page, key)

@@ -71,7 +71,9 @@ def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_p
         assert another.get(page, job.key).state == "running"
         another.pause(page, job.key)
         assert another.get(page, job.key).state == "paused"
+        assert another.held_up_by().key == job.key
         another.resume(page, job.key)
+        assert another.held_up_by() is None
         assert state(another, page, job, "done", "failed", "stopped").state == "done"
         assert len(Scene.open(scene_folder).layers) == 1
     finally:

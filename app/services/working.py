@@ -66,7 +66,9 @@ class Working(Service):
 
     def _described(self, page: Path, job) -> dict[str, Any]:
         stages, notes = stages_of(self.jobs.progress(page, job.key))
-        ahead = self.jobs.waiting_before(page, job.key) if job.state == "waiting" else 0
+        waits = job.state == "waiting"
+        ahead = self.jobs.waiting_before(page, job.key) if waits else 0
+        paused = self.jobs.held_up_by() if waits else None
         took = (job.ended or time.time()) - job.started if job.started else 0.0
         return {
             "key": job.key,
@@ -77,6 +79,7 @@ class Working(Service):
             "stages": stages,
             "notes": notes[-4:],
             "ahead": ahead,
+            "held_up_by": paused.title if paused else None,
             "took": duration(took),
         }
 

@@ -46,7 +46,7 @@ function set(node, html) { if (node.dataset.html !== html) { node.innerHTML = ht
 
 function fill(card, job) {
   card.dataset.state = job.state;
-  const queue = job.state === 'waiting' ? (job.ahead ? `, ${job.ahead} before it` : ', starts next') : '';
+  const queue = job.state === 'waiting' ? (job.held_up_by ? `, until "${escape(job.held_up_by)}" is resumed or stopped` : job.ahead ? `, ${job.ahead} before it` : ', starts next') : '';
   set(card.querySelector('.top'), `<b>${escape(job.title)}</b> <span class="state ${job.state}">${STATES[job.state]}${queue}</span> <span class="took">${job.state === 'waiting' ? '' : escape(job.took)}</span>`);
   const open = job.stages.slice(-6);
   const starting = job.state === 'running' && !open.length ? '<div class="stage-line">Starting ...</div>' : '';
