@@ -367,3 +367,11 @@ def test_a_path_of_nerfstudios_viewer_is_in_its_coordinates(
     assert torch.allclose(found[3][1].c2w, placed.cameras.camera_to_worlds[3])
     assert main([*words[:2], "--orbit", *words[4:], "--nerfstudio", str(run)]) == 2
     assert "--nerfstudio is for --cameras" in capsys.readouterr().err
+    assert main([*words, "--trust"]) == 2
+    assert "--trust is for --nerfstudio" in capsys.readouterr().err
+    own = "machine: !!python/object/apply:collections.OrderedDict []\n"  # no harm, and none of nerfstudio's
+    strange = shutil.copytree(run, tmp_path / "strange")
+    (strange / "config.yml").write_text((run / "config.yml").read_text() + own)
+    assert main([*words, "--nerfstudio", str(strange)]) == 2
+    assert "--trust" in capsys.readouterr().err
+    assert main([*words, "--nerfstudio", str(strange), "--trust"]) == 0

@@ -48,6 +48,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "coordinates, they were placed (default: they are in the capture's own)",
     )
     parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="with --nerfstudio: open the run with nerfstudio's own loader, which runs what code it holds",
+    )
+    parser.add_argument(
         "--out", type=path, required=True, metavar="DIR_OR_MP4", help="folder or video to write"
     )
     what = parser.add_argument_group("what")
@@ -128,6 +133,8 @@ def check_flags(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} is for --orbit")
     if args.nerfstudio and not args.cameras:
         raise InputError("--nerfstudio is for --cameras, those of a file")
+    if args.trust and not args.nerfstudio:
+        raise InputError("--trust is for --nerfstudio")
     if args.out.suffix.lower() in NOT_FOLDERS:
         raise InputError(f"--out {args.out}: videos are written as .mp4, pictures into a folder")
     if is_video(args.out):
@@ -170,11 +177,13 @@ def chosen_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[s
         from nerf_insert.camera_paths import read_cameras
 
         named, fps = read_cameras(args.cameras), path_fps(args.cameras)
-        return in_world(named, scene, args.nerfstudio) if args.nerfstudio else named, fps
+        return in_world(named, scene, args.nerfstudio, args.trust) if args.nerfstudio else named, fps
     return orbit_cameras(scene, args), args.fps or FPS
 
 
-def in_world(named: list[tuple[str, Camera]], scene: Scene, config: Path) -> list[tuple[str, Camera]]:
+def in_world(
+    named: list[tuple[str, Camera]], scene: Scene, config: Path, trust: bool = False
+) -> list[tuple[str, Camera]]:
     """Cameras that were placed in the coordinates of a run of nerfstudio, which turns, moves and scales the
     capture when it reads it, in those of the capture. Raises InputError if the run is of another one."""
     from dataclasses import replace
@@ -186,7 +195,7 @@ def in_world(named: list[tuple[str, Camera]], scene: Scene, config: Path) -> lis
     from nerf_insert.plugin.run_folder import read_run
 
     capture = scene.capture_as_found
-    parsed = parse(read_run(config), capture.path)
+    parsed = parse(read_run(config, trust), capture.path, trust)
     world = torch.stack([capture.view(name_of(capture, path)).camera.c2w for path in parsed.train])
     back = invert(similarity(world, parsed.poses))
     return [
