@@ -7,6 +7,7 @@ that disagree in a known way. Lengths are shares of a picture's width; H and W i
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from nerf_insert.guide import Guide
 from nerf_insert.inpaint.contract import InpaintView
 from nerf_insert.pictures import read_mask, read_picture
 
+KINDS = [list(order) for order in itertools.permutations(range(3))]
+
 
 @dataclass
 class Standin:
@@ -27,7 +30,9 @@ class Standin:
 
     colour: gain (15 %) and offset (0.05) of each channel, times this;
     warp: shift, smooth bending (half a hundredth of the width each) and scale (1.5 %), times this;
-    wrong: so many views of a hundred show a disc of another colour in place of the object.
+    wrong: so many views of a hundred show a disc of another colour in place of the object;
+    kinds: the object's colours are those of one of so many kinds (`of_kind`), which views of the first call,
+    painted as one picture, have in common.
 
     With `follow` it keeps of its input what survives noise of the given strength: the picture's low
     frequencies, the more the weaker. `tiles` views of one call share their colour, and half of the warp.
@@ -39,6 +44,7 @@ class Standin:
     warp: float = 0.0
     wrong: int = 0
     follow: bool = False
+    kinds: int = 1
     tiles: int = 1
 
     def __post_init__(self) -> None:
@@ -67,6 +73,10 @@ class Standin:
                 Path(self.truth) / "object_mask" / name, size=(picture.shape[1], picture.shape[0])
             )
             picture = other_object(view.original, mask, here)
+        if self.kinds > 1:
+            whose = "all of the first call" if self.calls == 1 else view.name
+            which = torch.randint(self.kinds, (), generator=source(whose, seed))
+            picture = torch.where(view.mask[..., None], of_kind(picture, int(which)), picture)
         if self.warp:
             own, common = (field(picture, generator) for generator in (here, shared))
             moved = own if self.tiles == 1 else (own + common) / 2
@@ -80,6 +90,11 @@ class Standin:
 def source(name: str, seed: int) -> torch.Generator:
     digest = hashlib.sha256(f"{name} {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def of_kind(picture: Float[Tensor, "H W 3"], kind: int) -> Float[Tensor, "H W 3"]:
+    """The picture with its channels in another order; `kind` is 0 to 5, 0 the picture itself."""
+    return picture[..., KINDS[kind]]
 
 
 def other_object(
@@ -125,11 +140,11 @@ def follow(
 ) -> Float[Tensor, "H W 3"]:
     """What is most likely under noise of this strength, for pictures with a 1/f^2 spectrum about `idea`.
 
-    SDEdit starts from sqrt(a) image + sqrt(1 - a) noise, a = cos^2(strength pi / 2); of a frequency of power
-    P the share a P / (a P + 1 - a) of what the image has there survives (Wiener's filter).
+    SDEdit starts from sqrt(a) image + sqrt(1 - a) noise; of a frequency of power P the share
+    a P / (a P + 1 - a) of what the image has there survives (Wiener's filter).
     """
     height, width = mask.shape
-    kept = math.cos(0.98 * strength * math.pi / 2) ** 2
+    kept = kept_at(strength)
     fy, fx = torch.fft.fftfreq(height)[:, None] * height, torch.fft.rfftfreq(width)[None, :] * width
     power = 1 / (fx**2 + fy**2 + 1)
     power = power / power.mean()
@@ -139,3 +154,12 @@ def follow(
         torch.fft.rfft2(change, dim=(0, 1)) * survives[..., None], s=(height, width), dim=(0, 1)
     )
     return (idea + low).clamp(0, 1)
+
+
+def kept_at(strength: float) -> float:
+    """The share a of the image's variance in what painting starts from: that of Stable Diffusion's schedule
+    of 1000 steps, and none at strength 1, where diffusers' inpainting starts from noise alone."""
+    if strength >= 1:
+        return 0.0
+    noise = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
+    return float((1 - noise[: max(1, int(strength * 1000))]).prod())

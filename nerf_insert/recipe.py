@@ -61,6 +61,7 @@ class Schedule:
     steps: int | None = _says("steps of the layer's fit, over all rounds; none: as the pictures need")
     rays: int = _says("rays of one step of the fit", 4096)
     strength: float = _says("how far painting may go from what is there, in the first round", 1.0)
+    fall: float | None = _says("how much of that is gone in the end; none: little with anchors, else 0.8")
     shell: float | None = _says("the blend shell, as a share of the region's diagonal")
     view_dependent: bool | None = _says("whether the layer's colours may change with the direction of view")
     min_share: float = _says("views are left alone of which the region covers a smaller share", 0.001)
@@ -283,9 +284,9 @@ def _schedule(data: Mapping) -> Schedule:
     for key, high in (("steps", 10_000_000), ("rays", 1 << 20)):
         if key in data and not (key == "steps" and data[key] is None):
             _integer(data[key], f"schedule.{key}", 1, high)
-    for key in ("shell", "min_share"):
-        if key in data and not (key == "shell" and data[key] is None):
-            _number(data[key], f"schedule.{key}", 0, 0.5)
+    for key, high in (("shell", 0.5), ("min_share", 0.5), ("fall", 1)):
+        if key in data and not (key != "min_share" and data[key] is None):
+            _number(data[key], f"schedule.{key}", 0, high)
     if "strength" in data and not 0 < _number(data["strength"], "schedule.strength", 0, 1):
         raise InputError("schedule.strength must be above 0")
     if data.get("anchors") is not None:

@@ -1,10 +1,11 @@
 """The rounds of an edit: which views are painted in each, how strongly, and how long the layer is fitted.
 
-Round k of K paints with strength 1 - 0.8 sqrt(k / K), as the paper's code does, times the schedule's. With
-anchors, round 0 paints these alone and together; the other views follow, from the render of what is there, in
-the K - 2 rounds after it, nearest first (with K = 3 that is one round, in which their order means nothing);
-the last round paints only views that contradict the others. Without anchors every round paints all views,
-which is the paper's way.
+Round k of K paints with strength 1 - f sqrt(k / K), times the schedule's. With anchors, round 0 paints these
+alone and together; the other views follow, from the render of what is there, in the K - 2 rounds after it,
+nearest first (with K = 3 that is one round, in which their order means nothing); the last round paints only
+views that contradict the others. Without anchors every round paints all views, and f is 0.8, which is the way
+of the paper's code. With them f is small: a layer of a few views is a poor picture to start from, of which
+only the coarsest should be kept, its colours and where it is (measured in docs/agreement.md).
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from nerf_insert.recipe import Schedule
 ANCHORS = 8  # unless the schedule says otherwise
 SHARE = 3  # at most one view in so many is an anchor
 FEWEST = 3  # anchors, to fit a layer to them alone
+FALL, FALL_OF_PAPER = (
+    0.1,
+    0.8,
+)  # of the strength, with and without anchors, unless the schedule says otherwise
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,9 @@ class Round:
     steps: int  # of the layer's fit
 
 
-def strength_of(number: int, rounds: int) -> float:
-    """1 - 0.8 sqrt(k / K)."""
-    return 1 - 0.8 * (number / rounds) ** 0.5
+def strength_of(number: int, rounds: int, fall: float = FALL_OF_PAPER) -> float:
+    """1 - f sqrt(k / K)."""
+    return 1 - fall * (number / rounds) ** 0.5
 
 
 def anchors_of(
@@ -67,6 +72,7 @@ def plan(
     """The K = `rounds` rounds of an edit. `approved` views have their pictures already; `centre` is the
     region's, in world coordinates."""
     anchors = anchors_of(schedule, rounds, views, centre, approved)
+    fall = (FALL if anchors else FALL_OF_PAPER) if schedule.fall is None else schedule.fall
     everything = tuple(index for index in range(len(views)) if index not in approved)
     if anchors:
         waves = max(1, rounds - 2)
@@ -82,7 +88,7 @@ def plan(
     return [
         Round(
             number=k,
-            strength=schedule.strength * strength_of(k, rounds),
+            strength=schedule.strength * strength_of(k, rounds, fall),
             views=painted[k],
             together=bool(anchors) and k == 0,
             doubted=bool(anchors) and k >= 2 and schedule.repaint == "doubted",

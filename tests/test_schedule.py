@@ -54,11 +54,13 @@ def test_the_nearest_come_first():
 @pytest.mark.parametrize("rounds", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("count", [4, 12, 40])
 @pytest.mark.parametrize("anchors", [None, 0, 3, 6])
-def test_every_view_is_painted(rounds, count, anchors):
-    schedule = Schedule(anchors=anchors, steps=800)
+@pytest.mark.parametrize("fall", [None, 0.0, 0.5])
+def test_every_view_is_painted(rounds, count, anchors, fall):
+    schedule = Schedule(anchors=anchors, steps=800, fall=fall)
     made = plan(schedule, rounds, around(count), CENTRE)
     assert [this.number for this in made] == list(range(rounds))
-    strengths = [1 - 0.8 * math.sqrt(k / rounds) for k in range(rounds)]
+    fall = (0.1 if made[0].together else 0.8) if fall is None else fall
+    strengths = [1 - fall * math.sqrt(k / rounds) for k in range(rounds)]
     assert [this.strength for this in made] == pytest.approx(strengths)
     assert 800 - 2 * rounds <= sum(this.steps for this in made) <= 800
     painted = [view for this in made for view in this.views]
