@@ -4,8 +4,8 @@ Round k of K paints with strength 1 - f sqrt(k / K), times the schedule's. With 
 alone and together; the other views follow, from the render of what is there, in the K - 2 rounds after it,
 nearest first (with K = 3 that is one round, in which their order means nothing); the last round paints only
 views that contradict the others. Without anchors every round paints all views, and f is 0.8, which is the way
-of the paper's code. With them f is small: a layer of a few views is a poor picture to start from, of which
-only the coarsest should be kept, its colours and where it is (measured in docs/agreement.md).
+of the paper's code. With them f is small: a layer of a few views is a poor picture to start from, and only
+the coarsest of it, its colours and where it is, should be followed (measured in docs/agreement.md).
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ from nerf_insert.recipe import Schedule
 ANCHORS = 8  # unless the schedule says otherwise
 SHARE = 3  # at most one view in so many is an anchor
 FEWEST = 3  # anchors, to fit a layer to them alone
-FALL, FALL_OF_PAPER = (
-    0.1,
-    0.8,
-)  # of the strength, with and without anchors, unless the schedule says otherwise
+FALL, FALL_OF_PAPER = 0.1, 0.8  # of the strength, with anchors and without
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Round:
     steps: int  # of the layer's fit
 
 
-def strength_of(number: int, rounds: int, fall: float = FALL_OF_PAPER) -> float:
+def strength_of(number: int, rounds: int, fall: float) -> float:
     """1 - f sqrt(k / K)."""
     return 1 - fall * (number / rounds) ** 0.5
 

@@ -224,11 +224,12 @@ def test_rounds_grow_weaker_and_see_what_was_made(scene_folder):
 def test_anchors_come_first_and_the_others_are_painted_after_them(scene_folder):
     """The anchors in one call, the others once each from the render of what is there."""
     scene = Scene.open(scene_folder)
-    edit(scene, recipe("painters:Green", steps=480, schedule={"rounds": 3, "anchors": 4}), SILENT)
+    schedule = {"rounds": 3, "anchors": 4, "fall": 0.3}
+    edit(scene, recipe("painters:Green", steps=480, schedule=schedule), SILENT)
     calls, again = painters.Green.calls[:2], painters.Green.calls[2:]
     assert [len(call[0]) for call in calls] == [4, 8]
     assert sum(len(call[0]) for call in again) <= 2  # so small a layer may miss a view after so few steps
-    assert [call[2] for call in calls] == pytest.approx([1.0, 1 - 0.8 * (1 / 3) ** 0.5])
+    assert [call[2] for call in calls] == pytest.approx([1.0, 1 - 0.3 * (1 / 3) ** 0.5])
     names = [view.name for call in calls for view in call[0]]
     assert sorted(names) == [view.name for view in scene.capture.train]
     green = [sum(map(green_in_the_region, call[0])) / len(call[0]) for call in calls]
@@ -394,7 +395,7 @@ def test_settings_of_an_inpainter(scene_folder):
     assert torch.equal(view.image, view.original) and bool(view.depth.isinf().all())  # uses_render is False
     assert scene.load_layer(scene.layers[0]).shell == 0
     painters.Green.calls.clear()
-    edit(scene, recipe("painters:Quick", schedule={"rounds": 2, "shell": 0.1}), SILENT)
+    edit(scene, recipe("painters:Quick", schedule={"rounds": 2, "shell": 0.1, "fall": 0.8}), SILENT)
     assert [call[2] for call in calls] == pytest.approx([1.0] + [1 - 0.8 * 0.5**0.5] * 2)
     assert scene.load_layer(scene.layers[1]).shell == pytest.approx(0.1 * REGION.diagonal)
 
