@@ -61,7 +61,7 @@ class Schedule:
     steps: int | None = _says("steps of the layer's fit, over all rounds; none: as the pictures need")
     rays: int = _says("rays of one step of the fit", 4096)
     strength: float = _says("how far painting may go from what is there, in the first round", 1.0)
-    fall: float | None = _says("how much of that is gone in the end; none: 0.1 with anchors, else 0.8")
+    fall: float | None = _says("how much of the strength is gone at last; none: 0.1 with anchors, else 0.8")
     shell: float | None = _says("the blend shell, as a share of the region's diagonal")
     view_dependent: bool | None = _says("whether the layer's colours may change with the direction of view")
     min_share: float = _says("views are left alone of which the region covers a smaller share", 0.001)
