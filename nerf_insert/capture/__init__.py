@@ -1,0 +1,1 @@
+"""What people bring: posed photographs, transforms.json, camera paths."""

@@ -1,0 +1,1 @@
+"""The edit: session, schedule, painting, loop, preview."""

@@ -1,0 +1,1 @@
+"""Scenes as datasets, meshes and point clouds."""

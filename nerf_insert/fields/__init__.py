@@ -1,0 +1,1 @@
+"""Radiance fields: the scene's, an adopted nerfacto, a layer's."""

@@ -1,0 +1,1 @@
+"""Model weights in the Hugging Face cache: catalogue, look-up, download."""

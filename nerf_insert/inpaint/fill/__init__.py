@@ -1,0 +1,1 @@
+"""The inpainter `fill`: removal without learned weights."""

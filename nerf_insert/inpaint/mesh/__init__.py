@@ -1,0 +1,1 @@
+"""The inpainter `mesh`: a coloured mesh, shaded and composited."""

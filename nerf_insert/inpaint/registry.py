@@ -1,0 +1,59 @@
+"""Inpainters by name: the built-in ones, those that other packages register, anybody's own class."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+from nerf_insert.errors import InputError
+
+GROUP = "nerf_insert.inpainters"
+ONLY_REGISTERED = "NERF_INSERT_ONLY_REGISTERED"  # set where recipes may come from strangers
+
+
+def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Any:
+    """The inpainter of a registered name or of `package.module:Class`, made with `options`.
+
+    The current folder counts as a place for modules, as it does for `python -m`. With the environment
+    variable NERF_INSERT_ONLY_REGISTERED nothing but registered names counts. Raises InputError if there is
+    no such inpainter, its module fails, or it does not take these options.
+    """
+    registered = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    if name not in registered and os.environ.get(ONLY_REGISTERED):
+        raise InputError(f"there is no inpainter {name!r} here: use one of {', '.join(sorted(registered))}")
+    where = registered.get(name, name)
+    module_name, _, class_name = where.partition(":")
+    if not module_name or not class_name:
+        known = ", ".join(sorted(registered))
+        raise InputError(
+            f"there is no inpainter {name!r}: use one of {known}, or your own as package.module:Class"
+        )
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        made_by = importlib.import_module(module_name)
+        for part in class_name.split("."):
+            made_by = getattr(made_by, part)
+    except ModuleNotFoundError as cause:
+        raise InputError(f"inpainter {name!r}: there is no module {cause.name}") from cause
+    except AttributeError:
+        raise InputError(f"inpainter {name!r}: {module_name} has no {class_name}") from None
+    except Exception as cause:
+        raise InputError(f"inpainter {name!r}: {module_name} fails on import: {cause!r}") from cause
+    options = options or {}
+    try:
+        inspect.signature(made_by).bind(**options)
+    except TypeError as cause:
+        raise InputError(f"inpainter {name!r} does not take these options: {cause}") from None
+    except ValueError:  # no signature to check against
+        pass
+    inpainter = made_by(**options)
+    if not callable(getattr(inpainter, "inpaint", None)):
+        raise InputError(
+            f"{name!r} is no inpainter: it has no method inpaint(views, guide, *, strength, seed)"
+        )
+    return inpainter

@@ -1,0 +1,1 @@
+"""Files on disk: atomic writes, locks, images, video. Knows nothing of scenes."""

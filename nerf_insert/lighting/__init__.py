@@ -1,0 +1,1 @@
+"""The light of a scene, estimated from its surfaces, and meshes shaded by it."""

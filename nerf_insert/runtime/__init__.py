@@ -1,0 +1,1 @@
+"""The running process: progress and time left, devices, memory, kernel warm-up."""

@@ -1,0 +1,1 @@
+"""Scene folders and recipes."""

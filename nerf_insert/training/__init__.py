@@ -1,0 +1,1 @@
+"""Fitting fields: the scene's to photographs, a layer's to inpainted views."""
