@@ -12,19 +12,19 @@ from pathlib import Path
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
-
-from nerf_insert.app import models as listed
-from nerf_insert.app import painters, placing
+from nerf_insert.app import inpainter_list, mesh_overlay
+from nerf_insert.app import model_list as listed
 from nerf_insert.app.downloads import job_file, layer_zip, recipe_zip, scene_zip
+from nerf_insert.app.draft_to_recipe import check_said, command_line, recipe_of
 from nerf_insert.app.drafts import Draft, Placing
-from nerf_insert.app.numbers import box_of, placing_of
-from nerf_insert.app.recipes import check_said, command_line, recipe_of
+from nerf_insert.app.form_values import box_of, placing_of
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps.common import Work, told
 from nerf_insert.app.steps.edit import add_edit
-from nerf_insert.app.steps.look import add_export, add_orbit
 from nerf_insert.app.steps.preview import add_preview
+from nerf_insert.app.steps.results import add_export, add_orbit
 from nerf_insert.app.uploads import check_mesh_file, take_picture, take_zip
+
 from nerf_insert.errors import InputError
 
 SAYABLE = (
@@ -78,7 +78,7 @@ def add_endpoints(services: Services) -> None:
         """Take a mesh; `where` may have translate, rotate (degrees about x, y, z) and scale. Its placing."""
         on, path = work(scene, draft), uploaded(file)
         check_mesh_file(path)
-        first = placing.first_placing(on.opened, path)
+        first = mesh_overlay.first_placing(on.opened, path)
         return asdict(on.drafts.set_mesh(draft, path, placing_of({**asdict(first), **where})).placing)
 
     def drop(
@@ -138,7 +138,7 @@ def add_endpoints(services: Services) -> None:
 
     def inpainters() -> list:
         """Who can paint: name, whether it is available here, and a sentence on it or on what is missing."""
-        return painters.available()
+        return inpainter_list.available()
 
     def models() -> list:
         """The models of the inpainter diffusion, for its option `model` and others: name, whether it is here,

@@ -14,11 +14,12 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from nerf_insert.app.jobs import Job
+from nerf_insert.app.jobs.queue import Job
 from nerf_insert.app.workspace import PAGE, slug
+
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json, replacing
-from nerf_insert.scene import Scene
+from nerf_insert.io.files import read_json, replacing
+from nerf_insert.scene.scene import Scene
 
 LISTS = (".json", ".txt", ".bin", ".npy", ".csv")  # of cameras, as nerfstudio's dataparsers read them
 FILM = "orbit.mp4"

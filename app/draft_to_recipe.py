@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.app.drafts import Draft, Drafts, Placing
-from nerf_insert.app.painters import check_painter
+from nerf_insert.app.inpainter_list import check_painter
+
 from nerf_insert.errors import InputError
-from nerf_insert.poses import Pose
-from nerf_insert.recipe import Recipe, Say, Schedule
+from nerf_insert.geometry.pose import Pose
+from nerf_insert.scene.recipe import Recipe, Say, Schedule
 
 NO_REGION = (
     "Say where first: paint the thing on two photographs (step Mark), place a mesh, or set a box around it."

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import atomic_write, read_bytes, read_json, write_json
+from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
 
 ID = re.compile(r"[a-z0-9]{8,40}")
 WHERE = ("masks", "mesh", "placing", "mesh_is_region", "box", "dilate")  # what can be taken back
@@ -144,7 +144,7 @@ class Drafts:
 
     def set_mesh(self, draft: str, path: Path | None, placing: Placing) -> Draft:
         """Take a copy of a mesh file (with the files that it names), in the place of any that was there."""
-        from nerf_insert.mesh_files import companions
+        from nerf_insert.geometry.mesh_assets import companions
 
         def put(now: Draft) -> Draft:
             if path is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nerf_insert.app.draft_to_recipe import pose_matrix
 from nerf_insert.app.drafts import Box, Placing
-from nerf_insert.app.recipes import pose_matrix
+
 from nerf_insert.errors import InputError
 
 

@@ -12,7 +12,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.capture import View
+import nerf_insert
+from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError
 
 SECONDS = 30.0  # for one picture
@@ -69,11 +70,11 @@ class Child:
 
 
 def start() -> subprocess.Popen:
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(nerf_insert.__file__).resolve().parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
-        [sys.executable, "-m", "nerf_insert.app.picture_worker"],
+        [sys.executable, "-m", "nerf_insert.app.image_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

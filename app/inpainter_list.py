@@ -7,9 +7,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.app import models
+from nerf_insert.app import model_list
+
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint import GROUP
+from nerf_insert.inpaint.registry import GROUP
 
 HELP = {  # of the inpainters that come with NeRF-Insert
     "mesh": "Shades your mesh in its own colours, with the light and shadows of the scene.",
@@ -36,7 +37,7 @@ def available() -> list[dict[str, Any]]:
     for row in rows:
         if row["name"] == "diffusion":
             try:
-                models.check("")
+                model_list.check("")
             except InputError as missing:
                 row |= {"available": False, "about": f"{row['about']} {missing}"}
     return rows

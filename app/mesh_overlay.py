@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from nerf_insert.app.draft_to_recipe import pose_matrix
+from nerf_insert.app.drafts import Box, Placing
+from nerf_insert.app.orbit_view import up_of
+from nerf_insert.app.scene_cache import RENDERING, Opened, data_url
 from torch import Tensor
 
-from nerf_insert.app.drafts import Box, Placing
-from nerf_insert.app.live import up_of
-from nerf_insert.app.opened import RENDERING, Opened, data_url
-from nerf_insert.app.recipes import pose_matrix
-from nerf_insert.cameras import Camera
 from nerf_insert.errors import InputError
-from nerf_insert.meshes import Mesh, load_mesh
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.mesh import Mesh, load_mesh
 from nerf_insert.regions import BoxRegion
 
 SUN = torch.nn.functional.normalize(torch.tensor([0.4, 0.3, 0.85]), dim=0)

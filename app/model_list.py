@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint.diffusion.catalogue import MODELS, Known
-from nerf_insert.inpaint.diffusion.surveys import others_here, survey
-from nerf_insert.inpaint.diffusion.weights import find_model, models_here
-from nerf_insert.recipe import Recipe
+from nerf_insert.hub.catalogue import MODELS, Known
+from nerf_insert.hub.weights import find_model, models_here
+from nerf_insert.inpaint.diffusion.inventory import others_here, survey
+from nerf_insert.scene.recipe import Recipe
 
 PULL = "`nerf-insert models pull {}`"
 KNOWN: dict[str, Known] = {entry.name: entry for entry in MODELS if entry.kind == "model"}

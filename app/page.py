@@ -6,11 +6,10 @@ import secrets
 from pathlib import Path
 
 import gradio as gr
-
 from nerf_insert.app.api import add_endpoints
 from nerf_insert.app.downloads import AGE
 from nerf_insert.app.services import Services
-from nerf_insert.app.steps import edit, look, mark, open, preview, say
+from nerf_insert.app.steps import content, edit, mark, open, preview, results
 from nerf_insert.app.steps.common import (
     FRESH,
     IN_TURN,
@@ -24,6 +23,7 @@ from nerf_insert.app.steps.common import (
 )
 from nerf_insert.app.widgets import widget
 from nerf_insert.app.workspace import Place
+
 from nerf_insert.errors import InputError
 
 STEPS = (
@@ -62,10 +62,10 @@ def build(services: Services, first: Place | None = None) -> gr.Blocks:
                     builders = {
                         "open": open,
                         "mark": mark,
-                        "say": say,
+                        "say": content,
                         "preview": preview,
                         "edit": edit,
-                        "look": look,
+                        "look": results,
                     }
                     entered = {}
                     for name, title in STEPS:

@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from nerf_insert.app.scene_cache import Opened, array_url
+from nerf_insert.app.shutdown import WORK
 from scipy import ndimage
 from torch import Tensor
 
-from nerf_insert.app.ending import WORK
-from nerf_insert.app.opened import Opened, array_url
-from nerf_insert.cameras import Camera
-from nerf_insert.capture import View
+from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.placing import build_region, drawn_mask
-from nerf_insert.regions.base import Region
+from nerf_insert.geometry.cameras import Camera
 from nerf_insert.regions.checks import Look, check_region, look, small
+from nerf_insert.regions.from_recipe import build_region, drawn_mask
+from nerf_insert.regions.region import Region
 from nerf_insert.regions.viewing_cone import ViewingCone
 
 COLOUR = (255, 122, 26)  # of the region

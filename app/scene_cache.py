@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from nerf_insert.app import image_sandbox
+from nerf_insert.app.workspace import Place
 from PIL import Image
 from torch import Tensor
 
-from nerf_insert.app import bounded
-from nerf_insert.app.workspace import Place
-from nerf_insert.capture import Capture, View
+from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
-from nerf_insert.regions.base import Region
 from nerf_insert.regions.checks import small
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import Scene
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.scene.scene import Scene
 
 KEPT = 3  # scenes
 THUMBNAIL = 176  # pixels of a thumbnail's width
@@ -95,7 +95,7 @@ class Opened:
                 return self._photographs[key]
         own_width, own_height = view.size
         shown = min(width, own_width)
-        url = bounded.photograph(view, (shown, max(1, round(own_height * shown / own_width))))
+        url = image_sandbox.photograph(view, (shown, max(1, round(own_height * shown / own_width))))
         with self.lock:
             self._photographs[key] = url
             while len(self._photographs) > 600:

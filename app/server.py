@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nerf_insert.app.workspace import Place, Workspace
+
 from nerf_insert.errors import InputError, RunError
 
 PATIENCE = 30.0  # seconds
@@ -41,11 +42,10 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
     place: Place | None = workspace.open_path(first) if first is not None else None
 
     import gradio as gr
-
-    from nerf_insert.app.ending import WORK
-    from nerf_insert.app.jobs import Jobs
+    from nerf_insert.app.jobs.queue import Jobs
     from nerf_insert.app.page import CSS, build
     from nerf_insert.app.services import Services
+    from nerf_insert.app.shutdown import WORK
     from nerf_insert.app.uploads import MAX_UPLOAD
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")

@@ -9,13 +9,14 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from nerf_insert.app import bounded
+from nerf_insert.app import image_sandbox
 from nerf_insert.app.workspace import PAGE, Place, Workspace
+
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json, write_json
+from nerf_insert.io.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from nerf_insert.capture import Capture
+    from nerf_insert.capture.capture import Capture
 
 MAX_UPLOAD = 4 << 30  # bytes of one file
 MAX_UNPACKED, MAX_FILES = 16 << 30, 20_000
@@ -39,7 +40,7 @@ def take_zip(file: Path, workspace: Workspace) -> Place:
         if (root / "scene.json").exists():
             return _take_scene(root, home, workspace, file.stem)
         check_pictures([p for p in root.rglob("*") if p.suffix.lower() in PICTURES])
-        from nerf_insert.capture import Capture
+        from nerf_insert.capture.capture import Capture
 
         capture = Capture.load(root)
         confine(capture, root)
@@ -50,7 +51,7 @@ def take_zip(file: Path, workspace: Workspace) -> Place:
 
 
 def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Place:
-    from nerf_insert.scene import Scene
+    from nerf_insert.scene.scene import Scene
 
     check_pictures([p for p in root.rglob("*") if p.suffix.lower() in PICTURES])
     data = read_json(root / "scene.json")
@@ -62,7 +63,7 @@ def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Plac
     write_json(root / "scene.json", data)
     shutil.rmtree(root / PAGE, ignore_errors=True)  # jobs are command lines: none is taken from strangers
     for mask in (root / "layers").glob("*/region/**/*.png"):  # these are read by the page itself
-        bounded.convert(mask, mask, LARGEST_MASK)
+        image_sandbox.convert(mask, mask, LARGEST_MASK)
     scene = Scene.open(root)
     confine(scene.capture, root)
     _ = scene.base  # whatever is wrong with it is said now
@@ -145,13 +146,13 @@ def take_picture(file: Path, target: Path, side: int = 2048) -> None:
     if file.suffix.lower() not in (*PICTURES, ".webp", ".bmp"):
         raise InputError(f"{file.name} is not a picture that can be used here: PNG, JPEG, WebP or BMP")
     target.parent.mkdir(parents=True, exist_ok=True)
-    bounded.convert(file, target, side)
+    image_sandbox.convert(file, target, side)
 
 
 def check_pictures(files: list[Path]) -> None:
     """Raises InputError for the first that is no picture, or too large a one."""
     for file in files:
-        bounded.check(file)
+        image_sandbox.check(file)
 
 
 def check_mesh_file(file: Path) -> None:

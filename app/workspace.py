@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 
+from nerf_insert.capture.bundled_sample import sample_path
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json, write_json
-from nerf_insert.sample import sample_path
+from nerf_insert.io.files import read_json, write_json
 
 RECENT = 12
 PAGE = "page"  # the page's folder within a scene folder
@@ -80,7 +80,7 @@ class Workspace:
             if path.parent != self.folder / "scenes":
                 write_json(self.folder / "recent.json", [str(path), *self._recent()][:RECENT])
             return Place(path, path.name)
-        from nerf_insert.capture import Capture
+        from nerf_insert.capture.capture import Capture
 
         return self.for_capture(Capture.load(path).path)
 

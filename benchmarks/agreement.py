@@ -32,16 +32,16 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.standins import Standin, of_kind
-from nerf_insert.edit import Loop
-from nerf_insert.evaluation import FEWEST, Truth
-from nerf_insert.metrics import psnr
-from nerf_insert.outlook import Outlook
-from nerf_insert.pictures import write_picture
-from nerf_insert.preparing import DOUBTED, Prepared, prepare
-from nerf_insert.progress import SILENT, Progress, Task
-from nerf_insert.recipe import Recipe, Schedule
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import Scene
+from nerf_insert.editing.loop import Loop
+from nerf_insert.editing.session import DOUBTED, Prepared, prepare
+from nerf_insert.evaluation.evaluate import FEWEST, Truth
+from nerf_insert.evaluation.image_metrics import psnr
+from nerf_insert.io.images import write_picture
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.eta import Outlook
+from nerf_insert.runtime.progress import SILENT, Progress, Task
+from nerf_insert.scene.recipe import Recipe, Schedule
+from nerf_insert.scene.scene import Scene
 
 CASES = {
     "agree": {},

@@ -17,11 +17,12 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-from nerf_insert.fields import HashField
 from nerf_insert.kernels import use_backend, use_precision
-from nerf_insert.layers import LAYER_FIELD
-from nerf_insert.metrics import psnr
-from nerf_insert.optimiser import Optimiser, at_step
+
+from nerf_insert.evaluation.image_metrics import psnr
+from nerf_insert.fields.hash_field import HashField
+from nerf_insert.fields.layer import LAYER_FIELD
+from nerf_insert.training.optimizer import Optimiser, at_step
 
 
 def truth(points: torch.Tensor) -> torch.Tensor:

@@ -30,20 +30,20 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nerf_insert.base import Base
-from nerf_insert.capture import Capture
-from nerf_insert.edit import edit
-from nerf_insert.evaluation import Truth, evaluate
-from nerf_insert.fields import FieldConfig
-from nerf_insert.metrics import grow, psnr
-from nerf_insert.optimiser import Optimiser, at_step
-from nerf_insert.pictures import read_mask, read_picture, write_picture
-from nerf_insert.pixels import Pixels, to_bytes
-from nerf_insert.progress import Lines, Task
-from nerf_insert.recipe import Recipe, Say
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import Scene
-from nerf_insert.training import TrainConfig, base_loss, train_base
+from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.pixel_set import Pixels, to_bytes
+from nerf_insert.editing.loop import edit
+from nerf_insert.evaluation.evaluate import Truth, evaluate
+from nerf_insert.evaluation.image_metrics import grow, psnr
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.scene_field import Base
+from nerf_insert.io.images import read_mask, read_picture, write_picture
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Lines, Task
+from nerf_insert.scene.recipe import Recipe, Say
+from nerf_insert.scene.scene import Scene
+from nerf_insert.training.optimizer import Optimiser, at_step
+from nerf_insert.training.scene_trainer import TrainConfig, base_loss, train_base
 
 ORACLE, BARE_ORACLE = "benchmarks.oracle:Oracle", "benchmarks.oracle:BareOracle"
 ROWS = ("base", "mesh", "oracle", "hull, oracle", "bare oracle", "retrained", "whole model")

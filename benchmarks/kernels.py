@@ -28,13 +28,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from nerfstudio.field_components.encodings import HashEncoding
-from numba import njit
-from rich.console import Console
-from rich.table import Table
-
-from nerf_insert.cameras import Rays
-from nerf_insert.fitting import STAGES, CachedRays, Entries, FitConfig, entries_along, fit_loss
 from nerf_insert.kernels import (
     GridSpec,
     Samples,
@@ -46,10 +39,17 @@ from nerf_insert.kernels import (
     new_table,
     use_backend,
 )
-from nerf_insert.layers import Layer
-from nerf_insert.optimiser import Optimiser, at_step
+from nerfstudio.field_components.encodings import HashEncoding
+from numba import njit
+from rich.console import Console
+from rich.table import Table
+
+from nerf_insert.fields.layer import Layer
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering import Stack
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.training.layer_trainer import STAGES, CachedRays, Entries, FitConfig, entries_along, fit_loss
+from nerf_insert.training.optimizer import Optimiser, at_step
 
 GRIDS = {"16 levels, 2^19": GridSpec(16, 2, 19, 16, 2048), "8 levels, 2^15": GridSpec(8, 2, 15, 16, 512)}
 COUNTS = (1 << 16, 1 << 18)

@@ -23,7 +23,7 @@ def main() -> None:
 
     import torch
 
-    from nerf_insert.nerfstudio_encoding import patch_nerfstudio, unpatch_nerfstudio
+    from nerf_insert.fields.nerfstudio_hash_encoding import patch_nerfstudio, unpatch_nerfstudio
 
     print(f"{args.rays} rays a step, medians of {args.steps} steps, {torch.get_num_threads()} threads")
     print(f"{'cameras':>10}  {'own encoding':>12}  {'ours':>8}  {'ratio':>6}")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint.contract import InpaintView
-from nerf_insert.pictures import read_picture
+from nerf_insert.inpaint.api import InpaintView
+from nerf_insert.inpaint.guide import Guide
+from nerf_insert.io.images import read_picture
 
 
 class BareOracle:

@@ -17,11 +17,10 @@ from pathlib import Path
 os.environ.pop("TRITON_INTERPRET", None)  # or there is nothing to compile
 
 import triton
+from nerf_insert.kernels.gpu import compositing, hashgrid, marching, mlp
+from nerf_insert.kernels.gpu.backend import EXACT, MLP, MLP_BACKWARD, POINTS, RAYS
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-
-from nerf_insert.kernels import triton_compositing, triton_hashgrid, triton_marching, triton_mlp
-from nerf_insert.kernels.triton_backend import EXACT, MLP, MLP_BACKWARD, POINTS, RAYS
 
 F32, F16, F64, I64, I8, NUMBER, COUNT = "*fp32", "*fp16", "*fp64", "*i64", "*i8", "fp32", "i32"
 LEVELS = [F32, I64, I8, I64]
@@ -38,21 +37,21 @@ def network(hidden: int) -> dict[str, int]:
 def backward_network(hidden: int) -> tuple:
     types = [F32, F16, F32, F32, F32, *[COUNT] * 5]
     sizes = {**network(hidden), "INPUTS": True, "BLOCK": MLP_BACKWARD[0]}
-    return triton_mlp.backward, types, sizes, {"num_warps": MLP_BACKWARD[1], "num_stages": 1}
+    return mlp.backward, types, sizes, {"num_warps": MLP_BACKWARD[1], "num_stages": 1}
 
 
 def forward_network(hidden: int) -> tuple:
     block, warps = MLP[F16_DTYPE]
     sizes = {**network(hidden), "BLOCK": block}
-    return triton_mlp.forward, [F32, F16, F32, COUNT, COUNT, COUNT], sizes, {"num_warps": warps}
+    return mlp.forward, [F32, F16, F32, COUNT, COUNT, COUNT], sizes, {"num_warps": warps}
 
 
 F16_DTYPE = next(dtype for dtype in MLP if "16" in str(dtype))
 KERNELS = {  # name: kernel, types of its arguments, its constants, how it is launched
-    "encode": (triton_hashgrid.forward, [F32, F16, F32, COUNT, NUMBER, *LEVELS], TABLE, {}),
-    "encode, to table": (triton_hashgrid.backward, [F32, F32, F32, COUNT, NUMBER, *LEVELS], TABLE, {}),
+    "encode": (hashgrid.forward, [F32, F16, F32, COUNT, NUMBER, *LEVELS], TABLE, {}),
+    "encode, to table": (hashgrid.backward, [F32, F32, F32, COUNT, NUMBER, *LEVELS], TABLE, {}),
     "encode, to points": (
-        triton_hashgrid.backward_points,
+        hashgrid.backward_points,
         [F32, F16, F32, F32, COUNT, COUNT, NUMBER, *LEVELS],
         TABLE,
         {},
@@ -61,17 +60,17 @@ KERNELS = {  # name: kernel, types of its arguments, its constants, how it is la
     "network 32-64-16, backward": backward_network(1),
     "network 32-64-64-16": forward_network(2),
     "network 32-64-64-16, backward": backward_network(2),
-    "composite": (triton_compositing.forward, [F32, F32, F32, I64, F32, F32, COUNT], RAY, {}),
+    "composite": (compositing.forward, [F32, F32, F32, I64, F32, F32, COUNT], RAY, {}),
     "composite, backward": (
-        triton_compositing.backward,
+        compositing.backward,
         [F32, F32, F32, I64, F32, F32, F32, F32, COUNT],
         RAY,
         {},
     ),
-    "transmittance": (triton_compositing.transmittance, [F32, I64, F32, COUNT], RAY, {}),
-    "median distance": (triton_compositing.median_distance, [F32, F32, I64, F32, COUNT], RAY, {}),
-    "march, box": (triton_marching.box, WALK, {"WRITE": True, **RAY}, EXACT),
-    "march, contracted": (triton_marching.contracted, WALK, {"WRITE": True, **RAY}, EXACT),
+    "transmittance": (compositing.transmittance, [F32, I64, F32, COUNT], RAY, {}),
+    "median distance": (compositing.median_distance, [F32, F32, I64, F32, COUNT], RAY, {}),
+    "march, box": (marching.box, WALK, {"WRITE": True, **RAY}, EXACT),
+    "march, contracted": (marching.contracted, WALK, {"WRITE": True, **RAY}, EXACT),
 }
 
 

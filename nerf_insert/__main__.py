@@ -2,7 +2,7 @@
 
 import sys
 
-from nerf_insert.cli import main
+from nerf_insert.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

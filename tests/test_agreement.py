@@ -7,9 +7,16 @@ import pytest
 import torch
 from analytic import look_at
 
-from nerf_insert import agreement
-from nerf_insert.agreement import Agreement, Corrections, fit_colour, motions_of, recolour, trust_of
-from nerf_insert.pixels import Pixels, to_bytes
+from nerf_insert.capture.pixel_set import Pixels, to_bytes
+from nerf_insert.training import view_corrections
+from nerf_insert.training.view_corrections import (
+    Agreement,
+    Corrections,
+    fit_colour,
+    motions_of,
+    recolour,
+    trust_of,
+)
 
 SIZE = (64, 48)
 
@@ -145,7 +152,7 @@ def mean_moves(agree):
 def test_a_warp_goes_only_so_far():
     noise = torch.rand(*SIZE[::-1], 3, generator=torch.Generator().manual_seed(0))
     agree = revised([texture(*places()), noise], Corrections(colours=False, warps=True, weights=False))
-    assert float(agree.warp.abs().max()) <= agreement.FARTHEST * SIZE[0] + 1e-5
+    assert float(agree.warp.abs().max()) <= view_corrections.FARTHEST * SIZE[0] + 1e-5
 
 
 def test_colours_are_relative_to_what_the_views_have_in_common():

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import browsing
 import pytest
+from nerf_insert.app.jobs import previews
 from PIL import Image
 
-from nerf_insert.app import arriving
-from nerf_insert.scene import Scene
+from nerf_insert.scene.scene import Scene
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "drive_the_page.py"
 
@@ -60,7 +60,7 @@ def take_away(ask, scene, workspace):
     """All that the page offers for a scene with one layer, and its files, comes to a program too."""
     (edit,) = ask("jobs", scene)["jobs"]
     painted = ask("job_pictures", scene, edit["key"])
-    assert painted and all(16 < shown(one["url"]).width <= arriving.WIDTH for one in painted)
+    assert painted and all(16 < shown(one["url"]).width <= previews.WIDTH for one in painted)
     made = {
         "orbit.mp4": ask("orbit_video", scene, 0.2)["key"],
         "edited-capture.zip": ask("export", scene, "dataset")["key"],

@@ -17,19 +17,19 @@ import psutil
 import pytest
 import tiny
 import torch
+from nerf_insert.app.workspace import Place
 from PIL import Image
 
-from nerf_insert.app.workspace import Place
-from nerf_insert.capture import Capture
-from nerf_insert.cli import main
-from nerf_insert.meshes import load_mesh
-from nerf_insert.pictures import read_picture
-from nerf_insert.poses import Pose
-from nerf_insert.recipe import Recipe
+from nerf_insert.capture.bundled_sample import sample_path
+from nerf_insert.capture.capture import Capture
+from nerf_insert.cli.main import main
+from nerf_insert.geometry.mesh import load_mesh
+from nerf_insert.geometry.pose import Pose
+from nerf_insert.io.images import read_picture
 from nerf_insert.regions import MeshRegion, VisualHull
-from nerf_insert.rendering import Stack
-from nerf_insert.sample import sample_path
-from nerf_insert.scene import Scene
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
 
 pytestmark = pytest.mark.skipif(browsing.CHROMIUM is None, reason=browsing.NO_BROWSER)
 BRUSH = 0.004 + 0.0016 * 30  # radius of the brush as it is at first, in shares of the picture's width

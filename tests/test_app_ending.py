@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
+from nerf_insert.app.shutdown import Doors
 
-from nerf_insert.app.ending import Doors
 from nerf_insert.errors import RunError
 
 COMPUTING = """

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 from browsing import until
-
-from nerf_insert.app.jobs import Job, Jobs
+from nerf_insert.app.jobs.queue import Job, Jobs
 from nerf_insert.app.services import stages_of
+
 from nerf_insert.errors import InputError
-from nerf_insert.scene import Scene
+from nerf_insert.scene.scene import Scene
 
 BOX = ["--box", "0.5,-0.4,0.25,0.4,0.4,0.4", "--inpainter", "fill", "--steps", "40"]
 
@@ -57,7 +57,7 @@ def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_p
     page = scene_folder / "page"
     words = ["edit", str(scene_folder), *BOX[:-1], "400"]
     code = (
-        "import sys, time; from pathlib import Path; from nerf_insert.app.jobs import Jobs\n"
+        "import sys, time; from pathlib import Path; from nerf_insert.app.jobs.queue import Jobs\n"
         f"jobs = Jobs(); jobs.add(Path({str(page)!r}), 'edit', 'edit', lambda folder: {words!r})\n"
         "time.sleep(600)"
     )

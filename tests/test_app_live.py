@@ -9,19 +9,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from nerf_insert.app import mesh_overlay, orbit_view, region_overlay
+from nerf_insert.app.drafts import Box, Placing
+from nerf_insert.app.jobs import previews
+from nerf_insert.app.jobs.queue import Job
+from nerf_insert.app.scene_cache import Opened
+from nerf_insert.app.workspace import Place
 from PIL import Image
 
-from nerf_insert.app import arriving, live, outlines, placing
-from nerf_insert.app.drafts import Box, Placing
-from nerf_insert.app.jobs import Job
-from nerf_insert.app.opened import Opened
-from nerf_insert.app.workspace import Place
-from nerf_insert.checkpoints import Checkpoint
 from nerf_insert.errors import InputError
-from nerf_insert.files import write_json
-from nerf_insert.layers import Layer
-from nerf_insert.optimiser import Optimiser
+from nerf_insert.fields.layer import Layer
+from nerf_insert.io.files import write_json
 from nerf_insert.regions import BoxRegion
+from nerf_insert.training.checkpoint import Checkpoint
+from nerf_insert.training.optimizer import Optimiser
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +32,18 @@ def opened(tiny_folder):
 
 @pytest.mark.parametrize("yaw, pitch", [(0, 0), (35, 30), (200, -20), (359, 89)])
 def test_the_camera_looks_at_what_the_photographs_look_at(opened, yaw, pitch):
-    camera = live.camera_of(opened, live.Orbit(yaw, pitch, 0.8), 320)
+    camera = orbit_view.camera_of(opened, orbit_view.Orbit(yaw, pitch, 0.8), 320)
     centre = opened.capture.centre_of_attention
     seen = camera.project(centre[None])
     assert torch.allclose(seen.pixels[0], torch.tensor([160.0, 120.0]), atol=0.05)  # a hundredth of a degree
-    assert float(seen.distance[0]) == pytest.approx(0.8 * live.radius_of(opened), rel=1e-5)
+    assert float(seen.distance[0]) == pytest.approx(0.8 * orbit_view.radius_of(opened), rel=1e-5)
     above = float(camera.centre[2] - centre[2]) / float(seen.distance[0])
     assert math.degrees(math.asin(above)) == pytest.approx(pitch, abs=0.01)
 
 
 def test_the_orbit_of_a_photograph_stands_where_it_was_taken(opened):
     for view in opened.capture.views:
-        camera = live.camera_of(opened, live.near_view(opened, view.camera), 320)
+        camera = orbit_view.camera_of(opened, orbit_view.near_view(opened, view.camera), 320)
         assert torch.allclose(camera.centre, view.camera.centre, atol=1e-4)
 
 
@@ -50,20 +51,20 @@ def test_the_orbit_of_a_photograph_stands_where_it_was_taken(opened):
     "sent", [{}, {"yaw": "x", "pitch": 1e9, "distance": -1, "target": [1]}, {"yaw": float("nan")}]
 )
 def test_whatever_a_browser_sends_is_an_orbit(opened, sent):
-    camera = live.camera_of(opened, live.Orbit.of(sent), 10**9)
-    assert camera.width == live.WIDEST and bool(camera.c2w.isfinite().all())
+    camera = orbit_view.camera_of(opened, orbit_view.Orbit.of(sent), 10**9)
+    assert camera.width == orbit_view.WIDEST and bool(camera.c2w.isfinite().all())
 
 
 def test_up_is_the_axis_that_the_cameras_agree_on(opened):
-    assert live.up_of(opened).tolist() == [0, 0, 1]
+    assert orbit_view.up_of(opened).tolist() == [0, 0, 1]
 
 
 def test_a_mesh_stands_on_the_point_that_it_is_dropped_on(opened, tiny_folder):
     file, point = tiny_folder / "capture" / "object.ply", torch.tensor([0.3, 0.2, 0.1])
     for start in (Placing(), Placing((5.0, 5.0, 5.0), (30.0, 0.0, 45.0), 0.5)):
-        now = placing.dropped(opened, file, start, point)
+        now = mesh_overlay.dropped(opened, file, start, point)
         assert (now.rotate, now.scale) == (start.rotate, start.scale)
-        low, high = placing.placed(file, now).bounds
+        low, high = mesh_overlay.placed(file, now).bounds
         assert float(low[2]) == pytest.approx(0.1, abs=1e-4)  # placings are rounded to five digits
         assert torch.allclose(((low + high) / 2)[:2], point[:2], atol=1e-4)
 
@@ -72,7 +73,7 @@ def test_a_box_stands_on_the_point_that_it_is_dropped_on(opened):
     """Its lowest corner is as high as the point, also where it is turned."""
     point = torch.tensor([0.3, 0.2, 0.1])
     for turned in ((0.0, 0.0, 30.0), (0.0, 45.0, 0.0)):
-        now = placing.dropped_box(opened, Box((9.0, 9.0, 9.0), (0.4, 0.2, 0.3), turned), point)
+        now = mesh_overlay.dropped_box(opened, Box((9.0, 9.0, 9.0), (0.4, 0.2, 0.3), turned), point)
         low, high = BoxRegion(now.centre, now.size, now.rotation).bounds
         assert float(low[2]) == pytest.approx(0.1, abs=1e-4)
         assert torch.allclose(((low + high) / 2)[:2], point[:2], atol=1e-4)
@@ -87,11 +88,11 @@ def test_a_mesh_is_hidden_behind_what_is_nearer(opened, tiny_folder):
     file, camera = tiny_folder / "capture" / "object.ply", opened.capture.views[0].camera
 
     def opacity(depth):
-        url = placing.picture(file, Placing(), camera, depth)
+        url = mesh_overlay.picture(file, Placing(), camera, depth)
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))[..., 3] > 0
 
     free = opacity(None)
-    hits = placing.mesh_of(file).cast(camera.rays())
+    hits = mesh_overlay.mesh_of(file).cast(camera.rays())
     assert np.array_equal(free, hits.hit.view(camera.height, camera.width).numpy())
     wall = torch.full((camera.height, camera.width), float("inf"))
     wall[:, : camera.width // 2] = 0.01
@@ -103,41 +104,41 @@ def test_a_mesh_is_hidden_behind_what_is_nearer(opened, tiny_folder):
 def test_clicking_past_the_scene_is_said(opened):
     camera = opened.capture.views[0].camera
     with pytest.raises(InputError, match="no surface"):
-        placing.surface_at(opened, camera, 0.5, 0.01)  # black sky
+        mesh_overlay.surface_at(opened, camera, 0.5, 0.01)  # black sky
 
 
 def test_outlines_are_what_the_photographs_show_of_the_region(opened):
     """Against the engine's masks, for which the scene is rendered without what lies in the region."""
-    from nerf_insert.masking import visible
+    from nerf_insert.editing.region_views import visible
 
     region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
     for view in opened.capture.views:
         opened.depth(view)
-    found = outlines.outlines(opened, region)
+    found = region_overlay.outlines(opened, region)
     assert found.complete and not found.problem
     wrong = [
         float((found.masks[view.name] != visible(region, opened.stack(), view)).float().mean())
         for view in opened.capture.views  # smaller than the small pictures: the same pixels
     ]
     assert max(wrong) < 0.01 and any(bool(mask.any()) for mask in found.masks.values())
-    far = outlines.outlines(opened, BoxRegion([90.0, 0.0, 0.0], [0.1, 0.1, 0.1]))
+    far = region_overlay.outlines(opened, BoxRegion([90.0, 0.0, 0.0], [0.1, 0.1, 0.1]))
     assert far.problem and not any(bool(mask.any()) for mask in far.masks.values())
 
 
 def test_a_layer_is_shown_while_it_grows(opened, tmp_path):
     """From two sides that show much of it, over the scene as it is."""
     region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
-    assert arriving.grown_layer(opened, tmp_path) == []
+    assert previews.grown_layer(opened, tmp_path) == []
     layer = Layer(region)
     Checkpoint(tmp_path / "checkpoint.safetensors", layer, {}).save(Optimiser(layer, 1e-2, 10), 1)
     write_json(tmp_path / "region" / "region.json", region.save(tmp_path / "region"))
-    views = arriving.best_views(region, opened.capture.views)
+    views = previews.best_views(region, opened.capture.views)
     sides = [view.camera.centre - region.bounds.mean(0) for view in views]
     assert len(views) == 2 and float(torch.nn.functional.cosine_similarity(*sides, dim=0)) < 0.5
-    shown = arriving.grown_layer(opened, tmp_path)
+    shown = previews.grown_layer(opened, tmp_path)
     assert len(shown) == 2 and all("so far" in one["label"] for one in shown)
     for view, one in zip(views, shown, strict=True):
-        camera = view.camera.scaled(arriving.WIDTH / view.camera.width)
+        camera = view.camera.scaled(previews.WIDTH / view.camera.width)
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["url"].split(",")[1])))) / 255
         change = np.abs(picture - opened.stack().picture(camera).rgb.numpy()).max(-1)
         inside = region.project(camera).numpy()
@@ -156,13 +157,13 @@ def test_a_job_shows_its_own_pictures_and_not_those_of_the_edit_before_it(tmp_pa
         painted[name].touch()
         os.utime(painted[name], (time, time))
     both = list(painted.values())
-    assert arriving.made(place, first, tmp_path / "job") == both
-    assert arriving.made(place, second, tmp_path / "job") == []
-    assert arriving.made(place, replace(second, state="running", started=140), tmp_path / "job") == []
+    assert previews.made(place, first, tmp_path / "job") == both
+    assert previews.made(place, second, tmp_path / "job") == []
+    assert previews.made(place, replace(second, state="running", started=140), tmp_path / "job") == []
     later = tmp_path / "layers" / "001-one" / "painted" / "round-2" / "a.png"
     later.parent.mkdir()
     later.touch()
     os.utime(later, (310, 310))
     again = replace(first, state="running", started=300, ended=None)
-    assert arriving.made(place, again, tmp_path / "job") == [*both, later]
-    assert arriving.made(place, first, tmp_path / "job") == both
+    assert previews.made(place, again, tmp_path / "job") == [*both, later]
+    assert previews.made(place, first, tmp_path / "job") == both

@@ -4,16 +4,16 @@ import shlex
 from dataclasses import replace
 
 import pytest
-
 from nerf_insert.app import drafts as drafts_module
-from nerf_insert.app import models
+from nerf_insert.app import model_list
+from nerf_insert.app.draft_to_recipe import command_line, pose_matrix, recipe_of
 from nerf_insert.app.drafts import Box, Draft, Drafts, Placing
-from nerf_insert.app.recipes import command_line, pose_matrix, recipe_of
-from nerf_insert.cli import build_parser, repeat_masks
-from nerf_insert.cli.recipes import recipe_of as recipe_of_flags
+
+from nerf_insert.cli.edit_flags import recipe_of as recipe_of_flags
+from nerf_insert.cli.main import build_parser, repeat_masks
 from nerf_insert.errors import InputError
-from nerf_insert.progress import SILENT
-from nerf_insert.recipe import Recipe
+from nerf_insert.runtime.progress import SILENT
+from nerf_insert.scene.recipe import Recipe
 
 KEY = "abcdefgh12345678"
 BOX = Box((0.5, -0.4, 0.25), (0.4, 0.3, 0.2), (0.0, 0.0, 30.0))
@@ -77,7 +77,7 @@ def test_the_command_line_says_the_same(drafts, changes, tmp_path):
 def test_what_flags_cannot_say_is_left_to_the_recipe(drafts, changes, tmp_path):
     recipe = recipe_of(replace(drafts.load(KEY), inpainter="fill", **changes), drafts, KEY)
     file = tmp_path / "home" / "recipe.yaml"
-    from nerf_insert.files import write_yaml
+    from nerf_insert.io.files import write_yaml
 
     write_yaml(file, recipe.copied_into(file.parent).to_dict())
     line = command_line(recipe, tmp_path, file)
@@ -151,8 +151,8 @@ def test_models_are_marked_as_here_or_say_how_to_get_them(drafts, tmp_path, monk
     painted = recipe_of(said, drafts, KEY)
     assert painted.inpainter == "diffusion" and painted.inpainter_options == {}
     with pytest.raises(InputError, match=r"no diffusion model on this machine.*models pull"):
-        models.check_recipe(painted)
-    assert all("not on this machine" in label for label, name in models.choices() if name)
+        model_list.check_recipe(painted)
+    assert all("not on this machine" in label for label, name in model_list.choices() if name)
     place = tmp_path / "models--diffusers--stable-diffusion-xl-1.0-inpainting-0.1"
     folder = place / "snapshots" / "1"
     (folder / "unet").mkdir(parents=True)
@@ -161,15 +161,15 @@ def test_models_are_marked_as_here_or_say_how_to_get_them(drafts, tmp_path, monk
     (folder / "unet" / "config.json").write_text("{}")
     save_file({"a": torch.zeros(1)}, folder / "unet" / "diffusion_pytorch_model.safetensors")
     (folder / "model_index.json").write_text('{"_class_name": "X", "unet": ["diffusers", "UNet"]}')
-    models.check_recipe(painted)
-    assert models.choices()[1] == ("sdxl-inpaint", "sdxl-inpaint") and models.about("") == ""
+    model_list.check_recipe(painted)
+    assert model_list.choices()[1] == ("sdxl-inpaint", "sdxl-inpaint") and model_list.about("") == ""
     chosen = recipe_of(replace(said, model="flux2-klein", options={"guidance": 3}), drafts, KEY)
     assert chosen.inpainter_options == {"model": "flux2-klein", "guidance": 3}
     with pytest.raises(InputError, match="models pull flux2-klein"):
-        models.check_recipe(chosen)
+        model_list.check_recipe(chosen)
     by_mesh = recipe_of(replace(drafts.load(KEY), model="flux2-klein"), drafts, KEY)
     assert by_mesh.inpainter_options == {}
-    models.check_recipe(by_mesh)
+    model_list.check_recipe(by_mesh)
 
 
 def test_a_pose_is_that_of_the_flag():

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from PIL import Image
-
-from nerf_insert.app import bounded, uploads
+from nerf_insert.app import image_sandbox, uploads
 from nerf_insert.app.downloads import layer_zip, recipe_zip, scene_zip
 from nerf_insert.app.workspace import Place, Workspace
-from nerf_insert.capture import Capture, View
+from PIL import Image
+
+from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
-from nerf_insert.recipe import Recipe
-from nerf_insert.scene import Scene
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
 
 
 @pytest.fixture
@@ -134,12 +134,12 @@ def test_pictures_are_read_by_the_child_and_as_the_engine_reads_them(capture_fol
     smooth.save(painted, "PNG")
     read, save = Image.open, base64.b64encode(painted.getvalue()).decode()
     monkeypatch.setattr(Image, "open", lambda *a, **k: pytest.fail("a picture is read by the server"))
-    urls, mask = [bounded.photograph(view, size) for view in views], bounded.mask(save, (120, 90))
-    monkeypatch.setattr(bounded, "SECONDS", 0.0)
+    urls, mask = [image_sandbox.photograph(view, size) for view in views], image_sandbox.mask(save, (120, 90))
+    monkeypatch.setattr(image_sandbox, "SECONDS", 0.0)
     with pytest.raises(InputError, match=r"a\.png cannot be read"):
-        [bounded.photograph(views[0], size) for _ in range(100)]
+        [image_sandbox.photograph(views[0], size) for _ in range(100)]
     monkeypatch.undo()
-    assert bounded.photograph(views[0], size) == urls[0]
+    assert image_sandbox.photograph(views[0], size) == urls[0]
     for url, truth in zip(urls, truths, strict=True):
         shown = np.asarray(read(io.BytesIO(base64.b64decode(url.split(",")[1])))) / 255
         assert shown.shape == truth.shape and np.abs(shown - truth).mean() < 0.02  # JPEG

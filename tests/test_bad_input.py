@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerf_insert.cli import main
+from nerf_insert.cli.main import main
 
 EVERYWHERE = "0,0,0,50,50,50"  # a box
 LOOK = {  # a camera path of one camera

@@ -4,8 +4,8 @@ import pytest
 import torch
 import trimesh
 
-from nerf_insert.baking import FINEST, places_on
-from nerf_insert.meshes import Mesh
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.lighting.mesh_colors import FINEST, places_on
 
 
 def mesh_of(shape):

@@ -6,16 +6,16 @@ import pytest
 import torch
 from analytic import look_at
 
-from nerf_insert.base import Base, contract
-from nerf_insert.cameras import Rays
-from nerf_insert.capture import Capture
-from nerf_insert.distortion import distortion
+from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import InputError
-from nerf_insert.fields import FieldConfig
-from nerf_insert.files import read_tensors, write_tensors
-from nerf_insert.layers import Layer
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.layer import Layer
+from nerf_insert.fields.scene_field import Base, contract
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering import Stack
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.training.losses import distortion
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16)
 

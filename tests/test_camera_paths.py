@@ -8,9 +8,9 @@ import torch
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from PIL import Image
 
-from nerf_insert.camera_paths import interpolate, look_at, orbit, read_cameras
-from nerf_insert.cameras import Camera
+from nerf_insert.capture.camera_paths import interpolate, look_at, orbit, read_cameras
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.cameras import Camera
 
 LIKE = Camera(
     look_at(torch.tensor([3.0, 1.0, 2.0]), torch.zeros(3), torch.tensor([0.0, 0.0, 1.0])),

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerf_insert.cameras import Camera
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.cameras import Camera
 
 # A real phone's lens (k1, k2, k3, k4, p1, p2), portrait, principal point off centre.
 PHONE = (0.0578421, -0.0805099, 0.0, 0.0, -0.000980296, 0.00015575)

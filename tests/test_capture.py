@@ -15,10 +15,10 @@ from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataPars
 from nerfstudio.data.utils.dataparsers_utils import get_train_eval_split_fraction
 from PIL import Image
 
-from nerf_insert.camera_paths import look_at
-from nerf_insert.cameras import Camera
-from nerf_insert.capture import Capture
+from nerf_insert.capture.camera_paths import look_at
+from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.cameras import Camera
 
 SIZE = (24, 16)
 LENS = {"fl_x": 20.0, "fl_y": 21.0, "cx": 11.5, "cy": 8.5, "w": 24, "h": 16}
@@ -476,7 +476,7 @@ def test_loading_is_quiet_and_light(folder):
     """No word on the console, and none of nerfstudio's models, diffusers or gradio."""
     write(folder, meta(train_filenames=["images/000.png"]))
     code = (
-        "import sys; from nerf_insert.capture import Capture; Capture.load(sys.argv[1]);"
+        "import sys; from nerf_insert.capture.capture import Capture; Capture.load(sys.argv[1]);"
         "heavy = [m for m in sys.modules if m.startswith(('nerfstudio.models', 'nerfstudio.engine', 'gradio',"
         " 'diffusers', 'open3d'))]; print(*heavy, end='')"
     )

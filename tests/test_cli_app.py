@@ -4,9 +4,9 @@ import json
 from importlib.util import find_spec
 
 import pytest
-
 from nerf_insert.app import server
-from nerf_insert.cli import main
+
+from nerf_insert.cli.main import main
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 import torch
+from nerf_insert.kernels import dispatch, use_backend
+from nerf_insert.kernels.cpu import backend
 
-from nerf_insert import warming
-from nerf_insert.cli import main
-from nerf_insert.kernels import backends, cpu_backend, use_backend
+from nerf_insert.cli.main import main
+from nerf_insert.runtime import kernel_warmup
 
 
 def doctor(capsys, code=0):
@@ -60,20 +61,20 @@ def test_what_is_asked_for_and_is_not_there(plain, capsys, monkeypatch, name, va
 
 
 def test_kernels_that_compute_nonsense_are_found_out(plain, capsys, monkeypatch):
-    right = cpu_backend.hash_encode
-    monkeypatch.setattr(cpu_backend, "hash_encode", lambda *words: 1.01 * right(*words))
+    right = backend.hash_encode
+    monkeypatch.setattr(backend, "hash_encode", lambda *words: 1.01 * right(*words))
     assert "wrong numbers" in doctor(capsys, code=1)["problems"][0]["what"]
 
 
 def test_kernels_that_do_not_load_are_named(plain, capsys, monkeypatch):
-    broken = backends.Backend("nerf_insert.kernels.no_such_module", ("cpu",), (torch.float32,))
-    monkeypatch.setitem(backends.BACKENDS, "cpu", broken)
-    for cached in (backends._module, backends.failure):
+    broken = dispatch.Backend("nerf_insert.kernels.no_such_module", ("cpu",), (torch.float32,))
+    monkeypatch.setitem(dispatch.BACKENDS, "cpu", broken)
+    for cached in (dispatch._module, dispatch.failure):
         cached.cache_clear()
     try:
         found = doctor(capsys, code=1)
     finally:
-        for cached in (backends._module, backends.failure):
+        for cached in (dispatch._module, dispatch.failure):
             cached.cache_clear()
     assert found["kernels"][0]["picked"] == "torch" and "no_such_module" in found["problems"][0]["what"]
     assert "numba" in found["problems"][0]["do"]
@@ -84,14 +85,14 @@ def test_kernels_are_compiled_ahead_by_a_process_of_their_own(tmp_path, monkeypa
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.delenv("NERF_INSERT_KERNELS", raising=False)
-    monkeypatch.setattr(warming, "_started", None)
+    monkeypatch.setattr(kernel_warmup, "_started", None)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    assert not warming.kept()
-    begun = warming.start()
-    assert begun is not None and warming.start() is begun and begun.wait(timeout=300) == 0
-    assert warming.kept()
-    monkeypatch.setattr(warming, "_started", None)
-    assert warming.start() is None
+    assert not kernel_warmup.kept()
+    begun = kernel_warmup.start()
+    assert begun is not None and kernel_warmup.start() is begun and begun.wait(timeout=300) == 0
+    assert kernel_warmup.kept()
+    monkeypatch.setattr(kernel_warmup, "_started", None)
+    assert kernel_warmup.start() is None
     program = """
 from nerf_insert import warming
 from nerf_insert.kernels import cpu_compositing as a, cpu_hashgrid as b, cpu_marching as c, cpu_mlp as d
@@ -107,9 +108,9 @@ print(*(sum(len(side) for side in sides) for sides in (
 
 
 def test_nothing_is_compiled_ahead_for_other_backends(tmp_path, monkeypatch):
-    monkeypatch.setattr(warming, "_started", None)
+    monkeypatch.setattr(kernel_warmup, "_started", None)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("NERF_INSERT_KERNELS", "torch")
-    assert warming.start() is None
+    assert kernel_warmup.start() is None
     with use_backend(None):
-        assert not warming.kept()
+        assert not kernel_warmup.kept()

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
-from nerf_insert.cli import main
-from nerf_insert.files import read_tensors, read_yaml
-from nerf_insert.pictures import read_picture
+from nerf_insert.cli.main import main
+from nerf_insert.io.files import read_tensors, read_yaml
+from nerf_insert.io.images import read_picture
 from nerf_insert.regions import BoxRegion
-from nerf_insert.scene import Scene
+from nerf_insert.scene.scene import Scene
 
 OWN = """
 import torch

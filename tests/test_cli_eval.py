@@ -6,7 +6,7 @@ import shutil
 import pytest
 import tiny
 
-from nerf_insert.cli import main
+from nerf_insert.cli.main import main
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import json
 import tiny
 import torch
 
-from nerf_insert.cli import main
-from nerf_insert.scene import Scene
+from nerf_insert.cli.main import main
+from nerf_insert.scene.scene import Scene
 
 
 def layers(scene_folder, capsys, *words):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nerf_insert.cli import COMMANDS, layers, main
+from nerf_insert.cli.commands import layers
+from nerf_insert.cli.main import COMMANDS, main
 
 HEAVY = ("torch", "numpy", "nerfstudio", "PIL", "rich")
 PROBE = """

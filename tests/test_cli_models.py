@@ -10,9 +10,9 @@ import sys
 import pytest
 from hub import Hub
 
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint.diffusion.catalogue import MODELS
+from nerf_insert.hub.catalogue import MODELS
 from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
+from nerf_insert.inpaint.guide import Guide
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-inpainting"
 
@@ -97,7 +97,7 @@ def test_what_stands_in_the_way_is_said(models, hub):
 
 
 def test_bad_words(capsys):
-    from nerf_insert.cli import main
+    from nerf_insert.cli.main import main
 
     assert main(["models", "pull"]) == 2
     assert "models pull needs a name" in capsys.readouterr().err

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nerf_insert.cli import build_parser, main, recipes, repeat_masks
+from nerf_insert.cli import edit_flags
+from nerf_insert.cli.main import build_parser, main, repeat_masks
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_yaml
-from nerf_insert.progress import Progress
-from nerf_insert.recipe import Recipe
+from nerf_insert.io.files import read_yaml
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.recipe import Recipe
 
 
 class Warnings(Progress):
@@ -36,7 +37,7 @@ def parse(*words) -> argparse.Namespace:
 
 
 def recipe(*words, warnings=None) -> Recipe:
-    return recipes.recipe_of(parse(*words), warnings or Warnings())
+    return edit_flags.recipe_of(parse(*words), warnings or Warnings())
 
 
 def test_masks(here):

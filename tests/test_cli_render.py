@@ -11,11 +11,11 @@ import tiny
 import torch
 from PIL import Image
 
-from nerf_insert import outputs
-from nerf_insert.cli import main
-from nerf_insert.cli.render import path_fps
-from nerf_insert.pictures import read_picture
-from nerf_insert.scene import Scene
+from nerf_insert.cli.commands.render import path_fps
+from nerf_insert.cli.main import main
+from nerf_insert.io.images import read_picture
+from nerf_insert.rendering import outputs
+from nerf_insert.scene.scene import Scene
 
 POSE = [[1, 0, 0, 0], [0, 0.6, -0.8, -1.6], [0, 0.8, 0.6, 1.2], [0, 0, 0, 1]]  # looks at the origin
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from nerf_insert.cli import main, train
-from nerf_insert.fields import FieldConfig
-from nerf_insert.files import read_tensors
-from nerf_insert.metrics import psnr
-from nerf_insert.scene import Scene
+from nerf_insert.cli.commands import train
+from nerf_insert.cli.main import main
+from nerf_insert.evaluation.image_metrics import psnr
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.io.files import read_tensors
+from nerf_insert.scene.scene import Scene
 
 SHORT = ["--steps", "12", "--samples", "2048", "--json"]
 
@@ -60,12 +61,12 @@ def test_the_seed_decides(tiny_folder, tmp_path, capsys):
 
 def test_training_goes_on_where_it_was_stopped(tiny_folder, tmp_path, capsys, monkeypatch):
     """Interrupted after some steps, the same command ends with the very same scene."""
-    from nerf_insert import checkpoints, training
+    from nerf_insert.training import checkpoint, scene_trainer
 
-    monkeypatch.setattr(checkpoints, "EVERY", 0.0)  # save after every step
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)  # save after every step
     capture, taken = tiny_folder / "capture", []
     run(capture, tmp_path / "whole", "--downscale", "2")
-    loss = training.base_loss
+    loss = scene_trainer.base_loss
 
     def stop_at_eight(*args, **options):
         taken.append(1)
@@ -73,7 +74,7 @@ def test_training_goes_on_where_it_was_stopped(tiny_folder, tmp_path, capsys, mo
             raise KeyboardInterrupt
         return loss(*args, **options)
 
-    monkeypatch.setattr(training, "base_loss", stop_at_eight)
+    monkeypatch.setattr(scene_trainer, "base_loss", stop_at_eight)
     assert main(["train", str(capture), "--out", str(tmp_path / "cut"), *SHORT, "--downscale", "2"]) == 130
     assert "same command again" in capsys.readouterr().out
     shutil.copytree(tmp_path / "cut", tmp_path / "other")

@@ -7,11 +7,11 @@ import av
 import pytest
 import tiny
 
-from nerf_insert import demo
-from nerf_insert.cli import main
-from nerf_insert.pictures import picture_size
-from nerf_insert.placing import build_region
-from nerf_insert.scene import Scene
+from nerf_insert.cli import demo_pipeline
+from nerf_insert.cli.main import main
+from nerf_insert.io.images import picture_size
+from nerf_insert.regions.from_recipe import build_region
+from nerf_insert.scene.scene import Scene
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def sample(capture_folder, monkeypatch):
     (capture_folder / "masks").mkdir()
     for name in ("000.png", "004.png", "008.png"):
         shutil.copy(capture_folder / "object_mask" / name, capture_folder / "masks" / name)
-    monkeypatch.setattr(demo, "sample_path", lambda: capture_folder)
-    monkeypatch.setattr(demo, "FRAMES", 3)
+    monkeypatch.setattr(demo_pipeline, "sample_path", lambda: capture_folder)
+    monkeypatch.setattr(demo_pipeline, "FRAMES", 3)
     return capture_folder
 
 
@@ -39,7 +39,7 @@ def test_a_demo_that_was_played_with_can_be_repeated(sample, scene_folder, capsy
         with scene.locked():  # which takes note of it
             pass
 
-    monkeypatch.setattr(demo, "edit", edit)
+    monkeypatch.setattr(demo_pipeline, "edit", edit)
     tiny.tiny_layer(scene_folder, name="rocket")
     Scene.open(scene_folder).enable(1, False)
     out = scene_folder.parent

@@ -8,19 +8,19 @@ import pytest
 import tiny
 import torch
 from elsewhere import DEVICE, Elsewhere, a_second_device
-
-from nerf_insert import devices
-from nerf_insert.base import Base
-from nerf_insert.capture import Capture
-from nerf_insert.edit import edit
-from nerf_insert.errors import InputError, RunError
-from nerf_insert.fields import FieldConfig
-from nerf_insert.files import read_tensors
 from nerf_insert.kernels import use_backend
-from nerf_insert.progress import SILENT
-from nerf_insert.recipe import Recipe
-from nerf_insert.scene import Scene
-from nerf_insert.training import TrainConfig, train_base
+
+from nerf_insert.capture.capture import Capture
+from nerf_insert.editing.loop import edit
+from nerf_insert.errors import InputError, RunError
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.scene_field import Base
+from nerf_insert.io.files import read_tensors
+from nerf_insert.runtime import devices
+from nerf_insert.runtime.progress import SILENT
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
+from nerf_insert.training.scene_trainer import TrainConfig, train_base
 
 
 def test_a_gpu_is_used_where_there_is_one(monkeypatch):
@@ -54,8 +54,8 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name, error):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    monkeypatch.setattr("nerf_insert.devices.device", lambda: DEVICE)
-    monkeypatch.setattr("nerf_insert.training.device", lambda: DEVICE)
+    monkeypatch.setattr("nerf_insert.runtime.devices.device", lambda: DEVICE)
+    monkeypatch.setattr("nerf_insert.training.scene_trainer.device", lambda: DEVICE)
     with a_second_device():
         yield
 
@@ -104,7 +104,7 @@ def small_training(capture, path):
 
 
 def test_training_takes_the_device(capture_folder, tmp_path, request, monkeypatch):
-    monkeypatch.setattr("nerf_insert.base.FAR", 20.0)  # the twin's walk takes its time
+    monkeypatch.setattr("nerf_insert.fields.scene_field.FAR", 20.0)  # the twin's walk takes its time
     capture = fewer(capture_folder)
     expected = on_the_processor(lambda: small_training(capture, tmp_path / "a"))
     request.getfixturevalue("elsewhere")
@@ -131,7 +131,7 @@ def small_edit(folder, capture, base):
 
 
 def test_edits_and_pictures_take_the_device(capture_folder, scene_folder, tmp_path, request, monkeypatch):
-    monkeypatch.setattr("nerf_insert.base.FAR", 20.0)
+    monkeypatch.setattr("nerf_insert.fields.scene_field.FAR", 20.0)
     capture, base = fewer(capture_folder), Scene.open(scene_folder).base
     for name in ("here", "there"):
         (tmp_path / name).mkdir()

@@ -10,23 +10,23 @@ import tiny
 import torch
 import trimesh
 
-from nerf_insert.cameras import Camera
-from nerf_insert.edit import edit
+from nerf_insert.editing.loop import edit
+from nerf_insert.editing.painting import inpaint_view
+from nerf_insert.editing.session import prepare
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.files import read_json
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint.contract import EditContext, InpaintView
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.inpaint.api import EditContext, InpaintView
 from nerf_insert.inpaint.diffusion.cropping import around
 from nerf_insert.inpaint.diffusion.families import FAMILIES
 from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
-from nerf_insert.meshes import Mesh
-from nerf_insert.painting import inpaint_view
-from nerf_insert.pictures import read_picture, resize
-from nerf_insert.preparing import prepare
-from nerf_insert.progress import SILENT, Progress
-from nerf_insert.recipe import Recipe
+from nerf_insert.inpaint.guide import Guide
+from nerf_insert.io.files import read_json
+from nerf_insert.io.images import read_picture, resize
 from nerf_insert.regions import BoxRegion
-from nerf_insert.scene import Scene
+from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
 
 pytestmark = pytest.mark.usefixtures("offline")
 SIZE = (96, 72)  # of views painted on their own
@@ -175,7 +175,7 @@ def test_anchors_are_painted_in_one_picture_and_the_others_by_themselves(tiny_mo
 def test_an_edit_stopped_while_the_model_paints_goes_on_with_the_same_result(
     tiny_model, scene_folder, tmp_path
 ):
-    from nerf_insert.files import read_tensors
+    from nerf_insert.io.files import read_tensors
 
     class Stop(Progress):
         """Stops the work in the middle of a picture."""
@@ -435,7 +435,7 @@ def cache(monkeypatch, tmp_path, tiny_model):
     """Put small models into an empty Hugging Face cache, under the names that the catalogue knows."""
     import huggingface_hub.constants as constants
 
-    from nerf_insert.inpaint.diffusion.catalogue import known
+    from nerf_insert.hub.catalogue import known
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint.diffusion.catalogue import MODELS
-from nerf_insert.inpaint.diffusion.control import stretched
+from nerf_insert.hub.catalogue import MODELS
+from nerf_insert.hub.weights import Model, count, find, find_model, weights_of
 from nerf_insert.inpaint.diffusion.cropping import BORDER, ZOOM, around, soft
+from nerf_insert.inpaint.diffusion.depth_control import stretched
 from nerf_insert.inpaint.diffusion.families import FAMILIES
-from nerf_insert.inpaint.diffusion.memory import GIGABYTE, Machine, plan
-from nerf_insert.inpaint.diffusion.settings import Settings
-from nerf_insert.inpaint.diffusion.weights import Model, count, find, find_model, weights_of
-from nerf_insert.inpaint.tiling import Sheet
+from nerf_insert.inpaint.diffusion.options import Settings
+from nerf_insert.inpaint.diffusion.placement import GIGABYTE, Machine, plan
+from nerf_insert.inpaint.diffusion.tiling import Sheet
 
 # --- windows
 
@@ -68,7 +68,7 @@ def test_the_soft_border_rises_from_the_edge_to_all():
     line = share[25, 9:25]
     assert line[0] == 0 and (line.diff() >= 0).all() and (line[5:] == 1).all() and 0 < line[1] < 0.15
     assert (soft(torch.ones(5, 5, dtype=torch.bool), 4.0) == 1).all()
-    assert BORDER < 0.04 / 2  # of nerf_insert.masking.WIDEN: the border stays outside the region
+    assert BORDER < 0.04 / 2  # of nerf_insert.editing.region_views.WIDEN: the border stays outside the region
 
 
 # --- sheets
@@ -271,8 +271,8 @@ def test_what_is_not_here_is_said_with_what_to_do():
 
 @pytest.mark.usefixtures("no_cache", "offline")
 def test_without_any_model_the_message_says_which_to_get():
-    from nerf_insert.guide import Guide
     from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
+    from nerf_insert.inpaint.guide import Guide
 
     with pytest.raises(InputError, match=r"(?s)no diffusion model on this.*pull flux2-klein.*Apache-2\.0"):
         DiffusionInpainter().check(Guide(prompt="a hat"))

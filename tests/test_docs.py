@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from nerf_insert.cli import COMMANDS, main
-from nerf_insert.pictures import read_picture
-from nerf_insert.recipe import Recipe, Say, Schedule
-from nerf_insert.scene import LayerEntry, Scene
+from nerf_insert.cli.main import COMMANDS, main
+from nerf_insert.io.images import read_picture
+from nerf_insert.scene.recipe import Recipe, Say, Schedule
+from nerf_insert.scene.scene import LayerEntry, Scene
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -12,23 +12,23 @@ import tiny
 import torch
 from PIL import Image
 
-from nerf_insert import painting
-from nerf_insert.edit import edit
+from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.editing import painting
+from nerf_insert.editing.loop import edit
+from nerf_insert.editing.painting import inpaint_view, run_inpainter
+from nerf_insert.editing.region_views import RegionView
+from nerf_insert.editing.session import prepare
 from nerf_insert.errors import InputError, RunError, Stopped
-from nerf_insert.files import read_json, read_yaml
-from nerf_insert.inpaint.contract import EditContext, Inpainter
-from nerf_insert.masking import RegionView
-from nerf_insert.metrics import psnr
-from nerf_insert.painting import inpaint_view, run_inpainter
-from nerf_insert.pictures import read_mask, read_picture, write_picture
-from nerf_insert.pixels import to_bytes
-from nerf_insert.placing import build_region
-from nerf_insert.preparing import prepare
-from nerf_insert.progress import SILENT, Progress
-from nerf_insert.recipe import Recipe
+from nerf_insert.evaluation.image_metrics import psnr
+from nerf_insert.inpaint.api import EditContext, Inpainter
+from nerf_insert.io.files import read_json, read_yaml
+from nerf_insert.io.images import read_mask, read_picture, write_picture
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import Scene
+from nerf_insert.regions.from_recipe import build_region
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
 
 SIDE = 0.56  # of a box around tiny.OBJECT, a ball of radius 0.24
 BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [SIDE] * 3}}

@@ -6,11 +6,11 @@ import pytest
 import tiny
 import torch
 
-from nerf_insert.cli import main
-from nerf_insert.clip_model import Directions, load_clip
-from nerf_insert.consistency import Warping, bilinear, changed, warped_error
+from nerf_insert.cli.main import main
+from nerf_insert.evaluation.clip_metrics import Directions, load_clip
+from nerf_insert.evaluation.warp_consistency import Warping, bilinear, changed, warped_error
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering import Rendered, Stack
+from nerf_insert.rendering.stack import Rendered, Stack
 
 REGION = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nerf_insert.fields import FieldConfig, HashField, truncated_exp
+from nerf_insert.fields.hash_field import FieldConfig, HashField, truncated_exp
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, base_resolution=4, max_resolution=32, width=16)
 

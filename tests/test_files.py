@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerf_insert import files
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.progress import Progress, duration
-from nerf_insert.video import VideoWriter
+from nerf_insert.io import files
+from nerf_insert.io.video import VideoWriter
+from nerf_insert.runtime.progress import Progress, duration
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u0085\u2028\u2029\ufeff"))
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)

@@ -8,15 +8,22 @@ import torch
 from analytic import AnalyticField, look_at
 from formula import Ball, FormulaLayer, Haze
 
-from nerf_insert import checkpoints, fitting
-from nerf_insert.checkpoints import Checkpoint
-from nerf_insert.fields import FieldConfig
-from nerf_insert.fitting import FitConfig, cache_rays, choose, entries_along, fit_layer, shade_entries
-from nerf_insert.layers import Layer
-from nerf_insert.pixels import Pixels, to_bytes
-from nerf_insert.progress import SILENT
+from nerf_insert.capture.pixel_set import Pixels, to_bytes
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.layer import Layer
 from nerf_insert.regions import BoxRegion, Union
-from nerf_insert.rendering import Stack
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import SILENT
+from nerf_insert.training import checkpoint, layer_trainer
+from nerf_insert.training.checkpoint import Checkpoint
+from nerf_insert.training.layer_trainer import (
+    FitConfig,
+    cache_rays,
+    choose,
+    entries_along,
+    fit_layer,
+    shade_entries,
+)
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=12, max_resolution=64, width=16, view_dependent=False)
 TWO = Union([BoxRegion((-0.4, 0.0, 0.1), (0.2, 0.6, 0.6)), BoxRegion((0.4, 0.0, 0.1), (0.2, 0.6, 0.6))])
@@ -71,8 +78,8 @@ def lively(region, shell=0.0, seed=0):
 def test_cached_rays_show_what_is_rendered(case, monkeypatch):
     """Compositing the scene in front of, between and behind the visits to the region once, and the layer's
     samples between those, is the same as compositing everything."""
-    monkeypatch.setattr(fitting, "HIDDEN", -1.0)  # leave nothing out
-    monkeypatch.setattr(fitting, "RAYS_AT_ONCE", 500)
+    monkeypatch.setattr(layer_trainer, "HIDDEN", -1.0)  # leave nothing out
+    monkeypatch.setattr(layer_trainer, "RAYS_AT_ONCE", 500)
     make, below, region, shell = CASES[case]
     stack, layer = Stack(make(), below), lively(region, shell)
     _, cached = cache(stack, region)
@@ -271,7 +278,7 @@ def test_checkpoints_are_written_now_and_then(fit, tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.safetensors"
     clock = iter(range(1000))  # a second passes at every look at it
     watch = SimpleNamespace(monotonic=lambda: float(next(clock)))
-    monkeypatch.setattr(checkpoints, "time", watch)  # of checkpoints alone: the time left is asked for, too
+    monkeypatch.setattr(checkpoint, "time", watch)  # of checkpoints alone: the time left is asked for, too
     layer, written = Layer(fit.region, SMALL, shell=0.01), []
 
     class Noted(Checkpoint):

@@ -4,8 +4,9 @@ import pytest
 import torch
 from analytic import look_at
 
-from nerf_insert.cameras import Rays
-from nerf_insert.fusion import (
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.mesh_normals import geometric_normals
+from nerf_insert.lighting.depth_fusion import (
     Glance,
     distance_field,
     far_radiance,
@@ -15,8 +16,7 @@ from nerf_insert.fusion import (
     sees,
     surface_net,
 )
-from nerf_insert.mesh_normals import geometric_normals
-from nerf_insert.rendering import Rendered
+from nerf_insert.rendering.stack import Rendered
 
 BOX = torch.tensor([[-1.0, -1.0, -0.3], [1.0, 1.0, 1.0]])
 CENTRE, RADIUS = torch.tensor([0.1, -0.1, 0.4]), 0.4

@@ -152,14 +152,14 @@ def test_these_tests_can_fail(tmp_path):
         folder.mkdir()
         (folder / "__init__.py").write_text("")
     (package / "files.py").write_text("")
-    (package / "tools.py").write_text("def late():\n    from nerf_insert.scene import Scene\n")
+    (package / "tools.py").write_text("def late():\n    from nerf_insert.scene.scene import Scene\n")
     (package / "cameras.py").write_text("import nerf_insert.tools\n")
     (package / "scene.py").write_text("from nerf_insert import cameras, cli\n")
     (package / "cli.py").write_text("")
     (package / "base.py").write_text("import nerf_insert.app\n")
-    (app / "page.py").write_text("from nerf_insert.app import steps\nimport nerf_insert.scene\n")
+    (app / "page.py").write_text("from nerf_insert.app import steps\nimport nerf_insert.scene.scene\n")
     (kernels / "mlp.py").write_text(
-        "from nerf_insert.kernels.other import x\nfrom nerf_insert.files import y\n"
+        "from nerf_insert.kernels.other import x\nfrom nerf_insert.io.files import y\n"
     )
     (kernels / "other.py").write_text("if TYPE_CHECKING:\n    from nerf_insert.kernels import mlp\n")
     floors = rooms(
@@ -188,8 +188,8 @@ def loaded_by(statement: str) -> set[str]:
     "statement",
     [
         "import nerf_insert",
-        "import nerf_insert.errors, nerf_insert.files, nerf_insert.progress, nerf_insert.recipe",
-        "import nerf_insert.scene, nerf_insert.cli, nerf_insert.inpaint",
+        "import nerf_insert.errors, nerf_insert.io.files, nerf_insert.runtime.progress, nerf_insert.scene.recipe",
+        "import nerf_insert.scene.scene, nerf_insert.cli.main, nerf_insert.inpaint.registry",
     ],
 )
 def test_light_imports_stay_light(statement):
@@ -198,6 +198,8 @@ def test_light_imports_stay_light(statement):
 
 
 def test_the_engine_loads_no_models_and_no_page():
-    loaded = loaded_by("import nerf_insert.edit, nerf_insert.training, nerf_insert.evaluation")
+    loaded = loaded_by(
+        "import nerf_insert.editing.loop, nerf_insert.training.scene_trainer, nerf_insert.evaluation.evaluate"
+    )
     assert "torch" in loaded and loaded.isdisjoint(LATE)
     assert "nerf_insert.kernels" in loaded and "kernels" not in loaded  # that name is Hugging Face's

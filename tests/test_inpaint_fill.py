@@ -7,17 +7,17 @@ from functools import cache
 import pytest
 import torch
 from analytic import DENSITY, AnalyticField, look_at
-
-from nerf_insert.cameras import Camera, Rays
-from nerf_insert.errors import InputError
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint.contract import EditContext, Inpainter, InpaintView
-from nerf_insert.inpaint.fill import FillInpainter
-from nerf_insert.inpaint.fill_sights import content
 from nerf_insert.kernels import march
-from nerf_insert.progress import Progress
+
+from nerf_insert.errors import InputError
+from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
+from nerf_insert.inpaint.fill.depth_views import content
+from nerf_insert.inpaint.fill.inpainter import FillInpainter
+from nerf_insert.inpaint.guide import Guide
 from nerf_insert.regions.box import BoxRegion
-from nerf_insert.rendering import Stack
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Progress
 
 BALL = (0.0, 0.08, 0.2, 0.22, (0.9, 0.2, 0.1))  # sunk 2 cm into the floor, all but touching the wall
 BOX = ((0.0, 0.1, 0.15), (0.5, 0.54, 0.62))  # around it, down through the floor and into the wall

@@ -4,11 +4,11 @@ import pytest
 import torch
 from analytic import AnalyticField
 
-from nerf_insert.inpaint.fill_planes import Plane
-from nerf_insert.inpaint.fill_sights import Evidence
-from nerf_insert.inpaint.fill_surfaces import Blank, paint, stands
+from nerf_insert.inpaint.fill.depth_views import Evidence
+from nerf_insert.inpaint.fill.planes import Plane
+from nerf_insert.inpaint.fill.surfaces import Blank, paint, stands
 from nerf_insert.regions.box import BoxRegion
-from nerf_insert.rendering import Stack
+from nerf_insert.rendering.stack import Stack
 
 SIDE, TEXEL = 100, 0.02  # a square of 2 by 2 units
 

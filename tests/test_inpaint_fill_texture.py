@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from nerf_insert.cameras import Rays
-from nerf_insert.inpaint.fill_patches import repeats
-from nerf_insert.inpaint.fill_planes import Plane, find_planes
-from nerf_insert.inpaint.fill_texture import complete, light, membrane
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.inpaint.fill.patchmatch import repeats
+from nerf_insert.inpaint.fill.planes import Plane, find_planes
+from nerf_insert.inpaint.fill.texture import complete, light, membrane
 
 H, W = 90, 110
 Y, X = np.mgrid[:H, :W].astype(np.float32)

@@ -8,20 +8,20 @@ import torch
 import trimesh
 from analytic import AnalyticField, look_at
 
-from nerf_insert.capture import View
+from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint import load_inpainter
-from nerf_insert.inpaint.contract import EditContext, Inpainter, InpaintView
-from nerf_insert.inpaint.mesh import MeshInpainter
-from nerf_insert.inpaint.mesh_painter import SHOULDER, shoulder
-from nerf_insert.light import Key, Light
-from nerf_insert.meshes import Mesh, to_linear
-from nerf_insert.pictures import write_picture
-from nerf_insert.progress import Progress
+from nerf_insert.geometry.mesh import Mesh, to_linear
+from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
+from nerf_insert.inpaint.guide import Guide
+from nerf_insert.inpaint.mesh.compositor import SHOULDER, shoulder
+from nerf_insert.inpaint.mesh.inpainter import MeshInpainter
+from nerf_insert.inpaint.registry import load_inpainter
+from nerf_insert.io.images import write_picture
+from nerf_insert.lighting.light import Key, Light
+from nerf_insert.lighting.shading import MIRRORED, highlight, is_closed, mirrored_shares, shade
 from nerf_insert.regions import BoxRegion, MeshRegion
-from nerf_insert.rendering import Stack
-from nerf_insert.shading import MIRRORED, highlight, is_closed, mirrored_shares, shade
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Progress
 
 EYES = [
     (1.6, 0.3, 1.0),
@@ -102,7 +102,9 @@ OCCLUDER = (0.6, 0.3, 0.45)
 
 
 def test_it_is_what_the_loop_looks_for():
-    inpainter = load_inpainter("nerf_insert.inpaint.mesh:MeshInpainter", {"light": "flat", "exposure": 0.8})
+    inpainter = load_inpainter(
+        "nerf_insert.inpaint.mesh.inpainter:MeshInpainter", {"light": "flat", "exposure": 0.8}
+    )
     assert isinstance(inpainter, Inpainter) and inpainter.rounds == 1
 
 

@@ -6,34 +6,34 @@ import threading
 
 import pytest
 import torch
-
-from nerf_insert.errors import InputError, RunError
 from nerf_insert.kernels import (
     GridSpec,
     active_backend,
-    backends,
+    dispatch,
     hash_encode,
     precision,
     use_backend,
     use_precision,
 )
-from nerf_insert.kernels.threads import run
+from nerf_insert.kernels.cpu.threads import run
+
+from nerf_insert.errors import InputError, RunError
 
 SPEC = GridSpec(n_levels=2, log2_hashmap_size=8, base_resolution=4, max_resolution=16)
 
 
 def test_the_compiled_backends_are_the_default(monkeypatch):
-    monkeypatch.delenv(backends.VARIABLE, raising=False)
+    monkeypatch.delenv(dispatch.VARIABLE, raising=False)
     assert active_backend("cpu") == "cpu"
-    order = {name: backends.BACKENDS[name] for name in ("cpu", "tcnn", "triton", "torch")}
-    monkeypatch.setattr(backends, "BACKENDS", order)  # as it is where Triton compiles
+    order = {name: dispatch.BACKENDS[name] for name in ("cpu", "tcnn", "triton", "torch")}
+    monkeypatch.setattr(dispatch, "BACKENDS", order)  # as it is where Triton compiles
     pytest.importorskip("triton")
     assert active_backend("cuda") == "triton"
 
 
-@pytest.mark.skipif(not backends.INTERPRETED, reason="Triton compiles here")
+@pytest.mark.skipif(not dispatch.INTERPRETED, reason="Triton compiles here")
 def test_triton_interpreted_is_only_used_if_asked_for(monkeypatch):
-    monkeypatch.delenv(backends.VARIABLE, raising=False)
+    monkeypatch.delenv(dispatch.VARIABLE, raising=False)
     assert active_backend("cuda") == "torch"
     points, table = torch.rand(9, 3), torch.randn(SPEC.n_entries, 2)
     with use_backend("triton"):
@@ -43,7 +43,7 @@ def test_triton_interpreted_is_only_used_if_asked_for(monkeypatch):
 
 
 def test_the_environment_and_use_backend_force_one(monkeypatch):
-    monkeypatch.setenv(backends.VARIABLE, "torch")
+    monkeypatch.setenv(dispatch.VARIABLE, "torch")
     assert active_backend("cpu") == "torch"
     with use_backend("cpu"):
         assert active_backend("cpu") == "cpu"
@@ -74,17 +74,17 @@ def test_precisions_are_forced_like_backends(monkeypatch):
 def test_unknown_and_unfit_backends_are_named(monkeypatch):
     with pytest.raises(InputError, match=r"'fortran'.*cpu, tcnn"):
         use_backend("fortran")
-    monkeypatch.setenv(backends.VARIABLE, "fortran")
-    with pytest.raises(InputError, match=f"{backends.VARIABLE}.*fortran"):
+    monkeypatch.setenv(dispatch.VARIABLE, "fortran")
+    with pytest.raises(InputError, match=f"{dispatch.VARIABLE}.*fortran"):
         active_backend("cpu")
     with use_backend("cpu"), pytest.raises(InputError, match="does not work on cuda"):
         active_backend("cuda")
 
 
 def test_a_backend_that_cannot_be_loaded_is_passed_over_or_explained(monkeypatch):
-    monkeypatch.delenv(backends.VARIABLE, raising=False)
-    missing = backends.Backend("nerf_insert.kernels.missing_backend", ("cpu",), ())
-    monkeypatch.setattr(backends, "BACKENDS", {"missing": missing, **backends.BACKENDS})
+    monkeypatch.delenv(dispatch.VARIABLE, raising=False)
+    missing = dispatch.Backend("nerf_insert.kernels.missing_backend", ("cpu",), ())
+    monkeypatch.setattr(dispatch, "BACKENDS", {"missing": missing, **dispatch.BACKENDS})
     with pytest.warns(UserWarning, match="missing_backend"):
         assert active_backend("cpu") == "cpu"
     with use_backend("missing"), pytest.raises(RunError, match="missing_backend"):

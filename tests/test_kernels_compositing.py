@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from nerf_insert.kernels import composite, median_distance, transmittance, use_backend
 
 BACKENDS = ["cpu", "torch"]

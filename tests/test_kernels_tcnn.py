@@ -7,17 +7,17 @@ import sys
 import fake_tinycudann
 import pytest
 import torch
-
-from nerf_insert.errors import RunError
 from nerf_insert.kernels import (
     GridSpec,
     active_backend,
-    backends,
+    dispatch,
     hash_encode,
     mlp,
     use_backend,
     use_precision,
 )
+
+from nerf_insert.errors import RunError
 
 SPEC = GridSpec(n_levels=5, log2_hashmap_size=10, base_resolution=4, max_resolution=64)
 
@@ -27,7 +27,7 @@ def tcnn(monkeypatch):
     """The backend on the processor, with the library that is not the real one."""
     monkeypatch.setitem(sys.modules, "tinycudann", fake_tinycudann)
     monkeypatch.setitem(
-        backends.BACKENDS, "tcnn", backends.BACKENDS["tcnn"]._replace(devices=("cuda", "cpu"))
+        dispatch.BACKENDS, "tcnn", dispatch.BACKENDS["tcnn"]._replace(devices=("cuda", "cpu"))
     )
     forget(monkeypatch)
     fake_tinycudann.CALLS.clear()
@@ -35,17 +35,17 @@ def tcnn(monkeypatch):
 
 def forget(monkeypatch):
     """Let the backend be imported anew, now and after the test."""
-    for cached in (backends._module, backends.failure):
+    for cached in (dispatch._module, dispatch.failure):
         cached.cache_clear()
-        monkeypatch.setattr(backends, cached.__name__, cached)
-    monkeypatch.delitem(sys.modules, "nerf_insert.kernels.tcnn_backend", raising=False)
+        monkeypatch.setattr(dispatch, cached.__name__, cached)
+    monkeypatch.delitem(sys.modules, "nerf_insert.kernels.tcnn", raising=False)
 
 
 @pytest.fixture(autouse=True)
 def clean():
     yield
-    backends._module.cache_clear(), backends.failure.cache_clear()
-    sys.modules.pop("nerf_insert.kernels.tcnn_backend", None)
+    dispatch._module.cache_clear(), dispatch.failure.cache_clear()
+    sys.modules.pop("nerf_insert.kernels.tcnn", None)
 
 
 def random(seed, *shape):

@@ -13,8 +13,8 @@ import pytest
 import tiny
 from mortal import Nursery
 
-from nerf_insert.cli import main
-from nerf_insert.locks import only_writer
+from nerf_insert.cli.main import main
+from nerf_insert.io.locks import only_writer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 

@@ -5,12 +5,12 @@ import torch
 from analytic import look_at
 from formula import Ball
 
-from nerf_insert.checkpoints import Checkpoint
-from nerf_insert.fields import FieldConfig
-from nerf_insert.files import write_json
-from nerf_insert.layers import LAYER_FIELD, Layer, unfinished_layer
-from nerf_insert.optimiser import Optimiser
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.layer import LAYER_FIELD, Layer, unfinished_layer
+from nerf_insert.io.files import write_json
 from nerf_insert.regions import BoxRegion
+from nerf_insert.training.checkpoint import Checkpoint
+from nerf_insert.training.optimizer import Optimiser
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16, view_dependent=False)
 BOX = BoxRegion((0.3, -0.2, 0.4), (0.8, 0.5, 0.3), (0.0, 0.0, 30.0))

@@ -8,12 +8,12 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerf_insert.cameras import Rays
-from nerf_insert.fusion import Surface
-from nerf_insert.light import Key, Light, Thing, arriving, frame, sphere, transport
-from nerf_insert.light_fit import ALBEDO, estimate, gather, groups
-from nerf_insert.mesh_normals import geometric_normals
-from nerf_insert.meshes import Mesh
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.geometry.mesh_normals import geometric_normals
+from nerf_insert.lighting.depth_fusion import Surface
+from nerf_insert.lighting.estimation import ALBEDO, estimate, gather, groups
+from nerf_insert.lighting.light import Key, Light, Thing, arriving, frame, sphere, transport
 
 UP = torch.tensor([0.0, 0.0, 1.0])
 

@@ -13,11 +13,11 @@ import torch
 import torchmetrics
 from scipy import ndimage
 
-from nerf_insert.evaluation import FEWEST, MARGIN, SHADOW, Truth, evaluate
-from nerf_insert.metrics import grow, load_lpips, psnr, ssim
-from nerf_insert.pictures import read_picture, write_picture
-from nerf_insert.progress import SILENT
-from nerf_insert.scene import Scene
+from nerf_insert.evaluation.evaluate import FEWEST, MARGIN, SHADOW, Truth, evaluate
+from nerf_insert.evaluation.image_metrics import grow, load_lpips, psnr, ssim
+from nerf_insert.io.images import read_picture, write_picture
+from nerf_insert.runtime.progress import SILENT
+from nerf_insert.scene.scene import Scene
 
 
 def noise(seed, shape=(40, 50, 3)):

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 from analytic import look_at
-
-from nerf_insert import tcnn
-from nerf_insert.base_files import load_base
-from nerf_insert.errors import InputError
 from nerf_insert.kernels import GridSpec, use_backend
-from nerf_insert.nerfacto import NerfactoBase, NerfactoSpec
+
+from nerf_insert.errors import InputError
+from nerf_insert.fields import tcnn_compat
+from nerf_insert.fields.load import load_base
+from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering import Stack
+from nerf_insert.rendering.stack import Stack
 
 PROPOSALS = (
     {"hidden_dim": 16, "log2_hashmap_size": 9, "num_levels": 3, "max_res": 32, "use_linear": False},
@@ -35,7 +35,7 @@ TO_MODEL = torch.tensor([[0.0, 0.5, 0.0, 0.1], [-0.5, 0.0, 0.0, 0.0], [0.0, 0.0,
 
 def weights(spec=SPEC):
     """Random ones, large enough for some fog and colour."""
-    from nerf_insert.nerfacto import _field, _proposal_networks
+    from nerf_insert.fields.nerfacto import _field, _proposal_networks
 
     torch.manual_seed(0)
     module = torch.nn.Module()
@@ -113,7 +113,7 @@ def test_no_rays_and_no_points_are_nothing():
 
 
 def test_rays_that_miss_a_region_keep_their_bits():
-    from nerf_insert.layers import Layer
+    from nerf_insert.fields.layer import Layer
 
     field = base()
     layer = Layer(BoxRegion((0.0, 0.0, 0.3), (0.5, 0.5, 0.5))).eval().requires_grad_(False)
@@ -156,7 +156,7 @@ def test_shapes_without_sense_or_measure_are_refused(wrong):
 
 
 def test_a_damaged_file_is_named(tmp_path):
-    from nerf_insert.files import read_tensors, write_tensors
+    from nerf_insert.io.files import read_tensors, write_tensors
 
     base().save(tmp_path / "base.safetensors")
     tensors, notes = read_tensors(tmp_path / "base.safetensors")
@@ -171,7 +171,7 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_a_network_is_its_matrices_row_by_row():
     size = 16 * 64 + 64 * 64 + 16 * 64
-    network = tcnn.Network(inputs=10, width=64, outputs=3, hidden=2, size=size, sigmoid=True)
+    network = tcnn_compat.Network(inputs=10, width=64, outputs=3, hidden=2, size=size, sigmoid=True)
     flat = torch.randn(size, generator=torch.Generator().manual_seed(1)) * 0.2
     network.load_state_dict({"params": flat})
     x = torch.rand(20, 10)
@@ -186,18 +186,18 @@ def test_a_network_is_its_matrices_row_by_row():
 
 def test_a_wide_network_is_aligned_to_eight():
     size = 24 * 256 + 8 * 256
-    assert tcnn.Network(20, 256, 3, 1, size).shapes == [(256, 24), (8, 256)]
+    assert tcnn_compat.Network(20, 256, 3, 1, size).shapes == [(256, 24), (8, 256)]
     with pytest.raises(ValueError, match="no network of 20 inputs"):
-        tcnn.Network(20, 256, 3, 1, size + 1)
+        tcnn_compat.Network(20, 256, 3, 1, size + 1)
 
 
 def test_a_grid_network_has_its_network_first():
     spec = GridSpec(n_levels=4, log2_hashmap_size=10, base_resolution=4, max_resolution=32)
     network_size, grid_size = 32 * 16 + 16 * 32, spec.n_entries * 2
     flat = torch.randn(network_size + grid_size, generator=torch.Generator().manual_seed(2))
-    both = tcnn.GridNetwork(spec, width=32, outputs=5, hidden=1, size=len(flat))
+    both = tcnn_compat.GridNetwork(spec, width=32, outputs=5, hidden=1, size=len(flat))
     both.load_state_dict({"params": flat})
-    grid, network = tcnn.Grid(spec), tcnn.Network(8, 32, 5, 1, network_size)
+    grid, network = tcnn_compat.Grid(spec), tcnn_compat.Network(8, 32, 5, 1, network_size)
     grid.load_state_dict({"params": flat[network_size:]})
     points = torch.rand(50, 3)
     features = torch.nn.functional.pad(grid(points), (0, 8))  # behind a grid widened with zeros
@@ -213,7 +213,7 @@ def test_harmonics_are_tiny_cuda_nns():
     a, b, c, e = 0.28209479177387814, 0.48860251190291987, 1.0925484305920792, 0.94617469575755997
     wanted = [a + 0 * x, -b * y, b * z, -b * x, c * x * y, -c * y * z, e * z * z - 0.31539156525251999]
     wanted += [-c * x * z, 0.54627421529603959 * (x * x - y * y)]
-    found = tcnn.Harmonics()((d + 1) / 2)
+    found = tcnn_compat.Harmonics()((d + 1) / 2)
     assert found.shape == (10, 16)
     torch.testing.assert_close(found[:, :9].double(), torch.stack(wanted, -1), rtol=0, atol=1e-6)
 

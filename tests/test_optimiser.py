@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from nerf_insert.checkpoints import Checkpoint
-from nerf_insert.optimiser import Optimiser, at_step
+from nerf_insert.training.checkpoint import Checkpoint
+from nerf_insert.training.optimizer import Optimiser, at_step
 
 
 class Parts(torch.nn.Module):
@@ -68,7 +68,7 @@ def test_a_checkpoint_brings_back_the_same_steps(tmp_path, stop):
 def test_a_step_does_not_wait_for_torchs_compiler():
     """Importing that takes seconds, at the start of every command that fits something."""
     code = (
-        "import sys, torch; from nerf_insert.optimiser import Optimiser; m = torch.nn.Linear(2, 2)\n"
+        "import sys, torch; from nerf_insert.training.optimizer import Optimiser; m = torch.nn.Linear(2, 2)\n"
         "Optimiser(m, 1e-2, 5).step(m(torch.ones(2)).sum(), 0); print('torch._dynamo' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from nerf_insert.errors import Stopped
-from nerf_insert.outlook import Outlook
-from nerf_insert.progress import Progress
+from nerf_insert.runtime.eta import Outlook
+from nerf_insert.runtime.progress import Progress
 
 
 class Clock(Progress):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from nerf_insert.errors import InputError
-from nerf_insert.pictures import contact_sheet, read_mask, read_picture, resize, write_picture
+from nerf_insert.io.images import contact_sheet, read_mask, read_picture, resize, write_picture
 
 RANDOM = np.random.default_rng(0)
 RGBA = RANDOM.integers(0, 256, (7, 11, 4), dtype=np.uint8)

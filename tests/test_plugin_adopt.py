@@ -17,17 +17,17 @@ from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from PIL import Image
 from tiny import tiny_capture
 
-from nerf_insert import outputs
-from nerf_insert.capture import Capture
-from nerf_insert.cli import main
-from nerf_insert.dataparsers import quiet
+from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.dataparsers import quiet
+from nerf_insert.cli.main import main
 from nerf_insert.errors import InputError
-from nerf_insert.nerfacto import NerfactoBase
-from nerf_insert.plugin.adopt import adopt
+from nerf_insert.fields.nerfacto import NerfactoBase
 from nerf_insert.plugin.config import nerf_insert
-from nerf_insert.plugin.run_folder import read_run
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import Scene
+from nerf_insert.plugin.import_run import adopt
+from nerf_insert.plugin.run_reader import read_run
+from nerf_insert.rendering import outputs
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.scene.scene import Scene
 
 # OpenCV's, as a phone has them
 LENS = {"k1": 0.06, "k2": -0.08, "p1": -0.001, "p2": 0.0002, "camera_model": "OPENCV"}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from nerf_insert.errors import InputError
-from nerf_insert.plugin.align import into_model, invert, similarity
+from nerf_insert.plugin.similarity import into_model, invert, similarity
 
 
 def poses(count, seed=0):

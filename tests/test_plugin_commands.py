@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from nerf_insert.plugin.pipeline import unfinished_folder
-from nerf_insert.scene import Scene
+from nerf_insert.scene.scene import Scene
 
 STEPS = ("--pipeline.edit.steps", "40")
 PORT = 17007  # and the next one

@@ -22,20 +22,20 @@ import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from PIL import Image
 
-from nerf_insert.cli import main
-from nerf_insert.edit import edit
+from nerf_insert.cli.main import main
+from nerf_insert.editing.loop import edit
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.plugin import config as entry
-from nerf_insert.plugin.adopt import adopt
 from nerf_insert.plugin.config import EditConfig
-from nerf_insert.plugin.recipes import recipe_of
-from nerf_insert.plugin.run_folder import read_run
+from nerf_insert.plugin.edit_stepper import SteppedEdit
+from nerf_insert.plugin.error_handling import with_our_flags
+from nerf_insert.plugin.import_run import adopt
+from nerf_insert.plugin.recipe_from_config import recipe_of
+from nerf_insert.plugin.run_reader import read_run
 from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
-from nerf_insert.plugin.stepping import SteppedEdit
-from nerf_insert.plugin.words import with_our_flags
-from nerf_insert.progress import SILENT
-from nerf_insert.recipe import Recipe, Schedule
-from nerf_insert.scene import Scene
+from nerf_insert.runtime.progress import SILENT
+from nerf_insert.scene.recipe import Recipe, Schedule
+from nerf_insert.scene.scene import Scene
 
 BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
 
@@ -406,7 +406,7 @@ def ns_render_follows_a_path(config, camera, wanted, folder):
 
 def test_a_dataset_is_not_a_run_of_another_capture(scene_folder, tmp_path, capsys):
     """A capture that changed since the scene was made is told apart."""
-    from nerf_insert.plugin.frame import Frame
+    from nerf_insert.plugin.coordinates import Frame
 
     scene = Scene.open(scene_folder)
     outputs = entry._data().dataparser
@@ -479,7 +479,7 @@ def test_our_base_is_opened_again_adopted_and_renders_the_same(base_run, tmp_pat
 def test_patched_fields_give_the_same_values_and_gradients():
     from nerfstudio.fields.density_fields import HashMLPDensityField
 
-    from nerf_insert.nerfstudio_encoding import patch_nerfstudio, unpatch_nerfstudio, use_kernels
+    from nerf_insert.fields.nerfstudio_hash_encoding import patch_nerfstudio, unpatch_nerfstudio, use_kernels
 
     torch.manual_seed(0)
     box = torch.tensor([[-1.0] * 3, [1.0] * 3])

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from nerf_insert.errors import InputError
-from nerf_insert.plugin.checkpoint import read_state, read_weights
-from nerf_insert.plugin.run_folder import Name, Plain, newest_checkpoint, read_config, read_run
+from nerf_insert.plugin.checkpoint_reader import read_state, read_weights
+from nerf_insert.plugin.run_reader import Name, Plain, newest_checkpoint, read_config, read_run
 
 HARMLESS = """!!python/object:nerfstudio.engine.trainer.TrainerConfig
 _target: !!python/name:nerfstudio.engine.trainer.Trainer ''
@@ -46,7 +46,7 @@ def test_a_config_becomes_plain_data(tmp_path):
 
 def test_every_config_that_nerfstudio_writes_is_read_and_says_the_same(methods, tmp_path):
     """Against yaml's own unsafe loader, which builds the real objects."""
-    from nerf_insert.plugin.run_folder import plain
+    from nerf_insert.plugin.run_reader import plain
 
     for name, method in methods.items():
         if "ExternalMethod" in type(method).__name__:

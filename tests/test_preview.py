@@ -8,13 +8,13 @@ import pytest
 import tiny
 import torch
 
-from nerf_insert.cli import main
-from nerf_insert.edit import edit
-from nerf_insert.pictures import read_picture
-from nerf_insert.preview import preview
-from nerf_insert.progress import SILENT, Progress
-from nerf_insert.recipe import Recipe
-from nerf_insert.scene import Scene
+from nerf_insert.cli.main import main
+from nerf_insert.editing.loop import edit
+from nerf_insert.editing.preview import preview
+from nerf_insert.io.images import read_picture
+from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
 
 BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
 

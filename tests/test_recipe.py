@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from region_shapes import points_around
 
-from nerf_insert.capture import Capture
+from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.files import write_yaml
-from nerf_insert.mesh_files import companions
-from nerf_insert.meshes import load_mesh
-from nerf_insert.placing import build_region
-from nerf_insert.recipe import MAX_SEED, Recipe
+from nerf_insert.geometry.mesh import load_mesh
+from nerf_insert.geometry.mesh_assets import companions
+from nerf_insert.io.files import write_yaml
 from nerf_insert.regions import BoxRegion
+from nerf_insert.regions.from_recipe import build_region
+from nerf_insert.scene.recipe import MAX_SEED, Recipe
 
 BOX = {"box": {"centre": [0.1, 0, 2], "size": [1, 2, 3], "rotation": [0, 0, 30]}}
 POSE = [[1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]

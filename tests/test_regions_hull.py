@@ -11,11 +11,11 @@ from analytic import look_at
 from region_shapes import FOX_LENS, cameras_around, disc, points_around
 from scipy.spatial import ConvexHull, HalfspaceIntersection, cKDTree
 
-from nerf_insert.cameras import Camera
 from nerf_insert.errors import InputError
-from nerf_insert.regions import VisualHull, hull
-from nerf_insert.regions.hull import ray_gap
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.regions import VisualHull, visual_hull
 from nerf_insert.regions.viewing_cone import ViewingCone
+from nerf_insert.regions.visual_hull import ray_gap
 
 CENTRE = torch.tensor([0.0, 0.0, 0.2])
 
@@ -67,7 +67,7 @@ def test_two_square_masks_meet_in_a_known_polyhedron():
     corners = HalfspaceIntersection(spaces, CENTRE.double().numpy()).intersections
     # The box is found in cells of 1/FINE of its longest side, kept when in doubt; what lies within the
     # precision of a cone is in doubt, and at the far corner the cones' faces meet at 20 degrees.
-    doubt = 2 * float((region.bounds[1] - region.bounds[0]).max()) / hull.FINE + 2 * region.precision
+    doubt = 2 * float((region.bounds[1] - region.bounds[0]).max()) / visual_hull.FINE + 2 * region.precision
     np.testing.assert_allclose(region.bounds[0], corners.min(0), atol=doubt)
     np.testing.assert_allclose(region.bounds[1], corners.max(0), atol=doubt)
     assert (region.bounds[0].numpy() <= corners.min(0) + 1e-5).all()
@@ -156,7 +156,7 @@ def test_nothing_that_all_masks_show_lies_outside_the_bounds():
 def test_large_batches_are_decided_as_small_ones():
     region = ball_hull(6)
     points = points_around(region, 60_000)
-    assert len(points) > hull.WORTH_CELLS
+    assert len(points) > visual_hull.WORTH_CELLS
     at_once = region.contains(points)
     assert torch.equal(at_once, torch.cat([region.contains(part) for part in points.split(1000)]))
 

@@ -11,10 +11,10 @@ from analytic import look_at
 from region_shapes import as_mesh, first_hits, points_around
 
 from nerf_insert.errors import InputError
-from nerf_insert.meshes import Mesh
-from nerf_insert.regions import Dilated, MeshRegion, load_region, mesh
-from nerf_insert.regions.solid import inside_points
-from nerf_insert.regions.surface import near_distances, split, to_triangles
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.regions import Dilated, MeshRegion, load_region, mesh_region
+from nerf_insert.regions.inside_test import inside_points
+from nerf_insert.regions.triangle_distance import near_distances, split, to_triangles
 
 TURN = trimesh.transformations.rotation_matrix(0.7, [1, 2, 3])
 BALL = trimesh.creation.icosphere(subdivisions=4)
@@ -23,7 +23,7 @@ BALL = trimesh.creation.icosphere(subdivisions=4)
 @pytest.fixture(autouse=True)
 def small_grids(monkeypatch):
     """About 40 points along a side instead of 128: quicker, and the precision is part of what is tested."""
-    monkeypatch.setattr(mesh, "POINTS", 60_000)
+    monkeypatch.setattr(mesh_region, "POINTS", 60_000)
 
 
 def turned(shape: trimesh.Trimesh) -> trimesh.Trimesh:

@@ -13,16 +13,7 @@ from hypothesis import strategies as st
 from region_shapes import cameras_around, disc, first_hits, points_around
 
 from nerf_insert.errors import InputError
-from nerf_insert.regions import (
-    BoxRegion,
-    Dilated,
-    Intersection,
-    Region,
-    Union,
-    VisualHull,
-    combine,
-    load_region,
-)
+from nerf_insert.regions import BoxRegion, Dilated, Intersection, Region, Union, VisualHull, csg, load_region
 
 BOX = BoxRegion([0.3, -0.2, 0.5], [0.6, 1.0, 0.4], [20.0, -35.0, 70.0])
 OTHER = BoxRegion([0.5, 0.1, 0.6], [0.7, 0.5, 0.9], [0.0, 10.0, -15.0])
@@ -30,7 +21,7 @@ OTHER = BoxRegion([0.5, 0.1, 0.6], [0.7, 0.5, 0.9], [0.0, 10.0, -15.0])
 
 @pytest.fixture(autouse=True)
 def small_grids(monkeypatch):
-    monkeypatch.setattr(combine, "POINTS", 60_000)
+    monkeypatch.setattr(csg, "POINTS", 60_000)
 
 
 def box_distance(box: BoxRegion, points: torch.Tensor) -> np.ndarray:

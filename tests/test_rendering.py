@@ -8,12 +8,12 @@ import torch
 from analytic import DENSITY, AnalyticField, look_at
 from formula import Ball, FormulaLayer, Haze, brute_force, in_plain_words, straight_rays
 
-from nerf_insert import rendering
-from nerf_insert.cameras import Rays
-from nerf_insert.layers import Layer
+from nerf_insert.fields.layer import Layer
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.regions import BoxRegion, Intersection, Union
-from nerf_insert.rendering import Stack, hits
-from nerf_insert.scene import Scene
+from nerf_insert.rendering import stack
+from nerf_insert.rendering.stack import Stack, hits
+from nerf_insert.scene.scene import Scene
 
 RED, GREEN, BLUE = (0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9)
 # Regions that overlap in all ways, one of them in two pieces that a ray may visit with base in between
@@ -181,9 +181,9 @@ def layers():
 
 
 def test_a_pixel_whose_ray_misses_every_region_keeps_its_bits(base, layers, monkeypatch):
-    monkeypatch.setattr(rendering, "RAYS_AT_ONCE", 500)  # several pieces, the last one shorter
+    monkeypatch.setattr(stack, "RAYS_AT_ONCE", 500)  # several pieces, the last one shorter
     rays = CAMERA.rays()
-    assert rays.count > 2 * rendering.RAYS_AT_ONCE
+    assert rays.count > 2 * stack.RAYS_AT_ONCE
     before = Stack(base).render(rays)
     crossed = torch.stack([near(layer.region, rays) for layer in layers])
     changed = 0
@@ -217,7 +217,7 @@ def near(region, rays):
 def test_locality_in_a_picture_larger_than_what_is_rendered_at_once(tiny_folder):
     base = Scene.open(tiny_folder / "scene").base
     camera = look_at((1.4, -0.9, 0.9), size=(160, 120), focal=150.0)
-    assert camera.width * camera.height > rendering.RAYS_AT_ONCE
+    assert camera.width * camera.height > stack.RAYS_AT_ONCE
     region = BoxRegion((0.5, -0.4, 0.25), (0.3, 0.3, 0.4))
     before = Stack(base).picture(camera)
     after = Stack(base, [Layer(region).requires_grad_(False)]).picture(camera)
@@ -254,7 +254,7 @@ def test_early_ended_rays_lose_nothing_that_shows(monkeypatch):
     """What lies behind surfaces is not looked at; without that, the picture is the same to 1e-4."""
     camera, base = CAMERA, AnalyticField(step=0.02)
     quick = Stack(base).picture(camera)
-    monkeypatch.setattr(rendering, "HIDDEN", 0.0)
+    monkeypatch.setattr(stack, "HIDDEN", 0.0)
     whole = Stack(base).picture(camera)
     assert (quick.rgb - whole.rgb).abs().max() <= 1e-4
     assert torch.equal(quick.depth, whole.depth)

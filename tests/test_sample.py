@@ -8,7 +8,7 @@ import trimesh
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from nerf_insert.sample import sample_path
+from nerf_insert.capture.bundled_sample import sample_path
 
 SAMPLE = sample_path()
 CAPTURE = json.loads((SAMPLE / "transforms.json").read_text())

@@ -13,10 +13,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nerf_insert import scene as scene_module
-from nerf_insert.capture import Capture
+from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.scene import LayerEntry, Scene
+from nerf_insert.scene import scene as scene_module
+from nerf_insert.scene.scene import LayerEntry, Scene
 
 CAPTURE = {"path": "/nowhere/capture", "relative": "../capture", "dataparser": None, "downscale": None}
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from analytic import look_at
 
-from nerf_insert.anchors import choose_anchors, directions, nearest_first
-from nerf_insert.masking import RegionView
-from nerf_insert.recipe import Schedule
-from nerf_insert.schedule import plan
-from nerf_insert.views import View
+from nerf_insert.capture.view import View
+from nerf_insert.editing.region_views import RegionView
+from nerf_insert.editing.schedule import plan
+from nerf_insert.editing.view_selection import choose_anchors, directions, nearest_first
+from nerf_insert.scene.recipe import Schedule
 
 CENTRE = torch.zeros(3)
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from nerf_insert.app import image_sandbox
+from nerf_insert.app.jobs.queue import OPEN, Job, Jobs
+from nerf_insert.app.scene_cache import RENDERING, Opened, array_url, data_url
+from nerf_insert.app.workspace import Place
 from PIL import Image
 
-from nerf_insert.app import bounded
-from nerf_insert.app.jobs import OPEN, Job, Jobs
-from nerf_insert.app.opened import RENDERING, Opened, array_url, data_url
-from nerf_insert.app.workspace import Place
-from nerf_insert.capture import View
+from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError
-from nerf_insert.layers import unfinished_layer
-from nerf_insert.outputs import file_stems
+from nerf_insert.fields.layer import unfinished_layer
 from nerf_insert.regions import Region
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import Scene
+from nerf_insert.rendering.outputs import file_stems
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.scene.scene import Scene
 
 MOST, WIDTH = 8, 220  # pictures, and pixels
 COARSE = 64  # pixels across, to see how much of a region a view shows
@@ -147,8 +147,8 @@ def best_views(region: Region, views: Sequence[View], count: int = 2) -> list[Vi
 
 def grown_base(place: Place, checkpoint: Path) -> list[dict[str, Any]]:
     """A render of a base that is still being trained, beside the photograph; [] where that is too early."""
-    from nerf_insert.capture import Capture
-    from nerf_insert.training import unfinished_base
+    from nerf_insert.capture.capture import Capture
+    from nerf_insert.training.scene_trainer import unfinished_base
 
     if place.capture_path is None or not _one.acquire(blocking=False):
         return []
@@ -164,7 +164,7 @@ def grown_base(place: Place, checkpoint: Path) -> list[dict[str, Any]]:
         size = (camera.width, camera.height)
         return [
             {"url": data_url(picture), "label": "so far"},
-            {"url": bounded.photograph(view, size), "label": "photograph"},
+            {"url": image_sandbox.photograph(view, size), "label": "photograph"},
         ]
     except InputError:
         return []

@@ -32,10 +32,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.app.job import OPEN, Job, alive, born, ended, event_of, lines, lives, result, send
+from nerf_insert.app.jobs.job import OPEN, Job, alive, born, ended, event_of, lines, lives, result, send
+
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.files import read_json, write_json
-from nerf_insert.inpaint import ONLY_REGISTERED
+from nerf_insert.inpaint.registry import ONLY_REGISTERED
+from nerf_insert.io.files import read_json, write_json
 
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 KEPT = 8  # jobs of each kind that have ended, for each scene; older ones go
@@ -144,7 +145,7 @@ class Jobs:
                 shutil.rmtree(self.folder(page, key), ignore_errors=True)
 
     def progress(self, page: Path, key: str) -> list[dict[str, Any]]:
-        """What the command has said so far, one dict a line (nerf_insert.progress.Machine)."""
+        """What the command has said so far, one dict a line (nerf_insert.runtime.progress.Machine)."""
         file = self.folder(page, key) / "log.jsonl"
         return [event for line in lines(file) if (event := event_of(line)) is not None]
 
@@ -281,7 +282,7 @@ class Jobs:
 
 def keep_recipe(recipe, folder: Path) -> Path:
     """Write a recipe and copies of its files into a job's folder; the recipe's file."""
-    from nerf_insert.files import write_yaml
+    from nerf_insert.io.files import write_yaml
 
     write_yaml(folder / "recipe.yaml", recipe.copied_into(folder).to_dict())
     return folder / "recipe.yaml"

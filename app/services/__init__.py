@@ -7,11 +7,11 @@ working                 jobs: how they stand, what they have made
 layering                the scene's layers
 """
 
-from nerf_insert.app.numbers import box_of, placing_of
-from nerf_insert.app.services.layering import Layering
-from nerf_insert.app.services.marking import Marking
-from nerf_insert.app.services.viewing import Viewing
-from nerf_insert.app.services.working import Working, stages_of
+from nerf_insert.app.form_values import box_of, placing_of
+from nerf_insert.app.services.jobs import Working, stages_of
+from nerf_insert.app.services.layers import Layering
+from nerf_insert.app.services.regions import Marking
+from nerf_insert.app.services.renders import Viewing
 
 __all__ = ["Services", "box_of", "placing_of", "stages_of"]
 

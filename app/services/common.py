@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from gradio.utils import get_upload_folder
-
-from nerf_insert.app import outlines
+from nerf_insert.app import region_overlay
 from nerf_insert.app.drafts import Draft, Drafts
-from nerf_insert.app.ending import WORK
-from nerf_insert.app.jobs import Jobs
-from nerf_insert.app.opened import Library, Opened
+from nerf_insert.app.jobs.queue import Jobs
+from nerf_insert.app.scene_cache import Library, Opened
+from nerf_insert.app.shutdown import WORK
 from nerf_insert.app.workspace import Place, Workspace
+
 from nerf_insert.errors import InputError, RunError
 
 log = logging.getLogger("nerf_insert.app")
@@ -35,7 +35,7 @@ def answering(call: Callable) -> Callable:
             with WORK.inside():
                 return call(self, data)
         except (InputError, RunError) as error:
-            return {"error": outlines.sentence(error)}
+            return {"error": region_overlay.sentence(error)}
         except MemoryError:
             return {"error": "There is not enough memory for this: close other programs."}
         except Exception:
@@ -70,4 +70,4 @@ class Service:
     def _render_depths(self, opened: Opened) -> None:
         thread = self._depths.get(opened.place.folder)
         if (thread is None or not thread.is_alive()) and len(opened.depths) < len(opened.capture.views):
-            self._depths[opened.place.folder] = outlines.render_depths(opened)
+            self._depths[opened.place.folder] = region_overlay.render_depths(opened)

@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.app import arriving, outlines
+from nerf_insert.app import region_overlay
 from nerf_insert.app.downloads import job_file
+from nerf_insert.app.jobs import previews
 from nerf_insert.app.services.common import Service, answering
 from nerf_insert.app.workspace import Place
+
 from nerf_insert.errors import InputError
-from nerf_insert.progress import duration
+from nerf_insert.runtime.progress import duration
 
 
 class Working(Service):
@@ -37,7 +39,7 @@ class Working(Service):
         """What the job {"job"} has made so far, as pictures: {"count", "pictures": [{"url", "label"}]}; only
         {"count"} where that is still {"have"}."""
         opened, key = self.opened(data), str(data.get("job"))
-        count, pictures = arriving.pictures(opened, self.jobs, key, int(data.get("have", -1)))
+        count, pictures = previews.pictures(opened, self.jobs, key, int(data.get("have", -1)))
         return {"count": count} if pictures is None else {"count": count, "pictures": pictures}
 
     @answering
@@ -49,7 +51,7 @@ class Working(Service):
         drafts, key, draft = self.draft(data)
         view = data.get("view")
         if view is not None and data.get("keep", True):
-            picture = arriving.previewed(place, self.jobs, str(data.get("job")), str(view))
+            picture = previews.previewed(place, self.jobs, str(data.get("job")), str(view))
             draft = drafts.keep(key, str(view), picture, f"{data['job']}-{picture.name}")
         elif view is not None:
             draft = drafts.keep(key, str(view), None)
@@ -75,7 +77,7 @@ class Working(Service):
             "kind": job.kind,
             "title": job.title,
             "state": job.state,
-            "message": outlines.sentence(job.message) if job.message else "",
+            "message": region_overlay.sentence(job.message) if job.message else "",
             "stages": stages,
             "notes": notes[-4:],
             "ahead": ahead,
@@ -92,7 +94,7 @@ def stages_of(events: list[dict]) -> tuple[list[dict], list[str]]:
         kind, task = event.get("event"), event.get("task")
         if kind in ("message", "warning"):
             notes.append(
-                ("Warning: " if kind == "warning" else "") + outlines.sentence(event.get("text", ""))
+                ("Warning: " if kind == "warning" else "") + region_overlay.sentence(event.get("text", ""))
             )
         elif kind == "start":
             stages.append({"task": task, "share": 0.0, "left": "", "note": "", "done": False})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from nerf_insert.app.services.common import Service, answering
+
 from nerf_insert.errors import InputError
-from nerf_insert.recipe import Recipe
-from nerf_insert.scene import Scene
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
 
 
 class Layering(Service):

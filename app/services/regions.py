@@ -6,9 +6,10 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.app import bounded, outlines
-from nerf_insert.app.recipes import region_of
+from nerf_insert.app import image_sandbox, region_overlay
+from nerf_insert.app.draft_to_recipe import region_of
 from nerf_insert.app.services.common import Service, answering
+
 from nerf_insert.errors import InputError
 
 MAX_MASK = 16 << 20  # bytes
@@ -52,7 +53,7 @@ class Marking(Service):
         png = None
         if view.name in masks and Path(masks[view.name]).exists():
             png = "data:image/png;base64," + base64.b64encode(Path(masks[view.name]).read_bytes()).decode()
-        return {"png": png, "lines": outlines.guide_lines(opened, masks, view), "masks": list(masks)}
+        return {"png": png, "lines": region_overlay.guide_lines(opened, masks, view), "masks": list(masks)}
 
     @answering
     def region(self, data: dict) -> dict:
@@ -67,16 +68,16 @@ class Marking(Service):
             words = "One mask so far. Paint the same thing on a photograph from another side."
             return answer | {"words": words, "problem": False}
         try:
-            region = outlines.region_of_tree(opened, region_of(draft, drafts, key))
+            region = region_overlay.region_of_tree(opened, region_of(draft, drafts, key))
         except InputError as problem:
-            return answer | {"words": outlines.sentence(problem), "problem": True}
+            return answer | {"words": region_overlay.sentence(problem), "problem": True}
         if opened.place.trained:
             self._render_depths(opened)
-        found = outlines.outlines(opened, region)
-        overlays = {name: outlines.drawn(mask) for name, mask in found.masks.items()}
+        found = region_overlay.outlines(opened, region)
+        overlays = {name: region_overlay.drawn(mask) for name, mask in found.masks.items()}
         view = data.get("view")
         if view:
-            answer["large"] = outlines.large(opened, region, opened.capture.view(str(view)), LARGE)
+            answer["large"] = region_overlay.large(opened, region, opened.capture.view(str(view)), LARGE)
         complete = found.complete or not opened.place.trained
         return answer | {
             "overlays": overlays,
@@ -91,14 +92,14 @@ class Marking(Service):
         opened = self.opened(data)
         drafts, key, draft = self.draft(data)
         try:
-            region = outlines.region_of_tree(opened, region_of(draft, drafts, key))
+            region = region_overlay.region_of_tree(opened, region_of(draft, drafts, key))
         except InputError:
             return {"large": None}
-        return {"large": outlines.large(opened, region, opened.capture.view(str(data["view"])), LARGE)}
+        return {"large": region_overlay.large(opened, region, opened.capture.view(str(data["view"])), LARGE)}
 
 
 def _mask_png(url: str, size: tuple[int, int]) -> bytes:
     """What a browser painted, white on black in the photograph's own size. Raises InputError."""
     if not isinstance(url, str) or not url.startswith("data:image/png;base64,") or len(url) > MAX_MASK:
         raise InputError("what was painted did not arrive as a PNG of a sensible size: paint again")
-    return bounded.mask(url.partition(",")[2], size)
+    return image_sandbox.mask(url.partition(",")[2], size)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from nerf_insert.app import live, outlines, placing
+from nerf_insert.app import mesh_overlay, orbit_view, region_overlay
 from nerf_insert.app.drafts import Draft
-from nerf_insert.app.numbers import placing_of
-from nerf_insert.app.opened import Opened
+from nerf_insert.app.form_values import placing_of
+from nerf_insert.app.scene_cache import Opened
 from nerf_insert.app.services.common import Service, answering
+
 from nerf_insert.errors import InputError
 
 MOST_TURNS = 10_000
@@ -19,14 +20,14 @@ class Viewing(Service):
         {"what"}: edited, before or depth. {"stale": true} once the window {"tab"} asks for another {"turn"}.
         With {"mesh": true} also the draft's mesh and its handles."""
         opened = self.opened(data)
-        width = min(int(data.get("width", 320)), live.WIDEST)
+        width = min(int(data.get("width", 320)), orbit_view.WIDEST)
         camera = self._camera(opened, data, width)
         browser, turn = str(data.get("tab")), data.get("turn")
         if turn is not None:
             if len(self._turns) > MOST_TURNS:
                 self._turns.clear()
             self._turns[browser] = turn
-        made = live.render(
+        made = orbit_view.render(
             opened,
             camera,
             str(data.get("what", "edited")),
@@ -45,15 +46,15 @@ class Viewing(Service):
         """The draft's mesh in the photograph {"view"}: {"mesh": PNG or null, "handles"}."""
         opened = self.opened(data)
         view = opened.capture.view(str(data.get("view", "")))
-        camera = view.camera.scaled(min(int(data.get("width", 480)), live.WIDEST) / view.camera.width)
-        depth = outlines.enlarged(opened.depth(view), camera) if opened.place.trained else None
+        camera = view.camera.scaled(min(int(data.get("width", 480)), orbit_view.WIDEST) / view.camera.width)
+        depth = region_overlay.enlarged(opened.depth(view), camera) if opened.place.trained else None
         return self._mesh_in(opened, data, camera, depth)
 
     @answering
     def orbit_of(self, data: dict) -> dict:
         """The orbit that looks from where the photograph {"view"} was taken."""
         opened = self.opened(data)
-        orbit = live.near_view(opened, opened.capture.view(str(data["view"])).camera)
+        orbit = orbit_view.near_view(opened, opened.capture.view(str(data["view"])).camera)
         return {"yaw": orbit.yaw, "pitch": orbit.pitch, "distance": orbit.distance}
 
     @answering
@@ -64,12 +65,12 @@ class Viewing(Service):
         if getattr(draft, "mesh" if data.get("what") == "mesh" else "box") is None:
             raise InputError("There is nothing to place yet: upload a mesh, or set a box.")
         camera = self._camera(opened, data, 640)
-        point = placing.surface_at(opened, camera, float(data["x"]), float(data["y"]))
+        point = mesh_overlay.surface_at(opened, camera, float(data["x"]), float(data["y"]))
         if data["what"] == "mesh":
             path = drafts.file(key, "mesh", draft.mesh)
-            draft = drafts.change(key, placing=placing.dropped(opened, path, draft.placing, point))
+            draft = drafts.change(key, mesh_overlay=mesh_overlay.dropped(opened, path, draft.placing, point))
         else:
-            draft = drafts.change(key, box=placing.dropped_box(opened, draft.box, point))
+            draft = drafts.change(key, box=mesh_overlay.dropped_box(opened, draft.box, point))
         return _where(draft)
 
     @answering
@@ -80,7 +81,7 @@ class Viewing(Service):
             raise InputError("There is no mesh to move: upload one.")
         given = {k: data[k] for k in ("translate", "rotate", "scale") if data.get(k) is not None}
         now = placing_of({**draft.placing.__dict__, **given})
-        return _where(drafts.change(key, placing=now))
+        return _where(drafts.change(key, mesh_overlay=now))
 
     @answering
     def undo(self, data: dict) -> dict:
@@ -95,8 +96,8 @@ class Viewing(Service):
             return {"mesh": None, "handles": {}}
         path = drafts.file(key, "mesh", draft.mesh)
         return {
-            "mesh": placing.picture(path, draft.placing, camera, depth),
-            "handles": placing.handles(opened, path, draft.placing, camera),
+            "mesh": mesh_overlay.picture(path, draft.placing, camera, depth),
+            "handles": mesh_overlay.handles(opened, path, draft.placing, camera),
             **_where(draft),
         }
 
@@ -104,7 +105,7 @@ class Viewing(Service):
         if data.get("view"):
             camera = opened.capture.view(str(data["view"])).camera
             return camera.scaled(min(1.0, width / camera.width))
-        return live.camera_of(opened, live.Orbit.of(data.get("orbit") or {}), width)
+        return orbit_view.camera_of(opened, orbit_view.Orbit.of(data.get("orbit") or {}), width)
 
 
 def _where(draft: Draft) -> dict:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
-
 from nerf_insert.app.drafts import Draft
-from nerf_insert.app.ending import WORK
-from nerf_insert.app.opened import Opened
-from nerf_insert.app.outlines import sentence
+from nerf_insert.app.region_overlay import sentence
+from nerf_insert.app.scene_cache import Opened
 from nerf_insert.app.services import Services
+from nerf_insert.app.shutdown import WORK
 from nerf_insert.app.workspace import Place
+
 from nerf_insert.errors import InputError, RunError
 
 log = logging.getLogger("nerf_insert.app")

@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 
 import gradio as gr
-
-from nerf_insert.app import models
-from nerf_insert.app.painters import inpainters
+from nerf_insert.app import model_list
+from nerf_insert.app.inpainter_list import inpainters
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.uploads import take_picture
+
+from nerf_insert.editing.session import AGREED, DOUBTED
 from nerf_insert.errors import InputError
-from nerf_insert.preparing import AGREED, DOUBTED
-from nerf_insert.recipe import Recipe
+from nerf_insert.scene.recipe import Recipe
 
 AUTOMATIC = "what fits: mesh where there is one, diffusion where words say what, else fill"
 
@@ -28,14 +28,14 @@ def build(page: Page) -> None:
     )
     with gr.Column() as by_diffusion:
         model = gr.Dropdown(
-            models.choices(),
+            model_list.choices(),
             value="",
             label="Diffusion model",
             info="Those on this machine come first; or the folder of another one",
             allow_custom_value=True,
             elem_id="model",
         )
-        about_model = gr.Markdown(models.about(""), elem_id="about-model")
+        about_model = gr.Markdown(model_list.about(""), elem_id="about-model")
     with gr.Column():
         prompt = gr.Textbox(
             "",
@@ -143,14 +143,18 @@ def build(page: Page) -> None:
     def available(session: Session):
         """A model may have been downloaded since."""
         which = Work(services, session).draft.model
-        return [gr.Radio(choices=painters(known)), gr.Dropdown(choices=models.choices()), models.about(which)]
+        return [
+            gr.Radio(choices=painters(known)),
+            gr.Dropdown(choices=model_list.choices()),
+            model_list.about(which),
+        ]
 
     page.when_opened(refresh, [*fields, about_reference])
     page.while_at("say", available, [inpainter, model, about_model])
     inpainter.change(
         lambda chosen: gr.Column(visible=chosen in ("", "diffusion")), inpainter, by_diffusion, **PRIVATE
     )
-    model.change(lambda which: models.about(which or ""), model, about_model, **PRIVATE)
+    model.change(lambda which: model_list.about(which or ""), model, about_model, **PRIVATE)
     for part in fields:
         event = part.blur if isinstance(part, gr.Textbox) else part.input
         event(told(keep), [*fields, session], None, trigger_mode="always_last", **PRIVATE)
@@ -162,7 +166,7 @@ def build(page: Page) -> None:
 def painters(known: dict[str, tuple[bool, str]]) -> list[tuple[str, str]]:
     """(label, name) of what can be chosen, the first what fits."""
     missing = {name: "not available" for name, (fine, _) in known.items() if not fine}
-    if models.about(""):
+    if model_list.about(""):
         missing.setdefault("diffusion", "no model on this machine yet")
     return [(AUTOMATIC, "")] + [
         (f"{name} ({missing[name]})" if name in missing else name, name) for name in known

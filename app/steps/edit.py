@@ -6,13 +6,13 @@ import secrets
 from pathlib import Path
 
 import gradio as gr
-
-from nerf_insert.app import models
-from nerf_insert.app.jobs import keep_recipe
-from nerf_insert.app.outlines import sentence
-from nerf_insert.app.recipes import command_line, recipe_of
+from nerf_insert.app import model_list
+from nerf_insert.app.draft_to_recipe import command_line, recipe_of
+from nerf_insert.app.jobs.queue import keep_recipe
+from nerf_insert.app.region_overlay import sentence
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.widgets import widget
+
 from nerf_insert.errors import InputError
 
 KINDS = ["edit"]
@@ -80,7 +80,7 @@ def described(work: Work) -> list[str]:
 def add_edit(services, work: Work, draft):
     """Queue the edit that a draft describes; the job."""
     recipe = recipe_of(draft, work.drafts, work.key)
-    models.check_recipe(recipe)
+    model_list.check_recipe(recipe)
 
     def make(folder) -> list[str]:
         return ["edit", str(work.place.folder), "--recipe", str(keep_recipe(recipe, folder))]

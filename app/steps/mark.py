@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import gradio as gr
-
-from nerf_insert.app import placing
+from nerf_insert.app import mesh_overlay
 from nerf_insert.app.drafts import Placing
 from nerf_insert.app.services import box_of, placing_of
 from nerf_insert.app.steps.common import (
@@ -106,7 +105,7 @@ def build(page: Page) -> None:
             return gr.skip()
         check_mesh_file(Path(path))
         words = about_mesh(Path(path))  # read by a child process; raises what is wrong with it
-        first = placing.first_placing(work.opened, Path(path))
+        first = mesh_overlay.first_placing(work.opened, Path(path))
         work.drafts.set_mesh(work.key, Path(path), first)
         now = stamped(session, how="mesh")
         return [now, stage_value(now), words, *_numbers(first)]
@@ -119,7 +118,7 @@ def build(page: Page) -> None:
         moved = placing_of({"translate": values[:3], "rotate": values[3:6], "scale": values[6]})
         if moved == work.draft.placing:
             return gr.skip()
-        work.drafts.change(work.key, placing=moved)
+        work.drafts.change(work.key, mesh_overlay=moved)
         now = stamped(session)
         return [now, stage_value(now)]
 
@@ -142,7 +141,7 @@ def build(page: Page) -> None:
         return [now, stage_value(now)]
 
     def middle_box(session: Session):
-        from nerf_insert.app.live import radius_of
+        from nerf_insert.app.orbit_view import radius_of
 
         work = Work(services, session)
         side = float(f"{BOX * radius_of(work.opened):.3g}")
@@ -221,7 +220,7 @@ def build(page: Page) -> None:
 
 def about_mesh(path: Path) -> str:
     """Raises InputError where the file cannot be read."""
-    mesh = placing.mesh_of(path)
+    mesh = mesh_overlay.mesh_of(path)
     return f"**{path.name}**, {len(mesh.faces)} faces." + "".join(f" {words}." for words in mesh.warnings)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 
 import gradio as gr
-
-from nerf_insert.app import models
-from nerf_insert.app.jobs import keep_recipe
-from nerf_insert.app.recipes import recipe_of
+from nerf_insert.app import model_list
+from nerf_insert.app.draft_to_recipe import recipe_of
+from nerf_insert.app.jobs.queue import keep_recipe
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.widgets import widget
-from nerf_insert.recipe import MAX_SEED
+
+from nerf_insert.scene.recipe import MAX_SEED
 
 KINDS = ["preview"]
 
@@ -79,7 +79,7 @@ def build(page: Page) -> None:
 def add_preview(services, work: Work, draft, count: int):
     """Queue a preview of a draft; the job."""
     recipe = recipe_of(draft, work.drafts, work.key)
-    models.check_recipe(recipe)
+    model_list.check_recipe(recipe)
 
     def make(folder) -> list[str]:
         file = keep_recipe(recipe, folder)

@@ -6,15 +6,15 @@ import secrets
 from pathlib import Path
 
 import gradio as gr
-
 from nerf_insert.app import downloads
-from nerf_insert.app.opened import RENDERING
-from nerf_insert.app.recipes import command_line
+from nerf_insert.app.draft_to_recipe import command_line
+from nerf_insert.app.scene_cache import RENDERING
 from nerf_insert.app.steps.common import MANY, PRIVATE, Page, Session, Work, stage_value, stamped, told
 from nerf_insert.app.widgets import widget
+
 from nerf_insert.errors import InputError
-from nerf_insert.recipe import Recipe
-from nerf_insert.rendering import Stack
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.scene.recipe import Recipe
 
 WIDTH = 800  # pixels of the pictures that are compared
 KINDS = ["render", "export"]

@@ -39,10 +39,10 @@ GPU = "cuda"  # torch's name for NVIDIA's and AMD's alike
 SINGLE = (torch.float32,)
 
 BACKENDS = {  # in order of preference
-    "cpu": Backend("nerf_insert.kernels.cpu_backend", ("cpu",), SINGLE),
-    "tcnn": Backend("nerf_insert.kernels.tcnn_backend", (GPU,), SINGLE, "tinycudann"),
-    "triton": Backend("nerf_insert.kernels.triton_backend", (GPU,), SINGLE, "triton"),
-    "torch": Backend("nerf_insert.kernels.torch_backend", (), ()),
+    "cpu": Backend("nerf_insert.kernels.cpu.backend", ("cpu",), SINGLE),
+    "tcnn": Backend("nerf_insert.kernels.tcnn", (GPU,), SINGLE, "tinycudann"),
+    "triton": Backend("nerf_insert.kernels.gpu.backend", (GPU,), SINGLE, "triton"),
+    "torch": Backend("nerf_insert.kernels.reference", (), ()),
 }
 if INTERPRETED:  # it works anywhere then, but is far too slow to be picked unless asked for
     BACKENDS["triton"] = BACKENDS.pop("triton")._replace(devices=(GPU, "cpu"))

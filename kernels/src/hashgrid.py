@@ -14,9 +14,8 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Float
+from nerf_insert.kernels.dispatch import implementation
 from torch import Tensor
-
-from nerf_insert.kernels.backends import implementation
 
 PRIMES = (1, 2654435761, 805459861)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxtyping import Float
+from nerf_insert.kernels.dispatch import implementation
 from torch import Tensor
-
-from nerf_insert.kernels.backends import implementation
 
 
 def mlp(x: Float[Tensor, "M D"], weights: Sequence[Float[Tensor, "out in"]]) -> Float[Tensor, "M out"]:

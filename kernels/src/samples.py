@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from nerf_insert.kernels.dispatch import implementation
 from torch import Tensor
-
-from nerf_insert.kernels.backends import implementation
 
 
 class Samples(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nerf_insert
 from nerf_insert.errors import RunError
 
 
@@ -16,7 +17,7 @@ def sample_path() -> Path:
 
     Raises RunError where the installation lacks it.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(nerf_insert.__file__).resolve().parent
     places = [package / "data" / "sample", package.parent / "data" / "sample"]  # installed, checked out
     for place in places:
         if (place / "transforms.json").is_file():

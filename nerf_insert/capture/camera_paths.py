@@ -13,11 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
-from nerf_insert.errors import InputError
-from nerf_insert.files import read_json
-from nerf_insert.pictures import picture_size
-from nerf_insert.transforms import (
+from nerf_insert.capture.transforms_json import (
     FISHEYE,
     camera_model,
     find_picture,
@@ -26,6 +22,10 @@ from nerf_insert.transforms import (
     read_intrinsics,
     read_pose,
 )
+from nerf_insert.errors import InputError
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.files import read_json
+from nerf_insert.io.images import picture_size
 
 PATH_TYPES = {"perspective": "PERSPECTIVE", "fisheye": "FISHEYE", "equirectangular": "EQUIRECTANGULAR"}
 

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert import dataparsers
+from nerf_insert.capture import dataparsers
+from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
-from nerf_insert.pictures import picture_size
-from nerf_insert.views import View
+from nerf_insert.io.images import picture_size
 
 __all__ = ["Capture", "View"]
 

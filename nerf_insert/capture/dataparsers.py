@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_insert import transforms
-from nerf_insert.cameras import Camera
+from nerf_insert.capture import transforms_json
+from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
-from nerf_insert.files import write_json
-from nerf_insert.views import View
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.files import write_json
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
@@ -51,9 +51,11 @@ def read(path: Path, name: str | None = None) -> Parsed:
     """
     kind = (name or guess(path)).removesuffix("-data")
     if kind in ("nerfstudio", "instant-ngp"):
-        return read_views(transforms.read_transforms(path / "transforms.json" if path.is_dir() else path))
+        return read_views(
+            transforms_json.read_transforms(path / "transforms.json" if path.is_dir() else path)
+        )
     if kind == "blender":
-        return read_views(transforms.read_blender(path))
+        return read_views(transforms_json.read_blender(path))
     if kind == "colmap":
         return read_views(read_colmap(path), default_split="interval")
     return read_other(path, name or kind)
@@ -79,7 +81,7 @@ def sparse_model(path: Path) -> Path | None:
     return next((f for f in folders if any((f / f"cameras.{end}").exists() for end in ("bin", "txt"))), None)
 
 
-def read_views(listing: transforms.Listing, default_split: str = "fraction") -> Parsed:
+def read_views(listing: transforms_json.Listing, default_split: str = "fraction") -> Parsed:
     """The views of a cleaned listing, through nerfstudio's dataparser."""
     from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
@@ -103,7 +105,7 @@ def read_views(listing: transforms.Listing, default_split: str = "fraction") -> 
     return Parsed(views, listing.splits, listing.missing, default_split)
 
 
-def read_colmap(path: Path) -> transforms.Listing:
+def read_colmap(path: Path) -> transforms_json.Listing:
     """The frames of a COLMAP reconstruction, by nerfstudio's reader, in nerfstudio's z-up coordinates."""
     from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 
@@ -128,7 +130,7 @@ def read_colmap(path: Path) -> transforms.Listing:
         if (path / name).exists():
             lines = (path / name).read_text().splitlines()
             meta[f"{split}_filenames"] = [f"images/{line.strip()}" for line in lines if line.strip()]
-    return transforms.list_frames(meta, path, model)
+    return transforms_json.list_frames(meta, path, model)
 
 
 def read_other(path: Path, name: str) -> Parsed:

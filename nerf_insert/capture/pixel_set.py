@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from nerf_insert.cameras import Camera, Rays
+from nerf_insert.geometry.cameras import Camera, Rays
 
 
 class Pixels:

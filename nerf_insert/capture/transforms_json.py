@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json
-from nerf_insert.pictures import picture_size
+from nerf_insert.io.files import read_json
+from nerf_insert.io.images import picture_size
 
 LENS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's order of OpenCV's distortion parameters
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")

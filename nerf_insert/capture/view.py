@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
-from nerf_insert.pictures import read_array, read_picture, resize
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.images import read_array, read_picture, resize
 
 
 @dataclass(frozen=True)

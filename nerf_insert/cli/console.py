@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
-from nerf_insert.files import finite
-from nerf_insert.progress import Progress
+from nerf_insert.io.files import finite
+from nerf_insert.runtime.progress import Progress
 
 
 class Forgiving:

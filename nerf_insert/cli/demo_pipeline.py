@@ -13,22 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerf_insert.camera_paths import orbit
-from nerf_insert.cameras import Camera
-from nerf_insert.capture import Capture
-from nerf_insert.edit import edit
-from nerf_insert.evaluation import Truth, evaluate
-from nerf_insert.fields import FieldConfig
-from nerf_insert.files import write_json
-from nerf_insert.locks import only_writer
-from nerf_insert.pictures import contact_sheet, read_picture, write_picture
-from nerf_insert.progress import Progress
-from nerf_insert.recipe import Recipe, Say
-from nerf_insert.rendering import Stack
-from nerf_insert.sample import sample_path
-from nerf_insert.scene import Scene
-from nerf_insert.training import TrainConfig, train_base
-from nerf_insert.video import VideoWriter
+from nerf_insert.capture.bundled_sample import sample_path
+from nerf_insert.capture.camera_paths import orbit
+from nerf_insert.capture.capture import Capture
+from nerf_insert.editing.loop import edit
+from nerf_insert.evaluation.evaluate import Truth, evaluate
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.files import write_json
+from nerf_insert.io.images import contact_sheet, read_picture, write_picture
+from nerf_insert.io.locks import only_writer
+from nerf_insert.io.video import VideoWriter
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.recipe import Recipe, Say
+from nerf_insert.scene.scene import Scene
+from nerf_insert.training.scene_trainer import TrainConfig, train_base
 
 FRAMES, FPS = 48, 16
 STEPS = (

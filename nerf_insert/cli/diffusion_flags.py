@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.arguments import filled, number, path, whole
+from nerf_insert.cli.argument_types import filled, number, path, whole
 
 OPTIONS = {  # of the inpainter, by their flags
     "model": "model",

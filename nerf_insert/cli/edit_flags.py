@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nerf_insert import recipe_flags
+from nerf_insert.cli.argument_types import filled, number, numbers, path, whole
 from nerf_insert.cli import diffusion_flags
-from nerf_insert.cli.arguments import filled, number, numbers, path, whole
 from nerf_insert.errors import InputError
-from nerf_insert.progress import Progress
-from nerf_insert.recipe import MAX_SEED, Recipe
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene import recipe_from_flags
+from nerf_insert.scene.recipe import MAX_SEED, Recipe
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,10 +95,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
-    """The recipe that the flags describe, see nerf_insert.recipe_flags. Raises InputError."""
+    """The recipe that the flags describe, see nerf_insert.scene.recipe_from_flags. Raises InputError."""
     diffusion = diffusion_flags.options_of(args)
-    recipe = recipe_flags.recipe_of(vars(args), progress, diffusion)
-    if diffusion and recipe.inpainter != recipe_flags.DIFFUSION:
+    recipe = recipe_from_flags.recipe_of(vars(args), progress, diffusion)
+    if diffusion and recipe.inpainter != recipe_from_flags.DIFFUSION:
         flag = next(flag for flag, option in diffusion_flags.OPTIONS.items() if option in diffusion)
         flag = "no-safety-checker" if flag == "safety_checker" else flag.replace("_", "-")
         raise InputError(

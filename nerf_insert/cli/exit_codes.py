@@ -15,9 +15,9 @@ from types import FrameType
 from typing import Any
 
 from nerf_insert.cli.console import Console
-from nerf_insert.cli.standstill import not_counted
 from nerf_insert.errors import InputError, RunError, Stopped
-from nerf_insert.files import ADVICE
+from nerf_insert.io.files import ADVICE
+from nerf_insert.runtime.suspend_clock import not_counted
 
 AGAIN = 0.05  # seconds after which an interrupt that had to wait is tried again
 SUCCESS, FAILURE, BAD_INPUT, STOPPED = 0, 1, 2, 130

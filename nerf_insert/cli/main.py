@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from nerf_insert import __version__, warming
+from nerf_insert import __version__
 from nerf_insert.cli.console import Console
-from nerf_insert.cli.failures import FAILURE, guarded
+from nerf_insert.cli.exit_codes import FAILURE, guarded
 from nerf_insert.errors import InputError, RunError
+from nerf_insert.runtime import kernel_warmup
 
 COMMANDS = (
     "demo",
@@ -48,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str], console: Console) -> None:
     args = build_parser().parse_args(repeat_masks(words))
     if args.command in COMPUTING:
-        warming.start()
-    command = import_module(f"nerf_insert.cli.{args.command}")
+        kernel_warmup.start()
+    command = import_module(f"nerf_insert.cli.main.{args.command}")
     console.command = f"nerf-insert {args.command}"
     try:
         with console.only_results_on_stdout():
@@ -96,7 +97,7 @@ def build_parser() -> Parser:
     _common(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name in COMMANDS:
-        module = import_module(f"nerf_insert.cli.{name}")
+        module = import_module(f"nerf_insert.cli.main.{name}")
         command = commands.add_parser(
             name, help=module.SUMMARY, description=module.__doc__, epilog=EXIT_CODES
         )

@@ -20,22 +20,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerf_insert.agreement import Agreement, motions_of
-from nerf_insert.checkpoints import Checkpoint
+from nerf_insert.capture.pixel_set import Pixels
+from nerf_insert.editing.painting import PaintedViews, inpaint_view, run_inpainter
+from nerf_insert.editing.schedule import Round
+from nerf_insert.editing.session import Prepared, prepare
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json, read_tensors, sweep, write_json, write_tensors, write_yaml
-from nerf_insert.fitting import fit_layer, stages_of
-from nerf_insert.layers import Layer
-from nerf_insert.outlook import Outlook
-from nerf_insert.painting import PaintedViews, inpaint_view, run_inpainter
-from nerf_insert.pictures import write_picture
-from nerf_insert.pixels import Pixels
-from nerf_insert.preparing import Prepared, prepare
-from nerf_insert.progress import Progress
-from nerf_insert.recipe import MAX_SEED, Recipe
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import LayerEntry, Scene
-from nerf_insert.schedule import Round
+from nerf_insert.fields.layer import Layer
+from nerf_insert.io.files import read_json, read_tensors, sweep, write_json, write_tensors, write_yaml
+from nerf_insert.io.images import write_picture
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.eta import Outlook
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.recipe import MAX_SEED, Recipe
+from nerf_insert.scene.scene import LayerEntry, Scene
+from nerf_insert.training.checkpoint import Checkpoint
+from nerf_insert.training.layer_trainer import fit_layer, stages_of
+from nerf_insert.training.view_corrections import Agreement, motions_of
 
 DOUBTFUL = 0.5  # trust below which a view is painted again
 

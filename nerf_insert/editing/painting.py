@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.editing.region_views import RegionView
 from nerf_insert.errors import InputError, RunError, Stopped
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint.contract import InpaintView
-from nerf_insert.masking import RegionView
-from nerf_insert.pictures import read_picture, resize, write_picture
-from nerf_insert.pixels import to_bytes
-from nerf_insert.rendering import Stack
+from nerf_insert.inpaint.api import InpaintView
+from nerf_insert.inpaint.guide import Guide
+from nerf_insert.io.images import read_picture, resize, write_picture
+from nerf_insert.rendering.stack import Stack
 
 BEYOND = 1.0  # farthest from the middle of 0..1 that is still cut to it: a painter may overshoot a little
 BATCH = 8  # views that are handed to an inpainter at once, unless it says otherwise

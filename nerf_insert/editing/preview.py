@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerf_insert.anchors import choose_anchors
-from nerf_insert.masking import RegionView, visible
-from nerf_insert.outputs import file_stems
-from nerf_insert.painting import inpaint_view, run_inpainter
-from nerf_insert.pictures import contact_sheet, write_picture
-from nerf_insert.preparing import Prepared, prepare
-from nerf_insert.progress import Progress
-from nerf_insert.recipe import Recipe
-from nerf_insert.scene import Scene
-from nerf_insert.schedule import anchors_of
+from nerf_insert.editing.painting import inpaint_view, run_inpainter
+from nerf_insert.editing.region_views import RegionView, visible
+from nerf_insert.editing.schedule import anchors_of
+from nerf_insert.editing.session import Prepared, prepare
+from nerf_insert.editing.view_selection import choose_anchors
+from nerf_insert.io.images import contact_sheet, write_picture
+from nerf_insert.rendering.outputs import file_stems
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
 
 FEW = 3  # views to paint for an edit without anchors
 TINT = torch.tensor([1.0, 0.25, 0.1])  # of the region on the sheet

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.base import Base
-from nerf_insert.cameras import Camera
-from nerf_insert.capture import Capture, View
+from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
-from nerf_insert.progress import Progress
-from nerf_insert.regions.base import Region
+from nerf_insert.fields.scene_field import Base
+from nerf_insert.geometry.cameras import Camera
 from nerf_insert.regions.checks import check_region
-from nerf_insert.rendering import Stack
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Progress
 
 ROOM = 0.25  # around the scene, as a share of its longest side: what is put there may hang in the air
 WIDEN = 0.04  # diameter of the disc that masks are widened by for painting, as a share of the picture's width

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.anchors import choose_anchors, nearest_first
-from nerf_insert.masking import RegionView
-from nerf_insert.recipe import Schedule
+from nerf_insert.editing.region_views import RegionView
+from nerf_insert.editing.view_selection import choose_anchors, nearest_first
+from nerf_insert.scene.recipe import Schedule
 
 ANCHORS = 8  # unless the schedule says otherwise
 SHARE = 3  # at most one view in so many is an anchor

@@ -9,26 +9,26 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.agreement import Corrections
+from nerf_insert.capture.pixel_set import Pixels, to_bytes
+from nerf_insert.editing.painting import BATCH, blaming
+from nerf_insert.editing.region_views import RegionView, look_for
+from nerf_insert.editing.schedule import Round, plan
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.fields import FieldConfig
-from nerf_insert.fitting import CachedRays, FitConfig, cache_rays, choose
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint import load_inpainter
-from nerf_insert.inpaint.contract import EditContext
-from nerf_insert.layers import LAYER_FIELD
-from nerf_insert.masking import RegionView, look_for
-from nerf_insert.meshes import load_mesh
-from nerf_insert.painting import BATCH, blaming
-from nerf_insert.pictures import picture_size, read_picture
-from nerf_insert.pixels import Pixels, to_bytes
-from nerf_insert.placing import build_region, load_pose
-from nerf_insert.progress import Progress
-from nerf_insert.recipe import Recipe
-from nerf_insert.regions.base import Region
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import Scene
-from nerf_insert.schedule import Round, plan
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.layer import LAYER_FIELD
+from nerf_insert.geometry.mesh import load_mesh
+from nerf_insert.inpaint.api import EditContext
+from nerf_insert.inpaint.guide import Guide
+from nerf_insert.inpaint.registry import load_inpainter
+from nerf_insert.io.images import picture_size, read_picture
+from nerf_insert.regions.from_recipe import build_region, load_pose
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import Scene
+from nerf_insert.training.layer_trainer import CachedRays, FitConfig, cache_rays, choose
+from nerf_insert.training.view_corrections import Corrections
 
 
 class Manner(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.masking import RegionView
+from nerf_insert.editing.region_views import RegionView
 
 
 def directions(views: Sequence[RegionView], centre: Float[Tensor, "3"]) -> Float[Tensor, "V 3"]:

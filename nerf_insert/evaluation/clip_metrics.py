@@ -24,7 +24,7 @@ def load_clip(name: str | None = None) -> tuple[Embed | None, str]:
     """CLIP as a function of pictures [h, w, 3] (sRGB in 0..1) and texts to their unit embeddings; or None and
     why not. `name`: a folder or a name of `nerf-insert models`. Nothing is downloaded."""
     from nerf_insert.errors import InputError
-    from nerf_insert.inpaint.diffusion.weights import find, weights_of
+    from nerf_insert.hub.weights import find, weights_of
 
     try:
         folder = find(name or "clip", "metric")

@@ -19,11 +19,11 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
-from nerf_insert.clip_model import Directions, load_clip
-from nerf_insert.consistency import Warping, changed
-from nerf_insert.pixels import to_bytes
-from nerf_insert.rendering import Rendered, Stack
+from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.evaluation.clip_metrics import Directions, load_clip
+from nerf_insert.evaluation.warp_consistency import Warping, changed
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.rendering.stack import Rendered, Stack
 
 
 @dataclass(frozen=True)

@@ -24,15 +24,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.edit_figures import Captions, EditFigures
+from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
-from nerf_insert.metrics import grow, load_lpips, psnr, ssim
-from nerf_insert.pictures import read_picture, resize
-from nerf_insert.pixels import to_bytes
-from nerf_insert.progress import Progress
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import Scene
-from nerf_insert.views import View
+from nerf_insert.evaluation.edit_metrics import Captions, EditFigures
+from nerf_insert.evaluation.image_metrics import grow, load_lpips, psnr, ssim
+from nerf_insert.io.images import read_picture, resize
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.scene import Scene
 
 MARGIN = 12  # pixels around the object and its shadow that do not count as outside
 SHADOW = 0.06  # change of a pixel, in any channel, that the edit has truly made

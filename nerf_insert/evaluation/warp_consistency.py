@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
-from nerf_insert.regions.base import Region
-from nerf_insert.rendering import Rendered
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.stack import Rendered
 
 NEAR = 0.02  # a point is visible if the other view's depth is that close to its distance, as a share of it
 FEWEST = 50  # pixels that two views must share

@@ -15,15 +15,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
+from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
-from nerf_insert.files import atomic_write, read_bytes, read_json, write_json
-from nerf_insert.outputs import file_stems
-from nerf_insert.pictures import write_picture
-from nerf_insert.progress import Progress
-from nerf_insert.rendering import Stack, hits
-from nerf_insert.scene import Scene
-from nerf_insert.views import View
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
+from nerf_insert.io.images import write_picture
+from nerf_insert.rendering.outputs import file_stems
+from nerf_insert.rendering.stack import Stack, hits
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.scene import Scene
 
 CHANGED = 2 / 255  # difference of two renders from which on a pixel counts as edited
 KEPT = ("applied_transform", "applied_scale", "orientation_override")  # of the capture's transforms.json

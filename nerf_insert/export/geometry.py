@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from nerf_insert.capture import Capture
+from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.pixel_set import Pixels
 from nerf_insert.errors import RunError
-from nerf_insert.files import replacing
-from nerf_insert.optimiser import at_step
-from nerf_insert.pixels import Pixels
-from nerf_insert.progress import Progress
-from nerf_insert.rendering import RAYS_AT_ONCE, Stack
+from nerf_insert.io.files import replacing
+from nerf_insert.rendering.stack import RAYS_AT_ONCE, Stack
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.training.optimizer import at_step
 
 SOLID = 0.5  # opacity from which on a pixel shows a surface
 FAR = 4.0  # how many times as far as the cameras lie from their centre points are kept

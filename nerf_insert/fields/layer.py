@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerf_insert.cameras import Rays
 from nerf_insert.errors import InputError
-from nerf_insert.fields import FieldConfig, HashField, truncated_exp
-from nerf_insert.files import read_json, read_tensors, write_tensors
+from nerf_insert.fields.hash_field import FieldConfig, HashField, truncated_exp
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.io.files import read_json, read_tensors, write_tensors
 from nerf_insert.kernels import Samples
 from nerf_insert.regions import load_region
-from nerf_insert.regions.base import Region
+from nerf_insert.regions.region import Region
 
 LAYER_FIELD = FieldConfig(
     n_levels=8, log2_hashmap_size=15, max_resolution=256, view_dependent=False, head_width=32, head_layers=1

@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_insert.files import read_tensors
+from nerf_insert.io.files import read_tensors
 
 if TYPE_CHECKING:
-    from nerf_insert.base import Base
-    from nerf_insert.nerfacto import NerfactoBase
+    from nerf_insert.fields.nerfacto import NerfactoBase
+    from nerf_insert.fields.scene_field import Base
 
 
 def load_base(path: Path) -> Base | NerfactoBase:
     """Our own hash-grid field, or an adopted nerfacto. Raises InputError if the file holds neither."""
     _, metadata = read_tensors(path)
     if metadata.get("kind") == "nerfacto":
-        from nerf_insert.nerfacto import NerfactoBase
+        from nerf_insert.fields.nerfacto import NerfactoBase
 
         return NerfactoBase.load(path)
-    from nerf_insert.base import Base
+    from nerf_insert.fields.scene_field import Base
 
     return Base.load(path)

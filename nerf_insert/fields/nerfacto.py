@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nerf_insert.cameras import Rays
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_tensors, write_tensors
+from nerf_insert.fields.nerfstudio_hash_encoding import use_kernels
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.kernels import GridSpec, Samples
-from nerf_insert.nerfstudio_encoding import use_kernels
 
 KIND = "nerfacto"
 BACKGROUNDS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0), "random": (0.0, 0.0, 0.0)}
@@ -283,14 +283,14 @@ def _sampler(spec: NerfactoSpec) -> nn.Module:
 
 def _stand_in_for_tcnn(base: NerfactoBase, spec: NerfactoSpec, weights: dict[str, Tensor]) -> None:
     """Put our twins of tiny-cuda-nn's modules where the weights come from those."""
-    from nerf_insert import tcnn
+    from nerf_insert.fields import tcnn_compat
 
     def size(name: str) -> int:
         return weights[name].numel()
 
     field = base.field
     if "field.mlp_base.model.params" in weights:
-        field.mlp_base.model = tcnn.GridNetwork(
+        field.mlp_base.model = tcnn_compat.GridNetwork(
             GridSpec(
                 spec.num_levels, spec.features_per_level, spec.log2_hashmap_size, spec.base_res, spec.max_res
             ),
@@ -301,10 +301,12 @@ def _stand_in_for_tcnn(base: NerfactoBase, spec: NerfactoSpec, weights: dict[str
         )
     if (name := "field.mlp_head.tcnn_encoding.params") in weights:
         inputs = HARMONICS + GEOMETRY_FEATURES + spec.appearance_embed_dim
-        field.mlp_head.tcnn_encoding = tcnn.Network(inputs, spec.hidden_dim_color, 3, 2, size(name), True)
+        field.mlp_head.tcnn_encoding = tcnn_compat.Network(
+            inputs, spec.hidden_dim_color, 3, 2, size(name), True
+        )
         del field.mlp_head.layers
     if "field.direction_encoding.tcnn_encoding.params" in weights:
-        field.direction_encoding.tcnn_encoding = tcnn.Harmonics()
+        field.direction_encoding.tcnn_encoding = tcnn_compat.Harmonics()
     for index, (network, args) in enumerate(zip(base.proposal_networks, spec.proposal_args(), strict=True)):
         at = f"proposal_networks.{index}"
         encoding = network.encoding
@@ -317,12 +319,12 @@ def _stand_in_for_tcnn(base: NerfactoBase, spec: NerfactoSpec, weights: dict[str
                 encoding.min_res,
                 args.get("max_res", 1024),
             )
-            encoding.tcnn_encoding = tcnn.Grid(grid)
+            encoding.tcnn_encoding = tcnn_compat.Grid(grid)
         if (name := f"{at}.mlp_base.1.tcnn_encoding.params") in weights:
             perceptron = network.mlp_base[1]
             inputs, width = encoding.get_out_dim(), perceptron.layer_width
             hidden = perceptron.num_layers - 1
-            perceptron.tcnn_encoding = tcnn.Network(inputs, width, 1, hidden, size(name))
+            perceptron.tcnn_encoding = tcnn_compat.Network(inputs, width, 1, hidden, size(name))
             del perceptron.layers
 
 

@@ -17,10 +17,10 @@ from jaxtyping import Bool, Float, Int64
 from nerfstudio.cameras.camera_utils import auto_orient_and_center_poses
 from torch import Tensor, nn
 
-from nerf_insert.cameras import Camera, Rays
 from nerf_insert.errors import InputError
-from nerf_insert.fields import FieldConfig, HashField, truncated_exp
-from nerf_insert.files import read_tensors, write_tensors
+from nerf_insert.fields.hash_field import FieldConfig, HashField, truncated_exp
+from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.kernels import Samples, march
 
 RESOLUTION = 128  # cells of the occupancy grid along each side of [-2, 2]^3

@@ -22,10 +22,11 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from nerf_insert.cameras import Rays
+import nerf_insert
 from nerf_insert.errors import InputError
-from nerf_insert.mesh_normals import corner_normals, geometric_normals, outward_signs
-from nerf_insert.poses import Pose
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.mesh_normals import corner_normals, geometric_normals, outward_signs
+from nerf_insert.geometry.pose import Pose
 
 __all__ = ["Hits", "Mesh", "Pose", "load_mesh"]
 
@@ -253,7 +254,7 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
 
 def _read_apart(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """The arrays and warnings of meshes_worker.py."""
-    package = Path(__file__).resolve().parent.parent
+    package = Path(nerf_insert.__file__).resolve().parents[1]
     search = [
         str(package),
         *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p),
@@ -271,7 +272,7 @@ def _read_apart(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         }
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "nerf_insert.meshes_worker"],
+                [sys.executable, "-m", "nerf_insert.geometry.mesh_reader_worker"],
                 input=json.dumps(request),
                 capture_output=True,
                 text=True,

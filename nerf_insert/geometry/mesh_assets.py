@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from nerf_insert.files import read_bytes
+from nerf_insert.io.files import read_bytes
 
 NAMED = re.compile(
     rb"^\s*(?:mtllib|map_kd|comment\s+texturefile)\s+(\S.*?)\s*$", re.IGNORECASE | re.MULTILINE

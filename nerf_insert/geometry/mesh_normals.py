@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from nerf_insert.meshes import Mesh
+    from nerf_insert.geometry.mesh import Mesh
 
 CREASE = math.cos(math.radians(45))  # faces that meet at a sharper angle keep an edge between them
 DIRECTIONS = 12  # rays from each sampled place, to either side

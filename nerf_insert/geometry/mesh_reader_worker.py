@@ -1,4 +1,4 @@
-"""Reads one mesh file, in a process of its own: `python -m nerf_insert.meshes_worker`.
+"""Reads one mesh file, in a process of its own: `python -m nerf_insert.geometry.mesh_reader_worker`.
 
 Mesh files come from strangers and can ask for any amount of memory or time, so this process first
 gives itself limits. It imports numpy and trimesh and nothing else of weight. A request comes as JSON

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_text
+from nerf_insert.io.files import read_text
 
 VALUE = r"[^=\s,]+(?![^=\s,]|\s*=)"  # to its end, and not the name of the next term
 TERM = re.compile(rf"(\w+)\s*=\s*({VALUE}(?:\s*,\s*{VALUE})*)")

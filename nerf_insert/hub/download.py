@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.inpaint.diffusion.catalogue import Known, known
-from nerf_insert.inpaint.diffusion.weights import INDEX, UNSAFE
+from nerf_insert.hub.catalogue import Known, known
+from nerf_insert.hub.weights import INDEX, UNSAFE
 
 CONFIGURATION = ("*.json", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json
-from nerf_insert.inpaint.diffusion.catalogue import MODELS, known, names
+from nerf_insert.hub.catalogue import MODELS, known, names
+from nerf_insert.io.files import read_json
 
 INDEX = "model_index.json"
 UNSAFE = (".bin", ".ckpt", ".pt", ".pth", ".pkl")  # pickles: loading one can run code

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
-from nerf_insert.capture import View
-from nerf_insert.guide import Guide
-from nerf_insert.progress import Progress
-from nerf_insert.regions.base import Region
-from nerf_insert.rendering import Stack
+from nerf_insert.capture.capture import View
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.inpaint.guide import Guide
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class Inpainter(Protocol):
         are ignored by the caller, which keeps the photograph there.
 
         Optional attributes of an inpainter:
-        `rounds`: of painting (see nerf_insert/schedule.py);
+        `rounds`: of painting (see nerf_insert/editing/schedule.py);
         `batch`: most views at once; without it up to eight, and all anchors in one call;
         `consistent = True`: it paints one thing from every side, and nothing has to be corrected in the fit;
         `view_dependent = True`: it paints shine: the layer's colours may change with the direction of view;

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.meshes import Mesh
+from nerf_insert.geometry.mesh import Mesh
 
 
 @dataclass(frozen=True, eq=False)

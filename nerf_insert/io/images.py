@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import atomic_write
+from nerf_insert.io.files import atomic_write
 
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.files import ADVICE, sweep
+from nerf_insert.io.files import ADVICE, sweep
 
 BUSY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.errors import RunError
-from nerf_insert.files import replacing
+from nerf_insert.io.files import replacing
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

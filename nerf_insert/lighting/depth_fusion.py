@@ -19,13 +19,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from nerf_insert.cameras import Camera, Rays
-from nerf_insert.light import Thing
-from nerf_insert.mesh_normals import components, geometric_normals, neighbours
-from nerf_insert.meshes import Hits, Mesh, to_linear
-from nerf_insert.pictures import resize
-from nerf_insert.rendering import Rendered
-from nerf_insert.views import View
+from nerf_insert.capture.view import View
+from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.geometry.mesh import Hits, Mesh, to_linear
+from nerf_insert.geometry.mesh_normals import components, geometric_normals, neighbours
+from nerf_insert.io.images import resize
+from nerf_insert.lighting.light import Thing
+from nerf_insert.rendering.stack import Rendered
 
 RAYS = 60_000  # asked of the scene in all
 MOST_VIEWS = 30

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nerf_insert.fusion import Surface
-from nerf_insert.light import Key, Light, Things, frame, sphere, transport
+from nerf_insert.lighting.depth_fusion import Surface
+from nerf_insert.lighting.light import Key, Light, Things, frame, sphere, transport
 
 SAMPLES = 2000
 GROUPS = 16

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.cameras import Rays
-from nerf_insert.meshes import Hits
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.mesh import Hits
 
 DIRECTIONS = 256
 KEY_PLACES = 24

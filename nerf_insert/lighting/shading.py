@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nerf_insert.baking import Places, places_on
-from nerf_insert.fusion import Surface
-from nerf_insert.light import Key, Light, Thing, Things, sphere
-from nerf_insert.mesh_normals import merged, neighbours
-from nerf_insert.meshes import Hits, Mesh, to_linear
-from nerf_insert.regions.base import Region
+from nerf_insert.geometry.mesh import Hits, Mesh, to_linear
+from nerf_insert.geometry.mesh_normals import merged, neighbours
+from nerf_insert.lighting.depth_fusion import Surface
+from nerf_insert.lighting.light import Key, Light, Thing, Things, sphere
+from nerf_insert.lighting.mesh_colors import Places, places_on
+from nerf_insert.regions.region import Region
 
 MOST_PLACES = 20_000
 FINE = 1 / 200  # distance of places, as a share of the mesh's or the region's diagonal

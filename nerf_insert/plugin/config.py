@@ -26,7 +26,7 @@ from nerfstudio.plugins.types import MethodSpecification
 from tyro.conf import arg
 
 from nerf_insert.plugin.datamanager import NerfInsertDataManager
-from nerf_insert.recipe import Schedule
+from nerf_insert.scene.recipe import Schedule
 
 ENCODING = "NERF_INSERT_ENCODING"  # set to 1: nerfstudio's own fields use our hash encoding on a CPU
 BASE_STEPS = 1500
@@ -41,11 +41,11 @@ def pipeline(config: Any, **options: Any) -> Any:
 
 
 def model(config: Any, **options: Any) -> Any:
-    return import_module("nerf_insert.plugin.model").NerfInsertModel(config, **options)
+    return import_module("nerf_insert.plugin.edit_model").NerfInsertModel(config, **options)
 
 
 def base_model(config: Any, **options: Any) -> Any:
-    return import_module("nerf_insert.plugin.base_model").NerfInsertBaseModel(config, **options)
+    return import_module("nerf_insert.plugin.scene_model").NerfInsertBaseModel(config, **options)
 
 
 def fused_adam(params: Any, **options: Any) -> Any:
@@ -225,7 +225,7 @@ nerf_insert_base = MethodSpecification(
 
 if os.environ.get(ENCODING) == "1":
     try:
-        from nerf_insert.nerfstudio_encoding import patch_nerfstudio
+        from nerf_insert.fields.nerfstudio_hash_encoding import patch_nerfstudio
 
         patch_nerfstudio()
     except Exception as error:  # whatever a broken installation raises: nerfstudio works without

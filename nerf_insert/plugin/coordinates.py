@@ -14,10 +14,10 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 from torch import Tensor
 
-from nerf_insert.cameras import Rays
-from nerf_insert.capture import Capture
-from nerf_insert.plugin.adopt import name_of
-from nerf_insert.plugin.align import invert, similarity
+from nerf_insert.capture.capture import Capture
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.plugin.import_run import name_of
+from nerf_insert.plugin.similarity import invert, similarity
 
 
 @dataclass(frozen=True)

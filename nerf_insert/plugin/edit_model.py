@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from nerf_insert.errors import RunError
-from nerf_insert.plugin.frame import Frame
+from nerf_insert.plugin.coordinates import Frame
 from nerf_insert.plugin.metrics import image_metrics, picture_of
-from nerf_insert.rendering import Stack, hits
+from nerf_insert.rendering.stack import Stack, hits
 
 FAR = 1000.0  # model units: the depth of what is nowhere
 

@@ -10,12 +10,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nerf_insert.edit import edit
+from nerf_insert.editing.loop import edit
 from nerf_insert.errors import Stopped
-from nerf_insert.layers import Layer
-from nerf_insert.progress import Progress, Task
-from nerf_insert.recipe import Recipe
-from nerf_insert.scene import LayerEntry, Scene
+from nerf_insert.fields.layer import Layer
+from nerf_insert.runtime.progress import Progress, Task
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import LayerEntry, Scene
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 import yaml
 
-from nerf_insert.dataparsers import quiet
+from nerf_insert.capture.dataparsers import quiet
 from nerf_insert.errors import InputError
-from nerf_insert.files import atomic_write, replacing
-from nerf_insert.plugin.frame import Frame
+from nerf_insert.io.files import atomic_write, replacing
+from nerf_insert.plugin.coordinates import Frame
 from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
-from nerf_insert.scene import Scene
+from nerf_insert.scene.scene import Scene
 
 
 def export_run(scene: Scene, out: Path) -> dict[str, Any]:

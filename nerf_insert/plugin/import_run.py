@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.base import Base
-from nerf_insert.capture import Capture
-from nerf_insert.dataparsers import HARMLESS, NO_POINTS, other_dataparser, quiet
+from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.dataparsers import HARMLESS, NO_POINTS, other_dataparser, quiet
 from nerf_insert.errors import InputError
-from nerf_insert.fields import FieldConfig
-from nerf_insert.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
-from nerf_insert.plugin.align import into_model, invert, similarity
-from nerf_insert.plugin.checkpoint import read_weights
-from nerf_insert.plugin.run_folder import Name, Plain, Run
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
+from nerf_insert.fields.scene_field import Base
+from nerf_insert.plugin.checkpoint_reader import read_weights
+from nerf_insert.plugin.run_reader import Name, Plain, Run
+from nerf_insert.plugin.similarity import into_model, invert, similarity
 
 NERFACTOS = (
     "nerfstudio.models.nerfacto.NerfactoModelConfig",

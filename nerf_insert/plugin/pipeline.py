@@ -13,17 +13,17 @@ from typing import Any
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
 from nerf_insert.errors import InputError
-from nerf_insert.layers import Layer
-from nerf_insert.plugin.frame import Frame
-from nerf_insert.plugin.recipes import recipe_of
+from nerf_insert.fields.layer import Layer
+from nerf_insert.plugin.coordinates import Frame
+from nerf_insert.plugin.edit_stepper import Messages, Step, SteppedEdit
+from nerf_insert.plugin.error_handling import in_words
+from nerf_insert.plugin.recipe_from_config import recipe_of
 from nerf_insert.plugin.scene_copy import find_scene
-from nerf_insert.plugin.stepping import Messages, Step, SteppedEdit
-from nerf_insert.plugin.viewer_elements import EditPanel
-from nerf_insert.plugin.words import in_words
-from nerf_insert.recipe import Recipe
+from nerf_insert.plugin.viewer_panel import EditPanel
 from nerf_insert.regions import load_region
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import LayerEntry, Scene
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import LayerEntry, Scene
 
 
 class NerfInsertPipeline(VanillaPipeline):
@@ -142,8 +142,8 @@ class NerfInsertPipeline(VanillaPipeline):
 
 def grown(scene: Scene, state: dict[str, Any]) -> Layer | None:
     """The layer that was growing when a checkpoint was written; none if it has joined the scene since."""
-    from nerf_insert.fields import FieldConfig
-    from nerf_insert.files import read_json
+    from nerf_insert.fields.hash_field import FieldConfig
+    from nerf_insert.io.files import read_json
 
     home = scene.folder / "layers" / Path(state["folder"]).name
     if home.name in {entry.folder for entry in scene.layers} or not (home / "region").exists():

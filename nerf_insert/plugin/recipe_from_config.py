@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nerf_insert import recipe_flags
 from nerf_insert.errors import InputError
 from nerf_insert.plugin.config import EditConfig
-from nerf_insert.progress import SILENT, Progress
-from nerf_insert.recipe import Recipe
+from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.scene import recipe_from_flags
+from nerf_insert.scene.recipe import Recipe
 
 BOX = (6, 9)  # numbers
 
@@ -18,4 +18,4 @@ def recipe_of(config: EditConfig, prompt: str | None, progress: Progress = SILEN
         return None
     if config.box and len(config.box) not in BOX:
         raise InputError("--box takes 6 or 9 numbers: centre, side lengths, rotation in degrees")
-    return recipe_flags.recipe_of(flags, progress)
+    return recipe_from_flags.recipe_of(flags, progress)

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json, read_text
+from nerf_insert.io.files import read_json, read_text
 
 OURS = ("nerfstudio.", "nerf_insert.plugin.")
 ENUMS = (

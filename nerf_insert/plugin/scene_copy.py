@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.dataparsers import NO_POINTS, guess, other_dataparser, sparse_model
+from nerf_insert.capture.dataparsers import NO_POINTS, guess, other_dataparser, sparse_model
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.scene import Scene
+from nerf_insert.scene.scene import Scene
 
 LEFT_OUT = (".lock", ".*.tmp*", "page")  # page/: drafts and jobs of the web page, no part of the scene
 

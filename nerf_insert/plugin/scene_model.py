@@ -15,15 +15,15 @@ from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
 
-from nerf_insert.base import Base
-from nerf_insert.cameras import Rays
-from nerf_insert.optimiser import at_step
-from nerf_insert.plugin.adopt import field_config
+from nerf_insert.fields.scene_field import Base
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.plugin.datamanager import NerfInsertDataManager
+from nerf_insert.plugin.edit_model import FAR
+from nerf_insert.plugin.import_run import field_config
 from nerf_insert.plugin.metrics import image_metrics, picture_of
-from nerf_insert.plugin.model import FAR
-from nerf_insert.rendering import Stack
-from nerf_insert.training import (
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.training.optimizer import at_step
+from nerf_insert.training.scene_trainer import (
     OCCUPANCY_EVERY,
     SETTLED,
     colour_of_farthest,

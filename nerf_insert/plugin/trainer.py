@@ -17,13 +17,13 @@ from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.plugin.adopt import OUR_EDIT, adopt, dataparser_config
-from nerf_insert.plugin.checkpoint import read_state
-from nerf_insert.plugin.run_folder import newest_checkpoint, read_run
+from nerf_insert.plugin.checkpoint_reader import read_state
+from nerf_insert.plugin.error_handling import in_words
+from nerf_insert.plugin.import_run import OUR_EDIT, adopt, dataparser_config
+from nerf_insert.plugin.run_reader import newest_checkpoint, read_run
 from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for, find_scene
-from nerf_insert.plugin.words import in_words
-from nerf_insert.progress import Progress
-from nerf_insert.scene import Scene
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.scene import Scene
 
 
 class NerfInsertTrainer(Trainer):
@@ -120,7 +120,7 @@ class NerfInsertTrainer(Trainer):
             self.pipeline.begin(self.pipeline.edit_panel.changed_recipe(recipe), self._say)
 
     def _preview(self) -> None:
-        from nerf_insert.preview import preview
+        from nerf_insert.editing.preview import preview
 
         recipe, out = self.pipeline.recipe, self.base_dir / "preview"
         if recipe is None:

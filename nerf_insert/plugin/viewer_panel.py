@@ -15,8 +15,8 @@ from nerfstudio.viewer.viewer_elements import (
 )
 from torch import nn
 
-from nerf_insert.recipe import MAX_SEED, Recipe
-from nerf_insert.scene import LayerEntry
+from nerf_insert.scene.recipe import MAX_SEED, Recipe
+from nerf_insert.scene.scene import LayerEntry
 
 
 class EditPanel(nn.Module):

@@ -15,12 +15,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from nerf_insert.errors import InputError
-from nerf_insert.regions.base import Region
 from nerf_insert.regions.box import BoxRegion
 from nerf_insert.regions.checks import Report, check_region
-from nerf_insert.regions.combine import Dilated, Intersection, Union
-from nerf_insert.regions.hull import VisualHull
-from nerf_insert.regions.mesh import MeshRegion
+from nerf_insert.regions.csg import Dilated, Intersection, Union
+from nerf_insert.regions.mesh_region import MeshRegion
+from nerf_insert.regions.region import Region
+from nerf_insert.regions.visual_hull import VisualHull
 
 __all__ = [
     "BoxRegion",

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.poses import rotation as euler_rotation
-from nerf_insert.regions.base import Region
+from nerf_insert.geometry.pose import rotation as euler_rotation
+from nerf_insert.regions.region import Region
 
 
 class BoxRegion(Region):

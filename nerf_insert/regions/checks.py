@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera, Rays
 from nerf_insert.errors import InputError
-from nerf_insert.regions.base import Region
-from nerf_insert.regions.combine import Dilated, Intersection, Union
-from nerf_insert.regions.hull import VisualHull
+from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.regions.csg import Dilated, Intersection, Union
+from nerf_insert.regions.region import Region
+from nerf_insert.regions.visual_hull import VisualHull
 
 SIDE = 128  # pixels along the longer side of the pictures that are looked at
 MIN_VIEWS = 3

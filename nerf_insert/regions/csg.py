@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.regions.base import Region
-from nerf_insert.regions.grid import DistanceGrid, Lattice, bake
+from nerf_insert.regions.distance_grid import DistanceGrid, Lattice, bake
+from nerf_insert.regions.region import Region
 
 POINTS = 1 << 20  # of the grid that a dilated region keeps its distances on
 

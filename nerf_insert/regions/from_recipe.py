@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
-from nerf_insert.capture import Capture, View
+from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
-from nerf_insert.meshes import load_mesh
-from nerf_insert.pictures import picture_size, read_mask
-from nerf_insert.poses import Pose
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.mesh import load_mesh
+from nerf_insert.geometry.pose import Pose
+from nerf_insert.io.images import picture_size, read_mask
 from nerf_insert.regions import BoxRegion, Dilated, Intersection, MeshRegion, Region, Union, VisualHull
 
 DILATION = 0.08  # of a mesh that stands for a region, unless told otherwise, as a share of its diagonal
@@ -24,7 +24,7 @@ def load_pose(rows: list[list[float]] | None) -> Pose | None:
 
 
 def build_region(tree: dict, capture: Capture) -> Region:
-    """The region that a recipe's tree describes (`nerf_insert.recipe` shows the form).
+    """The region that a recipe's tree describes (`nerf_insert.scene.recipe` shows the form).
 
     Raises InputError for files that cannot be used and regions that come out empty.
     """

@@ -12,12 +12,12 @@ from scipy import ndimage
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_tensors, write_tensors
-from nerf_insert.meshes import Mesh
-from nerf_insert.regions.base import Region
-from nerf_insert.regions.grid import DistanceGrid, Lattice
-from nerf_insert.regions.solid import inside_points
-from nerf_insert.regions.surface import near_distances, split, to_triangles
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.io.files import read_tensors, write_tensors
+from nerf_insert.regions.distance_grid import DistanceGrid, Lattice
+from nerf_insert.regions.inside_test import inside_points
+from nerf_insert.regions.region import Region
+from nerf_insert.regions.triangle_distance import near_distances, split, to_triangles
 
 POINTS = 2_000_000  # of the grid: about 128 along each side of a cube
 REACH = math.sqrt(3) + 0.01  # spacings: the corners of every cell that the surface crosses

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera, Rays
+from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.kernels import Samples, march
 
 CELLS = 64  # cells along each side of the grid that lets a ray skip what is surely outside

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from nerf_insert.regions.solid import spans
+from nerf_insert.regions.inside_test import spans
 
 LONGEST = 6.0  # edges of triangles, after splitting
 FAR = np.float32(1e9)

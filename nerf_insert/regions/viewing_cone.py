@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from nerf_insert.cameras import Camera, Projection, Rays
+from nerf_insert.geometry.cameras import Camera, Projection, Rays
 
 MAP_SIDE = 512  # pixels of the map of angles along the picture's longer side, at most
 BLOCKS = 40  # along the longer side: directions that stand for the mask in points off the picture

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera, Rays
 from nerf_insert.errors import InputError
-from nerf_insert.pictures import read_picture, write_picture
-from nerf_insert.regions.base import CELLS, Region
+from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.io.images import read_picture, write_picture
+from nerf_insert.regions.region import CELLS, Region
 from nerf_insert.regions.viewing_cone import ViewingCone
 
 REACH = 8.0  # the hull is looked for this many times as far around as the cameras and their crossing lie

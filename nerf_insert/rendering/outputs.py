@@ -21,13 +21,13 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
 from nerf_insert.errors import InputError
-from nerf_insert.files import ADVICE, atomic_write, write_json
-from nerf_insert.pictures import encode_png, write_picture
-from nerf_insert.progress import Progress
-from nerf_insert.rendering import Rendered, Stack
-from nerf_insert.video import VideoWriter
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.files import ADVICE, atomic_write, write_json
+from nerf_insert.io.images import encode_png, write_picture
+from nerf_insert.io.video import VideoWriter
+from nerf_insert.rendering.stack import Rendered, Stack
+from nerf_insert.runtime.progress import Progress
 
 Named = Sequence[tuple[str, Camera]]
 DEEPEST = 65534  # the largest depth in a picture of 16 bits; one more stands for all that is farther

@@ -23,9 +23,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nerf_insert.cameras import Camera, Rays
+from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.kernels import Samples, composite, median_distance, merge
-from nerf_insert.regions.base import Region
+from nerf_insert.regions.region import Region
 
 RAYS_AT_ONCE = 1 << 14
 HIDDEN = 1e-4  # share of the light from which on what is behind does not matter

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from nerf_insert.progress import Progress, Task
+from nerf_insert.runtime.progress import Progress, Task
 
 LATEST = 40  # pieces of a kind from which its rate follows
 

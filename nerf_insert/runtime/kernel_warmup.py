@@ -10,19 +10,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-KERNELS = ("cpu_compositing", "cpu_hashgrid", "cpu_marching", "cpu_mlp", "cpu_samples")
+KERNELS = ("compositing", "hashgrid", "marching", "mlp", "samples")
 
 _started: subprocess.Popen | None = None
 
 
 def kept() -> bool:
     """Whether compiled kernels are kept where Numba looks first; of an older source they may still be."""
-    place = Path(__file__).parent / "kernels"
     folder = os.environ.get("NUMBA_CACHE_DIR")
-    places = [Path(folder)] if folder else [place.resolve() / "__pycache__", place / "__pycache__"]
-    return any(all(any(p.rglob(f"{name}.*.nbi")) for name in KERNELS) for p in places)
+    if not folder:
+        package = find_spec("nerf_insert.kernels")  # loads nerf_insert alone
+        if package is None or not package.submodule_search_locations:
+            return False
+        folder = Path(package.submodule_search_locations[0]) / "cpu" / "__pycache__"
+    return all(any(Path(folder).rglob(f"{name}.*.nbi")) for name in KERNELS)
 
 
 def start() -> subprocess.Popen | None:
@@ -31,7 +35,7 @@ def start() -> subprocess.Popen | None:
     wanted = os.environ.get("NERF_INSERT_KERNELS", "") in ("", "cpu")
     if _started is None and wanted and (os.cpu_count() or 1) > 1 and not kept():
         _started = subprocess.Popen(
-            [sys.executable, "-m", "nerf_insert.warming"],
+            [sys.executable, "-m", "nerf_insert.runtime.kernel_warmup"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nerf_insert.progress import Progress
+from nerf_insert.runtime.progress import Progress
 
 TICK = 0.1  # seconds
 LONG = 1.0  # seconds; shorter gaps are other programs' turns

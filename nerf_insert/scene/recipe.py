@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import atomic_write, read_bytes, read_yaml, write_yaml
-from nerf_insert.mesh_files import companions
+from nerf_insert.geometry.mesh_assets import companions
+from nerf_insert.io.files import atomic_write, read_bytes, read_yaml, write_yaml
 
 FORMAT = 1
 REPAINT = ("doubted", "all", "none")

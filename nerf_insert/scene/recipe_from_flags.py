@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.progress import Progress
-from nerf_insert.recipe import Recipe, Schedule
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.recipe import Recipe, Schedule
 
 WHERE = "say where: --mask on two or more photographs, --mesh, --box, or a --recipe that says it"
 DIFFUSION = "diffusion"
@@ -55,7 +55,7 @@ def recipe_of(flags: Flags, progress: Progress, diffusion: Mapping[str, Any] | N
 
 
 def region_of(flags: Flags, otherwise: dict | None) -> dict:
-    """The region's tree (see nerf_insert.recipe): that of the flags, else the one of the recipe."""
+    """The region's tree (see nerf_insert.scene.recipe): that of the flags, else the one of the recipe."""
     parts: list[dict[str, Any]] = []
     if flags["mask"]:
         parts.append({"masks": masks_of(flags["mask"])})
@@ -99,7 +99,7 @@ def view_and_mask(text: str) -> tuple[str, str]:
 def pose_of(text: str | None) -> list[list[float]] | None:
     if text is None:
         return None
-    from nerf_insert.poses import Pose
+    from nerf_insert.geometry.pose import Pose
 
     return Pose.parse(text).matrix.tolist()
 

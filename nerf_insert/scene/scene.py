@@ -22,15 +22,15 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json, write_json
-from nerf_insert.locks import only_writer
+from nerf_insert.io.files import read_json, write_json
+from nerf_insert.io.locks import only_writer
 
 if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching layers does not need it
-    from nerf_insert.base import Base
-    from nerf_insert.capture import Capture
-    from nerf_insert.layers import Layer
-    from nerf_insert.nerfacto import NerfactoBase
-    from nerf_insert.rendering import Stack
+    from nerf_insert.capture.capture import Capture
+    from nerf_insert.fields.layer import Layer
+    from nerf_insert.fields.nerfacto import NerfactoBase
+    from nerf_insert.fields.scene_field import Base
+    from nerf_insert.rendering.stack import Stack
 
 FORMAT = 1
 UNDO_DEPTH = 100
@@ -123,7 +123,7 @@ class Scene:
                 f"the capture of {self.folder} is not at {at['path']} any more: move it back, "
                 f'or change "path" in {self.folder / "scene.json"}'
             )
-        from nerf_insert.capture import Capture
+        from nerf_insert.capture.capture import Capture
 
         return Capture.load(path, dataparser=at.get("dataparser"), downscale=at.get("downscale"))
 
@@ -149,17 +149,17 @@ class Scene:
     @cached_property
     def base(self) -> Base | NerfactoBase:
         """On the device for fields; an adopted nerfacto on the processor."""
-        from nerf_insert.base import Base
-        from nerf_insert.base_files import load_base
-        from nerf_insert.devices import device
+        from nerf_insert.fields.load import load_base
+        from nerf_insert.fields.scene_field import Base
+        from nerf_insert.runtime.devices import device
 
         base = load_base(self.folder / self._base_at)
         return base.to(device()) if isinstance(base, Base) else base
 
     def load_layer(self, entry: LayerEntry) -> Layer:
-        from nerf_insert.layers import Layer
+        from nerf_insert.fields.layer import Layer
         from nerf_insert.regions import load_region
-        from nerf_insert.rendering import Stack
+        from nerf_insert.rendering.stack import Stack
 
         folder = self.layer_folder(entry)
         region = load_region(read_json(folder / "region" / "region.json"), folder / "region")
@@ -170,7 +170,7 @@ class Scene:
 
     def stack(self, with_layers: bool = True) -> Stack:
         """The base and, unless told otherwise, the enabled layers."""
-        from nerf_insert.rendering import Stack
+        from nerf_insert.rendering.stack import Stack
 
         enabled = [entry for entry in self.layers if entry.enabled and with_layers]
         return Stack(self.base, tuple(self.load_layer(entry) for entry in enabled))

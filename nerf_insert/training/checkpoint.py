@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_tensors, write_tensors
-from nerf_insert.optimiser import Optimiser
+from nerf_insert.io.files import read_tensors, write_tensors
+from nerf_insert.training.optimizer import Optimiser
 
 EVERY = 15.0  # seconds
 

@@ -16,19 +16,19 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nerf_insert.agreement import Agreement
-from nerf_insert.cameras import Rays
-from nerf_insert.checkpoints import Checkpoint
-from nerf_insert.distortion import distortion
+from nerf_insert.capture.pixel_set import Pixels
 from nerf_insert.errors import Stopped
+from nerf_insert.fields.layer import Layer
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Composite, Samples, composite, merge, transmittance
-from nerf_insert.layers import Layer
-from nerf_insert.optimiser import Optimiser, at_step
-from nerf_insert.outlook import Outlook
-from nerf_insert.pixels import Pixels
-from nerf_insert.progress import SILENT, Progress
-from nerf_insert.regions.base import Region
-from nerf_insert.rendering import RAYS_AT_ONCE, Shaded, Stack, interleave, mix
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.stack import RAYS_AT_ONCE, Shaded, Stack, interleave, mix
+from nerf_insert.runtime.eta import Outlook
+from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.training.checkpoint import Checkpoint
+from nerf_insert.training.losses import distortion
+from nerf_insert.training.optimizer import Optimiser, at_step
+from nerf_insert.training.view_corrections import Agreement
 
 HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
 # (share of the steps, length of the samples in steps of the region) of each stage of a fit: the usual ones;

@@ -16,22 +16,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.base import Base
-from nerf_insert.cameras import Rays
-from nerf_insert.capture import Capture
-from nerf_insert.checkpoints import Checkpoint
-from nerf_insert.devices import device
-from nerf_insert.distortion import distortion
+from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.pixel_set import Pixels, to_bytes
 from nerf_insert.errors import InputError
-from nerf_insert.fields import FieldConfig
-from nerf_insert.files import read_tensors
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.scene_field import Base
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.io.files import read_tensors
 from nerf_insert.kernels import composite, transmittance
-from nerf_insert.optimiser import Optimiser, at_step
-from nerf_insert.pixels import Pixels, to_bytes
-from nerf_insert.rendering import Stack
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.devices import device
+from nerf_insert.training.checkpoint import Checkpoint
+from nerf_insert.training.losses import distortion
+from nerf_insert.training.optimizer import Optimiser, at_step
 
 if TYPE_CHECKING:
-    from nerf_insert.progress import Progress
+    from nerf_insert.runtime.progress import Progress
 
 OCCUPANCY_EVERY = 16  # steps
 SETTLED = 0.3  # share of the steps after which the occupancy grid is trusted

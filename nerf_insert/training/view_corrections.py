@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from nerf_insert.cameras import Camera
-from nerf_insert.pixels import Pixels
+from nerf_insert.capture.pixel_set import Pixels
+from nerf_insert.geometry.cameras import Camera
 
 CONTROLS = 5  # points along each side of a view's region at which its warp is free
 ITERATIONS = 3  # Gauss-Newton steps of a warp in one revision

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from analytic import AnalyticField
 
-from nerf_insert.cameras import Rays
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.regions import Region
 
 

@@ -3,7 +3,7 @@
     with Nursery(folder) as nursery:
         nursery.run(["edit", ...], accident={"signal": 9, "when": "before", "file": "*/scene.json"})
 
-Files come to be, and change, by `os.replace` alone (nerf_insert.files), so the moments before and after
+Files come to be, and change, by `os.replace` alone (nerf_insert.io.files), so the moments before and after
 each of them are all that a kill can tell apart on the disk. The nursery imports everything once and forks
 for every command, which saves the seconds that importing torch takes.
 """
@@ -87,13 +87,13 @@ def obey_permissions():
 
 def command(task, out, err):
     """In the forked process: be `nerf-insert`."""
-    from nerf_insert import checkpoints
-    from nerf_insert.cli import main
+    from nerf_insert.cli.main import main
+    from nerf_insert.training import checkpoint
 
     os.dup2(out, 1)
     os.dup2(err, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    checkpoints.EVERY = 0.0
+    checkpoint.EVERY = 0.0
     if task["accident"]:
         arrange(task["accident"])
     if task["limit"]:
@@ -109,11 +109,11 @@ def command(task, out, err):
 
 def nurse():
     # whatever commands import late, so that it is there before they start
-    import nerf_insert.cli.edit
-    import nerf_insert.cli.train
-    import nerf_insert.edit
-    import nerf_insert.outputs
-    import nerf_insert.training  # noqa: F401
+    import nerf_insert.cli.commands.edit
+    import nerf_insert.cli.commands.train
+    import nerf_insert.editing.loop
+    import nerf_insert.rendering.outputs
+    import nerf_insert.training.scene_trainer  # noqa: F401
 
     for line in sys.stdin:
         out, err = os.pipe(), os.pipe()  # files would be subject to the limit

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from nerf_insert.errors import InputError
-from nerf_insert.pictures import read_picture
+from nerf_insert.io.images import read_picture
 
 
 class Truth:

@@ -7,8 +7,8 @@ import torch
 import trimesh
 from analytic import look_at
 
-from nerf_insert.cameras import Camera
-from nerf_insert.meshes import Mesh
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.regions import Region
 
 FOX_LENS = (0.0578421, -0.0805099, 0.0, 0.0, -0.000980296, 0.00015575)  # a phone's, k1 k2 k3 k4 p1 p2

@@ -12,16 +12,16 @@ import torch
 import trimesh
 from analytic import AnalyticField, look_at
 
-from nerf_insert.base import Base
-from nerf_insert.capture import Capture
-from nerf_insert.fields import FieldConfig
-from nerf_insert.files import write_json, write_yaml
-from nerf_insert.layers import Layer
-from nerf_insert.pictures import resize, write_picture
-from nerf_insert.recipe import Recipe
+from nerf_insert.capture.capture import Capture
+from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.layer import Layer
+from nerf_insert.fields.scene_field import Base
+from nerf_insert.io.files import write_json, write_yaml
+from nerf_insert.io.images import resize, write_picture
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering import Stack
-from nerf_insert.scene import LayerEntry, Scene
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.scene import LayerEntry, Scene
 
 SIZE = (48, 36)
 VIEWS = 14

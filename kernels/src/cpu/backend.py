@@ -11,15 +11,14 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor
-
-from nerf_insert.kernels import cpu_compositing, cpu_hashgrid, cpu_marching, cpu_mlp, cpu_samples
-from nerf_insert.kernels.backends import after
 from nerf_insert.kernels.compositing import Composite
+from nerf_insert.kernels.cpu import compositing, hashgrid, marching, mlp as mlp_kernels, samples
+from nerf_insert.kernels.cpu.malloc import keep_memory
+from nerf_insert.kernels.cpu.threads import run
+from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.hashgrid import GridSpec
-from nerf_insert.kernels.memory import keep_memory
 from nerf_insert.kernels.samples import Samples
-from nerf_insert.kernels.threads import run
+from torch import Tensor
 
 POINTS = 1 << 15  # of one task of the encoding, a multiple of sixteen
 ROWS = 1 << 13  # of one task of the MLP, a multiple of its tiles
@@ -41,7 +40,7 @@ def _blocks(count: int, size: int) -> int:
 
 
 def hash_encode(points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
-    if spec.n_features != cpu_hashgrid.FEATURES:
+    if spec.n_features != hashgrid.FEATURES:
         return after("cpu", "hash_encode", table)(points, table, spec)
     return _HashEncode.apply(points, table, spec)
 
@@ -56,7 +55,7 @@ class _HashEncode(torch.autograd.Function):
         ctx.spec = spec
         planes = torch.empty(spec.output_dim, points.shape[0])
         tasks = spec.n_levels * _blocks(points.shape[0], POINTS)
-        run(cpu_hashgrid.forward, tasks, POINTS, *_levels(spec), *_arrays(columns, table, planes))
+        run(hashgrid.forward, tasks, POINTS, *_levels(spec), *_arrays(columns, table, planes))
         return planes.t()
 
     @staticmethod
@@ -67,11 +66,11 @@ class _HashEncode(torch.autograd.Function):
         to_points = to_table = None
         if ctx.needs_input_grad[1]:
             to_table = torch.from_numpy(np.empty(table.shape, np.float32))  # NumPy asks for huge pages
-            run(cpu_hashgrid.backward, ctx.spec.n_levels, *levels, *_arrays(columns, planes, to_table))
+            run(hashgrid.backward, ctx.spec.n_levels, *levels, *_arrays(columns, planes, to_table))
         if ctx.needs_input_grad[0]:
             rows = torch.empty_like(columns)
             tasks = _blocks(columns.shape[1], POINTS)
-            run(cpu_hashgrid.backward_points, tasks, POINTS, *levels, *_arrays(columns, table, planes, rows))
+            run(hashgrid.backward_points, tasks, POINTS, *levels, *_arrays(columns, table, planes, rows))
             to_points = torch.where((columns >= 0) & (columns <= 1), rows, 0).t()
         return to_points, to_table, None
 
@@ -92,7 +91,7 @@ class _MLP(torch.autograd.Function):
         ctx.save_for_backward(columns, flat, widths)
         ctx.shapes = [weight.shape for weight in weights]
         planes = torch.empty(weights[-1].shape[0], x.shape[0])
-        run(cpu_mlp.forward, _blocks(x.shape[0], ROWS), ROWS, *_arrays(flat, widths, columns, planes))
+        run(mlp_kernels.forward, _blocks(x.shape[0], ROWS), ROWS, *_arrays(flat, widths, columns, planes))
         return planes.t()
 
     @staticmethod
@@ -104,7 +103,7 @@ class _MLP(torch.autograd.Function):
         to_x = torch.empty(rows, count if ctx.needs_input_grad[0] else 0)
         tasks = _blocks(count, ROWS)
         sums = torch.empty(tasks, flat.shape[0])
-        run(cpu_mlp.backward, tasks, ROWS, *_arrays(flat, widths, columns, planes, to_x, sums))
+        run(mlp_kernels.backward, tasks, ROWS, *_arrays(flat, widths, columns, planes, to_x, sums))
         to_weights = _unflat(torch.from_numpy(sums.numpy().sum(0)), widths.tolist(), ctx.shapes)
         return to_x.t() if ctx.needs_input_grad[0] else None, *to_weights
 
@@ -135,7 +134,7 @@ class _Composite(torch.autograd.Function):
         rays = offsets.shape[0] - 1
         sums = torch.empty(rays, 5)
         run(
-            cpu_compositing.forward,
+            compositing.forward,
             _blocks(rays, RAYS),
             RAYS,
             _array(thickness),
@@ -154,7 +153,7 @@ class _Composite(torch.autograd.Function):
         to_thickness = torch.empty(thickness.shape)
         to_rgb = torch.empty(rgb.shape)
         run(
-            cpu_compositing.backward,
+            compositing.backward,
             _blocks(grad.shape[0], RAYS),
             RAYS,
             _array(thickness),
@@ -178,7 +177,7 @@ class _Spread(torch.autograd.Function):
         ctx.save_for_backward(thickness, places, offsets)
         result = torch.empty(offsets.shape[0] - 1)
         arrays = _arrays(thickness, places, offsets, result)
-        run(cpu_compositing.spread, _blocks(result.shape[0], RAYS), RAYS, *arrays)
+        run(compositing.spread, _blocks(result.shape[0], RAYS), RAYS, *arrays)
         return result
 
     @staticmethod
@@ -186,7 +185,7 @@ class _Spread(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         to_thickness = torch.empty(ctx.saved_tensors[0].shape)
         arrays = _arrays(*ctx.saved_tensors, grad, to_thickness)
-        run(cpu_compositing.spread_backward, _blocks(grad.shape[0], RAYS), RAYS, *arrays)
+        run(compositing.spread_backward, _blocks(grad.shape[0], RAYS), RAYS, *arrays)
         return to_thickness, None, None
 
 
@@ -194,33 +193,33 @@ def median_distance(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Te
     rays = offsets.shape[0] - 1
     median = torch.empty(rays)
     arrays = (_array(t) for t in (thickness, distances, offsets, median))
-    run(cpu_compositing.median_distance, _blocks(rays, RAYS), RAYS, *arrays)
+    run(compositing.median_distance, _blocks(rays, RAYS), RAYS, *arrays)
     return median
 
 
 def transmittance(thickness: Tensor, offsets: Tensor) -> Tensor:
     result = torch.empty(thickness.shape)
     arrays = (_array(t) for t in (thickness, offsets, result))
-    run(cpu_compositing.transmittance, _blocks(offsets.shape[0] - 1, RAYS), RAYS, *arrays)
+    run(compositing.transmittance, _blocks(offsets.shape[0] - 1, RAYS), RAYS, *arrays)
     return result
 
 
 def merge(one: Tensor, one_offsets: Tensor, two: Tensor, two_offsets: Tensor) -> Tensor:
     order = torch.empty(len(one) + len(two), dtype=torch.int64)
     arrays = _arrays(one, one_offsets, two, two_offsets, order)
-    run(cpu_samples.merge, _blocks(len(one_offsets) - 1, RAYS), RAYS, *arrays)
+    run(samples.merge, _blocks(len(one_offsets) - 1, RAYS), RAYS, *arrays)
     return order
 
 
 def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) -> Samples:
-    blocks = cpu_marching.coarse(_array(occupancy))
+    blocks = marching.coarse(_array(occupancy))
     low, high = np.asarray(bounds, dtype=np.float64)
     limits = (blocks, step, low, high, near, far)
-    return _march(cpu_marching.box, origins, directions, occupancy, offsets, limits)
+    return _march(marching.box, origins, directions, occupancy, offsets, limits)
 
 
 def march_contracted(origins, directions, occupancy, offsets, step, near, far) -> Samples:
-    return _march(cpu_marching.contracted, origins, directions, occupancy, offsets, (step, near, far))
+    return _march(marching.contracted, origins, directions, occupancy, offsets, (step, near, far))
 
 
 def _march(

@@ -13,14 +13,13 @@ from itertools import pairwise
 
 import torch
 import triton
-from torch import Tensor
-
-from nerf_insert.kernels import triton_compositing, triton_hashgrid, triton_marching, triton_mlp
-from nerf_insert.kernels.backends import INTERPRETED, after
 from nerf_insert.kernels.compositing import Composite
+from nerf_insert.kernels.dispatch import INTERPRETED, after
+from nerf_insert.kernels.gpu import compositing, hashgrid, marching, mlp as mlp_kernels
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.precision import number_type
 from nerf_insert.kernels.samples import Samples
+from torch import Tensor
 
 POINTS, RAYS = 128, 128  # of a program
 MLP = {torch.float16: (64, 4), torch.float32: (32, 8)}  # points of a program, and its warps
@@ -53,7 +52,7 @@ class _HashEncode(torch.autograd.Function):
         ctx.spec = spec
         count, block = len(points), _block(POINTS, len(points))
         planes = points.new_empty(spec.output_dim, count)
-        triton_hashgrid.forward[_grid(count, block, spec.n_levels)](
+        hashgrid.forward[_grid(count, block, spec.n_levels)](
             points,
             table,
             planes,
@@ -76,10 +75,10 @@ class _HashEncode(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             to_table = torch.zeros_like(table, dtype=torch.float32)
             grid = _grid(count, block, ctx.spec.n_levels)
-            triton_hashgrid.backward[grid](points, planes, to_table, count, ctx.spec.shift, *levels, **sizes)
+            hashgrid.backward[grid](points, planes, to_table, count, ctx.spec.shift, *levels, **sizes)
         if ctx.needs_input_grad[0]:
             slopes = torch.empty_like(points)
-            triton_hashgrid.backward_points[_grid(count, block)](
+            hashgrid.backward_points[_grid(count, block)](
                 points, table, planes, slopes, count, ctx.spec.n_levels, ctx.spec.shift, *levels, **sizes
             )
             to_points = torch.where((points >= 0) & (points <= 1), slopes, 0)
@@ -109,7 +108,7 @@ class _MLP(torch.autograd.Function):
         count, (block, warps) = x.shape[0], MLP[flat.dtype]
         block = _block(block, count)
         planes = x.new_empty(shapes[-1][0], count)
-        triton_mlp.forward[_grid(count, block)](
+        mlp_kernels.forward[_grid(count, block)](
             columns, flat, planes, count, x.shape[1], len(planes), **sizes, BLOCK=block, num_warps=warps
         )
         return planes.t()
@@ -124,7 +123,7 @@ class _MLP(torch.autograd.Function):
         programs = min(triton.cdiv(count, block), PROGRAMS)
         to_x = torch.empty_like(columns if ctx.needs_input_grad[0] else columns[:, :0])
         sums = columns.new_empty(programs, len(flat))
-        triton_mlp.backward[(programs,)](
+        mlp_kernels.backward[(programs,)](
             columns,
             flat,
             planes,
@@ -193,7 +192,7 @@ class _Composite(torch.autograd.Function):
         ctx.save_for_backward(*samples, front)
         if rays:
             block = _block(RAYS, rays)
-            triton_compositing.forward[_grid(rays, block)](*samples, front, sums, rays, BLOCK=block)
+            compositing.forward[_grid(rays, block)](*samples, front, sums, rays, BLOCK=block)
         return sums[:, :3].contiguous(), sums[:, 3].contiguous(), sums[:, 4].contiguous()
 
     @staticmethod
@@ -204,7 +203,7 @@ class _Composite(torch.autograd.Function):
         to_thickness, to_rgb = torch.empty_like(samples[0]), torch.empty_like(samples[1])
         if len(grad):
             block = _block(RAYS, len(grad))
-            triton_compositing.backward[_grid(len(grad), block)](
+            compositing.backward[_grid(len(grad), block)](
                 *samples, grad, to_thickness, to_rgb, len(grad), BLOCK=block
             )
         return to_thickness, to_rgb, None, None
@@ -215,7 +214,7 @@ def median_distance(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Te
     median = thickness.new_empty(rays)
     if rays:
         block = _block(RAYS, rays)
-        triton_compositing.median_distance[_grid(rays, block)](
+        compositing.median_distance[_grid(rays, block)](
             thickness.contiguous(), distances.contiguous(), offsets.contiguous(), median, rays, BLOCK=block
         )
     return median
@@ -225,7 +224,7 @@ def transmittance(thickness: Tensor, offsets: Tensor) -> Tensor:
     result, rays = torch.empty_like(thickness, memory_format=torch.contiguous_format), len(offsets) - 1
     if rays:
         block = _block(RAYS, rays)
-        triton_compositing.transmittance[_grid(rays, block)](
+        compositing.transmittance[_grid(rays, block)](
             thickness.contiguous(), offsets.contiguous(), result, rays, BLOCK=block
         )
     return result
@@ -235,11 +234,11 @@ def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) 
     low, high = bounds
     per_unit = [n / (b - a) for n, a, b in zip(occupancy.shape, low, high, strict=True)]
     numbers = [step, near, far, *low, *high, *per_unit]
-    return _march(triton_marching.box, origins, directions, occupancy, offsets, numbers)
+    return _march(marching.box, origins, directions, occupancy, offsets, numbers)
 
 
 def march_contracted(origins, directions, occupancy, offsets, step, near, far) -> Samples:
-    return _march(triton_marching.contracted, origins, directions, occupancy, offsets, [step, near, far])
+    return _march(marching.contracted, origins, directions, occupancy, offsets, [step, near, far])
 
 
 def _march(

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.arguments import path, whole
+from nerf_insert.cli.argument_types import path, whole
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.arguments import path
+from nerf_insert.cli.argument_types import path
 from nerf_insert.cli.console import Console
 
 SUMMARY = "edit the bundled sample capture, end to end"
@@ -24,8 +24,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
-    from nerf_insert.demo import run_demo
-    from nerf_insert.outputs import check_folder
+    from nerf_insert.cli.demo_pipeline import run_demo
+    from nerf_insert.rendering.outputs import check_folder
 
     check_folder(args.out)
     console.if_stopped = "give the same command again and it goes on where it was"

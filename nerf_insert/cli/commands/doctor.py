@@ -72,7 +72,7 @@ def versions() -> dict[str, str | None]:
 
 
 def chosen_device(problems: list[dict[str, str]]) -> str | None:
-    from nerf_insert.devices import VARIABLE, device
+    from nerf_insert.runtime.devices import VARIABLE, device
 
     try:
         return str(device())
@@ -111,7 +111,7 @@ def kinds() -> list[str]:
 def backends(kind: str, problems: list[dict[str, str]]) -> dict[str, Any]:
     """Which backend serves a kind of device, why not the others, and whether what it computes is right."""
     from nerf_insert.kernels import active_backend
-    from nerf_insert.kernels.backends import BACKENDS, VARIABLE, failure, forced_backend
+    from nerf_insert.kernels.dispatch import BACKENDS, VARIABLE, failure, forced_backend
     from nerf_insert.kernels.precision import precision
 
     forced = None
@@ -199,10 +199,10 @@ def threads() -> dict[str, Any]:
 def cache(problems: list[dict[str, str]]) -> dict[str, Any]:
     """Where compiled kernels are kept."""
     try:
-        from nerf_insert.kernels import cpu_hashgrid
+        from nerf_insert.kernels.cpu import hashgrid
     except Exception:
         return {"folder": None}  # said with the kernels
-    folder = Path(cpu_hashgrid.forward._cache.cache_path)
+    folder = Path(hashgrid.forward._cache.cache_path)
     files = list(folder.glob("*.nb[ic]")) if folder.is_dir() else []
     writable = os.access(folder if folder.is_dir() else folder.parent, os.W_OK)
     if not writable and not files:

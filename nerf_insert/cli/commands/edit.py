@@ -8,23 +8,23 @@ import argparse
 import time
 from typing import Any
 
-from nerf_insert.cli import recipes
+from nerf_insert.cli import edit_flags
 from nerf_insert.cli.console import Console
 
 SUMMARY = "insert, replace or remove something"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.arguments(parser)
+    edit_flags.arguments(parser)
     parser.add_argument("--again", action="store_true", help="repeat the edit even if it is on top already")
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
-    recipe = recipes.recipe_of(args, console.progress)
+    recipe = edit_flags.recipe_of(args, console.progress)
 
-    from nerf_insert.edit import edit
-    from nerf_insert.memory import peak_memory
-    from nerf_insert.scene import Scene
+    from nerf_insert.editing.loop import edit
+    from nerf_insert.runtime.peak_memory import peak_memory
+    from nerf_insert.scene.scene import Scene
 
     began = time.monotonic()
     scene = Scene.open(args.scene)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.arguments import number, path
+from nerf_insert.cli.argument_types import number, path
 from nerf_insert.cli.console import Console
 from nerf_insert.cli.tables import table
 from nerf_insert.errors import InputError
 
 if TYPE_CHECKING:
-    from nerf_insert.scene import Scene
+    from nerf_insert.scene.scene import Scene
 
 SUMMARY = "measure a scene against photographs and true pictures"
 WHICH = ("base", "edited", "photograph")
@@ -77,9 +77,9 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         if folder is not None and not folder.is_dir():
             raise InputError(f"there is no folder {folder}")
 
-    from nerf_insert.edit_figures import Captions
-    from nerf_insert.evaluation import Truth, evaluate
-    from nerf_insert.scene import Scene
+    from nerf_insert.evaluation.edit_metrics import Captions
+    from nerf_insert.evaluation.evaluate import Truth, evaluate
+    from nerf_insert.scene.scene import Scene
 
     scene = Scene.open(args.scene)
     capture = scene.capture if args.scale is None else scene.capture.scaled(args.scale)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
 def topmost_prompt(scene: Scene) -> str | None:
     """What the topmost enabled layer was asked to be, as far as that was said in words."""
-    from nerf_insert.recipe import Recipe
+    from nerf_insert.scene.recipe import Recipe
 
     for entry in reversed(scene.layers):
         if entry.enabled:

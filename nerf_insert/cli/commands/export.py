@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.arguments import numbers, path, whole
+from nerf_insert.cli.argument_types import numbers, path, whole
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     if args.box and min(args.box[3:]) <= 0:
         raise InputError("--box: the side lengths must be above 0")
 
-    from nerf_insert.outputs import check_folder
-    from nerf_insert.scene import Scene
+    from nerf_insert.rendering.outputs import check_folder
+    from nerf_insert.scene.scene import Scene
 
     scene = Scene.open(args.scene)
     check_folder(args.out)
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         check_apart(scene, args.out)
     data = {"scene": str(args.scene), "kind": args.kind, "out": str(args.out)}
     if args.kind == "dataset":
-        from nerf_insert.export_dataset import export_dataset
+        from nerf_insert.export.dataset import export_dataset
 
         data |= export_dataset(scene, args.out, console.progress)
         text = f"{args.out}: {data['photographs']} photographs, the edits are seen in {data['edited']}"
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         data |= export_run(scene, args.out)
         text = f"{data['config']}\nLook at it:  ns-viewer --load-config {data['config']}"
     elif args.kind == "pointcloud":
-        from nerf_insert.export_geometry import export_points
+        from nerf_insert.export.geometry import export_points
 
         stack, file = scene.stack(not args.before), args.out / "pointcloud.ply"
         data |= export_points(stack, scene.capture, args.points or 1_000_000, file, console.progress)
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     else:
         import torch
 
-        from nerf_insert.export_geometry import export_mesh
+        from nerf_insert.export.geometry import export_mesh
 
         box = None
         if args.box:

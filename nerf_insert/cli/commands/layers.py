@@ -6,13 +6,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.arguments import path, whole
+from nerf_insert.cli.argument_types import path, whole
 from nerf_insert.cli.console import Console
 from nerf_insert.cli.tables import table
 from nerf_insert.errors import InputError
 
 if TYPE_CHECKING:
-    from nerf_insert.scene import LayerEntry, Scene
+    from nerf_insert.scene.scene import LayerEntry, Scene
 
 SUMMARY = "list, switch, remove, reorder and rename layers"
 ACTIONS = {
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         raise InputError(f"layers {args.action} is written as `{usage}`")
     words = [_word(word, kind) for word, kind in zip(args.words, takes.split(), strict=True)]
 
-    from nerf_insert.scene import Scene
+    from nerf_insert.scene.scene import Scene
 
     scene = Scene.open(args.scene)
     if args.action != "list":
@@ -79,7 +79,7 @@ def change(scene: Scene, action: str, words: list[Any]) -> None:
 
 def describe(scene: Scene, number: int, entry: LayerEntry) -> dict[str, Any]:
     """What there is to say about a layer without loading it."""
-    from nerf_insert.recipe import Recipe
+    from nerf_insert.scene.recipe import Recipe
 
     folder = scene.layer_folder(entry)
     row: dict[str, Any] = {"number": number, "name": entry.name, "enabled": entry.enabled}

@@ -31,11 +31,11 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     if not args.name:
         raise InputError(f"models {args.action} needs a name; `nerf-insert models list` shows them")
     if args.action == "pull":
-        from nerf_insert.inpaint.diffusion.fetching import pull
+        from nerf_insert.hub.download import pull
 
         console.if_stopped = "what was downloaded is kept; give the same command again and it goes on"
         pull(args.name)
-    from nerf_insert.inpaint.diffusion.surveys import where
+    from nerf_insert.inpaint.diffusion.inventory import where
 
     path = where(args.name)
     return {"name": args.name, "path": str(path)}, str(path)
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
 def show() -> tuple[dict[str, Any], str]:
     """The catalogue and what else of it is in the cache."""
-    from nerf_insert.inpaint.diffusion.surveys import survey
+    from nerf_insert.inpaint.diffusion.inventory import survey
 
     data = survey()
     rows = []

@@ -7,16 +7,16 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from nerf_insert.cli import recipes
-from nerf_insert.cli.arguments import path, whole
+from nerf_insert.cli import edit_flags
+from nerf_insert.cli.argument_types import path, whole
 from nerf_insert.cli.console import Console
-from nerf_insert.recipe import MAX_SEED
+from nerf_insert.scene.recipe import MAX_SEED
 
 SUMMARY = "show where an edit would be, and a few painted views"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    recipes.arguments(parser)
+    edit_flags.arguments(parser)
     parser.add_argument(
         "--out", type=path, metavar="DIR", help="folder for the pictures (default: SCENE/preview)"
     )
@@ -35,11 +35,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
-    recipe = recipes.recipe_of(args, console.progress)
+    recipe = edit_flags.recipe_of(args, console.progress)
 
-    from nerf_insert.outputs import check_folder
-    from nerf_insert.preview import preview
-    from nerf_insert.scene import Scene
+    from nerf_insert.editing.preview import preview
+    from nerf_insert.rendering.outputs import check_folder
+    from nerf_insert.scene.scene import Scene
 
     scene = Scene.open(args.scene)
     out = args.out or args.scene / "preview"

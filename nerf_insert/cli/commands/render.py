@@ -8,16 +8,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.arguments import number, numbers, path, whole_numbers
+from nerf_insert.cli.argument_types import number, numbers, path, whole_numbers
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json
+from nerf_insert.io.files import read_json
 
 if TYPE_CHECKING:
-    from nerf_insert.cameras import Camera
-    from nerf_insert.capture import Capture
-    from nerf_insert.rendering import Stack
-    from nerf_insert.scene import Scene
+    from nerf_insert.capture.capture import Capture
+    from nerf_insert.geometry.cameras import Camera
+    from nerf_insert.rendering.stack import Stack
+    from nerf_insert.scene.scene import Scene
 
 SUMMARY = "render pictures or a video"
 FPS, MIN_FPS, MAX_FPS, SECONDS = 24.0, 0.1, 240.0, 6.0
@@ -88,8 +88,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     check_flags(args)
 
-    from nerf_insert import outputs
-    from nerf_insert.scene import Scene
+    from nerf_insert.rendering import outputs
+    from nerf_insert.scene.scene import Scene
 
     as_video = is_video(args.out)
     scene = Scene.open(args.scene)
@@ -158,7 +158,7 @@ def check_sizes(cameras: list[tuple[str, Camera]]) -> None:
 def chosen_stack(scene: Scene, args: argparse.Namespace) -> Stack:
     if not args.layers:
         return scene.stack(with_layers=not args.before)
-    from nerf_insert.rendering import Stack
+    from nerf_insert.rendering.stack import Stack
 
     chosen = sorted(set(args.layers))
     if chosen[-1] > len(scene.layers):
@@ -174,7 +174,7 @@ def chosen_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[s
         named = [(view.name.removesuffix(view.path.suffix) + view.path.suffix, view.camera) for view in views]
         return named, FPS
     if args.cameras:
-        from nerf_insert.camera_paths import read_cameras
+        from nerf_insert.capture.camera_paths import read_cameras
 
         named, fps = read_cameras(args.cameras), path_fps(args.cameras)
         return in_world(named, scene, args.nerfstudio, args.trust) if args.nerfstudio else named, fps
@@ -190,9 +190,9 @@ def in_world(
 
     import torch
 
-    from nerf_insert.plugin.adopt import name_of, parse
-    from nerf_insert.plugin.align import into_model, invert, similarity
-    from nerf_insert.plugin.run_folder import read_run
+    from nerf_insert.plugin.import_run import name_of, parse
+    from nerf_insert.plugin.run_reader import read_run
+    from nerf_insert.plugin.similarity import into_model, invert, similarity
 
     capture = scene.capture_as_found
     parsed = parse(read_run(config, trust), capture.path, trust)
@@ -219,7 +219,7 @@ def orbit_cameras(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Cam
 
     import torch
 
-    from nerf_insert.camera_paths import orbit
+    from nerf_insert.capture.camera_paths import orbit
 
     capture = scene.capture
     if args.target:
@@ -251,7 +251,7 @@ def centres(capture: Capture):
 
 def spare_photographs(capture: Capture, out: Path, cameras: list[tuple[str, Camera]], suffix: str) -> None:
     """Raises InputError if a picture would be written over a photograph or a mask of the capture."""
-    from nerf_insert.outputs import file_stems
+    from nerf_insert.rendering.outputs import file_stems
 
     kept = {path.resolve() for view in capture.views for path in (view.path, view.mask_path) if path}
     for stem in file_stems(name for name, _ in cameras):

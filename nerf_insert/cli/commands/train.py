@@ -9,15 +9,15 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.arguments import number, path, whole
+from nerf_insert.cli.argument_types import number, path, whole
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 
 if TYPE_CHECKING:
-    from nerf_insert.base import Base
-    from nerf_insert.capture import Capture, View
-    from nerf_insert.nerfacto import NerfactoBase
-    from nerf_insert.progress import Progress
+    from nerf_insert.capture.capture import Capture, View
+    from nerf_insert.fields.nerfacto import NerfactoBase
+    from nerf_insert.fields.scene_field import Base
+    from nerf_insert.runtime.progress import Progress
 
 SUMMARY = "fit a base to the photographs of a capture"
 TRAINING = ("steps", "downscale", "dataparser", "seed", "samples")
@@ -76,12 +76,12 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     if args.capture is None:
         raise InputError("say which capture to train on, or give --nerfstudio; `nerf-insert train --help`")
 
-    from nerf_insert.capture import Capture
-    from nerf_insert.fields import FieldConfig
-    from nerf_insert.locks import only_writer
-    from nerf_insert.outputs import check_folder
-    from nerf_insert.scene import Scene, check_free
-    from nerf_insert.training import TrainConfig, train_base
+    from nerf_insert.capture.capture import Capture
+    from nerf_insert.fields.hash_field import FieldConfig
+    from nerf_insert.io.locks import only_writer
+    from nerf_insert.rendering.outputs import check_folder
+    from nerf_insert.scene.scene import Scene, check_free
+    from nerf_insert.training.scene_trainer import TrainConfig, train_base
 
     began = time.monotonic()
     check_free(args.out)
@@ -132,10 +132,10 @@ def run_adopt(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any
                 f"--{name} is for training, and with --nerfstudio nothing is trained: leave it out"
             )
 
-    from nerf_insert.outputs import check_folder
-    from nerf_insert.plugin.adopt import adopt
-    from nerf_insert.plugin.run_folder import read_run
-    from nerf_insert.scene import Scene, check_free
+    from nerf_insert.plugin.import_run import adopt
+    from nerf_insert.plugin.run_reader import read_run
+    from nerf_insert.rendering.outputs import check_folder
+    from nerf_insert.scene.scene import Scene, check_free
 
     check_free(args.out)
     found = adopt(read_run(args.nerfstudio, args.trust), args.capture, args.appearance, args.trust)
@@ -165,8 +165,8 @@ def small_psnr(base: NerfactoBase | Base, views: Sequence[View], progress: Progr
     """The mean PSNR, dB, on small copies of some photographs: quick, and tells whether the base fits them."""
     from dataclasses import replace
 
-    from nerf_insert.metrics import psnr
-    from nerf_insert.rendering import Stack
+    from nerf_insert.evaluation.image_metrics import psnr
+    from nerf_insert.rendering.stack import Stack
 
     values = []
     with progress.task("Comparing with photographs", total=len(views)) as task:
@@ -190,8 +190,8 @@ def warn_of_size(capture: Capture, progress: Progress) -> None:
 
 def test_psnr(base: Base, capture: Capture, progress: Progress) -> float | None:
     """The mean PSNR, dB, over the photographs that were not trained on; None if there are none."""
-    from nerf_insert.metrics import psnr
-    from nerf_insert.rendering import Stack
+    from nerf_insert.evaluation.image_metrics import psnr
+    from nerf_insert.rendering.stack import Stack
 
     if not capture.test:
         return None

@@ -8,7 +8,7 @@
     memory               how a model fits into this machine
     cropping, control    what a model is shown of a view
     loading, painter     the model at work
-    inpainter            all of it behind the contract of nerf_insert/inpaint/contract.py
+    inpainter            all of it behind the contract of nerf_insert/inpaint/api.py
 
 diffusers and transformers are imported where they are used: they take many seconds.
 """

@@ -1,7 +1,7 @@
 """What a model is shown of a view: a window around the mask, with context, at the model's own resolution;
 and how what it paints comes back, with a soft border inside the mask.
 
-Masks that inpainters are given are wider than the region (nerf_insert/masking.py), and the border is
+Masks that inpainters are given are wider than the region (nerf_insert/editing/region_views.py), and the border is
 narrower than that: what is painted shows in full in the region itself.
 """
 
@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.pictures import resize
+from nerf_insert.io.images import resize
 
 ZOOM = 4  # at most so many times are pictures enlarged: models know no pictures blurred more than that
 BORDER = (

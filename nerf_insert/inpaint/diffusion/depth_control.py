@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
-from nerf_insert.guide import Guide
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.inpaint.guide import Guide
 from nerf_insert.regions import MeshRegion, VisualHull
-from nerf_insert.regions.base import Region
+from nerf_insert.regions.region import Region
 
 SOURCES = ("auto", "scene", "region", "mesh")
 NEAREST, FARTHEST = 0.98, 0.02  # quantiles of the inverse depth that become white and black

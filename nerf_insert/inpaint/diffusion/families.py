@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint.diffusion.weights import Model
-from nerf_insert.inpaint.diffusion.work import Work
+from nerf_insert.hub.weights import Model
+from nerf_insert.inpaint.diffusion.request import Work
 
 MEGAPIXEL = 1 << 20
 

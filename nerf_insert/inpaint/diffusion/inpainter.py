@@ -17,12 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint.contract import EditContext, InpaintView
-from nerf_insert.inpaint.diffusion.catalogue import MODELS, names
-from nerf_insert.inpaint.diffusion.control import depth_picture, distances, stretched
+from nerf_insert.hub.catalogue import MODELS, names
+from nerf_insert.hub.weights import Model, check_file, find_model, models_here
+from nerf_insert.inpaint.api import EditContext, InpaintView
 from nerf_insert.inpaint.diffusion.cropping import Crop, around
+from nerf_insert.inpaint.diffusion.depth_control import depth_picture, distances, stretched
 from nerf_insert.inpaint.diffusion.families import Family, family_of
+from nerf_insert.inpaint.diffusion.inventory import others_here
 from nerf_insert.inpaint.diffusion.loading import (
     check_extras,
     check_weights,
@@ -31,15 +32,14 @@ from nerf_insert.inpaint.diffusion.loading import (
     made_from,
     rehearse,
 )
-from nerf_insert.inpaint.diffusion.memory import Machine, Plan, plan
-from nerf_insert.inpaint.diffusion.painter import Painter, Shown, Wanted
-from nerf_insert.inpaint.diffusion.settings import Settings
-from nerf_insert.inpaint.diffusion.surveys import others_here
-from nerf_insert.inpaint.diffusion.weights import Model, check_file, find_model, models_here
-from nerf_insert.inpaint.mesh import MeshInpainter
-from nerf_insert.inpaint.tiling import Sheet
-from nerf_insert.progress import SILENT, Progress
-from nerf_insert.regions.base import Region
+from nerf_insert.inpaint.diffusion.options import Settings
+from nerf_insert.inpaint.diffusion.placement import Machine, Plan, plan
+from nerf_insert.inpaint.diffusion.sampler import Painter, Shown, Wanted
+from nerf_insert.inpaint.diffusion.tiling import Sheet
+from nerf_insert.inpaint.guide import Guide
+from nerf_insert.inpaint.mesh.inpainter import MeshInpainter
+from nerf_insert.regions.region import Region
+from nerf_insert.runtime.progress import SILENT, Progress
 
 
 class DiffusionInpainter:

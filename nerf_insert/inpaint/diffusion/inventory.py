@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint.diffusion.catalogue import MODELS, known
+from nerf_insert.hub.catalogue import MODELS, known
+from nerf_insert.hub.weights import INDEX, Model, find, find_model
 from nerf_insert.inpaint.diffusion.families import Family, family_of
-from nerf_insert.inpaint.diffusion.weights import INDEX, Model, find, find_model
 
 
 def survey() -> list[dict[str, Any]]:

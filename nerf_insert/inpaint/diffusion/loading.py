@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.files import read_json
-from nerf_insert.inpaint.diffusion.catalogue import known
+from nerf_insert.hub.catalogue import known
+from nerf_insert.hub.weights import check_file, find, header, weights_of
 from nerf_insert.inpaint.diffusion.families import Family, StableDiffusion
-from nerf_insert.inpaint.diffusion.memory import Plan
-from nerf_insert.inpaint.diffusion.settings import Settings
-from nerf_insert.inpaint.diffusion.weights import check_file, find, header, weights_of
+from nerf_insert.inpaint.diffusion.options import Settings
+from nerf_insert.inpaint.diffusion.placement import Plan
+from nerf_insert.io.files import read_json
 
 WHOLE = "first_stage_model."  # keys of files that hold a whole pipeline: its VAE
 

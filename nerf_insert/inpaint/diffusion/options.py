@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint.diffusion.control import SOURCES
+from nerf_insert.inpaint.diffusion.depth_control import SOURCES
 
 PRECISIONS = ("auto", "half", "full")
 PLACEMENTS = ("auto", "gpu", "offload", "sequential")

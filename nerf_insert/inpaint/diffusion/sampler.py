@@ -14,8 +14,8 @@ from torch import Tensor
 from nerf_insert.errors import RunError
 from nerf_insert.inpaint.diffusion.families import Family
 from nerf_insert.inpaint.diffusion.loading import quietly, slice_up
-from nerf_insert.inpaint.diffusion.work import Work
-from nerf_insert.progress import Progress, Task
+from nerf_insert.inpaint.diffusion.request import Work
+from nerf_insert.runtime.progress import Progress, Task
 
 DARKEST = 1 / 255  # what is nowhere brighter is no picture
 

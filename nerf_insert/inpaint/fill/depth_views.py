@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from nerf_insert.cameras import Camera
-from nerf_insert.capture import View
-from nerf_insert.inpaint.fill_planes import Plane
-from nerf_insert.progress import Task
-from nerf_insert.regions.base import Region
-from nerf_insert.rendering import Stack
+from nerf_insert.capture.capture import View
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.inpaint.fill.planes import Plane
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.stack import Stack
+from nerf_insert.runtime.progress import Task
 
 RAYS = 120_000  # of all views together
 FEW = 20_000  # rays of all views together that tell where in a region something is

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.cameras import Rays
+from nerf_insert.geometry.cameras import Rays
 
 SAMPLE = 6000  # points that are looked at
 TRIALS = 600  # planes that are tried for each one that is found

@@ -15,11 +15,11 @@ from numpy import ndarray
 from scipy.ndimage import binary_propagation, distance_transform_edt, gaussian_filter
 from torch import Tensor
 
-from nerf_insert.inpaint.fill_planes import Plane
-from nerf_insert.inpaint.fill_sights import Evidence, Sight, settle
-from nerf_insert.inpaint.fill_texture import complete, membrane
-from nerf_insert.regions.base import Region
-from nerf_insert.rendering import Stack
+from nerf_insert.inpaint.fill.depth_views import Evidence, Sight, settle
+from nerf_insert.inpaint.fill.planes import Plane
+from nerf_insert.inpaint.fill.texture import complete, membrane
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.stack import Stack
 
 TEXELS = 512  # along each side of a texture, at most
 FINE = 0.7  # side of a texel in pixels of the nearer photographs

@@ -17,7 +17,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import spsolve
 
-from nerf_insert.inpaint.fill_patches import SIDE, synthesise
+from nerf_insert.inpaint.fill.patchmatch import SIDE, synthesise
 
 PASSES = 5  # of telling what is light from what is printed
 EVEN = 0.02  # difference of logarithms that noise makes

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from nerf_insert.cameras import Camera, Rays
-from nerf_insert.fusion import Glance, Surface, sample_depth
-from nerf_insert.inpaint.contract import InpaintView
-from nerf_insert.meshes import to_linear, to_srgb
-from nerf_insert.shading import Shadow, Shine
+from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.geometry.mesh import to_linear, to_srgb
+from nerf_insert.inpaint.api import InpaintView
+from nerf_insert.lighting.depth_fusion import Glance, Surface, sample_depth
+from nerf_insert.lighting.shading import Shadow, Shine
 
 PIXELS_AT_ONCE = 1 << 15
 SIDE = 6  # rays along each side of a pixel

@@ -18,14 +18,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.fusion import Glance, Surface, far_radiance, fuse, glance, sees
-from nerf_insert.guide import Guide
-from nerf_insert.inpaint.contract import EditContext, InpaintView
-from nerf_insert.inpaint.mesh_painter import Painter
-from nerf_insert.light import Key, Light, sphere
-from nerf_insert.light_fit import estimate, gather
-from nerf_insert.meshes import Mesh
-from nerf_insert.shading import ROUGHNESS, cast_shadow, shade
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.inpaint.api import EditContext, InpaintView
+from nerf_insert.inpaint.guide import Guide
+from nerf_insert.inpaint.mesh.compositor import Painter
+from nerf_insert.lighting.depth_fusion import Glance, Surface, far_radiance, fuse, glance, sees
+from nerf_insert.lighting.estimation import estimate, gather
+from nerf_insert.lighting.light import Key, Light, sphere
+from nerf_insert.lighting.shading import ROUGHNESS, cast_shadow, shade
 
 REACH = 1.5  # the scene is looked at within this many diagonals of the region from its centre
 SCOPE = 0.4  # the light is looked for within this share of the cameras' distance, if that is more

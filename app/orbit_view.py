@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from nerf_insert.app.scene_cache import RENDERING, Opened, data_url
 from torch import Tensor
 
-from nerf_insert.app.opened import RENDERING, Opened, data_url
-from nerf_insert.camera_paths import look_at
-from nerf_insert.cameras import Camera
-from nerf_insert.outputs import depth_preview
-from nerf_insert.rendering import RAYS_AT_ONCE, Rendered, Stack
+from nerf_insert.capture.camera_paths import look_at
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.rendering.outputs import depth_preview
+from nerf_insert.rendering.stack import RAYS_AT_ONCE, Rendered, Stack
 
 ASPECT = 4 / 3
 FOV = 50.0  # degrees, vertical
