@@ -16,7 +16,7 @@ from nerf_insert.io.images import read_picture
 from nerf_insert.scene.recipe import Recipe, Say, Schedule
 from nerf_insert.scene.scene import LayerEntry, Scene
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def blocks(page, language):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("triton")
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "triton_kernels.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "triton_kernels.py"
 FEW = "encode;encode, to table;composite, backward"  # the others take a minute
 
 
