@@ -98,9 +98,9 @@ def add_endpoints(services: Services) -> None:
         """Take back the draft's last change of where the edit is. {"how": paint, mesh or box, "view"}"""
         return answered(services.undo({"scene": scene, "draft": draft}))
 
-    def set_box(scene: str, draft: str, centre: list, size: list, rotation: list) -> dict:
-        """Set a box: centre, side lengths, rotation in degrees; world coordinates."""
-        made = box_of(centre, size, rotation or [0.0, 0.0, 0.0])
+    def set_box(scene: str, draft: str, center: list, size: list, rotation: list) -> dict:
+        """Set a box: center, side lengths, rotation in degrees; world coordinates."""
+        made = box_of(center, size, rotation or [0.0, 0.0, 0.0])
         return asdict(work(scene, draft).drafts.change(draft, box=made).box)
 
     def say(scene: str, draft: str, words: dict) -> dict:

@@ -23,7 +23,7 @@ NO_REGION = (
 
 def check_said(draft: Draft, allowed: Sequence[Path]) -> None:
     """Raises InputError for what a draft says that no recipe may, wherever the edit is to be."""
-    box = {"box": {"centre": [0.0] * 3, "size": [1.0] * 3}}
+    box = {"box": {"center": [0.0] * 3, "size": [1.0] * 3}}
     keys = ("rounds", "steps", "shell", "view_dependent")
     schedule = {key: getattr(draft, key) for key in keys if getattr(draft, key) is not None}
     said = Recipe.from_dict(
@@ -71,7 +71,7 @@ def region_of(draft: Draft, drafts: Drafts, key: str) -> dict[str, Any]:
     if draft.box:
         box = draft.box
         parts.append(
-            {"box": {"centre": list(box.centre), "size": list(box.size), "rotation": list(box.rotation)}}
+            {"box": {"center": list(box.center), "size": list(box.size), "rotation": list(box.rotation)}}
         )
     if not parts:
         raise InputError(NO_REGION)
@@ -171,7 +171,7 @@ def _flags(recipe: Recipe) -> list[str] | None:
                 words += ["--dilate", f"{part['dilate']:.10g}"]
         else:
             box = part["box"]
-            numbers = [*box["centre"], *box["size"], *(box.get("rotation") or [0.0, 0.0, 0.0])]
+            numbers = [*box["center"], *box["size"], *(box.get("rotation") or [0.0, 0.0, 0.0])]
             words.append("--box=" + ",".join(repr(float(value)) for value in numbers))
     said = recipe.guide
     for flag, value in (

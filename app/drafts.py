@@ -39,7 +39,7 @@ class Placing:
 
 @dataclass(frozen=True)
 class Box:
-    centre: tuple[float, float, float]
+    center: tuple[float, float, float]
     size: tuple[float, float, float]
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
 

@@ -21,10 +21,10 @@ def placing_of(data: dict) -> Placing:
     return made
 
 
-def box_of(centre: list, size: list, rotation: list) -> Box:
+def box_of(center: list, size: list, rotation: list) -> Box:
     """From numbers that a person typed. Raises InputError."""
     try:
-        made = Box(*(tuple(float(v) for v in part) for part in (centre, size, rotation)))  # type: ignore[arg-type]
+        made = Box(*(tuple(float(v) for v in part) for part in (center, size, rotation)))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError("The box needs numbers in all fields.") from None
     if min(made.size) <= 0:

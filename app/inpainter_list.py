@@ -13,7 +13,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.inpaint.registry import GROUP
 
 HELP = {  # of the inpainters that come with NeRF-Insert
-    "mesh": "Shades your mesh in its own colours, with the light and shadows of the scene.",
+    "mesh": "Shades your mesh in its own colors, with the light and shadows of the scene.",
     "fill": "Takes away what is there: fills in from what other photographs see behind it.",
     "diffusion": "Paints what your text or reference picture says, with a diffusion model.",
 }

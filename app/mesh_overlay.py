@@ -52,13 +52,13 @@ def first_placing(opened: Opened, path: Path) -> Placing:
     mesh = mesh_of(path)
     low, high = mesh.bounds
     size, middle = float((high - low).norm()), (low + high) / 2
-    centre = opened.capture.centre_of_attention
-    radius = float(torch.stack([(v.camera.centre - centre).norm() for v in opened.capture.views]).mean())
+    center = opened.capture.center_of_attention
+    radius = float(torch.stack([(v.camera.center - center).norm() for v in opened.capture.views]).mean())
     sensible = FITS[0] * radius < size < FITS[1] * radius
     scale = 1.0 if sensible else FIT * radius / size
-    if sensible and float((middle - centre).norm()) < 1.5 * radius:
+    if sensible and float((middle - center).norm()) < 1.5 * radius:
         return Placing()
-    return Placing(translate=_three(centre - scale * middle), scale=_round(scale))
+    return Placing(translate=_three(center - scale * middle), scale=_round(scale))
 
 
 def picture(path: Path, placing: Placing, camera: Camera, depth: Float[Tensor, "H W"] | None) -> str:
@@ -71,7 +71,7 @@ def picture(path: Path, placing: Placing, camera: Camera, depth: Float[Tensor, "
     if len(index):
         face, where = hits.face[index], hits.barycentric[index]
         light = 0.55 + 0.45 * (mesh.face_normals[face] @ SUN).clamp(-0.6, 1)
-        out[index, :3] = mesh.colour_at(face, where) * light[:, None]
+        out[index, :3] = mesh.color_at(face, where) * light[:, None]
         out[index, 3] = 1.0
     return data_url(out.view(camera.height, camera.width, 4))
 
@@ -99,9 +99,9 @@ def dropped(opened: Opened, path: Path, placing: Placing, point: Float[Tensor, "
 
 def dropped_box(opened: Opened, box: Box, point: Float[Tensor, "3"]) -> Box:
     """The box standing on a point: its middle above it, its lowest corner as high as it."""
-    up, region = up_of(opened), BoxRegion(box.centre, box.size, box.rotation)
+    up, region = up_of(opened), BoxRegion(box.center, box.size, box.rotation)
     reach = float((up @ region.rotation).abs() @ region.size) / 2
-    return replace(box, centre=_three(point + up * reach))
+    return replace(box, center=_three(point + up * reach))
 
 
 def handles(opened: Opened, path: Path, placing: Placing, camera: Camera) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def handles(opened: Opened, path: Path, placing: Placing, camera: Camera) -> dic
     the picture; {} where the middle is not in it."""
     low, high = placed(path, placing).bounds
     middle = (low + high) / 2
-    length = ARROW * float((middle - camera.centre).norm())
+    length = ARROW * float((middle - camera.center).norm())
     ends = middle + length * torch.eye(3)
     projection = camera.project(torch.cat([middle[None], ends]))
     if not bool(projection.inside[0]):

@@ -62,12 +62,12 @@ def up_of(opened: Opened) -> Float[Tensor, "3"]:
 
 
 def radius_of(opened: Opened) -> float:
-    centre = opened.capture.centre_of_attention
-    return float(torch.stack([(v.camera.centre - centre).norm() for v in opened.capture.views]).mean())
+    center = opened.capture.center_of_attention
+    return float(torch.stack([(v.camera.center - center).norm() for v in opened.capture.views]).mean())
 
 
 def target_of(opened: Opened, orbit: Orbit) -> Float[Tensor, "3"]:
-    return opened.capture.centre_of_attention if orbit.target is None else torch.tensor(orbit.target)
+    return opened.capture.center_of_attention if orbit.target is None else torch.tensor(orbit.target)
 
 
 def camera_of(opened: Opened, orbit: Orbit, width: int) -> Camera:
@@ -89,11 +89,11 @@ def camera_of(opened: Opened, orbit: Orbit, width: int) -> Camera:
 
 def near_view(opened: Opened, camera: Camera) -> Orbit:
     """The orbit that looks from about where a photograph was taken."""
-    target = opened.capture.centre_of_attention
+    target = opened.capture.center_of_attention
     up = up_of(opened)
-    away = camera.centre - target
+    away = camera.center - target
     distance = float(away.norm())
-    start = camera_of(opened, Orbit(yaw=0, pitch=0), 16).centre - target
+    start = camera_of(opened, Orbit(yaw=0, pitch=0), 16).center - target
     side = torch.nn.functional.normalize(start, dim=0)
     forward = torch.linalg.cross(up, side)
     yaw = math.degrees(math.atan2(float(away @ forward), float(away @ side)))

@@ -28,7 +28,7 @@ from nerf_insert.regions.from_recipe import build_region, drawn_mask
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.viewing_cone import ViewingCone
 
-COLOUR = (255, 122, 26)  # of the region
+COLOR = (255, 122, 26)  # of the region
 TINT = 70  # opacity of its inside, of 255
 REGIONS = 6  # remembered, of each scene
 STEPS = 48  # points of a guide line
@@ -111,8 +111,8 @@ def drawn(mask: Bool[Tensor, "h w"]) -> str | None:
     around = ndimage.binary_dilation(inside, iterations=1) & ~inside
     array = np.zeros((*inside.shape, 4), np.uint8)
     array[around] = (30, 12, 0, 150)
-    array[inside] = (*COLOUR, TINT)
-    array[border] = (*COLOUR, 255)
+    array[inside] = (*COLOR, TINT)
+    array[border] = (*COLOR, 255)
     return array_url(array)
 
 
@@ -138,10 +138,10 @@ def guide_lines(opened: Opened, masks: dict[str, str], view: View) -> list[dict]
         if other.name == view.name:
             continue
         try:
-            ray = ViewingCone(*drawn_mask(other, file)).centre_ray
+            ray = ViewingCone(*drawn_mask(other, file)).center_ray
         except InputError:
             continue
-        far = 4 * float((opened.capture.centre_of_attention - other.camera.centre).norm())
+        far = 4 * float((opened.capture.center_of_attention - other.camera.center).norm())
         distances = torch.logspace(-2, 0, STEPS) * far
         projection = view.camera.project(ray.origins + distances[:, None] * ray.directions)
         points = projection.pixels[projection.inside] / torch.tensor(view.size)

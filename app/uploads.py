@@ -158,5 +158,5 @@ def check_pictures(files: list[Path]) -> None:
 def check_mesh_file(file: Path) -> None:
     if file.suffix.lower() not in MESHES:
         raise InputError(
-            f"{file.name} is not a mesh: upload {', '.join(MESHES)}; GLB keeps the colours in one file"
+            f"{file.name} is not a mesh: upload {', '.join(MESHES)}; GLB keeps the colors in one file"
         )

@@ -6,7 +6,7 @@ CAPTURE has truth/, object_mask/ and object.ply; SCENE is a trained scene of it 
 inpainters (benchmarks/standins.py) start from the true pictures:
 
     agree    they are the true pictures
-    a        colour and brightness differ        b    small warps of shape and position
+    a        color and brightness differ        b    small warps of shape and position
     c        one view in five is another object  d    a, b and c together
     e        a and b, and it answers from its input picture, the more the lower the strength
     f        e, and one view in five is another object
@@ -45,26 +45,26 @@ from nerf_insert.scene.scene import Scene
 
 CASES = {
     "agree": {},
-    "a": {"colour": 1.0},
+    "a": {"color": 1.0},
     "b": {"warp": 1.0},
     "c": {"wrong": 20},
-    "d": {"colour": 1.0, "warp": 1.0, "wrong": 20},
-    "e": {"colour": 1.0, "warp": 1.0, "follow": True},
-    "f": {"colour": 1.0, "warp": 1.0, "wrong": 20, "follow": True},
-    "g": {"colour": 1.0, "warp": 1.0, "kinds": 3, "follow": True},
+    "d": {"color": 1.0, "warp": 1.0, "wrong": 20},
+    "e": {"color": 1.0, "warp": 1.0, "follow": True},
+    "f": {"color": 1.0, "warp": 1.0, "wrong": 20, "follow": True},
+    "g": {"color": 1.0, "warp": 1.0, "kinds": 3, "follow": True},
 }
-PLAIN = {"match_colours": False, "match_shapes": False, "weigh": False}
+PLAIN = {"match_colors": False, "match_shapes": False, "weigh": False}
 ONCE = {"rounds": 1, "anchors": 0, **PLAIN}
 # name: (schedule, cases, views that share a tile)
 WAYS: dict[str, tuple[dict, str, int]] = {
     "paint once and fit": (ONCE, "agree a b c d e f g", 1),
     "paper's schedule, 15 rounds": ({"rounds": 15, "anchors": 0, **PLAIN}, "agree a b c d e f g", 1),
     "ours": ({}, "agree a b c d e f g", 1),
-    "once, colours matched": ({**ONCE, "match_colours": True}, "agree a d", 1),
+    "once, colors matched": ({**ONCE, "match_colors": True}, "agree a d", 1),
     "once, shapes matched": ({**ONCE, "match_shapes": True}, "agree b d", 1),
     "once, weighed": ({**ONCE, "weigh": True}, "agree c d", 1),
     "once, all three": ({"rounds": 1}, "agree a b c d e f g", 1),
-    "ours without colours": ({"match_colours": False}, "a d e", 1),
+    "ours without colors": ({"match_colors": False}, "a d e", 1),
     "ours without shapes": ({"match_shapes": False}, "b d e", 1),
     "ours without weights": ({"weigh": False}, "c d e", 1),
     "ours without anchors": ({"anchors": 0}, "c d e f g", 1),

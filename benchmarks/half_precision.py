@@ -3,7 +3,7 @@ read in half precision, as GPUs do, once in single.
 
     python benchmarks/half_precision.py [--steps N] [--points N] [--precision single|half]
 
-Both run the Triton kernels, without a GPU in its interpreter (slowly), and are fitted to the same colours
+Both run the Triton kernels, without a GPU in its interpreter (slowly), and are fitted to the same colors
 and densities, a formula with fine and coarse detail. The PSNR is over points that were never fitted to.
 """
 
@@ -22,7 +22,7 @@ from nerf_insert.kernels import use_backend, use_precision
 from nerf_insert.evaluation.image_metrics import psnr
 from nerf_insert.fields.hash_field import HashField
 from nerf_insert.fields.layer import LAYER_FIELD
-from nerf_insert.training.optimizer import Optimiser, at_step
+from nerf_insert.training.optimizer import Optimizer, at_step
 
 
 def truth(points: torch.Tensor) -> torch.Tensor:
@@ -36,12 +36,12 @@ def truth(points: torch.Tensor) -> torch.Tensor:
 def fit(precision: str, steps: int, count: int, device: torch.device) -> list[float]:
     """The PSNR after a quarter, half, and all of the steps."""
     field = HashField(LAYER_FIELD, torch.Generator().manual_seed(0)).to(device)
-    optimiser, scores = Optimiser(field, 1e-2, steps), []
+    optimizer, scores = Optimizer(field, 1e-2, steps), []
     unseen = torch.rand(8192, 3, generator=at_step(1, -1)).to(device)
     with use_precision(precision):
         for step in range(steps):
             points = torch.rand(count, 3, generator=at_step(0, step)).to(device)
-            optimiser.step((shown(field, points) - truth(points)).square().mean(), step)
+            optimizer.step((shown(field, points) - truth(points)).square().mean(), step)
             if step + 1 in (steps // 4, steps // 2, steps):
                 with torch.no_grad():
                     scores.append(psnr(shown(field, unseen), truth(unseen)))

@@ -42,7 +42,7 @@ from nerf_insert.rendering.stack import Stack
 from nerf_insert.runtime.progress import Lines, Task
 from nerf_insert.scene.recipe import Recipe, Say
 from nerf_insert.scene.scene import Scene
-from nerf_insert.training.optimizer import Optimiser, at_step
+from nerf_insert.training.optimizer import Optimizer, at_step
 from nerf_insert.training.scene_trainer import TrainConfig, base_loss, train_base
 
 ORACLE, BARE_ORACLE = "benchmarks.oracle:Oracle", "benchmarks.oracle:BareOracle"
@@ -130,14 +130,14 @@ class Benchmark:
         """Go on training the base on the oracle's pictures; (seconds, in-object PSNR) as time goes by."""
         base = self.base_scene().base.train().requires_grad_(True)
         base.occupancy.fill_(True)  # something may appear where nothing was
-        pixels, optimiser, rays = self.oracle_pixels(), Optimiser(base, 1e-2, self.config.steps), 256
+        pixels, optimizer, rays = self.oracle_pixels(), Optimizer(base, 1e-2, self.config.steps), 256
         spent, looked, found = 0.0, 0.0, []
         for step in range(1_000_000):
             began = time.monotonic()
             generator = at_step(1, step)
             chosen = torch.randint(len(pixels), (rays,), generator=generator)
             loss, samples = base_loss(base, pixels, chosen, generator)
-            optimiser.step(loss, min(step, self.config.steps))
+            optimizer.step(loss, min(step, self.config.steps))
             if step % 16 == 0:
                 base.update_occupancy(generator, min(1.0, step / 300))
             rays = int(

@@ -49,7 +49,7 @@ from nerf_insert.geometry.cameras import Rays
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import Stack
 from nerf_insert.training.layer_trainer import STAGES, CachedRays, Entries, FitConfig, entries_along, fit_loss
-from nerf_insert.training.optimizer import Optimiser, at_step
+from nerf_insert.training.optimizer import Optimizer, at_step
 
 GRIDS = {"16 levels, 2^19": GridSpec(16, 2, 19, 16, 2048), "8 levels, 2^15": GridSpec(8, 2, 15, 16, 512)}
 COUNTS = (1 << 16, 1 << 18)
@@ -204,14 +204,14 @@ class Step:
         self.entries = entries_along(Stack(Nothing()), self.layer, self.cached, length)
         self.targets = torch.rand(rays.count, 3, generator=generator)
         self.config = FitConfig(rays=RAYS)
-        self.optimiser = Optimiser(self.layer, self.config.rate, self.config.steps)
+        self.optimizer = Optimizer(self.layer, self.config.rate, self.config.steps)
         self.samples = self.entries.samples.count // 4
         self.at = 0
 
     def __call__(self) -> None:
         generator = at_step(0, self.at)
         loss = fit_loss(self.layer, self.cached, self.entries, self.targets, self.config, generator)
-        self.optimiser.step(loss, self.at)
+        self.optimizer.step(loss, self.at)
         self.at += 1
 
 

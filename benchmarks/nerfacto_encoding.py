@@ -3,7 +3,7 @@
     python -m benchmarks.nerfacto_encoding [--rays N] [--steps N]
 
 One process, the two alternating step by step, so that whatever else the machine does falls on both. Random
-rays and colours: time does not depend on the scene. Prints a table.
+rays and colors: time does not depend on the scene. Prints a table.
 """
 
 from __future__ import annotations

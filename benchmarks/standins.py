@@ -25,19 +25,19 @@ from nerf_insert.io.images import read_mask, read_picture
 class Standin:
     """Paints the truth, changed in each view by its own random
 
-    colour: gain (15 %) and offset (0.05) of each channel, times this;
+    color: gain (15 %) and offset (0.05) of each channel, times this;
     warp: shift, smooth bending (half a hundredth of the width each) and scale (1.5 %), times this;
-    wrong: so many views of a hundred show a disc of another colour in place of the object;
-    kinds: the object's colours are those of one of so many kinds (`of_kind`), which views of the first call,
+    wrong: so many views of a hundred show a disc of another color in place of the object;
+    kinds: the object's colors are those of one of so many kinds (`of_kind`), which views of the first call,
     painted as one picture, have in common.
 
     With `follow` it keeps of its input what survives noise of the given strength: the picture's low
-    frequencies, the more the weaker. `tiles` views of one call share their colour, and half of the warp.
+    frequencies, the more the weaker. `tiles` views of one call share their color, and half of the warp.
     What is random follows from the view's name, or, with `follow`, from that and the seed.
     """
 
     truth: str  # folder with truth/ and object_mask/
-    colour: float = 0.0
+    color: float = 0.0
     warp: float = 0.0
     wrong: int = 0
     follow: bool = False
@@ -78,9 +78,9 @@ class Standin:
             own, common = (field(picture, generator) for generator in (here, shared))
             moved = own if self.tiles == 1 else (own + common) / 2
             picture = bend(picture, self.warp * moved)
-        if self.colour:
-            gain = 1 + 0.15 * self.colour * torch.randn(3, generator=shared)
-            picture = picture * gain + 0.05 * self.colour * torch.randn(3, generator=shared)
+        if self.color:
+            gain = 1 + 0.15 * self.color * torch.randn(3, generator=shared)
+            picture = picture * gain + 0.05 * self.color * torch.randn(3, generator=shared)
         return picture.clamp(0, 1)
 
 

@@ -3,13 +3,13 @@
     uv venv --python 3.11 bpyenv && uv pip install --python bpyenv/bin/python bpy pillow scipy
     bpyenv/bin/python data/make_sample.py [--out data/sample] [--views 0,10,20] [--scale 2]
 
-Blender's Cycles renders every view on the CPU, a few seconds each. World coordinates are metres, z up,
+Blender's Cycles renders every view on the CPU, a few seconds each. World coordinates are meters, z up,
 the origin in the middle of the table's top. The mug is the thing to remove, the rocket the thing to
 insert; "the capture" has the mug and not the rocket.
 
     transforms.json      the capture's cameras (OpenGL axes) and its split
     images/              the capture
-    object.ply           the rocket in place, with its colours
+    object.ply           the rocket in place, with its colors
     masks/               the mug as a person would paint over it, on three training views
     truth/insert/        all views with mug and rocket
     truth/remove/        test views with neither
@@ -34,7 +34,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 WIDTH, HEIGHT, FOCAL = 256, 192, 258.0
-CENTRE = (129.4, 95.1)  # the principal point, a little off the middle as in any phone
+CENTER = (129.4, 95.1)  # the principal point, a little off the middle as in any phone
 LOOPS = [(16.0, 20), (33.0, 20), (51.0, 16)]  # elevation in degrees, number of views
 TEST = range(3, 56, 7)
 TARGET, DISTANCE = (0.02, 0.0, 0.07), 1.22
@@ -122,9 +122,9 @@ class Studio:
         index = Paint("index")
         self.index_material, self.wanted = self._index_material(index)
         lens = bpy.data.cameras.new("camera")
-        lens.sensor_width, lens.lens = float(WIDTH), FOCAL  # millimetres stand for pixels
-        lens.shift_x = (WIDTH / 2 - CENTRE[0]) / WIDTH
-        lens.shift_y = (CENTRE[1] - HEIGHT / 2) / WIDTH
+        lens.sensor_width, lens.lens = float(WIDTH), FOCAL  # millimeters stand for pixels
+        lens.shift_x = (WIDTH / 2 - CENTER[0]) / WIDTH
+        lens.shift_y = (CENTER[1] - HEIGHT / 2) / WIDTH
         self.camera = bpy.data.objects.new("camera", lens)
         scene.collection.objects.link(self.camera)
         scene.camera = self.camera
@@ -163,17 +163,17 @@ class Studio:
             return np.asarray(picture.convert("RGB"))
 
     def _rocket(self):
-        vertices, faces, colours = rocket.rocket()
+        vertices, faces, colors = rocket.rocket()
         turn = Matrix.Rotation(math.radians(ROCKET_TURN), 3, "Z")
         vertices = vertices @ np.array(turn).T + ROCKET_AT
         paint = Paint("rocket", roughness=0.6)
-        material = paint.done(paint.node("Attribute", 0, {"attribute_name": "colour"}))
+        material = paint.done(paint.node("Attribute", 0, {"attribute_name": "color"}))
         thing = stage.put("rocket", (vertices, faces), material, index=ROCKET)
-        srgb = colours / 255
+        srgb = colors / 255
         linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-        layer = thing.data.color_attributes.new("colour", "FLOAT_COLOR", "POINT")
+        layer = thing.data.color_attributes.new("color", "FLOAT_COLOR", "POINT")
         layer.data.foreach_set("color", np.c_[linear, np.ones(len(linear))].ravel())
-        return (vertices, faces, colours), thing
+        return (vertices, faces, colors), thing
 
     def _index_material(self, paint: Paint):
         """Glows with strength one on things with the wanted index and not at all elsewhere."""
@@ -194,14 +194,14 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
     Image.fromarray(mask.astype(np.uint8) * 255).save(path, optimize=True)
 
 
-def write_ply(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> None:
-    """Binary PLY with sRGB vertex colours."""
+def write_ply(path: Path, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray) -> None:
+    """Binary PLY with sRGB vertex colors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     corners = vertices.astype(np.float32)[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     faces = faces[area > 0]  # the poles of a lathe
-    vertex = np.zeros(len(vertices), [("at", "<f4", 3), ("colour", "u1", 3)])
-    vertex["at"], vertex["colour"] = vertices, colours
+    vertex = np.zeros(len(vertices), [("at", "<f4", 3), ("color", "u1", 3)])
+    vertex["at"], vertex["color"] = vertices, colors
     face = np.zeros(len(faces), [("count", "u1"), ("corners", "<i4", 3)])
     face["count"], face["corners"] = 3, faces
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertex)}"]
@@ -219,8 +219,8 @@ def write_transforms(out: Path, poses: list[Matrix], names: list[str], scale: fl
     capture |= {
         "fl_x": FOCAL * scale,
         "fl_y": FOCAL * scale,
-        "cx": CENTRE[0] * scale,
-        "cy": CENTRE[1] * scale,
+        "cx": CENTER[0] * scale,
+        "cy": CENTER[1] * scale,
     }
     capture |= {"k1": 0.0, "k2": 0.0, "p1": 0.0, "p2": 0.0}
     capture |= {

@@ -137,9 +137,9 @@ def best_views(region: Region, views: Sequence[View], count: int = 2) -> list[Vi
         return float(region.project(view.camera.scaled(COARSE / view.camera.width)).float().mean())
 
     ranked = sorted(views, key=share, reverse=True)
-    centre, chosen = region.bounds.mean(0), ranked[:1]
+    center, chosen = region.bounds.mean(0), ranked[:1]
     for view in ranked[1 : len(ranked) // 2]:
-        toward = [torch.nn.functional.normalize(v.camera.centre - centre, dim=0) for v in (view, *chosen)]
+        toward = [torch.nn.functional.normalize(v.camera.center - center, dim=0) for v in (view, *chosen)]
         if len(chosen) < count and all(float(toward[0] @ other) < 0.5 for other in toward[1:]):
             chosen.append(view)
     return chosen

@@ -83,7 +83,7 @@ def build(page: Page) -> None:
         )
         shiny = gr.Checkbox(
             False,
-            label="Colours may change with the direction of view",
+            label="Colors may change with the direction of view",
             info="For shiny things; views that disagree may then show as glitter",
             elem_id="view-dependent",
         )
@@ -112,7 +112,7 @@ def build(page: Page) -> None:
             "options": options_of(extra),
         }
         check = {"steps": changes["steps"] or 1, "rounds": changes["rounds"], "shell": changes["shell"]}
-        box = {"box": {"centre": [0, 0, 0], "size": [1, 1, 1]}}
+        box = {"box": {"center": [0, 0, 0], "size": [1, 1, 1]}}
         Recipe.from_dict({"region": box, "schedule": check})  # what is out of bounds
         work.drafts.change(work.key, **changes)
 

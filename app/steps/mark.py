@@ -67,8 +67,8 @@ def build(page: Page) -> None:
     with gr.Column(visible=False) as box:
         gr.Markdown("In world coordinates. **Drop on a surface** stands it where you click in the picture.")
         with gr.Row():
-            centre = [
-                gr.Number(None, label=f"Centre {a}", step=0.01, elem_id=f"centre-{a}", min_width=70)
+            center = [
+                gr.Number(None, label=f"Center {a}", step=0.01, elem_id=f"center-{a}", min_width=70)
                 for a in "xyz"
             ]
         with gr.Row():
@@ -93,7 +93,7 @@ def build(page: Page) -> None:
             step=0.01,
         )
     numbers = [*move, *turn, scale]
-    box_numbers = [*centre, *size, *spin]
+    box_numbers = [*center, *size, *spin]
 
     def ways(chosen: str, session: Session):
         now = {**session, "how": chosen}
@@ -145,7 +145,7 @@ def build(page: Page) -> None:
 
         work = Work(services, session)
         side = float(f"{BOX * radius_of(work.opened):.3g}")
-        middle = [float(f"{v:.4g}") for v in work.opened.capture.centre_of_attention.tolist()]
+        middle = [float(f"{v:.4g}") for v in work.opened.capture.center_of_attention.tolist()]
         work.drafts.change(work.key, box=box_of(middle, [side] * 3, [0.0] * 3))
         now = stamped(session)
         return [now, stage_value(now), *middle, *[side] * 3, *[0.0] * 3]
@@ -181,7 +181,7 @@ def build(page: Page) -> None:
         work = Work(services, session)
         draft = work.draft
         inside = draft.box
-        boxed = [*inside.centre, *inside.size, *inside.rotation] if inside else [*[None] * 6, *[0.0] * 3]
+        boxed = [*inside.center, *inside.size, *inside.rotation] if inside else [*[None] * 6, *[0.0] * 3]
         return [
             about_mesh(work.drafts.file(work.key, "mesh", draft.mesh)) if draft.mesh else "",
             draft.mesh_is_region,

@@ -270,7 +270,7 @@ function takeMesh(answer) {
   arrange();
 }
 
-const COLOURS = ['#ef4444', '#22c55e', '#3b82f6'];
+const COLORS = ['#ef4444', '#22c55e', '#3b82f6'];
 
 function drawLines() {
   const w = frame.clientWidth, h = frame.clientHeight;
@@ -284,8 +284,8 @@ function drawLines() {
     marks += `<circle class="turn" data-turn="1" cx="${x}" cy="${y}" r="${Math.max(34, w * 0.07)}"></circle>`;
     for (const axis of handles.axes) {
       const [tx, ty] = [axis.to[0] * w, axis.to[1] * h];
-      marks += `<line class="axis" data-axis="${axis.axis}" stroke="${COLOURS[axis.axis]}" x1="${x}" y1="${y}" x2="${tx}" y2="${ty}"></line>` +
-        `<circle class="tip" data-axis="${axis.axis}" fill="${COLOURS[axis.axis]}" cx="${tx}" cy="${ty}" r="7"></circle>`;
+      marks += `<line class="axis" data-axis="${axis.axis}" stroke="${COLORS[axis.axis]}" x1="${x}" y1="${y}" x2="${tx}" y2="${ty}"></line>` +
+        `<circle class="tip" data-axis="${axis.axis}" fill="${COLORS[axis.axis]}" cx="${tx}" cy="${ty}" r="7"></circle>`;
     }
   }
   svg.innerHTML = marks;

@@ -1,4 +1,4 @@
-"""Procedural materials for Cycles: a colour is a socket of a node tree, in linear RGB unless from `srgb`."""
+"""Procedural materials for Cycles: a color is a socket of a node tree, in linear RGB unless from `srgb`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import bpy
 WHITE = (1.0, 1.0, 1.0, 1.0)
 
 
-def grey(value: float) -> tuple[float, float, float, float]:
+def gray(value: float) -> tuple[float, float, float, float]:
     return (value, value, value, 1.0)
 
 
 def srgb(code: str) -> tuple[float, float, float, float]:
-    """A colour like "c8502d" as linear RGBA."""
+    """A color like "c8502d" as linear RGBA."""
     values = [int(code[i : i + 2], 16) / 255 for i in (0, 2, 4)]
     return (*[v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values], 1.0)
 
@@ -20,7 +20,7 @@ def srgb(code: str) -> tuple[float, float, float, float]:
 class Paint:
     """A material under construction; the methods add nodes and return their output socket.
 
-    Patterns live in the object's own coordinates (metres), stretched by `stretch`.
+    Patterns live in the object's own coordinates (meters), stretched by `stretch`.
     """
 
     def __init__(self, name: str, roughness: float = 0.6, specular: float = 0.25):
@@ -57,7 +57,7 @@ class Paint:
         return self.node("TexNoise", Vector=self.place(stretch), Scale=scale, Detail=detail)
 
     def wave(self, scale: float, distortion: float = 0.0, axis="X", stretch=(1.0, 1.0, 1.0)):
-        """Bands across an axis, `scale * 10 / pi` of them per metre."""
+        """Bands across an axis, `scale * 10 / pi` of them per meter."""
         return self._wave("BANDS", "bands_direction", scale, distortion, axis, stretch)
 
     def rings(self, scale: float, distortion: float = 0.0, axis="X"):
@@ -74,20 +74,20 @@ class Paint:
         return self.node("TexVoronoi", output, Vector=self.place(), Scale=scale)
 
     def bricks(self, one, two, mortar, width: float, height: float, gap: float, turn=0.0):
-        """Rows along x of the local x-y plane; each brick's colour lies between `one` and `two`."""
+        """Rows along x of the local x-y plane; each brick's color lies between `one` and `two`."""
         sizes = {"Brick_Width": width, "Row_Height": height, "Mortar_Size": gap, "Mortar_Smooth": 0.1}
-        colours = {"Color1": one, "Color2": two, "Mortar": mortar}
-        return self.node("TexBrick", Vector=self.place(turn=turn), Scale=1.0, **colours, **sizes)
+        colors = {"Color1": one, "Color2": two, "Mortar": mortar}
+        return self.node("TexBrick", Vector=self.place(turn=turn), Scale=1.0, **colors, **sizes)
 
     def ramp(self, factor, *stops, steps: bool = False):
-        """Colours along 0..1 from pairs (position, colour); `steps`: no blending between them."""
+        """Colors along 0..1 from pairs (position, color); `steps`: no blending between them."""
         ramp = self.node("ValToRGB", Fac=factor)
-        colours = ramp.node.color_ramp
-        colours.interpolation = "CONSTANT" if steps else "LINEAR"
-        while len(colours.elements) < len(stops):
-            colours.elements.new(1.0)
-        for element, (position, colour) in zip(colours.elements, stops, strict=True):
-            element.position, element.color = position, srgb(colour) if isinstance(colour, str) else colour
+        colors = ramp.node.color_ramp
+        colors.interpolation = "CONSTANT" if steps else "LINEAR"
+        while len(colors.elements) < len(stops):
+            colors.elements.new(1.0)
+        for element, (position, color) in zip(colors.elements, stops, strict=True):
+            element.position, element.color = position, srgb(color) if isinstance(color, str) else color
         return ramp
 
     def steps(self, factor, *stops):
@@ -96,17 +96,17 @@ class Paint:
     def mix(self, one, two, factor=1.0, how: str = "MULTIPLY"):
         return self.node("Mix", 2, {"data_type": "RGBA", "blend_type": how}, i0=factor, i6=one, i7=two)
 
-    def done(self, colour, glow: float = 0.0) -> bpy.types.Material:
+    def done(self, color, glow: float = 0.0) -> bpy.types.Material:
         for name in ("Base Color", "Emission Color")[: 2 if glow else 1]:
-            self.tree.links.new(colour, self.shader.inputs[name])
+            self.tree.links.new(color, self.shader.inputs[name])
         self.shader.inputs["Emission Strength"].default_value = glow
         return self.material
 
 
 def plain(name: str, code: str, **kwargs) -> bpy.types.Material:
-    """One colour with a breath of noise, so that no surface is quite featureless."""
+    """One color with a breath of noise, so that no surface is quite featureless."""
     paint = Paint(name, **kwargs)
-    breath = paint.ramp(paint.noise(18.0), (0.3, grey(0.82)), (0.7, WHITE))
+    breath = paint.ramp(paint.noise(18.0), (0.3, gray(0.82)), (0.7, WHITE))
     return paint.done(paint.mix(srgb(code), breath))
 
 
@@ -115,8 +115,8 @@ def wood(name: str, dark: str, light: str, planks: float | None = None, **kwargs
     paint = Paint(name, **kwargs)
     grain = paint.wave(5.0, 5.0, "Y", stretch=(0.6, 3.0, 3.0))
     fine = paint.noise(40.0, 2.0, (0.08, 1.0, 1.0))
-    colour = paint.ramp(paint.mix(grain, fine, 0.5, "MIX"), (0.2, dark), (0.8, light))
+    color = paint.ramp(paint.mix(grain, fine, 0.5, "MIX"), (0.2, dark), (0.8, light))
     if planks:
         tones = WHITE, (0.62, 0.6, 0.58, 1), (0.2, 0.17, 0.15, 1)
-        colour = paint.mix(colour, paint.bricks(*tones, planks * 7, planks, 0.0025))
-    return paint.done(colour)
+        color = paint.mix(color, paint.bricks(*tones, planks * 7, planks, 0.0025))
+    return paint.done(color)

@@ -18,7 +18,7 @@ BODY = [
     (0.30, 0.0255),
     (0.33, 0.010),
 ]
-# Where each colour of the body begins, bottom to top.
+# Where each color of the body begins, bottom to top.
 BANDS = [
     (0.050, TEAL),
     (0.088, CREAM),
@@ -31,16 +31,16 @@ BANDS = [
 
 
 def rocket() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices [V, 3] (m), faces [F, 3], sRGB colours [V, 3] (uint8)."""
+    """Vertices [V, 3] (m), faces [F, 3], sRGB colors [V, 3] (uint8)."""
     parts = [(_nozzle(), STEEL), *_body()]
     for i in range(3):
         parts.append((shapes.moved(_fin(), matrix=shapes.turn(120 * i)), (RED, YELLOW, TEAL)[i]))
         parts += [
-            (shapes.moved(part, matrix=shapes.turn(120 * i + 60)), colour) for part, colour in _porthole()
+            (shapes.moved(part, matrix=shapes.turn(120 * i + 60)), color) for part, color in _porthole()
         ]
     vertices, faces = shapes.join(*(mesh for mesh, _ in parts))
-    colours = [np.broadcast_to(np.asarray(colour, np.uint8), (len(mesh[0]), 3)) for mesh, colour in parts]
-    return vertices, faces, np.concatenate(colours)
+    colors = [np.broadcast_to(np.asarray(color, np.uint8), (len(mesh[0]), 3)) for mesh, color in parts]
+    return vertices, faces, np.concatenate(colors)
 
 
 def _radius(height):
@@ -48,7 +48,7 @@ def _radius(height):
 
 
 def _body():
-    """One closed surface, its bands coloured by pairs of rings half a millimetre apart."""
+    """One closed surface, its bands colored by pairs of rings half a millimeter apart."""
     heights = [BODY[0][0], *np.linspace(*[BODY[0][0], 0.33], 26)[1:], 0.3345, 0.3375, 0.3392, 0.34]
     edges = [start for start, _ in BANDS[1:]]
     heights = [h for h in heights if all(abs(h - edge) > 0.002 for edge in edges)]
@@ -77,9 +77,9 @@ def _porthole():
     height = 0.172
     slope = (_radius(height + 0.01) - _radius(height - 0.01)) / 0.02
     tilt = shapes.turn(90 - np.degrees(np.arctan(-slope)), axis=1)
-    centre = (float(_radius(height)) - 0.001, 0, height)
+    center = (float(_radius(height)) - 0.001, 0, height)
     angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     circle = 0.0235 * np.stack([np.cos(angle), np.sin(angle), 0 * angle], -1)
     ring = shapes.tube(circle, 0.0065, 10, closed=True)
     glass = shapes.ball(0.022, 0.35, 10, 32)
-    return [(shapes.moved(ring, centre, tilt), YELLOW), (shapes.moved(glass, centre, tilt), NAVY)]
+    return [(shapes.moved(ring, center, tilt), YELLOW), (shapes.moved(glass, center, tilt), NAVY)]

@@ -8,7 +8,7 @@ import bpy
 import numpy as np
 
 from . import shapes
-from .paint import WHITE, Paint, grey, plain, srgb, wood
+from .paint import WHITE, Paint, gray, plain, srgb, wood
 from .stage import block, put, turned
 
 FLOOR, CEILING = -0.72, 1.75  # the table's top is at zero
@@ -28,15 +28,15 @@ def build() -> None:
 def _floor():
     paint = Paint("floor", roughness=0.55)
     boards = paint.bricks(srgb("b98a5c"), srgb("8a5f3a"), srgb("4a321f"), 0.75, 0.11, 0.003, turn=0.5)
-    grain = paint.ramp(paint.noise(14.0, 5.0, (0.3, 3.0, 1.0)), (0.3, grey(0.75)), (0.7, WHITE))
+    grain = paint.ramp(paint.noise(14.0, 5.0, (0.3, 3.0, 1.0)), (0.3, gray(0.75)), (0.7, WHITE))
     size = (2 * HALF_X, 2 * HALF_Y, 0.1)
     block("floor", size, paint.done(paint.mix(boards, grain)), (0, 0, FLOOR - 0.1), bevel=0)
     block("ceiling", size, plain("ceiling", "f2efe8"), (0, 0, CEILING), bevel=0)
 
     paint = Paint("rug", roughness=0.95, specular=0.05)
-    colours = [(0.0, "24506b"), (0.25, "e5d3ae"), (0.4, "b5482f"), (0.7, "e0a458"), (0.85, "24506b")]
-    rings = paint.steps(paint.rings(0.75, 0.6, axis="Z"), *colours)
-    weave = paint.ramp(paint.noise(70.0, 2.0), (0.35, grey(0.6)), (0.65, WHITE))
+    colors = [(0.0, "24506b"), (0.25, "e5d3ae"), (0.4, "b5482f"), (0.7, "e0a458"), (0.85, "24506b")]
+    rings = paint.steps(paint.rings(0.75, 0.6, axis="Z"), *colors)
+    weave = paint.ramp(paint.noise(70.0, 2.0), (0.35, gray(0.6)), (0.65, WHITE))
     rug = [(1.25, 0), (1.25, 0.012), (0, 0.012)]
     turned("rug", rug, paint.done(paint.mix(rings, weave)), (0, 0, FLOOR), 96)
 
@@ -44,7 +44,7 @@ def _floor():
 def _walls():
     brick = Paint("brick", roughness=0.8)
     bricks = brick.bricks(srgb("c07a5a"), srgb("9c4f38"), srgb("d8cdbd"), 0.24, 0.085, 0.009)
-    worn = brick.ramp(brick.noise(9.0, 5.0), (0.3, grey(0.7)), (0.7, WHITE))
+    worn = brick.ramp(brick.noise(9.0, 5.0), (0.3, gray(0.7)), (0.7, WHITE))
     paper = Paint("wallpaper", roughness=0.8)
     stripes = paper.steps(paper.wave(1.6), (0.0, "cfd8c4"), (0.5, "a9bd9f"))
     dots = paper.steps(paper.cells(9.0, output=0), (0.0, "e0a458"), (0.13, WHITE))
@@ -69,7 +69,7 @@ def _walls():
 def _window():
     """On the east wall: panes of sky that glow, a frame, curtains."""
     paint = Paint("sky", specular=0.0)
-    clouds = paint.ramp(paint.noise(3.0, 5.0), (0.45, grey(0)), (0.65, WHITE))
+    clouds = paint.ramp(paint.noise(3.0, 5.0), (0.45, gray(0)), (0.65, WHITE))
     blue = paint.ramp(paint.height(1.0), (0.0, "cfe4f2"), (1.0, "7fb2e0"))
     sky = paint.done(paint.mix(blue, srgb("fafafa"), clouds, "MIX"), glow=0.7)
     block("sky", (0.01, 1.7, 1.5), sky, (HALF_X - 0.012, 0, -0.1))
@@ -168,12 +168,12 @@ def _pictures():
 
 def _lights():
     """Daylight from the window, a soft warm ceiling; neither lamp is seen itself."""
-    for name, at, tilt, size, energy, colour in [
+    for name, at, tilt, size, energy, color in [
         ("day", (HALF_X - 0.2, -0.1, 0.7), 68, (1.6, 1.4), 57, (0.93, 0.97, 1.0)),
         ("ceiling", (-0.3, 0.1, CEILING - 0.05), 0, (2.6, 2.2), 32, (1.0, 0.95, 0.87)),
     ]:
         lamp = bpy.data.lights.new(name, "AREA")
-        lamp.shape, (lamp.size, lamp.size_y), lamp.energy, lamp.color = "RECTANGLE", size, energy, colour
+        lamp.shape, (lamp.size, lamp.size_y), lamp.energy, lamp.color = "RECTANGLE", size, energy, color
         thing = bpy.data.objects.new(name, lamp)
         thing.location, thing.visible_camera = at, False
         thing.rotation_euler = (0, math.radians(tilt), 0)

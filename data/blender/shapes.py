@@ -1,6 +1,6 @@
 """Triangle meshes from a few numbers: numpy only.
 
-A mesh is a pair (vertices [V, 3] float, faces [F, 3] int), counterclockwise seen from outside, in metres.
+A mesh is a pair (vertices [V, 3] float, faces [F, 3] int), counterclockwise seen from outside, in meters.
 """
 
 import numpy as np
@@ -99,7 +99,7 @@ def slab(outline, thickness: float, bevel: float) -> Mesh:
 
 
 def box(size) -> Mesh:
-    """A box standing on the x-y plane, centred in x and y."""
+    """A box standing on the x-y plane, centerd in x and y."""
     x, y, z = np.asarray(size, float) / 2
     corners = np.array([[i, j, k] for k in (-1, 1) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))])
     sides = [(0, 3, 2, 1), (4, 5, 6, 7), (0, 1, 5, 4), (1, 2, 6, 5), (2, 3, 7, 6), (3, 0, 4, 7)]

@@ -1,4 +1,4 @@
-"""Things in the Blender scene: a mesh, a material, a place (metres, z up)."""
+"""Things in the Blender scene: a mesh, a material, a place (meters, z up)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from . import shapes
 
 
 def put(name, mesh, material, at=(0, 0, 0), rotation=(0, 0, 0), bevel=0.0, smooth=True, index=0):
-    """Add a mesh to the scene; `rotation` in degrees about x, then y, then z; `bevel` in metres."""
+    """Add a mesh to the scene; `rotation` in degrees about x, then y, then z; `bevel` in meters."""
     data = bpy.data.meshes.new(name)
     data.from_pydata(mesh[0].tolist(), [], mesh[1].tolist())
     data.materials.append(material)

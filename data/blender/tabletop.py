@@ -127,8 +127,8 @@ def _plant():
 def _globe():
     at = (0.46, 0.22, 0)
     paint = Paint("earth", roughness=0.45)
-    colours = [(0, "2a6f97"), (0.5, "61a5c2"), (0.52, "c9b26b"), (0.56, "5f8f4e"), (0.68, "e8dcc0")]
-    earth = paint.done(paint.steps(paint.noise(11.0, 4.0), *colours))
+    colors = [(0, "2a6f97"), (0.5, "61a5c2"), (0.52, "c9b26b"), (0.56, "5f8f4e"), (0.68, "e8dcc0")]
+    earth = paint.done(paint.steps(paint.noise(11.0, 4.0), *colors))
     put("earth", shapes.ball(0.095), earth, (*at[:2], 0.165), (20, 0, 40))
     arc = np.linspace(-112, 68, 40) * np.pi / 180
     ring = np.stack([0.108 * np.cos(arc), 0 * arc, 0.165 + 0.108 * np.sin(arc)], -1)

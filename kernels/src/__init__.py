@@ -4,7 +4,7 @@
     mlp           the small network behind it
     march         rays through an occupancy grid, into packed samples
     merge         packed samples of two sources over the same rays into one list
-    composite     packed samples into colour, accumulation and depth (arXiv 2003.08934, equation 3)
+    composite     packed samples into color, accumulation and depth (arXiv 2003.08934, equation 3)
     spread        how far apart along its ray that lies which makes up a pixel
 
 `torch` is the twin in plain PyTorch that defines the meaning; `cpu` is compiled by Numba when first used and

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class Composite(NamedTuple):
-    """What N rays see: colour without background, opacity, and depth not divided by it."""
+    """What N rays see: color without background, opacity, and depth not divided by it."""
 
     rgb: Float[Tensor, "N 3"]
     accumulation: Float[Tensor, " N"]
@@ -29,7 +29,7 @@ def composite(
     distances: Float[Tensor, " M"],
     offsets: Int64[Tensor, " N+1"],
 ) -> Composite:
-    """Sums of the samples' weights times their colour, one, and distance.
+    """Sums of the samples' weights times their color, one, and distance.
 
     `thickness` is at least zero. Gradients go to `thickness` and `rgb`, none to `distances`.
     """

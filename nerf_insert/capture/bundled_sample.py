@@ -1,6 +1,6 @@
 """Where the bundled sample capture is: a table in a room, a rocket to insert, a mug to remove.
 
-World coordinates are metres, z up, the origin in the middle of the table's top. Views are named
+World coordinates are meters, z up, the origin in the middle of the table's top. Views are named
 000 to 055; `data/make_sample.py` rendered them and says what each folder holds.
 """
 

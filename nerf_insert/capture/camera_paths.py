@@ -147,7 +147,7 @@ def orbit(
     of `like` and begin on its side. The last is one step before the first, so that a video loops.
     """
     target, up = target.double(), torch.nn.functional.normalize(up.double(), dim=0)
-    start = like.centre.double() - target
+    start = like.center.double() - target
     start = start - up * (start @ up)
     if start.norm() < 1e-6 * max(radius, 1e-12):
         start = torch.linalg.cross(up, up.roll(1) + up.new_tensor([0.1, 0.2, 0.3]))
@@ -181,8 +181,8 @@ def interpolate(cameras: Sequence[Camera], frames: int) -> list[Camera]:
         rotation = quaternion_matrix(quaternion_slerp(turns[index], turns[min(index + 1, last)], share))[
             :3, :3
         ]
-        centre = torch.lerp(a.centre.double(), b.centre.double(), share)
-        pose = torch.cat([torch.from_numpy(rotation), centre[:, None]], 1).float()
+        center = torch.lerp(a.center.double(), b.center.double(), share)
+        pose = torch.cat([torch.from_numpy(rotation), center[:, None]], 1).float()
         path.append(replace(cameras[0], c2w=pose, **_between(a, b, cameras[0], share)))
     return path
 

@@ -158,17 +158,17 @@ class Capture:
         return mean / length if length > 1e-6 else torch.tensor([0.0, 0.0, 1.0])
 
     @cached_property
-    def centre_of_attention(self) -> Float[Tensor, "3"]:
+    def center_of_attention(self) -> Float[Tensor, "3"]:
         """The point that the cameras look at, by nerfstudio's `focus_of_attention`, world coordinates."""
         from nerfstudio.cameras.camera_utils import focus_of_attention
 
         poses = torch.stack([view.camera.c2w for view in self.views]).double()
-        centre = poses[:, :, 3].mean(0)
+        center = poses[:, :, 3].mean(0)
         try:
-            focus = focus_of_attention(poses.float(), centre.float())
+            focus = focus_of_attention(poses.float(), center.float())
         except torch.linalg.LinAlgError:  # all look the same way
-            focus = centre.float()
-        return focus if bool(focus.isfinite().all()) else centre.float()
+            focus = center.float()
+        return focus if bool(focus.isfinite().all()) else center.float()
 
 
 def fit_camera(view: View) -> View:

@@ -1,6 +1,6 @@
 """Reading a capture through nerfstudio's own dataparsers, in the capture's own coordinates.
 
-nerfstudio is told neither to orient, nor to centre, nor to scale, and `applied_transform`, which the
+nerfstudio is told neither to orient, nor to center, nor to scale, and `applied_transform`, which the
 poses of a transforms.json already include, is never applied again.
 """
 

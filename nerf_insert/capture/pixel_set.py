@@ -15,11 +15,11 @@ from nerf_insert.geometry.cameras import Camera, Rays
 
 
 class Pixels:
-    """P pixels of several views. Directions are kept once per lens, colours as bytes."""
+    """P pixels of several views. Directions are kept once per lens, colors as bytes."""
 
     def __init__(self, cameras: Sequence[Camera], pictures: Sequence[UInt8[Tensor, "H W C"]]):
         """`pictures`: sRGB, or sRGB and alpha, one per camera and of its size."""
-        self.colours = torch.cat([picture.reshape(-1, picture.shape[-1]) for picture in pictures])
+        self.colors = torch.cat([picture.reshape(-1, picture.shape[-1]) for picture in pictures])
         self._poses = torch.stack([camera.c2w for camera in cameras])
         sizes = torch.tensor([camera.width * camera.height for camera in cameras])
         self._widths = torch.tensor([camera.width for camera in cameras])
@@ -39,7 +39,7 @@ class Pixels:
         self._first = torch.tensor(first)
 
     def __len__(self) -> int:
-        return len(self.colours)
+        return len(self.colors)
 
     def rays(self, index: Int64[Tensor, " N"]) -> Rays:
         view = torch.searchsorted(self._ends, index, right=True)
@@ -52,7 +52,7 @@ class Pixels:
         ends, widths = self._ends.tolist(), self._widths.tolist()
         parts = zip([0, *ends], ends, widths, strict=False)
         return [
-            self.colours[begin:end].view(-1, width, self.colours.shape[-1]) for begin, end, width in parts
+            self.colors[begin:end].view(-1, width, self.colors.shape[-1]) for begin, end, width in parts
         ]
 
     def places(self, index: Int64[Tensor, " N"]) -> tuple[Int64[Tensor, " N"], Int64[Tensor, "N 2"]]:
@@ -63,10 +63,10 @@ class Pixels:
 
     def rgba(self, index: Int64[Tensor, " N"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 1"]]:
         """sRGB in 0..1, and alpha (1 where the pictures have none)."""
-        colours = self.colours[index].float() / 255
-        if colours.shape[-1] == 3:
-            return colours, torch.ones_like(colours[:, :1])
-        return colours[:, :3], colours[:, 3:]
+        colors = self.colors[index].float() / 255
+        if colors.shape[-1] == 3:
+            return colors, torch.ones_like(colors[:, :1])
+        return colors[:, :3], colors[:, 3:]
 
 
 def to_bytes(picture: Float[Tensor, "H W C"]) -> UInt8[Tensor, "H W C"]:

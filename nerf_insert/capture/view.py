@@ -34,10 +34,10 @@ class View:
 
     def photograph(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W 3"]:
         """The photograph, sRGB in 0..1, composited over `background`. Raises InputError when unreadable."""
-        colour, alpha = read_picture(self.path)
+        color, alpha = read_picture(self.path)
         if alpha is not None:
-            colour = colour * alpha[..., None] + torch.tensor(self.background) * (1 - alpha[..., None])
-        return resize(colour, size or self.size)
+            color = color * alpha[..., None] + torch.tensor(self.background) * (1 - alpha[..., None])
+        return resize(color, size or self.size)
 
     def alpha(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W"] | None:
         """The photograph's opacity in 0..1, None when all of it is opaque."""

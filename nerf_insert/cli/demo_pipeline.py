@@ -114,8 +114,8 @@ def _orbit_video(scene: Scene, capture: Capture, path: Path, progress: Progress)
 
 
 def _arc(capture: Capture) -> Sequence[Camera]:
-    target = capture.centre_of_attention
-    away = torch.stack([view.camera.centre for view in capture.train]) - target
+    target = capture.center_of_attention
+    away = torch.stack([view.camera.center for view in capture.train]) - target
     up = capture.up
     radius = float(away.norm(dim=-1).mean())
     elevation = float(torch.rad2deg(torch.asin((away @ up / away.norm(dim=-1)).mean())))

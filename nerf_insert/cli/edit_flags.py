@@ -37,7 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--box",
         type=numbers(6, 9),
         metavar="CX,CY,CZ,SX,SY,SZ[,RX,RY,RZ]",
-        help="centre, side lengths and, in degrees, rotation of a box, in world coordinates",
+        help="center, side lengths and, in degrees, rotation of a box, in world coordinates",
     )
     where.add_argument(
         "--dilate",

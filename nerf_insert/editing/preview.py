@@ -89,12 +89,12 @@ def _alike(one: Sequence[tuple[str, Tensor]], other: Sequence[tuple[str, Tensor]
 
 def _choose(prepared: Prepared, count: int | None) -> list[RegionView]:
     """Views from around the region; those that an edit would paint first, if no number is asked for."""
-    centre = prepared.region.bounds.mean(0)
+    center = prepared.region.bounds.mean(0)
     if count is None:
         schedule = prepared.recipe.schedule
-        anchors = anchors_of(schedule, prepared.rounds, prepared.views, centre)
+        anchors = anchors_of(schedule, prepared.rounds, prepared.views, center)
         count = len(anchors) or FEW
-    return [prepared.views[index] for index in choose_anchors(prepared.views, centre, count)]
+    return [prepared.views[index] for index in choose_anchors(prepared.views, center, count)]
 
 
 def _write_painted(

@@ -70,7 +70,7 @@ def scene_bounds(stack: Stack, cameras: Sequence[Camera]) -> Float[Tensor, "2 3"
     shows, with some room around it. None where that is not known, as of models of nerfstudio."""
     if not isinstance(stack.base, Base):
         return None
-    points = torch.cat([stack.base.bounds, torch.stack([camera.centre for camera in cameras])])
+    points = torch.cat([stack.base.bounds, torch.stack([camera.center for camera in cameras])])
     low, high = points.amin(0), points.amax(0)
     return torch.stack([low, high]) + ROOM * (high - low).max() * torch.tensor([[-1.0], [1.0]])
 

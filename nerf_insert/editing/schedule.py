@@ -5,7 +5,7 @@ alone and together; the other views follow, from the render of what is there, in
 nearest first (with K = 3 that is one round, in which their order means nothing); the last round paints only
 views that contradict the others. Without anchors every round paints all views, and f is 0.8, which is the way
 of the paper's code. With them f is small: a layer of a few views is a poor picture to start from, and only
-the coarsest of it, its colours and where it is, should be followed (measured in docs/agreement.md).
+the coarsest of it, its colors and where it is, should be followed (measured in docs/agreement.md).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def anchors_of(
     schedule: Schedule,
     rounds: int,
     views: Sequence[RegionView],
-    centre: Float[Tensor, "3"],
+    center: Float[Tensor, "3"],
     approved: Sequence[int] = (),
 ) -> tuple[int, ...]:
     """The views that are painted first, none where all are painted at once."""
@@ -56,24 +56,24 @@ def anchors_of(
         count = count if count >= FEWEST else 0
     if rounds < 2 or (not count and not approved) or count >= len(views):
         return ()
-    return choose_anchors(views, centre, max(count, len(approved)), approved)
+    return choose_anchors(views, center, max(count, len(approved)), approved)
 
 
 def plan(
     schedule: Schedule,
     rounds: int,
     views: Sequence[RegionView],
-    centre: Float[Tensor, "3"],
+    center: Float[Tensor, "3"],
     approved: Sequence[int] = (),
 ) -> list[Round]:
-    """The K = `rounds` rounds of an edit. `approved` views have their pictures already; `centre` is the
+    """The K = `rounds` rounds of an edit. `approved` views have their pictures already; `center` is the
     region's, in world coordinates."""
-    anchors = anchors_of(schedule, rounds, views, centre, approved)
+    anchors = anchors_of(schedule, rounds, views, center, approved)
     fall = (FALL if anchors else FALL_OF_PAPER) if schedule.fall is None else schedule.fall
     everything = tuple(index for index in range(len(views)) if index not in approved)
     if anchors:
         waves = max(1, rounds - 2)
-        others = nearest_first(views, centre, anchors)
+        others = nearest_first(views, center, anchors)
         parts = [tuple(part.tolist()) for part in torch.tensor(others).tensor_split(waves)]
         painted = [tuple(index for index in anchors if index not in approved), *parts]
         painted += [()] * (rounds - len(painted))

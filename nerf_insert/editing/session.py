@@ -113,7 +113,7 @@ class Prepared:
     def corrections(self) -> Corrections:
         """What pictures are corrected by while the layer is fitted to them."""
         needed, said = not getattr(self.inpainter, "consistent", False), self.recipe.schedule
-        wanted = (said.match_colours, said.match_shapes, said.weigh)
+        wanted = (said.match_colors, said.match_shapes, said.weigh)
         return Corrections(*(needed if want is None else want for want in wanted))
 
     @property
@@ -124,9 +124,9 @@ class Prepared:
 
     def plan(self) -> list[Round]:
         """The rounds of painting and fitting."""
-        schedule, centre = self.recipe.schedule, self.region.bounds.mean(0)
+        schedule, center = self.recipe.schedule, self.region.bounds.mean(0)
         schedule = replace(schedule, steps=schedule.steps or self.manner.steps)
-        return plan(schedule, self.rounds, self.views, centre, tuple(self.approved))
+        return plan(schedule, self.rounds, self.views, center, tuple(self.approved))
 
     def look(self, config: FitConfig, progress: Progress) -> CachedRays:
         """The rays that see the region, looked along once. Raises InputError if there are none."""

@@ -14,21 +14,21 @@ from torch import Tensor
 from nerf_insert.editing.region_views import RegionView
 
 
-def directions(views: Sequence[RegionView], centre: Float[Tensor, "3"]) -> Float[Tensor, "V 3"]:
+def directions(views: Sequence[RegionView], center: Float[Tensor, "3"]) -> Float[Tensor, "V 3"]:
     """From the region to the cameras, of length one, in world coordinates."""
-    away = torch.stack([seen.view.camera.centre for seen in views]) - centre
+    away = torch.stack([seen.view.camera.center for seen in views]) - center
     return torch.nn.functional.normalize(away, dim=-1)
 
 
 def choose_anchors(
-    views: Sequence[RegionView], centre: Float[Tensor, "3"], count: int, given: Sequence[int] = ()
+    views: Sequence[RegionView], center: Float[Tensor, "3"], count: int, given: Sequence[int] = ()
 ) -> tuple[int, ...]:
     """`count` views that look at the region from around and show much of it; `given` ones come first.
 
     Farthest-point sampling over directions: the next is the one at the largest angle to all those chosen,
     in which a view that shows little of the region counts as nearer than it is.
     """
-    towards = directions(views, centre)
+    towards = directions(views, center)
     shown = torch.tensor([float(seen.mask.sum()) / seen.mask.numel() for seen in views])
     worth = (shown / shown.max()).sqrt()
     chosen = list(given)
@@ -42,10 +42,10 @@ def choose_anchors(
 
 
 def nearest_first(
-    views: Sequence[RegionView], centre: Float[Tensor, "3"], painted: Sequence[int]
+    views: Sequence[RegionView], center: Float[Tensor, "3"], painted: Sequence[int]
 ) -> tuple[int, ...]:
     """The views that are not painted, those first whose direction is nearest to a painted one's."""
-    angles = _angle_to_nearest(directions(views, centre), painted)
+    angles = _angle_to_nearest(directions(views, center), painted)
     left = [index for index in range(len(views)) if index not in painted]
     return tuple(sorted(left, key=lambda index: float(angles[index])))
 

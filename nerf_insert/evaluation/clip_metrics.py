@@ -3,7 +3,7 @@
 With E the unit embedding of a picture or text, o_i and e_i the original and edited scene from camera i:
 
     direction      cos(E(e_i) - E(o_i), E(text after) - E(text before)), which is from StyleGAN-NADA
-    consistency    cos(E(e_i) - E(o_i), E(e_i+1) - E(o_i+1)), for neighbours on the path
+    consistency    cos(E(e_i) - E(o_i), E(e_i+1) - E(o_i+1)), for neighbors on the path
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class EditFigures:
         for name, warping in self.warping.items():
             if warping.psnr is None:
                 self.left_out[name] = (
-                    "no two neighbouring views see enough of the regions' surfaces in common"
+                    "no two neighboring views see enough of the regions' surfaces in common"
                 )
             else:
                 found[name] = warping.psnr

@@ -26,7 +26,7 @@ def warped_error(
     other: tuple[Camera, Rendered],
     regions: Sequence[Region],
 ) -> tuple[float, int]:
-    """(sum of squared differences of colour, mean over the channels; number of pixels): surface points that
+    """(sum of squared differences of color, mean over the channels; number of pixels): surface points that
     `one` shows inside a region, where `other` shows them too, against what `other` shows there."""
     camera, render = one
     rays = camera.rays()
@@ -67,7 +67,7 @@ class Warping:
 
     @property
     def psnr(self) -> float | None:
-        """dB, at most 120; None where no two neighbours share enough."""
+        """dB, at most 120; None where no two neighbors share enough."""
         if not self.pixels:
             return None
         return -10 * float(torch.tensor(self.error / self.pixels).clamp_min(1e-12).log10())
@@ -80,7 +80,7 @@ def nearest(values: Float[Tensor, "H W"], pixels: Float[Tensor, "N 2"]) -> Float
 
 
 def bilinear(picture: Float[Tensor, "H W 3"], pixels: Float[Tensor, "N 2"]) -> Float[Tensor, "N 3"]:
-    """The picture at places (x, y); pixel centres are at halves."""
+    """The picture at places (x, y); pixel centers are at halves."""
     size = pixels.new_tensor([picture.shape[1], picture.shape[0]])
     grid = (2 * pixels / size - 1)[None, None]
     sampled = torch.nn.functional.grid_sample(

@@ -22,7 +22,7 @@ from nerf_insert.runtime.progress import Progress
 from nerf_insert.training.optimizer import at_step
 
 SOLID = 0.5  # opacity from which on a pixel shows a surface
-FAR = 4.0  # how many times as far as the cameras lie from their centre points are kept
+FAR = 4.0  # how many times as far as the cameras lie from their center points are kept
 TRUNCATION = 4.0  # voxels
 FEWEST = 2  # views that have to see a place
 
@@ -30,7 +30,7 @@ FEWEST = 2  # views that have to see a place
 def export_points(
     stack: Stack, capture: Capture, count: int, file: Path, progress: Progress, seed: int = 0
 ) -> dict[str, Any]:
-    """Write a PLY of `count` coloured points that random pixels of the training views show.
+    """Write a PLY of `count` colored points that random pixels of the training views show.
 
     Raises RunError where the views show nothing solid, or where the disk fails.
     """
@@ -38,7 +38,7 @@ def export_points(
 
     cameras = [view.camera for view in capture.train]
     pixels = Pixels(cameras, [torch.zeros(c.height, c.width, 1, dtype=torch.uint8) for c in cameras])
-    centre, reach = _middle(capture)
+    center, reach = _middle(capture)
     found: list[tuple[Tensor, Tensor]] = []
     have, asked = 0, 0
     with progress.task("Looking for points", total=count) as task:
@@ -48,7 +48,7 @@ def export_points(
             rays = pixels.rays(chosen)
             seen = stack.render(rays)
             points = rays.at(seen.depth.nan_to_num(posinf=0.0))
-            near = (points - centre).norm(dim=-1) < FAR * reach
+            near = (points - center).norm(dim=-1) < FAR * reach
             solid = seen.depth.isfinite() & (seen.accumulation > SOLID) & near
             found.append((points[solid], seen.rgb[solid]))
             have += int(solid.sum())
@@ -70,7 +70,7 @@ def export_mesh(
     box: Float[Tensor, "2 3"] | None = None,
 ) -> dict[str, Any]:
     """Fuse the depth that all views see into a signed distance (Curless and Levoy, SIGGRAPH 1996), and write
-    its surface as a GLB or PLY with a colour at each vertex. `box`: lowest and highest corner, by default
+    its surface as a GLB or PLY with a color at each vertex. `box`: lowest and highest corner, by default
     the room in which the cameras are.
 
     Raises RunError where there is no surface, or where the disk fails.
@@ -79,8 +79,8 @@ def export_mesh(
     from skimage.measure import marching_cubes
 
     if box is None:
-        centre, reach = _middle(capture)
-        box = torch.stack([centre - reach, centre + reach])
+        center, reach = _middle(capture)
+        box = torch.stack([center - reach, center + reach])
     side = float((box[1] - box[0]).max()) / resolution
     distance, seen = _fuse(stack, capture, box, side, progress)
     try:
@@ -90,7 +90,7 @@ def export_mesh(
     except (ValueError, RuntimeError):
         raise RunError("the views show no surface in the box: there is no mesh to export") from None
     vertices = torch.from_numpy(corners.astype(np.float32)) + box[0]
-    mesh = trimesh.Trimesh(vertices.numpy(), faces, vertex_colors=_bytes(_colours(stack, capture, vertices)))
+    mesh = trimesh.Trimesh(vertices.numpy(), faces, vertex_colors=_bytes(_colors(stack, capture, vertices)))
     with replacing(file) as new:
         new.write_bytes(mesh.export(file_type=file.suffix[1:]))
     return {"vertices": len(vertices), "faces": len(faces), "file": str(file)}
@@ -122,20 +122,20 @@ def _fuse(
 
 
 @torch.no_grad()
-def _colours(stack: Stack, capture: Capture, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+def _colors(stack: Stack, capture: Capture, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     """Of points on the surface, as the nearest camera sees them."""
-    centres = torch.stack([view.camera.centre for view in capture.views])
+    centers = torch.stack([view.camera.center for view in capture.views])
     parts = []
     for part in points.split(1 << 16):
-        away = part - centres[torch.cdist(part, centres).argmin(1)]
+        away = part - centers[torch.cdist(part, centers).argmin(1)]
         parts.append(stack.query(part, torch.nn.functional.normalize(away, dim=-1))[1])
     return torch.cat(parts) if parts else points
 
 
 def _middle(capture: Capture) -> tuple[Float[Tensor, "3"], float]:
     """Where the cameras look, and how far away the farthest of them is."""
-    centre = capture.centre_of_attention
-    return centre, max(float((view.camera.centre - centre).norm()) for view in capture.views)
+    center = capture.center_of_attention
+    return center, max(float((view.camera.center - center).norm()) for view in capture.views)
 
 
 def _bytes(rgb: Float[Tensor, "N 3"]) -> UInt8[np.ndarray, "N 3"]:

@@ -29,7 +29,7 @@ class FieldConfig:
     max_resolution: int = 2048  # N_max
     width: int = 64
     view_dependent: bool = True
-    head_width: int = 0  # of the perceptron that makes a view-dependent colour; 0: as the other one
+    head_width: int = 0  # of the perceptron that makes a view-dependent color; 0: as the other one
     head_layers: int = 2  # its hidden ones
 
     @property
@@ -61,7 +61,7 @@ class FieldConfig:
 
 
 class HashField(nn.Module):
-    """Raw density and colour at unit points; without view dependence one perceptron gives both."""
+    """Raw density and color at unit points; without view dependence one perceptron gives both."""
 
     def __init__(self, config: FieldConfig, generator: torch.Generator | None = None):
         super().__init__()
@@ -79,13 +79,13 @@ class HashField(nn.Module):
     def forward(
         self, unit: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-        """Raw density (before the exponential) and sRGB colour in 0..1."""
+        """Raw density (before the exponential) and sRGB color in 0..1."""
         features = self._features(unit)
         if not self.config.view_dependent:
             return features[:, 0], features[:, 1:].sigmoid()
         harmonics = components_from_spherical_harmonics(4, directions)
-        colour = mlp(torch.cat([features[:, 1:], harmonics], -1), list(self.head))
-        return features[:, 0], colour.sigmoid()
+        color = mlp(torch.cat([features[:, 1:], harmonics], -1), list(self.head))
+        return features[:, 0], color.sigmoid()
 
     def raw_density(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         return self._features(unit)[:, 0]

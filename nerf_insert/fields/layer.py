@@ -92,7 +92,7 @@ class Layer(nn.Module):
         self.seen.view(-1).scatter_reduce_(0, index, weights, "amax")
 
     def update_occupancy(self) -> None:
-        """Keep the cells in which rays saw something lately, and their neighbours; the others, haze and
+        """Keep the cells in which rays saw something lately, and their neighbors; the others, haze and
         the inside of solids, are never sampled again."""
         near = torch.nn.functional.max_pool3d(self.seen[None, None], 3, stride=1, padding=1)[0, 0]
         self.occupancy.copy_(self._whole & (near > EMPTY))

@@ -1,7 +1,7 @@
 """The base: a hash-grid radiance field of the whole, unbounded scene.
 
 Inside, *field* coordinates are used: world coordinates turned, moved and scaled so that the cameras lie
-in the cube [-1, 1]^3 (nerfstudio's own choice of orientation, centre and scale), then contracted so that
+in the cube [-1, 1]^3 (nerfstudio's own choice of orientation, center and scale), then contracted so that
 all of space lies in [-2, 2]^3 (mip-NeRF 360, arXiv 2111.12077, equation 10, with the maximum norm).
 Everything public takes and gives world coordinates. M is the number of points, R the grid's resolution.
 """
@@ -119,7 +119,7 @@ class Base(nn.Module):
     def update_occupancy(self, generator: torch.Generator, settled: float) -> None:
         """Keep the cells in which training rays saw something lately; what no ray sees, inside solids or
         under the ground, costs nothing that way. `settled` in 0..1 says how far the field can be trusted:
-        at first all cells are kept, then all neighbours of those, later a random few of them, so that
+        at first all cells are kept, then all neighbors of those, later a random few of them, so that
         surfaces can move."""
         self.seen *= FORGET
         if settled < LEARNING:

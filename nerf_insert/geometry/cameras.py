@@ -1,8 +1,8 @@
 """One pinhole or fisheye camera, with lens distortion, in world coordinates.
 
-Frames and units: *world* is the frame of the capture's transforms.json, in its own units (metres or
+Frames and units: *world* is the frame of the capture's transforms.json, in its own units (meters or
 not). Camera axes are OpenGL's, as in nerfstudio: +x right, +y up, looking along -z. Pixel
-coordinates are (x, y) with the origin at the top left corner of the picture, so that the centre of
+coordinates are (x, y) with the origin at the top left corner of the picture, so that the center of
 the first pixel is (0.5, 0.5). N is the number of rays or points, H and W the picture's size.
 """
 
@@ -52,7 +52,7 @@ class Projection(NamedTuple):
     """Where N points fall in a picture."""
 
     pixels: Float[Tensor, "N 2"]  # (x, y); meaningful where `inside`
-    distance: Float[Tensor, " N"]  # from the camera's centre, world units
+    distance: Float[Tensor, " N"]  # from the camera's center, world units
     inside: Bool[Tensor, " N"]  # in front of the camera and within the picture
 
 
@@ -107,7 +107,7 @@ class Camera:
         )
 
     @property
-    def centre(self) -> Float[Tensor, " 3"]:
+    def center(self) -> Float[Tensor, " 3"]:
         return self.c2w[:, 3]
 
     def scaled(self, factor: float) -> Camera:
@@ -128,7 +128,7 @@ class Camera:
         )
 
     def rays(self) -> Rays:
-        """Rays through the centres of all pixels, row by row: N = H * W."""
+        """Rays through the centers of all pixels, row by row: N = H * W."""
         y, x = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
         return self.rays_through(torch.stack([x.reshape(-1), y.reshape(-1)], -1) + 0.5)
 
@@ -155,7 +155,7 @@ class Camera:
         right, up, back = self.c2w[:, :3].unbind(1)
         directions = x[:, None] * right - y[:, None] * up - z[:, None] * back
         directions = directions / _length(*directions.unbind(-1))[:, None]
-        return Rays(self.centre.expand_as(directions).contiguous(), directions)
+        return Rays(self.center.expand_as(directions).contiguous(), directions)
 
     def project(self, points: Float[Tensor, "N 3"]) -> Projection:
         """Where points fall in the picture, with lens distortion. Points behind the camera are outside.

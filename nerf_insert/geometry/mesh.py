@@ -1,6 +1,6 @@
-"""Triangle meshes: read from files that people bring, coloured, cast rays at.
+"""Triangle meshes: read from files that people bring, colored, cast rays at.
 
-V vertices, F faces, N rays or places on the surface. Coordinates are world coordinates, colours
+V vertices, F faces, N rays or places on the surface. Coordinates are world coordinates, colors
 float32 sRGB in 0..1.
 """
 
@@ -53,16 +53,16 @@ class Hits(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A coloured triangle mesh in world coordinates. It may have holes, many parts, any winding.
+    """A colored triangle mesh in world coordinates. It may have holes, many parts, any winding.
 
-    `corner_colours` belong to each face's corners, in the order of `faces`; where a face has a texture
+    `corner_colors` belong to each face's corners, in the order of `faces`; where a face has a texture
     they tint it (in linear light) at `corner_uv` (origin bottom left, repeating). `texture_index` says
     which of `textures`, -1 none.
     """
 
     vertices: Float[Tensor, "V 3"]
     faces: Int64[Tensor, "F 3"]
-    corner_colours: Float[Tensor, "F 3 3"]
+    corner_colors: Float[Tensor, "F 3 3"]
     corner_uv: Float[Tensor, "F 3 2"] | None = None
     texture_index: Int64[Tensor, " F"] | None = None
     textures: tuple[Float[Tensor, "h w 3"], ...] = ()
@@ -72,11 +72,11 @@ class Mesh:
     def plain(
         vertices: Float[Tensor, "V 3"],
         faces: Int64[Tensor, "F 3"],
-        colour: tuple[float, float, float] = (0.7, 0.7, 0.7),
+        color: tuple[float, float, float] = (0.7, 0.7, 0.7),
     ) -> Mesh:
-        """A mesh of one colour."""
-        colours = torch.tensor(colour, dtype=torch.float32).expand(len(faces), 3, 3)
-        return Mesh(torch.as_tensor(vertices).float(), torch.as_tensor(faces).long(), colours)
+        """A mesh of one color."""
+        colors = torch.tensor(color, dtype=torch.float32).expand(len(faces), 3, 3)
+        return Mesh(torch.as_tensor(vertices).float(), torch.as_tensor(faces).long(), colors)
 
     @property
     def bounds(self) -> Float[Tensor, "2 3"]:
@@ -94,17 +94,17 @@ class Mesh:
         """World coordinates of places on the surface."""
         return (barycentric[:, :, None] * self.vertices[self.faces[face]]).sum(1)
 
-    def colour_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """sRGB of places on the surface: corner colours blended as light is, textures bilinearly."""
-        colour = to_srgb((barycentric[:, :, None] * to_linear(self.corner_colours[face])).sum(1))
+    def color_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """sRGB of places on the surface: corner colors blended as light is, textures bilinearly."""
+        color = to_srgb((barycentric[:, :, None] * to_linear(self.corner_colors[face])).sum(1))
         if self.textures:
             uv = (barycentric[:, :, None] * self.corner_uv[face]).sum(1)
             which = self.texture_index[face]
             for index, texture in enumerate(self.textures):
                 here = (which == index).nonzero()[:, 0]
                 if len(here):
-                    colour[here] = tinted(bilinear(texture, uv[here]), colour[here])
-        return colour.clamp(0, 1)
+                    color[here] = tinted(bilinear(texture, uv[here]), color[here])
+        return color.clamp(0, 1)
 
     @cached_property
     def face_normals(self) -> Float[Tensor, "F 3"]:
@@ -159,8 +159,8 @@ class Mesh:
 
     def _run(self, origins: Tensor, directions: Tensor, far: Tensor | None = None):
         """Embree's answer; with `far` only whether (0 or -1) something is nearer than that."""
-        scene, centre, scale = self._embree
-        origins = ((origins.double() - centre) * scale).float().contiguous().numpy()
+        scene, center, scale = self._embree
+        origins = ((origins.double() - center) * scale).float().contiguous().numpy()
         directions = directions.float().contiguous().numpy()
         if far is None:
             return scene.run(origins, directions, output=1)
@@ -173,11 +173,11 @@ class Mesh:
         from embreex.rtcore_scene import EmbreeScene
 
         low, high = self.bounds.double()
-        centre, scale = (low + high) / 2, 1 / float((high - low).max())
+        center, scale = (low + high) / 2, 1 / float((high - low).max())
         scene = EmbreeScene()
-        vertices = ((self.vertices.double() - centre) * scale).float().contiguous().numpy()
+        vertices = ((self.vertices.double() - center) * scale).float().contiguous().numpy()
         TriangleMesh(scene, vertices, self.faces.int().contiguous().numpy())
-        return scene, centre, scale
+        return scene, center, scale
 
 
 def bilinear(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "N 2"]) -> Float[Tensor, "N 3"]:
@@ -195,9 +195,9 @@ def bilinear(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "N 2"]) -> Float
     return above * (1 - fy) + below * fy
 
 
-def tinted(colour: Float[Tensor, "N 3"], tint: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-    """The product of two sRGB colours as light; white changes nothing."""
-    return torch.where(tint >= 1, colour, to_srgb(to_linear(colour) * to_linear(tint)))
+def tinted(color: Float[Tensor, "N 3"], tint: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    """The product of two sRGB colors as light; white changes nothing."""
+    return torch.where(tint >= 1, color, to_srgb(to_linear(color) * to_linear(tint)))
 
 
 def to_linear(srgb: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
@@ -244,7 +244,7 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
     return Mesh(
         vertices=vertices,
         faces=torch.from_numpy(arrays["faces"]),
-        corner_colours=torch.from_numpy(arrays["corner_colours"]).float() / 255,
+        corner_colors=torch.from_numpy(arrays["corner_colors"]).float() / 255,
         corner_uv=torch.from_numpy(arrays["corner_uv"]) if textures else None,
         texture_index=torch.from_numpy(arrays["texture_index"]) if textures else None,
         textures=textures,

@@ -38,7 +38,7 @@ def merged(vertices: Float[Tensor, "V 3"], faces: Int64[Tensor, "F 3"]) -> Int64
     return torch.from_numpy(inverse.reshape(-1))[faces]
 
 
-def neighbours(faces: Int64[Tensor, "F 3"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def neighbors(faces: Int64[Tensor, "F 3"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pairs of faces that share an edge that no third face has: the two faces, the place (0, 1, 2) of the
     edge's first corner in each; E pairs of int64 [E]. A face's k-th edge goes from corner k to k + 1."""
     start, end = faces.reshape(-1), faces.roll(-1, 1).reshape(-1)
@@ -62,12 +62,12 @@ def components(count: int, one: Tensor, two: Tensor) -> Int64[Tensor, " count"]:
 def outward_signs(mesh: Mesh) -> Float[Tensor, " F"]:
     """+1 where a face's right-hand normal points outwards, -1 where it points inwards.
 
-    Faces are made consistent with their neighbours; then each patch turns to the side from which more
+    Faces are made consistent with their neighbors; then each patch turns to the side from which more
     rays escape to infinity. A patch from which none can be told keeps its winding.
     """
     faces = merged(mesh.vertices, mesh.faces)
     count = len(faces)
-    one, two, edge_one, edge_two = neighbours(faces)
+    one, two, edge_one, edge_two = neighbors(faces)
     # Two faces agree when they run along their common edge in opposite directions. Each face is two
     # nodes, as it is and turned over; what belongs together is joined, so that components are
     # consistent orientations and come in pairs, each the other turned over.
@@ -119,7 +119,7 @@ def corner_normals(
     """Unit normals at the corners of faces: the mean, by angle, of those around the vertex that are
     reached without crossing an edge sharper than CREASE."""
     joined = merged(vertices, faces)
-    one, two, edge_one, edge_two = neighbours(joined)
+    one, two, edge_one, edge_two = neighbors(joined)
     smooth = (normals[one] * normals[two]).sum(-1) >= CREASE
     one, two, edge_one, edge_two = one[smooth], two[smooth], edge_one[smooth], edge_two[smooth]
     # Corner k of face f is node 3 f + k; at both ends of a smooth edge the two faces' corners are joined.

@@ -6,7 +6,7 @@ on the standard input, {"path", "out", "memory", "seconds", "faces", "texture"};
 arrays, goes to the file `out` (npz, no pickles), and one JSON line to the standard output:
 {"warnings": [...]} or {"error": "..."}.
 
-The arrays, V vertices and F faces: vertices float64 [V, 3], faces int64 [F, 3], corner_colours uint8
+The arrays, V vertices and F faces: vertices float64 [V, 3], faces int64 [F, 3], corner_colors uint8
 sRGB [F, 3, 3], corner_uv float32 [F, 3, 2] (origin bottom left), texture_index int64 [F] (-1: none)
 and texture_0, texture_1, ... uint8 sRGB [h, w, 3].
 """
@@ -21,7 +21,7 @@ import struct
 import sys
 from pathlib import Path
 
-GREY = 180  # sRGB of what has no colour of its own
+GREY = 180  # sRGB of what has no color of its own
 ASSETS = (".mtl", ".bin", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tga", ".tif", ".tiff")
 
 
@@ -143,7 +143,7 @@ def flatten(scene, is_gltf: bool, max_faces: int, max_texture: int) -> dict:
         if faces.min() < 0 or faces.max() >= len(vertices):
             raise Refusal("has faces that refer to vertices which do not exist: it is cut off or damaged")
         vertices = vertices @ np.asarray(transform)[:3, :3].T + np.asarray(transform)[:3, 3]
-        colours, uv, picture = appearance(mesh, faces, is_gltf)
+        colors, uv, picture = appearance(mesh, faces, is_gltf)
         index = -1
         if picture is not None:
             if id(picture) not in seen:
@@ -151,11 +151,11 @@ def flatten(scene, is_gltf: bool, max_faces: int, max_texture: int) -> dict:
                 picture.thumbnail((max_texture, max_texture))
                 textures.append(np.asarray(picture.convert("RGB")))
             index = seen[id(picture)]
-        parts.append((vertices, faces + count, colours, uv, np.full(len(faces), index)))
+        parts.append((vertices, faces + count, colors, uv, np.full(len(faces), index)))
         count += len(vertices)
     if not parts:
         raise Refusal("holds no triangles: it is empty, a point cloud, cut off, or not a mesh at all")
-    names = ("vertices", "faces", "corner_colours", "corner_uv", "texture_index")
+    names = ("vertices", "faces", "corner_colors", "corner_uv", "texture_index")
     arrays = {
         name: np.concatenate(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)
     }
@@ -168,18 +168,18 @@ def flatten(scene, is_gltf: bool, max_faces: int, max_texture: int) -> dict:
 
 
 def appearance(mesh, faces, is_gltf: bool):
-    """(uint8 sRGB colours at the corners [F, 3, 3], UVs there [F, 3, 2], picture or None) of one part."""
+    """(uint8 sRGB colors at the corners [F, 3, 3], UVs there [F, 3, 2], picture or None) of one part."""
     import numpy as np
 
     shape = (len(faces), 3)
-    colours, uv, picture = np.full((*shape, 3), GREY, np.uint8), np.zeros((*shape, 2), np.float32), None
+    colors, uv, picture = np.full((*shape, 3), GREY, np.uint8), np.zeros((*shape, 2), np.float32), None
     visual = mesh.visual
     if visual.kind in ("vertex", "face"):
         if visual.kind == "vertex":
-            colours = np.asarray(visual.vertex_colors)[faces][..., :3]
+            colors = np.asarray(visual.vertex_colors)[faces][..., :3]
         else:
-            colours = np.repeat(np.asarray(visual.face_colors)[:, None, :3], 3, axis=1)
-        return (as_srgb(colours / 255.0) if is_gltf else colours), uv, None
+            colors = np.repeat(np.asarray(visual.face_colors)[:, None, :3], 3, axis=1)
+        return (as_srgb(colors / 255.0) if is_gltf else colors), uv, None
     if visual.kind == "texture":
         material = visual.material
         factor = getattr(material, "baseColorFactor", None) if is_gltf else getattr(material, "diffuse", None)
@@ -198,15 +198,15 @@ def appearance(mesh, faces, is_gltf: bool):
             scale = np.iinfo(own.dtype).max if own.dtype.kind == "u" else 1
             tint = tint * (own / scale)
         elif factor is None and picture is None and not is_gltf:
-            return colours, uv, None
-        colours = as_srgb(tint)
+            return colors, uv, None
+        colors = as_srgb(tint)
         if picture is not None:
             uv = np.nan_to_num(np.asarray(visual.uv, dtype=np.float32)[faces])
-    return colours, uv, picture
+    return colors, uv, picture
 
 
 def as_srgb(linear):
-    """uint8 sRGB of linear light in 0..1, the space of glTF's factors and vertex colours (IEC 61966-2-1)."""
+    """uint8 sRGB of linear light in 0..1, the space of glTF's factors and vertex colors (IEC 61966-2-1)."""
     import numpy as np
 
     linear = np.clip(linear, 0, 1)

@@ -47,7 +47,7 @@ class Inpainter(Protocol):
         `rounds`: of painting (see nerf_insert/editing/schedule.py);
         `batch`: most views at once; without it up to eight, and all anchors in one call;
         `consistent = True`: it paints one thing from every side, and nothing has to be corrected in the fit;
-        `view_dependent = True`: it paints shine: the layer's colours may change with the direction of view;
+        `view_dependent = True`: it paints shine: the layer's colors may change with the direction of view;
         `shell`: thickness of the blend shell, as a share of the region's diagonal;
         `uses_render = False`: it looks at neither `image` nor `depth`: rendering them is saved, and it gets
         the photograph and infinity; `uses_render = "mask"`: the same outside the mask;

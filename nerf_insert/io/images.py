@@ -47,7 +47,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def read_array(path: str | Path) -> np.ndarray:
-    """Decoded pixels, float32 [H, W, C] in 0..1: C is 1 or 3 for colour, one more with transparency."""
+    """Decoded pixels, float32 [H, W, C] in 0..1: C is 1 or 3 for color, one more with transparency."""
     with open_picture(path) as picture:
         try:
             if picture.mode in ("P", "PA") or "transparency" in picture.info:
@@ -69,23 +69,23 @@ def read_array(path: str | Path) -> np.ndarray:
 
 
 def read_picture(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
-    """(sRGB in 0..1, opacity in 0..1 or None when the picture has none), colours not premultiplied.
+    """(sRGB in 0..1, opacity in 0..1 or None when the picture has none), colors not premultiplied.
 
-    Reads 1, 8 and 16 bits a channel, grey, palette and colour. Raises InputError naming the file when
+    Reads 1, 8 and 16 bits a channel, gray, palette and color. Raises InputError naming the file when
     it is missing, not a picture, cut off or larger than Pillow's limit.
     """
     array = read_array(path)
     channels = array.shape[2]
-    colour = array[..., :1].repeat(3, axis=2) if channels < 3 else array[..., :3]
+    color = array[..., :1].repeat(3, axis=2) if channels < 3 else array[..., :3]
     alpha = torch.from_numpy(array[..., -1].copy()) if channels in (2, 4) else None
-    return torch.from_numpy(np.ascontiguousarray(colour)), alpha
+    return torch.from_numpy(np.ascontiguousarray(color)), alpha
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     """The marked pixels of a mask that a person drew: white, or whatever was painted on transparency.
 
     `size` is (width, height) of the photograph that it belongs to. The threshold lies at half. Where
-    everything visible has one colour and the rest is transparent, the opacity is the mask; otherwise
+    everything visible has one color and the rest is transparent, the opacity is the mask; otherwise
     brightness times opacity. Raises InputError when the file is missing or unreadable, has another
     size, or marks nothing or everything.
     """
@@ -95,12 +95,12 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
             f"the mask {path} is {found[0]}x{found[1]} pixels but its photograph is {size[0]}x{size[1]}: "
             "draw it on the photograph in its own size"
         )
-    colour, alpha = read_picture(path)
-    bright = colour @ torch.tensor([0.299, 0.587, 0.114])  # Rec. 601 luma, as Pillow's grey
+    color, alpha = read_picture(path)
+    bright = color @ torch.tensor([0.299, 0.587, 0.114])  # Rec. 601 luma, as Pillow's gray
     if alpha is not None and alpha.min() < alpha.max():
-        visible = colour[alpha > 0.5]
-        one_colour = visible.numel() > 0 and bool((visible.amax(0) - visible.amin(0) < 0.02).all())
-        bright = alpha if one_colour else bright * alpha
+        visible = color[alpha > 0.5]
+        one_color = visible.numel() > 0 and bool((visible.amax(0) - visible.amin(0) < 0.02).all())
+        bright = alpha if one_color else bright * alpha
     elif alpha is not None:
         bright = bright * alpha
     mask = bright > 0.5
@@ -125,7 +125,7 @@ def encode_png(picture: Tensor) -> bytes:
 
 
 def write_picture(path: str | Path, picture: Float[Tensor, "H W *C"] | Bool[Tensor, "H W"]) -> None:
-    """Write an 8-bit PNG: colour [H, W, 3], with opacity [H, W, 4], grey or mask [H, W]; at once or not
+    """Write an 8-bit PNG: color [H, W, 3], with opacity [H, W, 4], gray or mask [H, W]; at once or not
     at all. Values outside 0..1 are clamped. Raises RunError when it cannot be written."""
     atomic_write(path, encode_png(picture))
 

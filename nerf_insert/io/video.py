@@ -18,7 +18,7 @@ from nerf_insert.io.files import replacing
 if TYPE_CHECKING:
     from av.container import OutputContainer
 
-BT709 = 1  # the number of this colour matrix, and of its primaries and transfer curve, in H.264
+BT709 = 1  # the number of this color matrix, and of its primaries and transfer curve, in H.264
 
 
 class VideoWriter:

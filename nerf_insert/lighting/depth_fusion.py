@@ -22,7 +22,7 @@ from torch import Tensor
 from nerf_insert.capture.view import View
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.geometry.mesh import Hits, Mesh, to_linear
-from nerf_insert.geometry.mesh_normals import components, geometric_normals, neighbours
+from nerf_insert.geometry.mesh_normals import components, geometric_normals, neighbors
 from nerf_insert.io.images import resize
 from nerf_insert.lighting.light import Thing
 from nerf_insert.rendering.stack import Rendered
@@ -49,7 +49,7 @@ class Glance(NamedTuple):
 
     camera: Camera
     depth: Float[Tensor, "h w"]  # along the ray, world units; infinity: nothing
-    colour: Float[Tensor, "H W 3"]  # linear light, SHARPER times as fine
+    color: Float[Tensor, "H W 3"]  # linear light, SHARPER times as fine
 
 
 def glance(scene: Renders, views: Sequence[View]) -> list[Glance]:
@@ -240,7 +240,7 @@ def _denoised(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     if not len(faces):
         return vertices, faces
     normals = geometric_normals(vertices, faces)
-    one, two, _, _ = neighbours(faces)
+    one, two, _, _ = neighbors(faces)
     for _ in range(DENOISE):
         alike = ((normals[one] * normals[two]).sum(-1, keepdim=True) - ALIKE).clamp_min(0) ** 2
         total = (1 - ALIKE) ** 2 * normals
@@ -262,18 +262,18 @@ def radiance(
     normals: Float[Tensor, "N 3"],
     tolerance: float,
 ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
-    """The median colour (linear) of the views that see a point from its front, NaN where none does, and
+    """The median color (linear) of the views that see a point from its front, NaN where none does, and
     the median difference from it, as a share."""
     seen = torch.full((len(glances), len(points), 3), float("nan"))
-    for one, (camera, depth, colour) in zip(seen, glances, strict=True):
-        toward = torch.nn.functional.normalize(camera.centre - points, dim=-1)
+    for one, (camera, depth, color) in zip(seen, glances, strict=True):
+        toward = torch.nn.functional.normalize(camera.center - points, dim=-1)
         slant = (normals * toward).sum(-1)
         projection = camera.project(points)
         index = (projection.inside & (slant > 0.1)).nonzero()[:, 0]
         pixels = projection.pixels[index]
         beyond = sample_depth(depth, pixels) - projection.distance[index]
         clear = beyond > -tolerance / slant[index].clamp_min(0.3)
-        one[index[clear]] = sample_colour(colour, camera, pixels[clear])
+        one[index[clear]] = sample_color(color, camera, pixels[clear])
     median = seen.nanmedian(0).values
     apart = (seen - median).abs().sum(-1).nanmedian(0).values
     return median, apart / median.sum(-1).clamp_min(1e-4)
@@ -288,7 +288,7 @@ def sees(
     return projection.inside, projection.inside & clear
 
 
-def sample_colour(
+def sample_color(
     picture: Float[Tensor, "H W C"], camera: Camera, pixels: Float[Tensor, "N 2"]
 ) -> Float[Tensor, "N C"]:
     """A picture of any size at the camera's pixel coordinates, bilinear."""
@@ -303,21 +303,21 @@ def sample_colour(
 def far_radiance(
     scene: Renders, glances: Sequence[Glance], bounds: Float[Tensor, "2 3"], directions: Float[Tensor, "K 3"]
 ) -> Float[Tensor, "K 3"]:
-    """What photographs show beyond a box in each direction from its centre (linear); NaN where none does.
+    """What photographs show beyond a box in each direction from its center (linear); NaN where none does.
 
     A view shows a direction's end when nothing that it sees on its own way there is much nearer.
     """
-    centre, half = bounds.mean(0), (bounds[1] - bounds[0]) / 2
+    center, half = bounds.mean(0), (bounds[1] - bounds[0]) / 2
     leaves = (half / directions.abs().clamp_min(1e-9)).amin(-1)
-    outside = Rays(centre + leaves[:, None] * directions, directions)
+    outside = Rays(center + leaves[:, None] * directions, directions)
     depth = scene.render(outside).depth
     depth = torch.where(depth.isfinite(), depth, 100 * half.max())
     points = outside.at(depth)
     seen = torch.full((len(glances), len(points), 3), float("nan"))
-    for one, (camera, depth, colour) in zip(seen, glances, strict=True):
+    for one, (camera, depth, color) in zip(seen, glances, strict=True):
         projection = camera.project(points)
         index = projection.inside.nonzero()[:, 0]
         pixels = projection.pixels[index]
         clear = sample_depth(depth, pixels) > 0.7 * projection.distance[index]
-        one[index[clear]] = sample_colour(colour, camera, pixels[clear])
+        one[index[clear]] = sample_color(color, camera, pixels[clear])
     return seen.nanmedian(0).values

@@ -1,9 +1,9 @@
 """Estimating a scene's light from the surfaces that it falls on.
 
-A surface's colour is its albedo times the light that arrives there. Albedos are unknown, so only
+A surface's color is its albedo times the light that arrives there. Albedos are unknown, so only
 *differences* tell: within a group of samples alike in hue and place, what the light explains of the
 differences in brightness. Shadows, and faces of one thing that look different ways, give the key light
-away; the light from surfaces nearby is known from their own colours. How bright all of it is cannot be
+away; the light from surfaces nearby is known from their own colors. How bright all of it is cannot be
 told from how bright albedos are; there two assumptions of photography decide: albedos are near ALBEDO,
 and the light is nearly white.
 
@@ -28,7 +28,7 @@ GROUPS = 16
 HUE, PLACE = 0.5, 2.0
 SPREAD = 0.25  # of the logarithm of albedo within a group; differences far beyond it count little
 ALBEDO = 0.3  # the geometric mean of albedos
-TRUSTED = 0.1  # spread of colours between views from which a sample counts half
+TRUSTED = 0.1  # spread of colors between views from which a sample counts half
 BETWEEN = 0.35  # of the logarithm of the groups' mean albedos
 EFFECTIVE = 150.0  # independent observations that the samples are worth; texture is alike nearby
 DOUBT = 8.0  # by how much (a log likelihood) a key must do better than soft light from above
@@ -47,7 +47,7 @@ class Evidence:
 
     points: Float[Tensor, "P 3"]
     normals: Float[Tensor, "P 3"]
-    colour: Float[Tensor, "P 3"]
+    color: Float[Tensor, "P 3"]
     known: Float[Tensor, "P 3"]  # irradiance from what the photographs show
     far: Float[Tensor, "P K"]  # weight of each far direction
     unseen: Float[Tensor, " P"]  # the sum of those that no photograph shows
@@ -60,12 +60,12 @@ def gather(
     surface: Surface,
     things: Things,
     far: Float[Tensor, "K 3"],
-    centre: Float[Tensor, "3"],
+    center: Float[Tensor, "3"],
     size: float,
     up: Float[Tensor, "3"],
     seed: int = 0,
 ) -> Evidence:
-    """Samples by area, most of them within `size` (world units) of `centre`.
+    """Samples by area, most of them within `size` (world units) of `center`.
 
     `far`: radiance from each direction of `sphere(K)` where photographs show it, NaN elsewhere.
     """
@@ -75,14 +75,14 @@ def gather(
     chance = torch.zeros(len(mesh.vertices))
     for corner in mesh.faces.unbind(1):
         chance.index_add_(0, corner, area)
-    away = (mesh.vertices - centre).norm(dim=-1) / size
+    away = (mesh.vertices - center).norm(dim=-1) / size
     chance = chance / (1 + away**2) ** 2
     good = ((surface.radiance < 0.9) & (surface.radiance > 0.002)).all(-1)  # false for NaN; clipped is no use
     index = (good & (chance > 0)).nonzero()[:, 0]
     if len(index) > SAMPLES:
         generator = torch.Generator().manual_seed(seed)
         index = index[torch.multinomial(chance[index], SAMPLES, generator=generator).sort().values]
-    normals, colour = surface.normals[index], surface.radiance[index]
+    normals, color = surface.normals[index], surface.radiance[index]
     points = mesh.vertices[index] + 0.5 * surface.cell * normals  # clear of the surface's own roughness
     near, weights = transport(points, normals, sphere(len(far)), things)
     shown = far.isfinite().all(-1)
@@ -94,40 +94,40 @@ def gather(
     return Evidence(
         points,
         normals,
-        colour,
+        color,
         known=near + weights @ far.nan_to_num(),
         far=weights,
         unseen=weights[:, ~shown].sum(-1),
         sky=far[above].mean(0) if int(above.sum()) >= FEW_SKIES else None,
-        member=torch.nn.functional.one_hot(groups(points / size, colour), GROUPS).float(),
+        member=torch.nn.functional.one_hot(groups(points / size, color), GROUPS).float(),
         weight=weight / weight.sum(),
     )
 
 
 def groups(
-    place: Float[Tensor, "P 3"], colour: Float[Tensor, "P 3"], count: int = GROUPS
+    place: Float[Tensor, "P 3"], color: Float[Tensor, "P 3"], count: int = GROUPS
 ) -> Int64[Tensor, " P"]:
     """Samples alike in hue and near one another: k-means, started from points far apart."""
-    hue = torch.log(colour / (colour @ LUMINANCE)[:, None])[:, [0, 2]]
+    hue = torch.log(color / (color @ LUMINANCE)[:, None])[:, [0, 2]]
     feature = torch.cat([hue / HUE, place / PLACE], -1)
     if not len(feature):
         return torch.zeros(0, dtype=torch.int64)
-    centres = feature[:1]
+    centers = feature[:1]
     for _ in range(min(count, len(feature)) - 1):
-        centres = torch.cat([centres, feature[torch.cdist(feature, centres).amin(1).argmax()][None]])
+        centers = torch.cat([centers, feature[torch.cdist(feature, centers).amin(1).argmax()][None]])
     for _ in range(10):
-        label = torch.cdist(feature, centres).argmin(1)
-        total = torch.zeros_like(centres).index_add_(0, label, feature)
-        size = torch.bincount(label, minlength=len(centres))[:, None]
-        centres = torch.where(size > 0, total / size.clamp_min(1), centres)
+        label = torch.cdist(feature, centers).argmin(1)
+        total = torch.zeros_like(centers).index_add_(0, label, feature)
+        size = torch.bincount(label, minlength=len(centers))[:, None]
+        centers = torch.where(size > 0, total / size.clamp_min(1), centers)
     return label
 
 
 def misfit(
-    evidence: Evidence, light: Float[Tensor, "C P"], colour: Float[Tensor, " P"]
+    evidence: Evidence, light: Float[Tensor, "C P"], color: Float[Tensor, " P"]
 ) -> Float[Tensor, " C"]:
-    """How badly irradiances explain one channel of the colours: a negative log likelihood."""
-    log = colour.log() - light.log()
+    """How badly irradiances explain one channel of the colors: a negative log likelihood."""
+    log = color.log() - light.log()
     member = evidence.member * evidence.weight[:, None]
     albedo = log @ member / member.sum(0).clamp_min(1e-9)
     rest = (log - albedo @ evidence.member.T) / SPREAD
@@ -140,7 +140,7 @@ def usual_level(
     evidence: Evidence, known: Float[Tensor, " P"], added: Float[Tensor, "C P"]
 ) -> Float[Tensor, " C"]:
     """The factor on added light that makes albedos what they usually are, in the geometric mean."""
-    mean = float((evidence.colour @ LUMINANCE).log() @ evidence.weight) - math.log(ALBEDO)
+    mean = float((evidence.color @ LUMINANCE).log() @ evidence.weight) - math.log(ALBEDO)
     log = torch.zeros(len(added))
     for _ in range(8):  # Newton's method; the left side is convex
         light = (known + log.exp()[:, None] * added).clamp_min(DARK)
@@ -159,14 +159,14 @@ def balance(
     """(cost, sky, key) of the best proportion of sky and key in one channel, which is given as weights of
     red, green and blue. `share` is the samples' of the key; `level_of` sets the level as `usual_level`
     does; `expected` is the logarithm of key to sky about which TINT lets it vary."""
-    known, colour = evidence.known @ channel, evidence.colour @ channel
+    known, color = evidence.known @ channel, evidence.color @ channel
     middle, step = expected or 0.0, 1.5
     for _ in range(6):
         odds = middle + torch.linspace(-2, 2, 5) * step
         key = odds.sigmoid()[:, None]
         added = (1 - key) * evidence.unseen + key * share
         level = level_of(evidence, known, added)
-        cost = misfit(evidence, (known + level[:, None] * added).clamp_min(DARK), colour)
+        cost = misfit(evidence, (known + level[:, None] * added).clamp_min(DARK), color)
         sky = level * (1 - key[:, 0])
         if evidence.sky is not None:
             cost = cost + ((sky / (evidence.sky @ channel).clamp_min(DARK)).log() / SKY_SPREAD) ** 2 / 2
@@ -188,15 +188,15 @@ class Guess:
 
 
 def estimate(
-    evidence: Evidence, things: Things, centre: Tensor, size: float, up: Tensor, far: Tensor
+    evidence: Evidence, things: Things, center: Tensor, size: float, up: Tensor, far: Tensor
 ) -> Light:
     """The light that explains the evidence best; soft and from above where it tells nothing.
 
-    `centre`, `size` and `far` as for `gather`; `up`: unit vector.
+    `center`, `size` and `far` as for `gather`; `up`: unit vector.
     """
-    above = Key(centre, up, 100 * size, math.radians(50), torch.ones(3))
+    above = Key(center, up, 100 * size, math.radians(50), torch.ones(3))
     if len(evidence.points) < FEWEST:
-        level = float((evidence.colour @ LUMINANCE).mean()) / ALBEDO if len(evidence.points) else 1.0
+        level = float((evidence.color @ LUMINANCE).mean()) / ALBEDO if len(evidence.points) else 1.0
         return Light(
             torch.where(far.isfinite(), far, level / 3), replace(above, irradiance=torch.full((3,), level))
         )
@@ -208,21 +208,21 @@ def estimate(
     if turned:
         found = improve(min(turned, key=lambda guess: guess.cost), evidence, things, size)
         best = found if found.cost < best.cost - DOUBT else best
-    return coloured(best, evidence, things, size, far)
+    return colored(best, evidence, things, size, far)
 
 
 def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
     """Directions that explain the evidence best, 20 degrees or more apart."""
     directions = sphere(evidence.far.shape[1])
     cosine = (evidence.normals @ directions.T).clamp_min(0) * (evidence.far > 0)
-    known, colour = evidence.known @ LUMINANCE, evidence.colour @ LUMINANCE
+    known, color = evidence.known @ LUMINANCE, evidence.color @ LUMINANCE
     parts = torch.tensor([0.3, 0.5, 0.65, 0.8, 0.9])[:, None]
     costs = torch.full((len(directions),), float("inf"))
     for k in range(len(directions)):
         if float((cosine[:, k] > 0).float().mean()) > 0.05:
             added = (1 - parts) * evidence.unseen + parts * cosine[:, k]
             light = known + usual_level(evidence, known, added)[:, None] * added
-            costs[k] = misfit(evidence, light.clamp_min(DARK), colour).min()
+            costs[k] = misfit(evidence, light.clamp_min(DARK), color).min()
     chosen: list[Tensor] = []
     for k in costs.argsort().tolist():
         apart = all(float(directions[k] @ other) < math.cos(math.radians(20)) for other in chosen)
@@ -265,8 +265,8 @@ def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float, fines
     return guess
 
 
-def coloured(guess: Guess, evidence: Evidence, things: Things, size: float, far: Tensor) -> Light:
-    """Strengths for each channel: key and sky may differ in colour, together they are white, as a camera's
+def colored(guess: Guess, evidence: Evidence, things: Things, size: float, far: Tensor) -> Light:
+    """Strengths for each channel: key and sky may differ in color, together they are white, as a camera's
     white balance makes them. The samples are grouped anew by albedo, for shade and light differ in hue."""
     share = guess.key.share(evidence.points, evidence.normals, things)
     expected = math.log(guess.strength / guess.sky)
@@ -279,7 +279,7 @@ def coloured(guess: Guess, evidence: Evidence, things: Things, size: float, far:
         fits = [balance(evidence, channel, share, white_level, expected) for channel in torch.eye(3)]
         sky, strength = torch.tensor([fit[1] for fit in fits]), torch.tensor([fit[2] for fit in fits])
         light = evidence.known + evidence.unseen[:, None] * sky + share[:, None] * strength
-        label = groups(evidence.points / size, evidence.colour / light.clamp_min(DARK))
+        label = groups(evidence.points / size, evidence.color / light.clamp_min(DARK))
         evidence = replace(evidence, member=torch.nn.functional.one_hot(label, GROUPS).float())
     environment = torch.where(far.isfinite().all(-1, keepdim=True), far.nan_to_num(), sky)
     return Light(environment, replace(guess.key, irradiance=strength))

@@ -3,7 +3,7 @@
 Light comes from a far environment, known where a photograph shows it and uniform elsewhere, from near
 surfaces, whose radiance the photographs show too, and from one *key*: the sun, a lamp, a window that no
 photograph looked into, a disc at some distance. All light is linear, in sRGB's primaries, scaled so that
-a white diffuse surface shows its irradiance as its colour (irradiance over pi, in physical terms).
+a white diffuse surface shows its irradiance as its color (irradiance over pi, in physical terms).
 
 World coordinates and units. N is the number of points, M of rays, K of directions, S of places on the key.
 """

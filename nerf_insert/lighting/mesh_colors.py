@@ -2,7 +2,7 @@
 
 Each face carries a triangular lattice of places, as fine as its size asks for ("mesh colors": Yuksel,
 Keyser, House 2010): a box of twelve faces gets as many as a sculpture of a million. Places of one point
-and one normal are one, so that neighbouring faces agree, and so are places in one cell half as wide as
+and one normal are one, so that neighboring faces agree, and so are places in one cell half as wide as
 the spacing: in between them a value may come from half a spacing away.
 
 World coordinates and units. F is the number of faces, Q that of places, N of points asked for.

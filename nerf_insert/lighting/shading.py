@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nerf_insert.geometry.mesh import Hits, Mesh, to_linear
-from nerf_insert.geometry.mesh_normals import merged, neighbours
+from nerf_insert.geometry.mesh_normals import merged, neighbors
 from nerf_insert.lighting.depth_fusion import Surface
 from nerf_insert.lighting.light import Key, Light, Thing, Things, sphere
 from nerf_insert.lighting.mesh_colors import Places, places_on
@@ -29,7 +29,7 @@ FADE = 0.025  # way along a surface in which its shadow fades out, as a share of
 WAYS = 12  # directions along the surface that are looked in
 ANGLES = 33  # at which the share of mirrored light is kept
 FINE_SPHERE = 1 << 16  # directions that it is integrated over
-MIRRORED = 0.04  # share of light that a dielectric of refractive index 1.5 reflects, uncoloured, head-on
+MIRRORED = 0.04  # share of light that a dielectric of refractive index 1.5 reflects, uncolored, head-on
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Shine:
         self, face: Int64[Tensor, " M"], barycentric: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> Float[Tensor, "M 3"]:
         """What leaves places of the surface against rays of these directions."""
-        albedo = to_linear(self.mesh.colour_at(face, barycentric))
+        albedo = to_linear(self.mesh.color_at(face, barycentric))
         arriving = self.places.interpolate(self.front, face, barycentric)
         normals = self.mesh.normal_at(face, barycentric)
         if self.back is not None:
@@ -148,7 +148,7 @@ def _lit(mesh: Mesh, spacing: float, most: int, light: Light, things: Things, ro
 
 def is_closed(mesh: Mesh) -> bool:
     """Whether every edge joins two faces."""
-    pairs = neighbours(merged(mesh.vertices, mesh.faces))[0]
+    pairs = neighbors(merged(mesh.vertices, mesh.faces))[0]
     return 2 * len(pairs) == 3 * len(mesh.faces)
 
 

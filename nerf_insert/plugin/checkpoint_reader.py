@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nerf_insert.errors import InputError
 
-# What the optimisers' learning rates and steps may be made of, besides tensors and plain data.
+# What the optimizers' learning rates and steps may be made of, besides tensors and plain data.
 NUMBERS = [np.dtype, *{type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "b1")}]
 SCALAR = np._core.multiarray.scalar if hasattr(np, "_core") else np.core.multiarray.scalar
 ALLOWED = [

@@ -78,7 +78,7 @@ class EditConfig(ScheduleConfig):
     """From the mesh's coordinates to the world's: 16 numbers, a file with them, or terms such as
     'scale=2 rotate=0,0,90 translate=0,0,1'."""
     box: tuple[float, ...] = ()
-    """Centre, side lengths and, in degrees, rotation of a box, in world coordinates: 6 or 9 numbers."""
+    """Center, side lengths and, in degrees, rotation of a box, in world coordinates: 6 or 9 numbers."""
     dilate: float | None = None
     """Widen the region by this distance, in world units."""
     negative_prompt: str | None = None

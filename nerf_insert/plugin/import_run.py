@@ -181,7 +181,7 @@ def name_of(capture: Capture, path: Path) -> str:
 def corrections(
     run: Run, weights: dict[str, Tensor], poses: Float[Tensor, "N 3 4"]
 ) -> Float[Tensor, "N 3 4"] | None:
-    """The training poses as the run's camera optimiser left them, model coordinates; none: it had none."""
+    """The training poses as the run's camera optimizer left them, model coordinates; none: it had none."""
     learned = weights.get("_model.camera_optimizer.pose_adjustment")
     mode = run.model.get("camera_optimizer.mode", "off")
     if learned is None or mode == "off":

@@ -17,5 +17,5 @@ def recipe_of(config: EditConfig, prompt: str | None, progress: Progress = SILEN
     if not any(value not in (None, ()) for value in flags.values()):
         return None
     if config.box and len(config.box) not in BOX:
-        raise InputError("--box takes 6 or 9 numbers: centre, side lengths, rotation in degrees")
+        raise InputError("--box takes 6 or 9 numbers: center, side lengths, rotation in degrees")
     return recipe_from_flags.recipe_of(flags, progress)

@@ -26,7 +26,7 @@ from nerf_insert.training.optimizer import at_step
 from nerf_insert.training.scene_trainer import (
     OCCUPANCY_EVERY,
     SETTLED,
-    colour_of_farthest,
+    color_of_farthest,
     next_rays,
     rays_loss,
     stretch_at,
@@ -37,7 +37,7 @@ FIRST_RAYS = 256
 
 
 class HostBase(Base):
-    """Stays on the CPU, which its optimisation loop is made for, wherever nerfstudio puts the model."""
+    """Stays on the CPU, which its optimization loop is made for, wherever nerfstudio puts the model."""
 
     def _apply(self, fn: Any, recurse: bool = True) -> HostBase:
         return self
@@ -74,8 +74,8 @@ class NerfInsertBaseModel(Model):
                 )
                 if step % BACKGROUND_EVERY == BACKGROUND_EVERY - 1 or step == steps - 1:
                     bundle, batch = manager.next_train(step)
-                    colours = picture_of(batch).cpu()
-                    self.base.background.copy_(colour_of_farthest(self.base, _rays(bundle), colours))
+                    colors = picture_of(batch).cpu()
+                    self.base.background.copy_(color_of_farthest(self.base, _rays(bundle), colors))
 
         places = TrainingCallbackLocation
         return [

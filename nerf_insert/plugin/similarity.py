@@ -14,7 +14,7 @@ TOLERANCE = 1e-3  # of the cameras' spread
 def similarity(world: Float[Tensor, "N 3 4"], model: Float[Tensor, "N 3 4"]) -> Float[Tensor, "3 4"]:
     """The similarity [s R | t], float64, that takes camera-to-world poses `world` to the poses `model`.
 
-    Rotation from the cameras' axes, scale and shift from their centres, by least squares. Raises
+    Rotation from the cameras' axes, scale and shift from their centers, by least squares. Raises
     InputError where none does.
     """
     world, model = world.double(), model.double()

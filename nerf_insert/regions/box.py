@@ -16,7 +16,7 @@ from nerf_insert.regions.region import Region
 
 
 class BoxRegion(Region):
-    """The box of full side lengths `size` around `centre`, world units.
+    """The box of full side lengths `size` around `center`, world units.
 
     `rotation` turns the box's axes into the world's: a 3x3 matrix, or three angles in degrees about the
     fixed x, then y, then z axis. Raises InputError when the numbers do not make a box.
@@ -26,11 +26,11 @@ class BoxRegion(Region):
 
     def __init__(
         self,
-        centre: Sequence[float] | Float[Tensor, " 3"],
+        center: Sequence[float] | Float[Tensor, " 3"],
         size: Sequence[float] | Float[Tensor, " 3"],
         rotation: Sequence[float] | Float[Tensor, "3 3"] | None = None,
     ):
-        self.centre, self.size = _three(centre, "centre"), _three(size, "size")
+        self.center, self.size = _three(center, "center"), _three(size, "size")
         if not (self.size > 0).all():
             shown = ", ".join(f"{value:g}" for value in self.size.tolist())
             raise InputError(
@@ -43,12 +43,12 @@ class BoxRegion(Region):
             raise InputError("the box's rotation should be three angles in degrees or a 3x3 rotation matrix")
         self.rotation = turn.float()
         reach = (self.rotation.abs() @ self.size) / 2
-        self.bounds = torch.stack([self.centre - reach, self.centre + reach])
+        self.bounds = torch.stack([self.center - reach, self.center + reach])
         self.thickness = float(self.size.min())
 
     @staticmethod
     def parse(text: str) -> BoxRegion:
-        """A box from "cx,cy,cz,sx,sy,sz[,rx,ry,rz]": centre, side lengths, degrees. Raises InputError."""
+        """A box from "cx,cy,cz,sx,sy,sz[,rx,ry,rz]": center, side lengths, degrees. Raises InputError."""
         form = "write it as cx,cy,cz,sx,sy,sz or with rotation in degrees as cx,cy,cz,sx,sy,sz,rx,ry,rz"
         try:
             numbers = [float(value) for value in text.replace(",", " ").split()]
@@ -68,18 +68,18 @@ class BoxRegion(Region):
     def save(self, folder: Path) -> dict:
         return {
             "kind": "box",
-            "centre": self.centre.tolist(),
+            "center": self.center.tolist(),
             "size": self.size.tolist(),
             "rotation": self.rotation.tolist(),
         }
 
     @staticmethod
     def load(data: dict, folder: Path) -> BoxRegion:
-        return BoxRegion(data["centre"], data["size"], data["rotation"])
+        return BoxRegion(data["center"], data["size"], data["rotation"])
 
     def _beyond(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """How far points lie beyond each of the three pairs of faces, negative between them."""
-        local = (points - self.centre.to(points)) @ self.rotation.to(points)
+        local = (points - self.center.to(points)) @ self.rotation.to(points)
         return local.abs() - self.size.to(points) / 2
 
 

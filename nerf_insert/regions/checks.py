@@ -126,17 +126,17 @@ def mask_coverage(hull: VisualHull) -> dict[str, float]:
 def _check_place(region: Region, scene: Float[Tensor, "2 3"]) -> None:
     low, high = torch.maximum(region.bounds[0], scene[0]), torch.minimum(region.bounds[1], scene[1])
     if not (low <= high).all():
-        middle, centre = (
+        middle, center = (
             ", ".join(f"{v:.3g}" for v in box.mean(0).tolist()) for box in (region.bounds, scene)
         )
         raise InputError(
-            f"the region lies outside the scene: it is around ({middle}), the scene around ({centre}), "
+            f"the region lies outside the scene: it is around ({middle}), the scene around ({center}), "
             "in the capture's own world units; check the pose, the box or the masks"
         )
 
 
 def _check_cameras_outside(region: Region, cameras: Sequence[tuple[str, Camera]]) -> None:
-    inside = region.contains(torch.stack([camera.centre for _, camera in cameras]))
+    inside = region.contains(torch.stack([camera.center for _, camera in cameras]))
     if inside.any():
         names = [name for (name, _), is_in in zip(cameras, inside.tolist(), strict=True) if is_in]
         raise InputError(
@@ -146,8 +146,8 @@ def _check_cameras_outside(region: Region, cameras: Sequence[tuple[str, Camera]]
 
 
 def _refuse_unseen(region: Region, cameras: Sequence[tuple[str, Camera]], min_share: float) -> None:
-    centre = region.bounds.mean(0)[None]
-    shown = sum(bool(camera.project(centre).inside) for _, camera in cameras)
+    center = region.bounds.mean(0)[None]
+    shown = sum(bool(camera.project(center).inside) for _, camera in cameras)
     if shown:
         raise InputError(
             f"the region is too small: it covers less than {100 * min_share:.2g} % of every picture, "

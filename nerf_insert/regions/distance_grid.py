@@ -32,8 +32,8 @@ class Lattice:
             count = np.prod(np.ceil(extent.numpy() / spacing) + 5)
             coarse, fine = (coarse, spacing) if count > points else (spacing, fine)
         shape = tuple(int(n) for n in np.ceil(extent.numpy() / coarse) + 5)
-        centre = bounds.double().mean(0)
-        low = centre - coarse * (torch.tensor(shape).double() - 1) / 2
+        center = bounds.double().mean(0)
+        low = center - coarse * (torch.tensor(shape).double() - 1) / 2
         return Lattice(low.float(), float(coarse), shape)  # type: ignore[arg-type]
 
     @property

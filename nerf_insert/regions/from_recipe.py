@@ -41,7 +41,7 @@ def build_region(tree: dict, capture: Capture) -> Region:
         return Dilated(build_region(tree["dilate"]["region"], capture), float(tree["dilate"]["by"]))
     if "box" in tree:
         box = tree["box"]
-        return BoxRegion(box["centre"], box["size"], box.get("rotation"))
+        return BoxRegion(box["center"], box["size"], box.get("rotation"))
     return _hull(tree["masks"], capture)
 
 

@@ -55,7 +55,7 @@ def inside_points(
             )
         block = tuple(slice(a, a + n) for a, n in zip(low[number], size[number], strict=True))
         decided = votes > VOTES // 2
-        if is_open[number]:  # holes see through: a point is not alone against all of its neighbours
+        if is_open[number]:  # holes see through: a point is not alone against all of its neighbors
             around = ndimage.uniform_filter(votes.astype(np.float32), 5, mode="nearest")
             decided = np.where(np.abs(around - VOTES / 2) > VOTES / 4, around > VOTES / 2, decided)
         inside[block] |= decided

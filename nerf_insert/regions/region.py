@@ -102,7 +102,7 @@ class Region(ABC):
         return samples.select(self.contains(samples.midpoints(*rays)))
 
     def project(self, camera: Camera, occluders: Float[Tensor, "H W"] | None = None) -> Bool[Tensor, "H W"]:
-        """The pixels through whose centres a ray meets the region.
+        """The pixels through whose centers a ray meets the region.
 
         `occluders`: for each pixel the distance along its ray at which the scene *outside* the region
         becomes opaque (infinity: never); a pixel counts only where the region begins before that.

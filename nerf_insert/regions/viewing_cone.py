@@ -1,4 +1,4 @@
-"""All that one photograph shows within a mask, as a piece of space: a cone from the camera's centre.
+"""All that one photograph shows within a mask, as a piece of space: a cone from the camera's center.
 
 N points; angles in radians, seen from the camera; distances in world units.
 """
@@ -43,7 +43,7 @@ class ViewingCone:
         inside = projection.inside
         angle[inside] = self._in_picture(projection, inside)
         outside = ~inside
-        towards = torch.nn.functional.normalize(points[outside] - self.camera.centre.to(points), dim=-1)
+        towards = torch.nn.functional.normalize(points[outside] - self.camera.center.to(points), dim=-1)
         angle[outside] = self._off_picture(towards)
         return angle
 
@@ -52,10 +52,10 @@ class ViewingCone:
         points outside: with self.slack the distance is never too large."""
         angle = self.angle(points)
         angle = torch.where(angle > 0, (angle - slack).clamp_min(0), angle).clamp(-np.pi / 2, np.pi / 2)
-        return (points - self.camera.centre.to(points)).norm(dim=-1) * torch.sin(angle)
+        return (points - self.camera.center.to(points)).norm(dim=-1) * torch.sin(angle)
 
     @cached_property
-    def centre_ray(self) -> Rays:
+    def center_ray(self) -> Rays:
         """One ray, through the middle of the mask."""
         middle = self.mask.nonzero().float().mean(0).flip(-1) + 0.5
         return self.camera.rays_through(middle[None])
@@ -85,7 +85,7 @@ class ViewingCone:
 
     @cached_property
     def _pixel(self) -> float:
-        """The largest angle between the rays of neighbouring pixels of the map."""
+        """The largest angle between the rays of neighboring pixels of the map."""
         rays = self._directions
         return max(float(rays.diff(dim=k).norm(dim=-1).max()) for k in (0, 1))
 

@@ -133,9 +133,9 @@ def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
     and those that cannot make the box of what is surely inside any larger; the others are halved in all
     directions, until they are small against that box.
     """
-    centres = torch.stack([cone.camera.centre for cone in cones]).double()
-    around, crossing = centres.mean(0), _crossing(cones)
-    far = max(float((centres - around).norm(dim=-1).max()), float((crossing - around).norm()))
+    centers = torch.stack([cone.camera.center for cone in cones]).double()
+    around, crossing = centers.mean(0), _crossing(cones)
+    far = max(float((centers - around).norm(dim=-1).max()), float((crossing - around).norm()))
     whole = half = REACH * far if far > 0 else 1.0
     cells = around[None].float()
     low, high = torch.full((3,), math.inf), torch.full((3,), -math.inf)  # of points that are inside
@@ -167,7 +167,7 @@ def _crossing(cones: Sequence[ViewingCone]) -> Float[Tensor, " 3"]:
     """The point nearest to all rays through the masks' middles (least squares), float64."""
     normal, right = torch.zeros(3, 3).double(), torch.zeros(3).double()
     for cone in cones:
-        origin, direction = (value[0].double() for value in cone.centre_ray)
+        origin, direction = (value[0].double() for value in cone.center_ray)
         across = torch.eye(3).double() - direction[:, None] * direction
         normal, right = normal + across, right + across @ origin
     return torch.linalg.lstsq(normal + 1e-9 * torch.eye(3).double(), right[:, None]).solution[:, 0]
@@ -194,7 +194,7 @@ def why_empty(cones: Sequence[ViewingCone], names: Sequence[str]) -> str:
     """What to tell the person whose masks have no point in common."""
     pairs = list(combinations(range(len(cones)), 2))
     apart = [pair for pair in pairs if len(cones) == 2 or find_bounds([cones[k] for k in pair]) is None]
-    gaps = {pair: ray_gap(cones[pair[0]].centre_ray, cones[pair[1]].centre_ray) for pair in apart or pairs}
+    gaps = {pair: ray_gap(cones[pair[0]].center_ray, cones[pair[1]].center_ray) for pair in apart or pairs}
     (one, two), gap = max(gaps.items(), key=lambda item: item[1])
     between = (
         f"the rays through the middles of the masks for {names[one]} and {names[two]} pass {gap:.3g} apart"
@@ -208,7 +208,7 @@ def why_empty(cones: Sequence[ViewingCone], names: Sequence[str]) -> str:
 
 def _range(camera: Camera, bounds: Float[Tensor, "2 3"]) -> tuple[float, float]:
     """The smallest and the largest distance from a camera to a box."""
-    centre = camera.centre.to(bounds)
-    beyond = torch.maximum(bounds[0] - centre, centre - bounds[1])
-    farthest = torch.maximum((bounds[0] - centre).abs(), (bounds[1] - centre).abs())
+    center = camera.center.to(bounds)
+    beyond = torch.maximum(bounds[0] - center, center - bounds[1])
+    farthest = torch.maximum((bounds[0] - center).abs(), (bounds[1] - center).abs())
     return float(beyond.clamp_min(0).norm()), float(farthest.norm())

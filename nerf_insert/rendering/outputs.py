@@ -2,7 +2,7 @@
 
 DIR/007.png                  the photograph's own name
 DIR/depth/007.png            16 bits: distance along the ray; depth/units.json says in which unit
-DIR/depth/preview/007.png    the same in colours
+DIR/depth/preview/007.png    the same in colors
 DIR/accumulation/007.png     8 bits: opacity
 """
 
@@ -31,7 +31,7 @@ from nerf_insert.runtime.progress import Progress
 
 Named = Sequence[tuple[str, Camera]]
 DEEPEST = 65534  # the largest depth in a picture of 16 bits; one more stands for all that is farther
-ROOM = 10.0  # what can be told apart reaches this many times as far as the cameras lie from their centre
+ROOM = 10.0  # what can be told apart reaches this many times as far as the cameras lie from their center
 JPEG_QUALITY = 95
 
 
@@ -60,7 +60,7 @@ def file_stems(names: Iterable[str]) -> list[str]:
 
 def depth_unit(reach: float) -> float:
     """World units of one step of a depth picture, a power of ten that suits a scene whose cameras lie within
-    `reach` world units of their centre."""
+    `reach` world units of their center."""
     return 10.0 ** math.ceil(math.log10(max(ROOM * reach, 1e-6) / DEEPEST))
 
 
@@ -74,7 +74,7 @@ class PictureFolder:
 
     def write(self, stem: str, rendered: Rendered) -> None:
         """Write [H, W] pixels under a name that may have folders in it. Raises RunError."""
-        write_colour(self.folder / f"{stem}{self.suffix}", rendered.rgb)
+        write_color(self.folder / f"{stem}{self.suffix}", rendered.rgb)
         if self.unit is not None:
             atomic_write(self.folder / "depth" / f"{stem}.png", encode_depth(rendered.depth, self.unit))
             shown = depth_preview(rendered.depth)
@@ -116,7 +116,7 @@ def render_video(stack: Stack, cameras: Named, path: Path, fps: float, progress:
             task.advance(1)
 
 
-def write_colour(path: Path, picture: Float[Tensor, "H W 3"]) -> None:
+def write_color(path: Path, picture: Float[Tensor, "H W 3"]) -> None:
     """A PNG, or a JPEG where the name says so. Raises RunError."""
     if path.suffix == ".png":
         data = encode_png(picture)
@@ -138,7 +138,7 @@ def encode_depth(depth: Float[Tensor, "H W"], unit: float) -> bytes:
 
 
 def depth_preview(depth: Float[Tensor, "H W"]) -> Float[Tensor, "H W 3"]:
-    """Depth in colours from this picture's nearest to its farthest, by nerfstudio's colour map."""
+    """Depth in colors from this picture's nearest to its farthest, by nerfstudio's color map."""
     from nerfstudio.utils.colormaps import apply_depth_colormap
 
     there = depth.isfinite()

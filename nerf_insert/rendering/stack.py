@@ -1,6 +1,6 @@
 """From rays to pixels: a base field, the layers over it, and the one rule that combines them.
 
-    density, colour (x, d) = topmost enabled layer whose region contains x, else base
+    density, color (x, d) = topmost enabled layer whose region contains x, else base
 
 Locality holds by construction: the base is always sampled, queried and composited by itself, over the
 same rays in the same pieces whatever the layers are; only rays with a sample inside a region are then
@@ -45,7 +45,7 @@ class RadianceField(Protocol):
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-        """Density per world unit, at least 0, and sRGB colour in 0..1."""
+        """Density per world unit, at least 0, and sRGB color in 0..1."""
 
     def skipped(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
         """Where `sample` looks at nothing, whatever `query` says is there."""
@@ -154,7 +154,7 @@ class Stack:
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"], rendered: bool = False
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-        """Density and colour of the whole stack at points, blend shells included. With `rendered`, nothing
+        """Density and color of the whole stack at points, blend shells included. With `rendered`, nothing
         where the base would not be looked at."""
         asked, points, directions = points.device, points.to(self.device), directions.to(self.device)
         if rendered:
@@ -224,7 +224,7 @@ def blend(
     below: tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]],
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
     """A layer over what lies below it, at points of its region: densities are mixed by the layer's
-    weight, colours by the densities that they come with."""
+    weight, colors by the densities that they come with."""
     return mix(layer.weight(points), layer.query(points, directions), below)
 
 

@@ -5,7 +5,7 @@ file paths are relative to its own folder. A region is a tree:
 
     masks: {images/003.png: mask.png, ...}      the visual hull of masks drawn on photographs
     mesh: object.glb, pose: [[...]], dilate: d  a solid and all within d of it
-    box: {centre: [x, y, z], size: [x, y, z], rotation: [degrees about x, y, z]}
+    box: {center: [x, y, z], size: [x, y, z], rotation: [degrees about x, y, z]}
     union: [region, ...]   intersection: [region, ...]   dilate: {region: ..., by: d}
 
 Lengths and places are in world units and world coordinates, those of the capture's transforms.json.
@@ -63,7 +63,7 @@ class Schedule:
     strength: float = _says("how far painting may go from what is there, in the first round", 1.0)
     fall: float | None = _says("how much of the strength is gone at last; none: 0.1 with anchors, else 0.8")
     shell: float | None = _says("the blend shell, as a share of the region's diagonal")
-    view_dependent: bool | None = _says("whether the layer's colours may change with the direction of view")
+    view_dependent: bool | None = _says("whether the layer's colors may change with the direction of view")
     min_share: float = _says("views are left alone of which the region covers a smaller share", 0.001)
     anchors: int | None = _says("views painted first and together; 0: every round paints all views")
     repaint: str = _says(
@@ -71,7 +71,7 @@ class Schedule:
     )
     share_seed: bool = _says("whether all calls of the inpainter get the same seed", True)
     # corrections while the layer is fitted, thrown away afterwards; none: unless the inpainter is consistent
-    match_colours: bool | None = _says("correct each view by an affine change of colour")
+    match_colors: bool | None = _says("correct each view by an affine change of color")
     match_shapes: bool | None = _says("correct each view by a small smooth warp")
     weigh: bool | None = _says("let views and patches that contradict the others weigh less")
 
@@ -211,8 +211,8 @@ def check_region_tree(tree: Any, where: str = "region") -> None:
         check_pose(tree.get("pose"), f"{where}.pose")
     else:
         box = _mapping(inner, f"{where}.box")
-        _known(box, ["centre", "size", "rotation"], f"{where}.box")
-        for key in ("centre", "size", "rotation"):
+        _known(box, ["center", "size", "rotation"], f"{where}.box")
+        for key in ("center", "size", "rotation"):
             if key in box or key != "rotation":
                 _numbers(box.get(key), f"{where}.box.{key}", 3)
         if min(box["size"]) <= 0:
@@ -293,7 +293,7 @@ def _schedule(data: Mapping) -> Schedule:
         _integer(data["anchors"], "schedule.anchors", 0, 1000)
     if data.get("repaint", REPAINT[0]) not in REPAINT:
         raise InputError(f"schedule.repaint must be one of {', '.join(REPAINT)}")
-    for key in ("view_dependent", "share_seed", "match_colours", "match_shapes", "weigh"):
+    for key in ("view_dependent", "share_seed", "match_colors", "match_shapes", "weigh"):
         may_be_none = key != "share_seed"
         if key in data and not isinstance(data[key], bool) and not (may_be_none and data[key] is None):
             raise InputError(f"schedule.{key} must be true or false")

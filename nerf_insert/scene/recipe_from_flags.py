@@ -65,7 +65,7 @@ def region_of(flags: Flags, otherwise: dict | None) -> dict:
         raise InputError("--pose says where the mesh of --mesh stands: give that too")
     if flags["box"]:
         numbers = [*flags["box"]]
-        box = {"centre": numbers[:3], "size": numbers[3:6], "rotation": numbers[6:] or [0.0, 0.0, 0.0]}
+        box = {"center": numbers[:3], "size": numbers[3:6], "rotation": numbers[6:] or [0.0, 0.0, 0.0]}
         parts.append({"box": box})
     if not parts and otherwise is None:
         raise InputError(WHERE)

@@ -1,4 +1,4 @@
-"""What a crash must not lose: a module, its optimiser and the step, written now and then during a run."""
+"""What a crash must not lose: a module, its optimizer and the step, written now and then during a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_tensors, write_tensors
-from nerf_insert.training.optimizer import Optimiser
+from nerf_insert.training.optimizer import Optimizer
 
 EVERY = 15.0  # seconds
 
@@ -26,8 +26,8 @@ class Checkpoint:
         self.path, self.module, self.same = path, module, same
         self._saved_at = time.monotonic()
 
-    def load(self, optimiser: Optimiser) -> tuple[int, dict]:
-        """Put the saved state into the module and the optimiser; the step to go on with (0: from the start)
+    def load(self, optimizer: Optimizer) -> tuple[int, dict]:
+        """Put the saved state into the module and the optimizer; the step to go on with (0: from the start)
         and what else was saved."""
         if not self.path.exists():
             return 0, {}
@@ -41,20 +41,20 @@ class Checkpoint:
         state = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
         for name, tensor in self.module.state_dict().items():
             tensor.copy_(state[name].to(tensor.dtype))
-        for index, moments in enumerate(optimiser.moments.values()):
+        for index, moments in enumerate(optimizer.moments.values()):
             for name, tensor in moments._asdict().items():
                 tensor.copy_(tensors[f"adam.{index}.{name}"])
         return notes["step"], notes["extra"]
 
-    def maybe_save(self, optimiser: Optimiser, step: int, extra: dict | None = None) -> None:
+    def maybe_save(self, optimizer: Optimizer, step: int, extra: dict | None = None) -> None:
         """Save if the last time is long enough ago; called after every step."""
         if time.monotonic() - self._saved_at >= EVERY:
-            self.save(optimiser, step, extra)
+            self.save(optimizer, step, extra)
 
-    def save(self, optimiser: Optimiser, step: int, extra: dict | None = None) -> None:
+    def save(self, optimizer: Optimizer, step: int, extra: dict | None = None) -> None:
         tensors = {f"module.{name}": tensor for name, tensor in self.module.state_dict().items()}
         tensors = {k: t.to(torch.uint8) if t.dtype == torch.bool else t for k, t in tensors.items()}
-        for index, moments in enumerate(optimiser.moments.values()):
+        for index, moments in enumerate(optimizer.moments.values()):
             for name, tensor in moments._asdict().items():
                 tensors[f"adam.{index}.{name}"] = tensor
         notes = {"same": self.same, "step": step, "extra": extra or {}}

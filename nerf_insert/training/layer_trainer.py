@@ -1,7 +1,7 @@
 """Fitting a layer to pictures, with everything around it frozen.
 
 A ray that crosses the region is a row of *entries*, front to back. What the scene has outside the region
-is composited once: each stretch of it between two visits to the region is one entry of fixed colour and
+is composited once: each stretch of it between two visits to the region is one entry of fixed color and
 thickness. The samples inside are the others, and only these are evaluated in a step. In the blend shell
 an entry is both, in shares. N is the number of rays, E that of entries; distances are in world units. All
 is on the device of the scene's fields, but for the pixels.
@@ -27,7 +27,7 @@ from nerf_insert.runtime.eta import Outlook
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.training.checkpoint import Checkpoint
 from nerf_insert.training.losses import distortion
-from nerf_insert.training.optimizer import Optimiser, at_step
+from nerf_insert.training.optimizer import Optimizer, at_step
 from nerf_insert.training.view_corrections import Agreement
 
 HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
@@ -107,7 +107,7 @@ def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tenso
 
 
 def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tensor, Tensor]:
-    """The scene outside the region, one entry per stretch; the colour behind; which rays see the region."""
+    """The scene outside the region, one entry per stretch; the color behind; which rays see the region."""
     outside, behind = stack.shade_outside(rays, region)
     inside = region.sample(rays)
     nothing = torch.full_like(inside.starts, -1)
@@ -140,10 +140,10 @@ def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tenso
     run = torch.cumsum(new, 0) - 1
     total = thickness.new_zeros(len(first)).index_add_(0, run, thickness)
     offsets = torch.cat([first, first.new_tensor([len(new)])])
-    colour = composite(thickness, rgb, (starts + ends) / 2, offsets)
+    color = composite(thickness, rgb, (starts + ends) / 2, offsets)
     # A stretch stands where its first sample does: behind all of one visit, in front of all of the next.
     samples = Samples.packed(starts[first], ends[first], ray_index[first], rays.count)
-    rgb = colour.rgb / colour.accumulation.clamp_min(1e-9)[:, None]
+    rgb = color.rgb / color.accumulation.clamp_min(1e-9)[:, None]
     return Entries(samples, torch.zeros_like(total), total, rgb), behind.rgb, sees
 
 
@@ -203,14 +203,14 @@ def shade_entries(
     lengths = ends - starts
     points = origins + (starts + offsets * lengths)[:, None] * directions
     density, rgb = layer.query(points, directions)
-    mixed, colour = mix(weight, (density * lengths, rgb), tuple(below))
+    mixed, color = mix(weight, (density * lengths, rgb), tuple(below))
     thickness = entries.thickness.index_copy(0, active, mixed)
     if note:
         with torch.no_grad():
             front = transmittance(thickness, samples.offsets).index_select(0, active)
             share = front * -torch.expm1(-mixed)
             layer.observe(points, share)
-    rgb = entries.rgb.index_copy(0, active, colour)
+    rgb = entries.rgb.index_copy(0, active, color)
     spread = distortion(thickness, samples.distances / layer.region.diagonal, samples.offsets)
     return composite(thickness, rgb, samples.distances, samples.offsets), spread
 
@@ -235,8 +235,8 @@ def fit_layer(
     there is one, with the same result. `outlook` is told of "steps" and "rays".
     """
     outlook = outlook or Outlook(SILENT, label, {})
-    optimiser = Optimiser(layer, config.rate, config.steps, warm_up=config.warm_up, damped=config.damped)
-    start = checkpoint.load(optimiser)[0] if checkpoint else 0
+    optimizer = Optimizer(layer, config.rate, config.steps, warm_up=config.warm_up, damped=config.damped)
+    start = checkpoint.load(optimizer)[0] if checkpoint else 0
     outlook.skip("steps", start)
     agreement = targets if isinstance(targets, Agreement) else None
     stages = stages_of(judged=agreement is not None, fresh=fresh)
@@ -260,14 +260,14 @@ def fit_layer(
                     if agreement and step in revisions:
                         agreement.revise(_shown(layer, cached, entries, agreement.looked_at))
                     loss = fit_loss(layer, cached, entries, targets, config, at_step(config.seed, step))
-                    optimiser.step(loss, step)
+                    optimizer.step(loss, step)
                 if checkpoint:
-                    checkpoint.maybe_save(optimiser, step + 1)
+                    checkpoint.maybe_save(optimizer, step + 1)
                 try:
                     task.advance(1, note=f"loss {float(loss.detach()):.4f}")
                 except Stopped:
                     if checkpoint:
-                        checkpoint.save(optimiser, step + 1)
+                        checkpoint.save(optimizer, step + 1)
                     raise
         if agreement:
             entries = entries or entries_along(stack, layer, cached, stages[-1][1] * layer.region.step)

@@ -24,7 +24,7 @@ class Moments(NamedTuple):
         return cls(step, torch.zeros_like(parameter), torch.zeros_like(parameter))
 
 
-class Optimiser:
+class Optimizer:
     """Adam as Instant NGP uses it (appendix E), with a rate that grows for `warm_up` steps and then falls
     exponentially; that of the perceptrons is `damped` by a factor."""
 

@@ -28,7 +28,7 @@ from nerf_insert.rendering.stack import Stack
 from nerf_insert.runtime.devices import device
 from nerf_insert.training.checkpoint import Checkpoint
 from nerf_insert.training.losses import distortion
-from nerf_insert.training.optimizer import Optimiser, at_step
+from nerf_insert.training.optimizer import Optimizer, at_step
 
 if TYPE_CHECKING:
     from nerf_insert.runtime.progress import Progress
@@ -49,7 +49,7 @@ class TrainConfig:
 
 
 def gather_pixels(capture: Capture) -> Pixels:
-    """The training photographs; where they have alpha, colours are premultiplied by it."""
+    """The training photographs; where they have alpha, colors are premultiplied by it."""
     pictures = []
     for view in capture.train:
         picture, alpha = view.photograph(), view.alpha()
@@ -90,11 +90,11 @@ def train_base(
         raise InputError(f"the masks of the capture {capture.path} exclude every pixel of its training views")
     base = Base.for_cameras([view.camera for view in capture.train + capture.test], field, config.seed)
     base = base.to(device())
-    optimiser = Optimiser(base, config.rate, config.steps)
-    seen = hashlib.sha256(pixels.colours.numpy()).hexdigest()  # another capture, or another --downscale
+    optimizer = Optimizer(base, config.rate, config.steps)
+    seen = hashlib.sha256(pixels.colors.numpy()).hexdigest()  # another capture, or another --downscale
     same = {"config": str(config), "field": str(field), "pictures": seen}
     saved = Checkpoint(checkpoint, base, same)
-    start, extra = saved.load(optimiser)
+    start, extra = saved.load(optimizer)
     rays_per_step = extra.get("rays", 256)
     with progress.task("Training the base", total=config.steps, done=start) as task:
         for step in range(start, config.steps):
@@ -102,16 +102,16 @@ def train_base(
             chosen = usable[torch.randint(len(usable), (rays_per_step,), generator=generator)]
             stretch = stretch_at(step, config.steps)
             loss, samples = base_loss(base, pixels, chosen, generator, stretch)
-            optimiser.step(loss, step)
+            optimizer.step(loss, step)
             if step % OCCUPANCY_EVERY == 0:
                 base.update_occupancy(generator, min(1.0, step / (SETTLED * config.steps)))
             rays_per_step = next_rays(rays_per_step, samples, config.samples)
             task.advance(1, note=f"{-10 * float(loss.detach().log10()):.1f} dB")
-            saved.maybe_save(optimiser, step + 1, {"rays": rays_per_step})
-    if pixels.colours.shape[-1] == 4:
+            saved.maybe_save(optimizer, step + 1, {"rays": rays_per_step})
+    if pixels.colors.shape[-1] == 4:
         base.background.copy_(torch.tensor(capture.train[0].background))
     else:
-        base.background.copy_(far_colour(base, pixels, usable))
+        base.background.copy_(far_color(base, pixels, usable))
     return base.eval().requires_grad_(False)
 
 
@@ -142,17 +142,17 @@ def unfinished_base(capture: Capture, checkpoint: Path) -> Base | None:
     return base.eval().requires_grad_(False)
 
 
-def far_colour(base: Base, pixels: Pixels, usable: Tensor) -> Float[Tensor, "3"]:
-    """`colour_of_farthest` of some of the usable pixels."""
+def far_color(base: Base, pixels: Pixels, usable: Tensor) -> Float[Tensor, "3"]:
+    """`color_of_farthest` of some of the usable pixels."""
     chosen = usable[torch.randint(len(usable), (1 << 13,), generator=at_step(0, -1))]
-    return colour_of_farthest(base, pixels.rays(chosen), pixels.rgba(chosen)[0])
+    return color_of_farthest(base, pixels.rays(chosen), pixels.rgba(chosen)[0])
 
 
 @torch.no_grad()
-def colour_of_farthest(base: Base, rays: Rays, colours: Float[Tensor, "N 3"]) -> Float[Tensor, "3"]:
-    """The mean colour of what is farthest away, to show where a new view looks past all that was seen."""
+def color_of_farthest(base: Base, rays: Rays, colors: Float[Tensor, "N 3"]) -> Float[Tensor, "3"]:
+    """The mean color of what is farthest away, to show where a new view looks past all that was seen."""
     depth = Stack(base).render(rays).depth
-    return colours[depth >= depth.quantile(0.98, interpolation="lower")].mean(0)
+    return colors[depth >= depth.quantile(0.98, interpolation="lower")].mean(0)
 
 
 def base_loss(

@@ -1,9 +1,9 @@
 """Painted pictures that contradict one another: what each of them is corrected by while a layer is fitted.
 
-Every view gets an affine change of colour, a small smooth warp, and a share of trust; patches of it that
+Every view gets an affine change of color, a small smooth warp, and a share of trust; patches of it that
 the others do not confirm weigh less. All of it is found from how the layer, which has to show one thing
 from every side, differs from the pictures, and is thrown away when the layer is done: the mean of all
-views' colours and places is what counts, and no warp is left.
+views' colors and places is what counts, and no warp is left.
 
 N is the number of rays, V that of views, B that of rays looked at; places are pixels, (x, y).
 """
@@ -42,13 +42,13 @@ LOOKED_AT = 20_000  # rays of all views that a revision looks at
 class Corrections:
     """Which of them are made."""
 
-    colours: bool = True
+    colors: bool = True
     warps: bool = True
     weights: bool = True
 
     @property
     def any(self) -> bool:
-        return self.colours or self.warps or self.weights
+        return self.colors or self.warps or self.weights
 
 
 class Agreement(nn.Module):
@@ -79,7 +79,7 @@ class Agreement(nn.Module):
             v: _Crop(pictures[v], places[view == v]) for v in view.unique().tolist()
         }
         self._there: tuple[Tensor, ...] | None = None  # what the loss needs, on the device of the layer
-        self.register_buffer("colour", torch.eye(3, 4).repeat(count, 1, 1))
+        self.register_buffer("color", torch.eye(3, 4).repeat(count, 1, 1))
         self.register_buffer("warp", torch.zeros(count, CONTROLS**2, 2))
         self.register_buffer("trust", torch.ones(count))
         self.register_buffer("weight", torch.ones(len(view)))
@@ -89,7 +89,7 @@ class Agreement(nn.Module):
 
     def corrections_found(self) -> dict[str, Tensor]:
         """What `go_on_from` takes, by name."""
-        return {"colour": self.colour, "warp": self.warp, "trust": self.trust}
+        return {"color": self.color, "warp": self.warp, "trust": self.trust}
 
     @torch.no_grad()
     def go_on_from(self, found: Mapping[str, Tensor], views: Sequence[int]) -> None:
@@ -106,11 +106,11 @@ class Agreement(nn.Module):
     ) -> Float[Tensor, ""]:
         """How far what is shown is from the targets of rays `batch`, a weighted mean of Huber losses."""
         if self._there is None:
-            kept = (self.view, self.colour, self.targets, self.weight)
+            kept = (self.view, self.color, self.targets, self.weight)
             self._there = tuple(tensor.to(shown.device) for tensor in kept)
-        view, colour, targets, weights = self._there
-        if self.corrections.colours:
-            shown = recolour(colour[view[batch]], shown)
+        view, color, targets, weights = self._there
+        if self.corrections.colors:
+            shown = recolor(color[view[batch]], shown)
         error = torch.nn.functional.huber_loss(shown, targets[batch], reduction="none", delta=huber)
         weight = weights[batch]
         return (weight * error.mean(-1)).sum() / weight.sum().clamp_min(1e-6)
@@ -127,34 +127,34 @@ class Agreement(nn.Module):
             if not len(rays):
                 continue
             here, place, warp = shown[rays], places[rays], self.warp[v]
-            if self.corrections.colours:
-                self.colour[v] = fit_colour(here, crop.at(place + crop.move(place, warp)))
+            if self.corrections.colors:
+                self.color[v] = fit_color(here, crop.at(place + crop.move(place, warp)))
             if self.corrections.warps and settled:
-                warp = crop.align(place, recolour(self.colour[v], here), warp)
+                warp = crop.align(place, recolor(self.color[v], here), warp)
                 self.warp[v] = warp
-                if self.corrections.colours:
-                    self.colour[v] = fit_colour(here, crop.at(place + crop.move(place, warp)))
+                if self.corrections.colors:
+                    self.color[v] = fit_color(here, crop.at(place + crop.move(place, warp)))
             target = crop.at(place + crop.move(place, warp))
-            error[rays] = (recolour(self.colour[v], here) - target).abs().mean(-1)
-        if self.corrections.colours:
-            self._centre_colours()
+            error[rays] = (recolor(self.color[v], here) - target).abs().mean(-1)
+        if self.corrections.colors:
+            self._center_colors()
         if self.corrections.warps:
-            self._centre_warps()
+            self._center_warps()
             self._move_targets()
         if self.corrections.weights:
             self._weigh(view, error, settled)
         self.revisions += 1
 
-    def _centre_colours(self) -> None:
+    def _center_colors(self) -> None:
         """Let the trusted views' mean change be none: the layer takes on what they have in common."""
         present = torch.tensor(sorted(self.crops))
         share = self.trust[present] / self.trust[present].sum()
-        mean = (share[:, None, None] * self.colour[present]).sum(0)
-        linear = self.colour[:, :, :3] @ torch.linalg.inv(mean[:, :3])
-        self.colour[:, :, 3] -= linear @ mean[:, 3]
-        self.colour[:, :, :3] = linear
+        mean = (share[:, None, None] * self.color[present]).sum(0)
+        linear = self.color[:, :, :3] @ torch.linalg.inv(mean[:, :3])
+        self.color[:, :, 3] -= linear @ mean[:, 3]
+        self.color[:, :, :3] = linear
 
-    def _centre_warps(self) -> None:
+    def _center_warps(self) -> None:
         """Let no move in space explain the trusted views' warps: the layer need not stay where the first
         pictures that it was fitted to have put it."""
         if self.motions is None:
@@ -192,33 +192,33 @@ def motions_of(cameras: Sequence[Camera], point: Float[Tensor, "3"]) -> Float[Te
     none where it is not in the picture."""
     found = []
     for camera in cameras:
-        step = 1e-3 * float((point - camera.centre).norm())
+        step = 1e-3 * float((point - camera.center).norm())
         ends = point.double() + step * torch.cat([torch.eye(3), -torch.eye(3)]).double()
         pixels, _, inside = camera.project(ends)
         found.append((pixels[:3] - pixels[3:]).T / (2 * step) * bool(inside.all()))
     return torch.stack(found).float()
 
 
-def recolour(colour: Float[Tensor, "*B 3 4"], rgb: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3"]:
-    """Affine changes of colour, one for each or one for all."""
-    return (colour[..., :3] @ rgb[..., None])[..., 0] + colour[..., 3]
+def recolor(color: Float[Tensor, "*B 3 4"], rgb: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3"]:
+    """Affine changes of color, one for each or one for all."""
+    return (color[..., :3] @ rgb[..., None])[..., 0] + color[..., 3]
 
 
-def fit_colour(shown: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"]) -> Float[Tensor, "3 4"]:
+def fit_color(shown: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"]) -> Float[Tensor, "3 4"]:
     """The affine change that takes `shown` to `target` best, with pixels far off counting less and held
     towards no change."""
     held = torch.full((3, 4), MIXED)
     held[:, 3] = OFFSET
     held[range(3), range(3)] = GAIN
-    colour = torch.eye(3, 4)
+    color = torch.eye(3, 4)
     known = torch.nn.functional.pad(shown, (0, 1), value=1.0)
     for _ in range(3):
-        weight = _soft(recolour(colour, shown) - target)
+        weight = _soft(recolor(color, shown) - target)
         square = (known * weight[:, None]).T @ known / len(known)
         right = (known * weight[:, None]).T @ (target - shown) / len(known)
         change = torch.linalg.solve(square + torch.diag_embed(held), right.T[:, :, None])  # per channel
-        colour = torch.eye(3, 4) + change[:, :, 0]
-    return colour
+        color = torch.eye(3, 4) + change[:, :, 0]
+    return color
 
 
 def trust_of(errors: Float[Tensor, " V"]) -> Float[Tensor, " V"]:
@@ -249,7 +249,7 @@ class _Crop:
         self.blur = BLUR * width
 
     def at(self, places: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
-        """Colours 0..1 at places of the whole picture, between pixels bilinear."""
+        """Colors 0..1 at places of the whole picture, between pixels bilinear."""
         return _sample(self.picture.float().movedim(-1, 0) / 255, places - self.corner)
 
     def move(self, places: Float[Tensor, "n 2"], warp: Float[Tensor, "G 2"]) -> Float[Tensor, "n 2"]:
@@ -290,7 +290,7 @@ class _Crop:
 
 
 def _stiffness() -> Float[Tensor, "G2 G2"]:
-    """The quadratic form of a warp's size and of the differences between neighbouring control points."""
+    """The quadratic form of a warp's size and of the differences between neighboring control points."""
     chain = 2 * torch.eye(CONTROLS) - torch.diag(torch.ones(CONTROLS - 1), 1)
     chain = chain - torch.diag(torch.ones(CONTROLS - 1), -1)
     chain[0, 0] = chain[-1, -1] = 1

@@ -122,7 +122,7 @@ def test_what_is_wrong_comes_as_a_sentence(ask):
         (("mark", scene, draft, "images/000.png", "data:image/png;base64,AAAA"), "paint again"),
         (("mark", scene, draft, "nowhere.png", ""), "has no photograph"),
         (("set_box", scene, draft, [0, 0, 0], [1, 0, 1], [0, 0, 0]), "above 0"),
-        (("say", scene, draft, {"colour": "red"}), "a draft has no 'colour'"),
+        (("say", scene, draft, {"color": "red"}), "a draft has no 'color'"),
         (("edit", scene, draft), "Say where first"),
         (("set_mesh", scene, draft, {"path": "/etc/passwd"}, {}), "upload the file first"),
         (("job_action", scene, "../x", "stop"), "no job"),

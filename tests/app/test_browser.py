@@ -326,13 +326,13 @@ def test_a_box_is_set_and_dropped_and_a_wrong_one_is_explained(come, workspace, 
     person.page.get_by_label("Set a box").check()
     person.page.click("#new-box")
     person.wait_for_words("The region shows in")
-    middle = person.page.input_value("#centre-x input")
-    person.number("centre-x", 50)
+    middle = person.page.input_value("#center-x input")
+    person.number("center-x", 50)
     person.page.wait_for_selector("#stage .words.problem")
     assert "none of the" in person.words.lower()
     person.page.click("#stage [data-do=undo]")
     person.wait_for_words("The region shows in")
-    assert person.page.input_value("#centre-x input") == middle
+    assert person.page.input_value("#center-x input") == middle
 
     person.page.get_by_label("Place a mesh").check()
     person.page.set_input_files("#mesh-file input[type=file]", tiny_folder / "capture" / "object.ply")
@@ -343,10 +343,10 @@ def test_a_box_is_set_and_dropped_and_a_wrong_one_is_explained(come, workspace, 
     x, y = (view.camera.project(floor).pixels[0] / torch.tensor(view.size)).tolist()
     person.page.click("#stage [data-do=drop]")
     person.page.mouse.click(*person.at(x, y))
-    person.page.wait_for_function(f"() => document.querySelector('#centre-x input').value !== '{middle}'")
-    centre = [float(person.page.input_value(f"#centre-{axis} input")) for axis in "xyz"]
+    person.page.wait_for_function(f"() => document.querySelector('#center-x input').value !== '{middle}'")
+    center = [float(person.page.input_value(f"#center-{axis} input")) for axis in "xyz"]
     height = float(person.page.input_value("#size-z input"))
-    assert abs(centre[2] - height / 2) < 0.06 and np.allclose(centre[:2], floor[0, :2], atol=0.08)
+    assert abs(center[2] - height / 2) < 0.06 and np.allclose(center[:2], floor[0, :2], atol=0.08)
     person.page.get_by_label("Place a mesh").check()
     assert [person.page.input_value(f"#move-{axis} input") for axis in "xyz"] == stands
 
@@ -703,7 +703,7 @@ def test_it_fits_narrow_windows_and_the_dark(come, width, scheme):
         for key in ("backgroundColor", "color")
     )
     bright = [
-        sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3])) for colour in (background, text)
+        sum(map(int, color[color.index("(") + 1 : -1].split(",")[:3])) for color in (background, text)
     ]
     assert (bright[0] < 200 < bright[1]) if scheme == "dark" else (bright[0] > 600 > bright[1])
     shot(person, f"{'narrow' if width < 900 else 'wide'}-{scheme}")

@@ -106,7 +106,7 @@ def test_what_was_marked_is_taken_back_step_by_step(drafts, capture_folder, monk
     clock[0] += 5
     drafts.change(KEY, placing=Placing(), prompt="what is said is no step")
     drafts.change(KEY, masks={}, box=BOX)
-    drafts.change(KEY, box=replace(BOX, centre=(0.0, 0.0, 0.0)))  # at once, but another step than to set it
+    drafts.change(KEY, box=replace(BOX, center=(0.0, 0.0, 0.0)))  # at once, but another step than to set it
     drafts.set_mesh(KEY, None, Placing())
     drafts.set_mesh(KEY, capture_folder / "object.ply", Placing(scale=2.0))
 

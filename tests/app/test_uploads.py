@@ -122,8 +122,8 @@ def test_pictures_are_read_by_the_child_and_as_the_engine_reads_them(capture_fol
     """Whatever a picture does to the process that reads it, the page's goes on."""
     rng = np.random.default_rng(3)
     smooth = Image.fromarray(rng.integers(0, 255, (3, 4, 4), np.uint8)).resize((120, 90))
-    grey = np.asarray(smooth.getchannel("R"), np.uint16) * 257
-    kinds = {"a.png": smooth, "b.jpg": smooth.convert("CMYK"), "c.png": Image.fromarray(grey)}
+    gray = np.asarray(smooth.getchannel("R"), np.uint16) * 257
+    kinds = {"a.png": smooth, "b.jpg": smooth.convert("CMYK"), "c.png": Image.fromarray(gray)}
     camera = Capture.load(capture_folder).views[0].camera
     views, truths, size = [], [], (40, 30)
     for name, picture in kinds.items():

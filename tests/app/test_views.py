@@ -22,7 +22,7 @@ from nerf_insert.fields.layer import Layer
 from nerf_insert.io.files import write_json
 from nerf_insert.regions import BoxRegion
 from nerf_insert.training.checkpoint import Checkpoint
-from nerf_insert.training.optimizer import Optimiser
+from nerf_insert.training.optimizer import Optimizer
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +33,18 @@ def opened(tiny_folder):
 @pytest.mark.parametrize("yaw, pitch", [(0, 0), (35, 30), (200, -20), (359, 89)])
 def test_the_camera_looks_at_what_the_photographs_look_at(opened, yaw, pitch):
     camera = orbit_view.camera_of(opened, orbit_view.Orbit(yaw, pitch, 0.8), 320)
-    centre = opened.capture.centre_of_attention
-    seen = camera.project(centre[None])
+    center = opened.capture.center_of_attention
+    seen = camera.project(center[None])
     assert torch.allclose(seen.pixels[0], torch.tensor([160.0, 120.0]), atol=0.05)  # a hundredth of a degree
     assert float(seen.distance[0]) == pytest.approx(0.8 * orbit_view.radius_of(opened), rel=1e-5)
-    above = float(camera.centre[2] - centre[2]) / float(seen.distance[0])
+    above = float(camera.center[2] - center[2]) / float(seen.distance[0])
     assert math.degrees(math.asin(above)) == pytest.approx(pitch, abs=0.01)
 
 
 def test_the_orbit_of_a_photograph_stands_where_it_was_taken(opened):
     for view in opened.capture.views:
         camera = orbit_view.camera_of(opened, orbit_view.near_view(opened, view.camera), 320)
-        assert torch.allclose(camera.centre, view.camera.centre, atol=1e-4)
+        assert torch.allclose(camera.center, view.camera.center, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_box_stands_on_the_point_that_it_is_dropped_on(opened):
     point = torch.tensor([0.3, 0.2, 0.1])
     for turned in ((0.0, 0.0, 30.0), (0.0, 45.0, 0.0)):
         now = mesh_overlay.dropped_box(opened, Box((9.0, 9.0, 9.0), (0.4, 0.2, 0.3), turned), point)
-        low, high = BoxRegion(now.centre, now.size, now.rotation).bounds
+        low, high = BoxRegion(now.center, now.size, now.rotation).bounds
         assert float(low[2]) == pytest.approx(0.1, abs=1e-4)
         assert torch.allclose(((low + high) / 2)[:2], point[:2], atol=1e-4)
 
@@ -130,10 +130,10 @@ def test_a_layer_is_shown_while_it_grows(opened, tmp_path):
     region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
     assert previews.grown_layer(opened, tmp_path) == []
     layer = Layer(region)
-    Checkpoint(tmp_path / "checkpoint.safetensors", layer, {}).save(Optimiser(layer, 1e-2, 10), 1)
+    Checkpoint(tmp_path / "checkpoint.safetensors", layer, {}).save(Optimizer(layer, 1e-2, 10), 1)
     write_json(tmp_path / "region" / "region.json", region.save(tmp_path / "region"))
     views = previews.best_views(region, opened.capture.views)
-    sides = [view.camera.centre - region.bounds.mean(0) for view in views]
+    sides = [view.camera.center - region.bounds.mean(0) for view in views]
     assert len(views) == 2 and float(torch.nn.functional.cosine_similarity(*sides, dim=0)) < 0.5
     shown = previews.grown_layer(opened, tmp_path)
     assert len(shown) == 2 and all("so far" in one["label"] for one in shown)

@@ -32,7 +32,7 @@ def stem(name: str) -> str:
 
 
 def pixel_rays(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """World origins and directions through all pixel centres, row by row."""
+    """World origins and directions through all pixel centers, row by row."""
     x, y = np.meshgrid(np.arange(SIZE[0]) + 0.5, np.arange(SIZE[1]) + 0.5)
     x, y = (x - CAPTURE["cx"]) / CAPTURE["fl_x"], (y - CAPTURE["cy"]) / CAPTURE["fl_y"]
     local = np.stack([x, -y, -np.ones_like(x)], -1).reshape(-1, 3)
@@ -92,7 +92,7 @@ def test_the_mesh_is_where_the_masks_show_it(rocket):
     for name in POSES:
         seen = mask("object_mask", name).reshape(-1)
         covered = rocket.ray.intersects_any(*pixel_rays(name))
-        # A mask holds the pixels of which half is covered, a ray meets or misses at the centre: they differ
+        # A mask holds the pixels of which half is covered, a ray meets or misses at the center: they differ
         # along the outline only, by 0.3 % of the pixels at most; cameras off by one pixel, by 5 %.
         assert (seen & covered).sum() > 0.99 * seen.sum(), name
         agreement.append((seen & covered).sum() / (seen | covered).sum())
@@ -100,7 +100,7 @@ def test_the_mesh_is_where_the_masks_show_it(rocket):
     assert np.quantile(agreement, 0.3) > 0.99
 
 
-def test_the_mesh_stands_on_the_table_with_its_colours(rocket):
+def test_the_mesh_stands_on_the_table_with_its_colors(rocket):
     assert rocket.bounds[0, 2] == pytest.approx(0, abs=1e-6)
     assert 2000 <= len(rocket.faces) <= 10000
     assert rocket.volume > 0  # faces point outwards

@@ -117,7 +117,7 @@ def test_an_orbit_goes_once_around_at_its_distance(elevation):
     cameras = orbit(target, UP, 2.5, elevation, 12, LIKE)
     up = UP / UP.norm()
     for camera in cameras:
-        away = camera.centre - target
+        away = camera.center - target
         assert float(away.norm()) == pytest.approx(2.5, rel=1e-5)
         assert float(away @ up) == pytest.approx(2.5 * math.sin(math.radians(elevation)), abs=1e-5)
         assert torch.allclose(-camera.c2w[:, 2], -away / 2.5, atol=1e-5)  # looks at the target
@@ -128,7 +128,7 @@ def test_an_orbit_goes_once_around_at_its_distance(elevation):
         assert (camera.fx, camera.width, camera.distortion) == (LIKE.fx, LIKE.width, LIKE.distortion)
         if elevation < 90:
             assert abs(float(camera.c2w[:, 0] @ up)) < 1e-5 and float(camera.c2w[:, 1] @ up) > 0  # level
-    around = torch.stack([c.centre - target for c in cameras])
+    around = torch.stack([c.center - target for c in cameras])
     around = around - (around @ up)[:, None] * up
     if elevation < 90:
         around = around / around.norm(dim=-1, keepdim=True)
@@ -136,7 +136,7 @@ def test_an_orbit_goes_once_around_at_its_distance(elevation):
         assert torch.allclose(
             (around * around.roll(1, 0)).sum(-1), torch.tensor(math.cos(math.pi / 6)), atol=1e-5
         )
-        side = LIKE.centre - target
+        side = LIKE.center - target
         side = side - (side @ up) * up
         assert torch.allclose(around[0], side / side.norm(), atol=1e-5)  # begins where `like` stands
 
@@ -160,7 +160,7 @@ def test_interpolation_passes_through_its_cameras_and_stays_rigid():
     step = cameras[0].c2w[:, :3].T @ cameras[1].c2w[:, :3]
     half = cameras[0].c2w[:, :3].T @ path[2].c2w[:, :3]
     assert torch.allclose(half @ half, step, atol=1e-5)
-    assert torch.allclose(path[2].centre, (cameras[0].centre + cameras[1].centre) / 2, atol=1e-6)
+    assert torch.allclose(path[2].center, (cameras[0].center + cameras[1].center) / 2, atol=1e-6)
     wider = interpolate([LIKE, LIKE.scaled(2)], 3)
     assert [c.fx for c in wider] == pytest.approx([LIKE.fx] * 3)  # the same lens in another size
     assert len(interpolate([LIKE], 5)) == 5

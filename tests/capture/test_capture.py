@@ -33,16 +33,16 @@ def pose(index: int, count: int = 12) -> list[list[float]]:
     return [*c2w.tolist(), [0.0, 0.0, 0.0, 1.0]]
 
 
-def colour(index: int) -> tuple[int, int, int]:
+def color(index: int) -> tuple[int, int, int]:
     return 10 * index, 200 - 10 * index, 50
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twelve photographs of one colour each."""
+    """Twelve photographs of one color each."""
     (tmp_path / "images").mkdir()
     for index in range(12):
-        Image.new("RGB", SIZE, colour(index)).save(tmp_path / "images" / f"{index:03d}.png")
+        Image.new("RGB", SIZE, color(index)).save(tmp_path / "images" / f"{index:03d}.png")
     return tmp_path
 
 
@@ -73,12 +73,12 @@ def test_poses_stay_in_the_coordinates_of_the_file(folder):
         assert [view.name for view in capture.views] == [f"images/{i:03d}.png" for i in range(12)]
         for index, view in enumerate(capture.views):
             assert np.abs(view.camera.c2w.numpy() - np.array(pose(index))[:3]).max() < 1e-6
-            expected = torch.tensor(colour(index)) / 255
+            expected = torch.tensor(color(index)) / 255
             assert torch.allclose(view.photograph(), expected.expand(16, 24, 3))
             assert view.alpha() is None and view.valid() is None
         assert capture.warnings == ()
         assert torch.allclose(capture.up, torch.tensor([0.0, 0.0, 1.0]), atol=1e-5)
-        assert capture.centre_of_attention.norm() < 1e-4
+        assert capture.center_of_attention.norm() < 1e-4
 
 
 def test_the_json_itself_may_be_named(folder):
@@ -296,7 +296,7 @@ def test_scannet_through_nerfstudios_own_reader(folder):
     for name in ("color", "depth", "pose", "intrinsic"):
         (folder / name).mkdir()
     for index in range(12):
-        Image.new("RGB", SIZE, colour(index)).save(folder / "color" / f"{index}.jpg")
+        Image.new("RGB", SIZE, color(index)).save(folder / "color" / f"{index}.jpg")
         Image.new("I;16", SIZE).save(folder / "depth" / f"{index}.png")
         np.savetxt(folder / "pose" / f"{index}.txt", np.array(pose(index)) @ np.diag([1, -1, -1, 1]))
     lens = [[20, 0, 12, 0], [0, 21, 8, 0], [0, 0, 1, 0], [0, 0, 0, 1]]

@@ -105,7 +105,7 @@ def lost_mask(data):
 GENERAL = [
     ("no command", lambda p: [], "required: COMMAND"),
     ("unknown command", lambda p: ["paint"], "invalid choice: 'paint'"),
-    ("unknown flag", lambda p: ["layers", p.scene, "--colour"], "unrecognized arguments: --colour"),
+    ("unknown flag", lambda p: ["layers", p.scene, "--color"], "unrecognized arguments: --color"),
     ("a word that is empty", lambda p: ["layers", ""], "argument SCENE: it is empty"),
     ("a name that is too long", lambda p: ["layers", "x" * 300], "cannot be the name of a file"),
     ("demo into a file", lambda p: ["demo", "--out", p.file("f")], "is a file, a folder is needed"),
@@ -300,13 +300,13 @@ EDIT = [
             "--inpainter",
             "fill",
             "--inpainter-option",
-            "colour=red",
+            "color=red",
         ],
         "does not take these options",
     ),
     (
         "option without value",
-        lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--inpainter-option", "colour"],
+        lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--inpainter-option", "color"],
         "write it as KEY=VALUE",
     ),
     (

@@ -72,7 +72,7 @@ def test_a_mesh_is_where_and_what(here):
 
 
 def test_a_box_may_lie_on_the_negative_side():
-    box = {"centre": [-1.0, 0.0, 0.5], "size": [1.0, 2.0, 3.0], "rotation": [0.0, 0.0, 0.0]}
+    box = {"center": [-1.0, 0.0, 0.5], "size": [1.0, 2.0, 3.0], "rotation": [0.0, 0.0, 0.0]}
     assert recipe("--box", "-1,0,.5,1,2,3").region == {"box": box}
     assert recipe("--box=-1,0,.5,1,2,3").region == {"box": box}
     turned = {**box, "rotation": [0.0, 0.0, -45.0]}

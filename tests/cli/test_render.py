@@ -129,7 +129,7 @@ def test_the_unit_of_depth_suits_the_scene_and_is_a_power_of_ten(scene):
     assert outputs.depth_unit(1000.0) == pytest.approx(1.0)
     assert outputs.depth_unit(0.0) > 0
     opened = Scene.open(scene)
-    placed = torch.stack([view.camera.centre for view in opened.capture.views])
+    placed = torch.stack([view.camera.center for view in opened.capture.views])
     assert 1 / opened.base.scale == pytest.approx(float((placed - placed.mean(0)).abs().max()), rel=0.3)
 
 
@@ -183,13 +183,13 @@ def test_an_orbit_circles_the_topmost_layer(scene, tmp_path, monkeypatch):
     (auto, fps), (chosen, _) = seen
     assert len(auto) == 144 and fps == 24 and len(chosen) == 12
     where = torch.tensor(tiny.OBJECT[:3])
-    distances = [float((view.camera.centre - where).norm()) for view in capture.views]
+    distances = [float((view.camera.center - where).norm()) for view in capture.views]
     for camera in auto:
-        away = camera.centre - where
+        away = camera.center - where
         assert float(away.norm()) == pytest.approx(sum(distances) / len(distances), rel=1e-4)
         assert torch.allclose(-camera.c2w[:, 2], -away / away.norm(), atol=1e-4)  # looks at it
     for camera in chosen:
-        away = camera.centre - torch.tensor([-1.0, 0.0, 0.5])
+        away = camera.center - torch.tensor([-1.0, 0.0, 0.5])
         assert float(away.norm()) == pytest.approx(3, rel=1e-5)
         assert float(away @ capture.up) == pytest.approx(-3 * np.sin(np.radians(10)), abs=1e-4)
 

@@ -37,10 +37,10 @@ def test_an_inpainter_of_ones_own(scene_folder, tmp_path, monkeypatch, capsys):
     """The worked example, word for word: its file, then its commands, on a scene named as it is there."""
     (code,) = blocks("inpainters.md", "python")
     monkeypatch.chdir(tmp_path)
-    Path("recolour.py").write_text(code)
+    Path("recolor.py").write_text(code)
     shutil.copytree(scene_folder, "my-scene")
     scene = Scene.open("my-scene")
-    shown = [words for words in commands("inpainters.md") if "recolour:Recolour" in words]
+    shown = [words for words in commands("inpainters.md") if "recolor:Recolor" in words]
     assert [words[0] for words in shown] == ["preview", "edit"]
     for words in shown:
         assert main([*words, "--json", *(["--steps", "40"] if words[0] == "edit" else [])]) == 0
@@ -63,7 +63,7 @@ def test_an_inpainter_of_ones_own(scene_folder, tmp_path, monkeypatch, capsys):
 
     wrong = [*shown[0][:2], *shown[0][2:]]
     wrong[wrong.index("teal")] = "a hedge"
-    assert main(wrong) == 2 and "'a hedge' is no colour: try --prompt teal" in capsys.readouterr().err
+    assert main(wrong) == 2 and "'a hedge' is no color: try --prompt teal" in capsys.readouterr().err
     assert main([*shown[0], "--inpainter-option", "share=2"]) == 2
     assert "share must be a number from 0 to 1" in capsys.readouterr().err
 

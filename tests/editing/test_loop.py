@@ -31,7 +31,7 @@ from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 
 SIDE = 0.56  # of a box around tiny.OBJECT, a ball of radius 0.24
-BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [SIDE] * 3}}
+BOX = {"box": {"center": [*tiny.OBJECT[:3]], "size": [SIDE] * 3}}
 REGION = BoxRegion(tiny.OBJECT[:3], [SIDE] * 3)
 
 
@@ -111,7 +111,7 @@ def test_a_mesh_is_inserted(scene_folder, tiny_folder):
 def test_a_thing_is_removed(scene_folder):
     """By the inpainter `fill`: the ball goes, the floor comes back."""
     scene = Scene.open(scene_folder)
-    region = {"box": {"centre": [0, 0, 0.28], "size": [0.6, 0.6, 0.62]}}
+    region = {"box": {"center": [0, 0, 0.28], "size": [0.6, 0.6, 0.62]}}
     edit(scene, recipe("fill", region, steps=120, schedule={"rays": 1024}), SILENT)
     bare = Stack(tiny.TinyField([], step=0.02))
     for view in scene.capture.test:
@@ -549,7 +549,7 @@ def test_only_the_region_of_a_photograph_changes(scene_folder):
 def test_a_region_that_nobody_sees(scene_folder, box, message):
     scene = Scene.open(scene_folder)
     with pytest.raises(InputError, match=message):
-        edit(scene, recipe(region={"box": {"centre": box[0], "size": box[1]}}), SILENT)
+        edit(scene, recipe(region={"box": {"center": box[0], "size": box[1]}}), SILENT)
     assert not (scene_folder / "layers").exists() and painters.Green.calls == []
 
 
@@ -577,7 +577,7 @@ def test_masked_photographs_are_not_painted_where_they_are_masked(capture_folder
 def test_a_second_edit_lies_over_the_first(scene_folder):
     """It sees the first one in what it is given, shows through it where it ends, and outlives it."""
     scene = Scene.open(scene_folder)
-    tiny.tiny_layer(scene_folder, size=(SIDE,) * 3)  # grey haze around where the ball would be
+    tiny.tiny_layer(scene_folder, size=(SIDE,) * 3)  # gray haze around where the ball would be
     scene = Scene.open(scene_folder)
     view = scene.capture.train[0]
     edit(scene, recipe("painters:Green", schedule={"rounds": 1}), SILENT)

@@ -16,7 +16,7 @@ from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 
-BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
+BOX = {"box": {"center": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_looks_to_choose_from(scene_folder, tmp_path):
             picture, _ = read_picture(out / f"seed-{seed}" / Path(view.name).name)
             shown, _ = read_picture(out / "masks" / Path(view.name).name)
             inside = shown[..., 0] > 0.5
-            assert bool((picture[inside] == painters.Seeded.colour(seed)).all())  # one that a byte holds
+            assert bool((picture[inside] == painters.Seeded.color(seed)).all())  # one that a byte holds
             assert torch.equal(picture[~inside], view.original[~inside])
     painted = sorted(path.name for path in (out / "painted").iterdir())
     assert painted == sorted(Path(name).name for name in data["painted"])
@@ -76,7 +76,7 @@ def test_each_seed_shows_what_an_edit_with_it_would(scene_folder, tmp_path):
     data = preview(scene, wanted("painters:Foresighted", seed=9), tmp_path, told, paint=1, seeds=[1, 2])
     for seed in (1, 2):
         picture, _ = read_picture(tmp_path / f"seed-{seed}" / Path(data["painted"][0]).name)
-        assert bool((picture == painters.Seeded.colour(seed)).all(-1).any())
+        assert bool((picture == painters.Seeded.color(seed)).all(-1).any())
         assert Recipe.load(data["looks"][seed]).seed == seed
     assert not warnings
     preview(scene, wanted("painters:Green"), tmp_path, told, paint=1, seeds=[1, 2])

@@ -12,7 +12,7 @@ from nerf_insert.editing.schedule import plan
 from nerf_insert.editing.view_selection import choose_anchors, directions, nearest_first
 from nerf_insert.scene.recipe import Schedule
 
-CENTRE = torch.zeros(3)
+CENTER = torch.zeros(3)
 
 
 def around(count, shown=None):
@@ -31,22 +31,22 @@ def around(count, shown=None):
 def test_anchors_are_from_around(count):
     """No direction is farther from an anchor than twice the best there is, as is known of the method."""
     views = around(48)
-    chosen = choose_anchors(views, CENTRE, count)
+    chosen = choose_anchors(views, CENTER, count)
     assert len(set(chosen)) == count
-    towards = directions(views, CENTRE)
+    towards = directions(views, CENTER)
     gaps = (towards @ towards[list(chosen)].T).clamp(-1, 1).acos().amin(1)
     assert math.degrees(float(gaps.max())) <= 360 / count + 1
 
 
 def test_anchors_show_much_of_the_region():
     views = around(24, {index: 100 if index % 2 else 2 for index in range(24)})
-    assert all(index % 2 for index in choose_anchors(views, CENTRE, 6))
-    assert choose_anchors(views, CENTRE, 4, given=(2, 3))[:2] == (2, 3)
-    assert choose_anchors(views, CENTRE, 0) == () and len(choose_anchors(views, CENTRE, 99)) == 24
+    assert all(index % 2 for index in choose_anchors(views, CENTER, 6))
+    assert choose_anchors(views, CENTER, 4, given=(2, 3))[:2] == (2, 3)
+    assert choose_anchors(views, CENTER, 0) == () and len(choose_anchors(views, CENTER, 99)) == 24
 
 
 def test_the_nearest_come_first():
-    order = nearest_first(around(12), CENTRE, [0])
+    order = nearest_first(around(12), CENTER, [0])
     assert sorted(order) == list(range(1, 12))
     assert set(order[:2]) == {1, 11} and order[-1] == 6
 
@@ -57,7 +57,7 @@ def test_the_nearest_come_first():
 @pytest.mark.parametrize("fall", [None, 0.0, 0.5])
 def test_every_view_is_painted(rounds, count, anchors, fall):
     schedule = Schedule(anchors=anchors, steps=800, fall=fall)
-    made = plan(schedule, rounds, around(count), CENTRE)
+    made = plan(schedule, rounds, around(count), CENTER)
     assert [this.number for this in made] == list(range(rounds))
     fall = (0.1 if made[0].together else 0.8) if fall is None else fall
     strengths = [1 - fall * math.sqrt(k / rounds) for k in range(rounds)]
@@ -70,7 +70,7 @@ def test_every_view_is_painted(rounds, count, anchors, fall):
         assert not any(this.doubted for this in made[:2])
         assert rounds < 3 or made[-1].views == ()
         if rounds >= 2:
-            assert painted[len(first.views) :] == list(nearest_first(around(count), CENTRE, first.views))
+            assert painted[len(first.views) :] == list(nearest_first(around(count), CENTER, first.views))
     else:  # the paper's way
         assert all(this.views == tuple(range(count)) and not this.doubted for this in made)
     assert first.together == (
@@ -79,17 +79,17 @@ def test_every_view_is_painted(rounds, count, anchors, fall):
 
 
 def test_approved_views_are_anchors_and_are_never_painted():
-    made = plan(Schedule(steps=400), 3, around(24), CENTRE, approved=(5, 11))
+    made = plan(Schedule(steps=400), 3, around(24), CENTER, approved=(5, 11))
     painted = [view for this in made for view in this.views]
     assert made[0].together and len(made[0].views) == 6 and not {5, 11} & set(painted)
     assert sorted([*painted, 5, 11]) == list(range(24))
-    once = plan(Schedule(steps=400), 1, around(24), CENTRE, approved=(5,))
+    once = plan(Schedule(steps=400), 1, around(24), CENTER, approved=(5,))
     assert once[0].views == tuple(v for v in range(24) if v != 5)
 
 
 def test_what_is_painted_again():
     last = {
-        how: plan(Schedule(steps=400, repaint=how), 3, around(24), CENTRE)[-1]
+        how: plan(Schedule(steps=400, repaint=how), 3, around(24), CENTER)[-1]
         for how in ("doubted", "all", "none")
     }
     assert last["doubted"].doubted and not last["all"].doubted and not last["none"].doubted

@@ -17,13 +17,13 @@ REGION = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)
 
 @pytest.fixture(scope="module")
 def views():
-    """(camera, render) of two neighbours, exact and large enough for a ball's surface to be smooth."""
+    """(camera, render) of two neighbors, exact and large enough for a ball's surface to be smooth."""
     stack = Stack(tiny.TinyField([tiny.BALL, tiny.OBJECT], step=0.02))
     cameras = [tiny.tiny_cameras()[k].scaled(3) for k in (0, 2)]
     return [(camera, stack.picture(camera)) for camera in cameras]
 
 
-def test_one_scene_agrees_with_itself_and_a_change_of_colour_is_measured(views):
+def test_one_scene_agrees_with_itself_and_a_change_of_color_is_measured(views):
     one, (camera, render) = views
     error, pixels = warped_error(one, (camera, render), [REGION])
     assert pixels > 300 and error / pixels < 2e-3  # samples 0.02 apart, and pixels on the ball's outline
@@ -43,7 +43,7 @@ def test_what_the_other_view_does_not_show_does_not_count(views):
     assert pixels < int(REGION.project(one[0]).sum())  # the far side of the ball is hidden from the other
 
 
-def test_the_figure_is_over_all_neighbours(views):
+def test_the_figure_is_over_all_neighbors(views):
     warping = Warping([REGION])
     for camera, render in views * 2:
         warping.add(camera, render)

@@ -19,7 +19,7 @@ from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 
-BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
+BOX = {"box": {"center": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +129,8 @@ def test_points_lie_on_the_surfaces(edited, tmp_path):
     # The scene knows them to a few hundredths: cells of its grid are 0.03 wide
     assert np.quantile(distance_to_scene(cloud.vertices), 0.8) < 0.08
     blue = np.linalg.norm(cloud.vertices - tiny.OBJECT[:3], axis=1) < tiny.OBJECT[3] + 0.05
-    colours = cloud.colors[blue & (cloud.vertices[:, 2] > 0.15)][:, :3].astype(float)
-    assert len(colours) > 20 and np.median(colours[:, 2]) > 150 > np.median(colours[:, 0])
+    colors = cloud.colors[blue & (cloud.vertices[:, 2] > 0.15)][:, :3].astype(float)
+    assert len(colors) > 20 and np.median(colors[:, 2]) > 150 > np.median(colors[:, 0])
 
 
 def test_before_the_edit_there_is_no_blue_ball(edited, tmp_path):
@@ -151,8 +151,8 @@ def test_a_mesh_is_the_surface(edited, tmp_path):
     on_ball = np.abs(np.linalg.norm(out, axis=1) - tiny.OBJECT[3]) < 0.06
     facing = (mesh.vertex_normals * out).sum(1)[on_ball & (out[:, 2] > 0)]
     assert len(facing) > 20 and float((facing > 0).mean()) > 0.8  # normals point outwards
-    colours = mesh.visual.vertex_colors[on_ball & (out[:, 2] > 0)][:, :3].astype(float)
-    assert np.median(colours[:, 2]) > 150 > np.median(colours[:, 0])
+    colors = mesh.visual.vertex_colors[on_ball & (out[:, 2] > 0)][:, :3].astype(float)
+    assert np.median(colors[:, 2]) > 150 > np.median(colors[:, 0])
 
 
 def test_a_place_without_anything_has_no_mesh(edited, tmp_path, capsys):

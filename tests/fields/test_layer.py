@@ -10,7 +10,7 @@ from nerf_insert.fields.layer import LAYER_FIELD, Layer, unfinished_layer
 from nerf_insert.io.files import write_json
 from nerf_insert.regions import BoxRegion
 from nerf_insert.training.checkpoint import Checkpoint
-from nerf_insert.training.optimizer import Optimiser
+from nerf_insert.training.optimizer import Optimizer
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16, view_dependent=False)
 BOX = BoxRegion((0.3, -0.2, 0.4), (0.8, 0.5, 0.3), (0.0, 0.0, 30.0))
@@ -19,11 +19,11 @@ BOX = BoxRegion((0.3, -0.2, 0.4), (0.8, 0.5, 0.3), (0.0, 0.0, 30.0))
 RAYS = look_at((1.2, 0.9, 1.0), (0.3, -0.2, 0.4), size=(24, 18), focal=30.0).rays()
 
 
-def blob(centre, radius=0.08, count=4000):
+def blob(center, radius=0.08, count=4000):
     """Points all over a ball."""
     generator = torch.Generator().manual_seed(0)
     ways = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
-    return torch.tensor(centre) + radius * torch.rand(count, 1, generator=generator) ** (1 / 3) * ways
+    return torch.tensor(center) + radius * torch.rand(count, 1, generator=generator) ** (1 / 3) * ways
 
 
 def test_a_fresh_layer_is_a_thin_haze():
@@ -53,13 +53,13 @@ def test_samples_are_the_regions_own():
 
 def test_what_rays_see_stays_and_the_rest_goes():
     """All samples near what was seen are still there; none is left two cells away from it."""
-    layer, centre, radius = Layer(BOX, SMALL), torch.tensor((0.25, -0.2, 0.42)), 0.07
-    seen, haze = blob(centre.tolist(), radius), blob((0.45, -0.1, 0.4))
+    layer, center, radius = Layer(BOX, SMALL), torch.tensor((0.25, -0.2, 0.42)), 0.07
+    seen, haze = blob(center.tolist(), radius), blob((0.45, -0.1, 0.4))
     layer.observe(torch.cat([seen, haze]), torch.cat([torch.full((4000,), 0.3), torch.full((4000,), 0.005)]))
     layer.update_occupancy()
 
     def far(samples):
-        return (samples.midpoints(*RAYS) - centre).norm(dim=-1)
+        return (samples.midpoints(*RAYS) - center).norm(dim=-1)
 
     assert int((far(layer.sample(RAYS)) < radius).sum()) == int((far(BOX.sample(RAYS)) < radius).sum()) > 60
     cell = float(((BOX.bounds[1] - BOX.bounds[0]) / 64).norm())
@@ -120,7 +120,7 @@ def test_a_layer_still_being_fitted_can_be_looked_at(tmp_path, shines, corrected
     layer.update_occupancy()
     module = torch.nn.ModuleDict({"layer": layer, "agreement": torch.nn.Linear(2, 2)}) if corrected else layer
     saved = Checkpoint(tmp_path / "checkpoint.safetensors", module, {})
-    saved.save(Optimiser(module, 1e-2, 10), 5)
+    saved.save(Optimizer(module, 1e-2, 10), 5)
     assert unfinished_layer(tmp_path) is None  # without its region
     write_json(tmp_path / "region" / "region.json", BOX.save(tmp_path / "region"))
     found = unfinished_layer(tmp_path)
@@ -128,7 +128,7 @@ def test_a_layer_still_being_fitted_can_be_looked_at(tmp_path, shines, corrected
         torch.equal(a, b) for a, b in zip(found.query(seen, seen), layer.query(seen, seen), strict=True)
     )
     assert torch.equal(found.occupancy, layer.occupancy)
-    Checkpoint(saved.path, torch.nn.Linear(2, 2), {}).save(Optimiser(layer, 1e-2, 10), 5)
+    Checkpoint(saved.path, torch.nn.Linear(2, 2), {}).save(Optimizer(layer, 1e-2, 10), 5)
     assert unfinished_layer(tmp_path) is None
     saved.path.write_bytes(saved.path.read_bytes()[:100])
     assert unfinished_layer(tmp_path) is None

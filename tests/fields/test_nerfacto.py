@@ -34,7 +34,7 @@ TO_MODEL = torch.tensor([[0.0, 0.5, 0.0, 0.1], [-0.5, 0.0, 0.0, 0.0], [0.0, 0.0,
 
 
 def weights(spec=SPEC):
-    """Random ones, large enough for some fog and colour."""
+    """Random ones, large enough for some fog and color."""
     from nerf_insert.fields.nerfacto import _field, _proposal_networks
 
     torch.manual_seed(0)
@@ -52,7 +52,7 @@ CAMERA = look_at((2.0, 1.5, 1.0), (0.0, 0.0, 0.3), (24, 18), focal=22.0)
 
 
 def test_the_last_sample_is_what_stands_behind():
-    """nerfstudio's last_sample, by hand: the sum of weights and colours, and the last colour for the rest."""
+    """nerfstudio's last_sample, by hand: the sum of weights and colors, and the last color for the rest."""
     field = base()
     rays = CAMERA.rays()
     samples = field.sample(rays)
@@ -62,8 +62,8 @@ def test_the_last_sample_is_what_stands_behind():
     thickness = (density * samples.lengths).double().view(-1, count)
     before = torch.cat([torch.zeros(len(thickness), 1), thickness.cumsum(1)[:, :-1]], 1)
     share = torch.exp(-before) * -torch.expm1(-thickness)
-    colours = rgb.double().view(-1, count, 3)
-    expected = (share[..., None] * colours).sum(1) + (1 - share.sum(1))[:, None] * colours[:, -1]
+    colors = rgb.double().view(-1, count, 3)
+    expected = (share[..., None] * colors).sum(1) + (1 - share.sum(1))[:, None] * colors[:, -1]
     assert 0.05 < float((1 - share.sum(1)).mean()) < 0.95  # there is something to show behind
     seen = Stack(field).render(rays)
     # float32 sums of ten terms below one
@@ -74,17 +74,17 @@ def test_the_last_sample_is_what_stands_behind():
     assert float(seen.accumulation.max()) < 0.49 and seen.depth.equal(samples.distances[count - 1 :: count])
 
 
-@pytest.mark.parametrize("colour", ["black", "white", "random"])
-def test_other_backgrounds_are_colours(colour):
-    field = base(NerfactoSpec(**{**vars(SPEC), "background_color": colour}))
+@pytest.mark.parametrize("color", ["black", "white", "random"])
+def test_other_backgrounds_are_colors(color):
+    field = base(NerfactoSpec(**{**vars(SPEC), "background_color": color}))
     seen = Stack(field).picture(CAMERA)
-    behind = 1.0 if colour == "white" else 0.0
+    behind = 1.0 if color == "white" else 0.0
     assert field.background.tolist() == [behind] * 3
     assert float(seen.accumulation.min()) < 0.97
 
 
 def test_distances_are_in_world_units():
-    """The same field in a world twice as large: everything twice as far away, the same colours."""
+    """The same field in a world twice as large: everything twice as far away, the same colors."""
     near = base()
     far = NerfactoBase(SPEC, torch.cat([TO_MODEL[:, :3] / 2, TO_MODEL[:, 3:]], 1), AABB, weights())
     camera = look_at((4.0, 3.0, 2.0), (0.0, 0.0, 0.6), (24, 18), focal=22.0)

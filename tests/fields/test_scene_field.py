@@ -85,18 +85,18 @@ def test_world_and_field_agree_on_samples():
 
 
 def test_density_is_per_world_unit():
-    """A scene in millimetres is a thousand times thinner per unit, and renders the same."""
-    metres, millimetres = small_base(), small_base()
-    millimetres.to_field[:, :3] /= 1000
-    millimetres.scale /= 1000
+    """A scene in millimeters is a thousand times thinner per unit, and renders the same."""
+    meters, millimeters = small_base(), small_base()
+    millimeters.to_field[:, :3] /= 1000
+    millimeters.scale /= 1000
     camera = look_at((1.5, 0.2, 0.8), size=(8, 6), focal=8.0)
     rays = camera.rays()
     far = Rays(rays.origins * 1000, rays.directions)
-    one, other = Stack(metres).render(rays), Stack(millimetres).render(far)
+    one, other = Stack(meters).render(rays), Stack(millimeters).render(far)
     torch.testing.assert_close(one.rgb, other.rgb, rtol=0, atol=1e-4)
     torch.testing.assert_close(one.depth * 1000, other.depth, rtol=1e-4, atol=0)
     points = rays.at(torch.full((rays.count,), 1.0))
-    assert torch.allclose(metres.density(points), metres.query(points, rays.directions)[0])
+    assert torch.allclose(meters.density(points), meters.query(points, rays.directions)[0])
 
 
 # --- occupancy
@@ -116,7 +116,7 @@ def test_cells_that_are_seen_stay_and_others_go():
     assert bool(base.occupancy[cells[:, 0], cells[:, 1], cells[:, 2]].all())
     occupied = base.occupancy.nonzero()
     away = (occupied[:, None] - cells[None]).abs().amax(-1).amin(1)
-    assert len(occupied) < 60 and int(away.max()) <= 1  # those two and some of their neighbours
+    assert len(occupied) < 60 and int(away.max()) <= 1  # those two and some of their neighbors
     base.seen *= 0.8**20  # twenty updates in which nobody sees anything there
     base.update_occupancy(torch.Generator().manual_seed(1), 1.0)
     assert not bool(base.occupancy.any())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 
-# A real phone's lens (k1, k2, k3, k4, p1, p2), portrait, principal point off centre.
+# A real phone's lens (k1, k2, k3, k4, p1, p2), portrait, principal point off center.
 PHONE = (0.0578421, -0.0805099, 0.0, 0.0, -0.000980296, 0.00015575)
 BARREL = (-0.3, 0.0, 0.0, 0.0, 0.0, 0.0)  # r - 0.3 r^3 turns round at r = 1.054
 WIDE = (0.02, -0.01, 0.002, -0.0001, 0.0, 0.0)
@@ -53,7 +53,7 @@ def to_opencv(camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def by_opencv(camera: Camera, points: torch.Tensor) -> torch.Tensor:
-    """The pixels of world points as OpenCV has them; its pixel centres are whole numbers in its own
+    """The pixels of world points as OpenCV has them; its pixel centers are whole numbers in its own
     pictures, but projectPoints only multiplies by the intrinsic matrix, whose origin is ours."""
     turn, shift, k = to_opencv(camera)
     k1, k2, k3, k4, p1, p2 = camera.distortion
@@ -77,7 +77,7 @@ def scattered(camera: Camera, count: int = 4000, seed: int = 1) -> torch.Tensor:
 def test_projection_agrees_with_opencv(camera):
     points = scattered(camera)
     found, pixels = camera.project(points), by_opencv(camera, points)
-    local = (points - camera.centre) @ camera.c2w[:, :3]
+    local = (points - camera.center) @ camera.c2w[:, :3]
     visible = (pixels >= 1).all(-1) & (pixels < torch.tensor([camera.width, camera.height]) - 1).all(-1)
     visible &= -local[:, 2] > 0.05  # in front; neither of these lenses folds that near its picture
     if camera.model == "PERSPECTIVE":
@@ -85,7 +85,7 @@ def test_projection_agrees_with_opencv(camera):
     assert visible.sum() > 300
     assert found.inside[visible].all()
     assert (found.pixels - pixels)[visible].abs().max() < PIXEL
-    assert torch.allclose(found.distance, (points - camera.centre).norm(dim=-1), rtol=1e-5)
+    assert torch.allclose(found.distance, (points - camera.center).norm(dim=-1), rtol=1e-5)
 
 
 @each_camera
@@ -94,10 +94,10 @@ def test_projection_inverts_rays(camera):
     distances = torch.linspace(0.5, 9, rays.count)
     found = camera.project(rays.at(distances))
     y, x = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
-    centres = torch.stack([x, y], -1).reshape(-1, 2) + 0.5
+    centers = torch.stack([x, y], -1).reshape(-1, 2) + 0.5
     assert found.inside.all()
     # a position near 5 has a spacing of 5e-7; seen from 0.5 away by fx = 344 that is 3e-4 of a pixel
-    assert (found.pixels - centres).abs().max() < PIXEL
+    assert (found.pixels - centers).abs().max() < PIXEL
     assert torch.allclose(found.distance, distances, rtol=1e-5)
 
 
@@ -129,7 +129,7 @@ def test_rays_agree_with_opencv():
     assert np.abs(directions.numpy() - local).max() < 2e-6
 
 
-def test_pixels_count_from_the_corner_and_have_their_centres_at_one_half():
+def test_pixels_count_from_the_corner_and_have_their_centers_at_one_half():
     camera = Camera(torch.eye(4)[:3], fx=2.0, fy=2.0, cx=2.0, cy=1.0, width=4, height=2)
     first = camera.rays().directions[0]
     assert torch.allclose(first / -first[2], torch.tensor([(0.5 - 2) / 2, -(0.5 - 1) / 2, -1.0]))
@@ -148,13 +148,13 @@ def test_pixels_count_from_the_corner_and_have_their_centres_at_one_half():
 def test_what_is_behind_is_outside(offset):
     camera = phone()
     local = torch.tensor([[*offset[:2], abs(offset[2])]])  # +z: behind
-    assert not camera.project(local @ camera.c2w[:, :3].T + camera.centre).inside.any()
+    assert not camera.project(local @ camera.c2w[:, :3].T + camera.center).inside.any()
 
 
 def test_the_mirror_image_of_what_is_seen_is_outside():
     camera = phone()
     seen = camera.rays().at(torch.ones(camera.width * camera.height))
-    assert not camera.project(2 * camera.centre - seen).inside.any()
+    assert not camera.project(2 * camera.center - seen).inside.any()
 
 
 @pytest.mark.parametrize("lens", [BARREL, (0.1, -0.2, 0.0, 0.0, 0.0, 0.0)])
@@ -163,7 +163,7 @@ def test_nothing_folds_back_into_the_picture(lens):
     camera = phone(lens)
     angle, radius = torch.linspace(0, 6.28, 64), torch.linspace(1.1, 4, 200)
     x, y = (radius[:, None] * angle.cos()).reshape(-1), (radius[:, None] * angle.sin()).reshape(-1)
-    points = torch.stack([x, y, -torch.ones_like(x)], -1) @ camera.c2w[:, :3].T + camera.centre
+    points = torch.stack([x, y, -torch.ones_like(x)], -1) @ camera.c2w[:, :3].T + camera.center
     naive = by_opencv(camera, points)
     folded = (naive > 0).all(-1) & (naive < torch.tensor([270.0, 480.0])).all(-1)
     assert folded.any()  # else this shows nothing
@@ -174,7 +174,7 @@ def test_a_fold_inside_the_picture_hides_what_lies_beyond_it():
     """With a short lens the picture's corners have no ray at all; what projects there twice counts once."""
     camera = phone(BARREL, fx=120.0, fy=120.0)
     local = torch.tensor([[0.9, 0.0, -1.0], [1.2, 0.0, -1.0], [1.7, 0.0, -1.0]])
-    found = camera.project(local @ camera.c2w[:, :3].T + camera.centre)
+    found = camera.project(local @ camera.c2w[:, :3].T + camera.center)
     assert found.inside.tolist() == [True, False, False]
 
 
@@ -182,7 +182,7 @@ def test_a_fisheye_sees_beyond_a_right_angle_and_along_its_axis():
     camera = fisheye()
     axis = camera.rays_through(torch.tensor([[camera.cx, camera.cy]])).directions[0]
     assert torch.allclose(axis, -camera.c2w[:, 2], atol=1e-6)
-    sideways = camera.centre + camera.c2w[:, :3] @ torch.tensor([1.0, 0.0, 0.02])  # a little behind
+    sideways = camera.center + camera.c2w[:, :3] @ torch.tensor([1.0, 0.0, 0.02])  # a little behind
     assert camera.project(sideways[None]).inside.all()
 
 
@@ -214,11 +214,11 @@ def test_a_pixel_has_one_ray_and_a_point_one_place_to_the_last_bit(camera):
     """Whatever else is asked for in the same batch: locality bit for bit depends on it."""
     rays = camera.rays()
     y, x = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
-    centres = torch.stack([x, y], -1).reshape(-1, 2) + 0.5
+    centers = torch.stack([x, y], -1).reshape(-1, 2) + 0.5
     points = rays.at(torch.full((rays.count,), 2.0))
     whole = camera.project(points)
     for part in (slice(0, 1), slice(5, 12), slice(1000, 1333)):
-        assert torch.equal(camera.rays_through(centres[part]).directions, rays.directions[part])
+        assert torch.equal(camera.rays_through(centers[part]).directions, rays.directions[part])
         assert torch.equal(camera.project(points[part]).pixels, whole.pixels[part])
 
 

@@ -1,4 +1,4 @@
-"""Mesh files, colours, normals, rays and poses."""
+"""Mesh files, colors, normals, rays and poses."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def translation(*values) -> np.ndarray:
 
 
 def two_part_scene() -> trimesh.Scene:
-    """A red box, scaled and moved by its node, and a ball with vertex colours."""
+    """A red box, scaled and moved by its node, and a ball with vertex colors."""
     scene = trimesh.Scene()
     box = trimesh.creation.box()
     material = trimesh.visual.material.PBRMaterial(baseColorFactor=[255, 0, 0, 255])
@@ -73,14 +73,14 @@ def test_a_glb_is_flattened_with_its_nodes_transforms(tmp_path):
     (tmp_path / "scene.glb").write_bytes(two_part_scene().export(file_type="glb"))
     mesh = load_mesh(tmp_path / "scene.glb", Pose.parse("translate=10,0,0"))
     assert len(mesh.faces) == 12 + 80 and mesh.warnings == ()
-    red = (mesh.corner_colours[:, 0] == torch.tensor([1.0, 0, 0])).all(-1)
+    red = (mesh.corner_colors[:, 0] == torch.tensor([1.0, 0, 0])).all(-1)
     assert red.sum() == 12
     box = mesh.vertices[mesh.faces[red].reshape(-1)]
     assert torch.allclose(box.amin(0), torch.tensor([10.0, 1, 2]), atol=1e-6)
     assert torch.allclose(box.amax(0), torch.tensor([12.0, 3, 4]), atol=1e-6)
-    # glTF's vertex colours are linear light: 128 of 255 is brighter than that in sRGB
+    # glTF's vertex colors are linear light: 128 of 255 is brighter than that in sRGB
     green = 1.055 * (128 / 255) ** (1 / 2.4) - 0.055
-    ball = mesh.corner_colours[~red].reshape(-1, 3)
+    ball = mesh.corner_colors[~red].reshape(-1, 3)
     assert torch.allclose(ball, torch.tensor([0, green, 0]), atol=1 / 255)
 
 
@@ -95,7 +95,7 @@ def test_the_reading_process_is_bounded(tmp_path, monkeypatch):
         load_mesh(tmp_path / "box.stl")
 
 
-def test_an_obj_has_the_colours_of_its_picture(tmp_path):
+def test_an_obj_has_the_colors_of_its_picture(tmp_path):
     write_textured_obj(tmp_path)
     mesh = load_mesh(tmp_path / "o.obj")
     assert len(mesh.faces) == 2 and mesh.warnings == ()
@@ -104,10 +104,10 @@ def test_an_obj_has_the_colours_of_its_picture(tmp_path):
     barycentric /= barycentric.sum(-1, keepdim=True)
     face = torch.arange(200) % 2
     y = mesh.points_at(face, barycentric)[:, 1]
-    colour = mesh.colour_at(face, barycentric)
+    color = mesh.color_at(face, barycentric)
     # Bilinear: rows of pixels have their middles at 1/8, 3/8, ...; it repeats over the top and bottom.
     red = np.interp(y, [0, 0.125, 0.375, 0.625, 0.875, 1], [0.5, 0, 0, 1, 1, 0.5])
-    assert np.allclose(colour[:, 0], red, atol=1e-5) and np.allclose(colour[:, 2], 1 - red, atol=1e-5)
+    assert np.allclose(color[:, 0], red, atol=1e-5) and np.allclose(color[:, 2], 1 - red, atol=1e-5)
 
 
 def test_textures_are_tinted_in_linear_light(tmp_path, in_process):
@@ -118,37 +118,37 @@ def test_textures_are_tinted_in_linear_light(tmp_path, in_process):
     )
     square.visual = trimesh.visual.TextureVisuals(uv=[[0, 0], [1, 0], [1, 1]], material=material)
     (tmp_path / "t.glb").write_bytes(square.export(file_type="glb"))
-    colour = load_mesh(tmp_path / "t.glb").colour_at(
+    color = load_mesh(tmp_path / "t.glb").color_at(
         torch.zeros(1, dtype=torch.long), torch.full((1, 3), 1 / 3)
     )
     light = ((188 / 255 + 0.055) / 1.055) ** 2.4 * 128 / 255
     expected = [1.055 * light ** (1 / 2.4) - 0.055, 188 / 255, 0.0]
-    assert colour[0].tolist() == pytest.approx(expected, abs=2 / 255)  # 8 bits, twice
+    assert color[0].tolist() == pytest.approx(expected, abs=2 / 255)  # 8 bits, twice
 
 
-def test_ply_vertex_colours_are_blended(tmp_path, in_process):
+def test_ply_vertex_colors_are_blended(tmp_path, in_process):
     triangle = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [[0, 1, 2]], process=False)
     triangle.visual.vertex_colors = [[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 51, 255]]
     triangle.export(tmp_path / "t.ply")
     mesh = load_mesh(tmp_path / "t.ply")
     weights = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
-    colour = mesh.colour_at(torch.zeros(2, dtype=torch.long), weights)
+    color = mesh.color_at(torch.zeros(2, dtype=torch.long), weights)
     # Light adds up, not its code: IEC 61966-2-1 of 0.2, of 0.3 and of half of what sRGB 0.2 stands for.
     light = torch.tensor([0.2, 0.3, 0.5 * ((0.2 + 0.055) / 1.055) ** 2.4])
     expected = torch.stack([1.055 * light ** (1 / 2.4) - 0.055, torch.tensor([1.0, 0.0, 0.0])])
-    assert torch.allclose(colour, expected, atol=1e-5)  # there and back in float32
+    assert torch.allclose(color, expected, atol=1e-5)  # there and back in float32
 
 
-def test_face_colours_and_no_colours(tmp_path, in_process):
+def test_face_colors_and_no_colors(tmp_path, in_process):
     box = trimesh.creation.box()
     box.visual.face_colors = np.arange(48).reshape(12, 4)
     box.export(tmp_path / "f.ply")
     mesh = load_mesh(tmp_path / "f.ply")
-    colour = mesh.colour_at(torch.arange(12), torch.full((12, 3), 1 / 3)) * 255
-    assert np.allclose(colour, np.arange(48).reshape(12, 4)[:, :3], atol=1e-3)
+    color = mesh.color_at(torch.arange(12), torch.full((12, 3), 1 / 3)) * 255
+    assert np.allclose(color, np.arange(48).reshape(12, 4)[:, :3], atol=1e-3)
     trimesh.creation.box().export(tmp_path / "b.stl")
     mesh = load_mesh(tmp_path / "b.stl")
-    assert len(mesh.faces) == 12 and mesh.corner_colours.unique().numel() == 1
+    assert len(mesh.faces) == 12 and mesh.corner_colors.unique().numel() == 1
 
 
 @pytest.mark.parametrize("kind", ["glb", "obj", "ply", "stl"])
@@ -260,17 +260,17 @@ def test_missing_and_oversized_files_are_refused(tmp_path, monkeypatch):
         load_mesh(tmp_path / "big.obj")
 
 
-def random_rays(count: int, centre, spread: float = 3.0) -> Rays:
+def random_rays(count: int, center, spread: float = 3.0) -> Rays:
     generator = torch.Generator().manual_seed(0)
-    origins = torch.randn(count, 3, generator=generator) * spread + torch.tensor(centre)
-    towards = torch.tensor(centre) + 0.5 * torch.randn(count, 3, generator=generator) - origins
+    origins = torch.randn(count, 3, generator=generator) * spread + torch.tensor(center)
+    towards = torch.tensor(center) + 0.5 * torch.randn(count, 3, generator=generator) - origins
     return Rays(origins, torch.nn.functional.normalize(towards, dim=-1))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_rays_meet_a_box_where_slabs_say(scale):
-    centre = (5.0 * scale, -2.0 * scale, 0.0)
-    box = as_mesh(trimesh.creation.box([scale, scale, scale], translation(*centre)))
+    center = (5.0 * scale, -2.0 * scale, 0.0)
+    box = as_mesh(trimesh.creation.box([scale, scale, scale], translation(*center)))
     rays = random_rays(5000, (5.0, -2.0, 0.0))
     rays = Rays(rays.origins * scale, rays.directions)
     hits = box.cast(rays)
@@ -339,12 +339,12 @@ def test_normals_keep_sharp_edges_and_join_doubled_vertices():
     assert (mesh.corner_normals * mesh.vertices[mesh.faces]).sum(-1).min() > 0.9999
 
 
-def test_transforming_moves_points_and_keeps_colours():
+def test_transforming_moves_points_and_keeps_colors():
     ball = as_mesh(trimesh.creation.icosphere(subdivisions=1))
     matrix = torch.from_numpy(translation(1, 2, 3) @ np.diag([2.0, 2.0, -2.0, 1.0]))
     moved = ball.transformed(matrix)
     assert torch.allclose(moved.bounds, torch.tensor([[-1.0, 0, 1], [3, 4, 5]]), atol=1e-6)
-    assert torch.equal(moved.corner_colours, ball.corner_colours)
+    assert torch.equal(moved.corner_colors, ball.corner_colors)
     outward = moved.vertices[moved.faces].mean(1) - torch.tensor([1.0, 2, 3])
     assert ((moved.face_normals * outward).sum(-1) > 0).all()  # although a mirror image
 

@@ -163,13 +163,13 @@ def test_yaml_cannot_run_code(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
-def test_a_video_plays_back_in_its_colours(tmp_path):
-    """Colours survive the way through BT.709 limited range to about two levels; motion is in order."""
+def test_a_video_plays_back_in_its_colors(tmp_path):
+    """Colors survive the way through BT.709 limited range to about two levels; motion is in order."""
     path = tmp_path / "odd.mp4"
-    colours = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.2, 0.2, 0.9], [0.5, 0.5, 0.5]])
+    colors = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.2, 0.2, 0.9], [0.5, 0.5, 0.5]])
     with VideoWriter(path, 24, (33, 21), quality=1) as video:
-        for colour in colours:
-            video.write(colour.expand(21, 33, 3))
+        for color in colors:
+            video.write(color.expand(21, 33, 3))
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (34, 22)  # H.264 in yuv420p needs even sizes
@@ -178,8 +178,8 @@ def test_a_video_plays_back_in_its_colours(tmp_path):
             f.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray() for f in container.decode(stream)
         ]
     assert len(frames) == 4
-    for colour, frame in zip(colours, frames, strict=True):
-        assert abs(torch.from_numpy(frame).float() / 255 - colour).max() < 3 / 255
+    for color, frame in zip(colors, frames, strict=True):
+        assert abs(torch.from_numpy(frame).float() / 255 - color).max() < 3 / 255
     data = path.read_bytes()
     assert data.find(b"moov") < data.find(b"mdat")  # starts to play before all of it is there
 

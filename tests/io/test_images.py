@@ -23,10 +23,10 @@ def save(path, array, mode=None):
 )
 def test_eight_bits_come_back_exactly(tmp_path, mode, channels):
     array = RGBA[..., [0, 3]] if channels is None else RGBA[..., channels].squeeze()
-    colour, alpha = read_picture(save(tmp_path / "a.png", array))
+    color, alpha = read_picture(save(tmp_path / "a.png", array))
     wanted = torch.from_numpy(RGBA.astype(np.float32) / 255)
-    grey = mode in ("L", "LA")
-    assert torch.equal(colour, wanted[..., :1].expand(-1, -1, 3) if grey else wanted[..., :3])
+    gray = mode in ("L", "LA")
+    assert torch.equal(color, wanted[..., :1].expand(-1, -1, 3) if gray else wanted[..., :3])
     assert (alpha is None) == ("A" not in mode)
     if alpha is not None:
         assert torch.equal(alpha, wanted[..., 3])
@@ -34,21 +34,21 @@ def test_eight_bits_come_back_exactly(tmp_path, mode, channels):
 
 def test_sixteen_bits_keep_their_precision(tmp_path):
     array = RANDOM.integers(0, 65536, (7, 11), dtype=np.uint16)
-    colour, alpha = read_picture(save(tmp_path / "a.png", array))
+    color, alpha = read_picture(save(tmp_path / "a.png", array))
     assert alpha is None
     # exact but for the rounding to float32
-    assert np.abs(colour.numpy() - (array / 65535)[..., None]).max() < 1e-7
+    assert np.abs(color.numpy() - (array / 65535)[..., None]).max() < 1e-7
 
 
 def test_one_bit_and_palette(tmp_path):
     bits = RGBA[..., 0] > 127
-    colour, _ = read_picture(save(tmp_path / "bits.png", bits))
-    assert torch.equal(colour[..., 0] > 0.5, torch.from_numpy(bits))
+    color, _ = read_picture(save(tmp_path / "bits.png", bits))
+    assert torch.equal(color[..., 0] > 0.5, torch.from_numpy(bits))
     indexed = Image.fromarray((RGBA[..., 0] % 3).astype(np.uint8), "P")
     indexed.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     indexed.save(tmp_path / "p.png")
-    colour, alpha = read_picture(tmp_path / "p.png")
-    assert torch.equal(colour, torch.eye(3)[torch.from_numpy(RGBA[..., 0] % 3).long()]) and alpha is None
+    color, alpha = read_picture(tmp_path / "p.png")
+    assert torch.equal(color, torch.eye(3)[torch.from_numpy(RGBA[..., 0] % 3).long()]) and alpha is None
     indexed.save(tmp_path / "t.png", transparency=1)
     _, alpha = read_picture(tmp_path / "t.png")
     assert torch.equal(alpha == 0, torch.from_numpy(RGBA[..., 0] % 3 == 1))
@@ -99,8 +99,8 @@ SHAPE[5:12, 8:20] = True
 WHITE = SHAPE.numpy().astype(np.uint8) * 255
 
 
-def rgba(colour, alpha):
-    return np.concatenate([np.broadcast_to(colour, (20, 30, 3)), alpha[..., None]], -1).astype(np.uint8)
+def rgba(color, alpha):
+    return np.concatenate([np.broadcast_to(color, (20, 30, 3)), alpha[..., None]], -1).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def rgba(colour, alpha):
         rgba((0, 0, 0), WHITE),  # a black brush
         np.where(WHITE > 0, 129, 126).astype(np.uint8),  # just either side of half
     ],
-    ids=["grey", "bits", "16 bit", "rgb", "opaque", "white brush", "red brush", "black brush", "half"],
+    ids=["gray", "bits", "16 bit", "rgb", "opaque", "white brush", "red brush", "black brush", "half"],
 )
 def test_masks_are_read_the_way_they_were_meant(tmp_path, array):
     assert torch.equal(read_mask(save(tmp_path / "m.png", array), (30, 20)), SHAPE)

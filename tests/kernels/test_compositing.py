@@ -37,12 +37,12 @@ def with_gradients(backend, thickness, rgb, distances, offsets):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_one_sample(backend):
-    colour = torch.tensor([[0.2, 0.5, 0.9]])
+    color = torch.tensor([[0.2, 0.5, 0.9]])
     with use_backend(backend):
-        result = composite(torch.tensor([0.7]), colour, torch.tensor([3.0]), rays(1))
+        result = composite(torch.tensor([0.7]), color, torch.tensor([3.0]), rays(1))
     alpha = 1 - math.exp(-0.7)
     # float32 rounding of numbers of order one, here and below
-    torch.testing.assert_close(result.rgb, alpha * colour, rtol=1e-6, atol=0)
+    torch.testing.assert_close(result.rgb, alpha * color, rtol=1e-6, atol=0)
     assert result.accumulation.item() == pytest.approx(alpha, rel=1e-6)
     assert result.depth.item() == pytest.approx(3 * alpha, rel=1e-6)
 

@@ -9,7 +9,7 @@ from nerf_insert.kernels import mlp, use_backend
 LAYERS = {
     "layer field": (16, 64, 64, 4),
     "density": (32, 64, 16),
-    "colour": (32, 64, 64, 3),
+    "color": (32, 64, 64, 3),
     "narrow": (16, 32, 4),
     "odd": (27, 30, 5, 1),
     "linear": (8, 8),

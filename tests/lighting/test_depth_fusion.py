@@ -1,4 +1,4 @@
-"""One surface from many depths: balls on a floor, whose place, normals and colours are known."""
+"""One surface from many depths: balls on a floor, whose place, normals and colors are known."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from nerf_insert.lighting.depth_fusion import (
 from nerf_insert.rendering.stack import Rendered
 
 BOX = torch.tensor([[-1.0, -1.0, -0.3], [1.0, 1.0, 1.0]])
-CENTRE, RADIUS = torch.tensor([0.1, -0.1, 0.4]), 0.4
+CENTER, RADIUS = torch.tensor([0.1, -0.1, 0.4]), 0.4
 EYES = [
     (2.0, 0.1, 1.2),
     (0.1, 2.0, 1.0),
@@ -31,8 +31,8 @@ EYES = [
 
 
 def truth(rays):
-    """Distance to a ball on the floor z = 0, and its colour: red ball, grey floor."""
-    toward = CENTRE - rays.origins
+    """Distance to a ball on the floor z = 0, and its color: red ball, gray floor."""
+    toward = CENTER - rays.origins
     along = (toward * rays.directions).sum(-1)
     off = toward.square().sum(-1) - along**2
     ball = torch.where(
@@ -40,25 +40,25 @@ def truth(rays):
     )
     floor = -rays.origins[:, 2] / rays.directions[:, 2]
     floor = torch.where(floor > 0, floor, float("inf"))
-    colour = torch.where(
+    color = torch.where(
         (ball < floor)[:, None], torch.tensor([0.6, 0.1, 0.1]), torch.tensor([0.3, 0.3, 0.3])
     )
-    return torch.minimum(ball, floor), colour
+    return torch.minimum(ball, floor), color
 
 
 def views(size=(64, 48)):
     out = []
     for eye in EYES:
         camera = look_at(eye, (0.0, 0.0, 0.3), size, focal=0.9 * size[0])
-        depth, colour = truth(camera.rays())
+        depth, color = truth(camera.rays())
         shape = (camera.height, camera.width)
-        out.append(Glance(camera, depth.view(shape), colour.view(*shape, 3)))
+        out.append(Glance(camera, depth.view(shape), color.view(*shape, 3)))
     return out
 
 
 def to_surface(points):
     """Distance to the nearer of ball and floor."""
-    return torch.minimum(((points - CENTRE).norm(dim=-1) - RADIUS).abs(), points[:, 2].abs())
+    return torch.minimum(((points - CENTER).norm(dim=-1) - RADIUS).abs(), points[:, 2].abs())
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +75,20 @@ def test_the_surface_lies_where_it_is(surface):
 
 
 def test_normals_look_into_free_space(surface):
-    on_ball = ((surface.mesh.vertices - CENTRE).norm(dim=-1) - RADIUS).abs() < 0.3 * surface.cell
+    on_ball = ((surface.mesh.vertices - CENTER).norm(dim=-1) - RADIUS).abs() < 0.3 * surface.cell
     on_ball &= surface.mesh.vertices[:, 2] > 0.2
-    wanted = torch.nn.functional.normalize(surface.mesh.vertices[on_ball] - CENTRE, dim=-1)
+    wanted = torch.nn.functional.normalize(surface.mesh.vertices[on_ball] - CENTER, dim=-1)
     cosine = (surface.normals[on_ball] * wanted).sum(-1)
     assert float(cosine.median()) > 0.99
     on_floor = (surface.mesh.vertices[:, 2].abs() < 0.01) & (surface.mesh.vertices[:, :2].norm(dim=-1) > 0.7)
     assert float(surface.normals[on_floor, 2].quantile(0.05)) > 0.99
 
 
-def test_colours_are_those_of_the_views(surface):
+def test_colors_are_those_of_the_views(surface):
     high = surface.mesh.vertices[:, 2] > 0.3
-    far = (surface.mesh.vertices[:, :2] - CENTRE[:2]).norm(dim=-1) > 0.7
-    for where, colour in ((high, [0.6, 0.1, 0.1]), (far, [0.3, 0.3, 0.3])):
-        assert torch.allclose(surface.radiance[where].nanmedian(0).values, torch.tensor(colour), atol=0.01)
+    far = (surface.mesh.vertices[:, :2] - CENTER[:2]).norm(dim=-1) > 0.7
+    for where, color in ((high, [0.6, 0.1, 0.1]), (far, [0.3, 0.3, 0.3])):
+        assert torch.allclose(surface.radiance[where].nanmedian(0).values, torch.tensor(color), atol=0.01)
 
 
 def test_a_floater_that_one_view_believes_in_is_no_surface():
@@ -100,14 +100,14 @@ def test_a_floater_that_one_view_believes_in_is_no_surface():
     assert float(near.min()) > 0.1
 
 
-def test_a_wrong_view_does_not_change_the_median_colour():
+def test_a_wrong_view_does_not_change_the_median_color():
     glances = views()
-    glances[1] = glances[1]._replace(colour=torch.ones_like(glances[1].colour))
+    glances[1] = glances[1]._replace(color=torch.ones_like(glances[1].color))
     point, normal = torch.tensor([[-0.6, 0.6, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
-    colour, spread = radiance(glances, point, normal, 0.05)
-    assert colour[0].tolist() == pytest.approx([0.3, 0.3, 0.3], abs=1e-4)
+    color, spread = radiance(glances, point, normal, 0.05)
+    assert color[0].tolist() == pytest.approx([0.3, 0.3, 0.3], abs=1e-4)
     assert float(spread) == pytest.approx(0, abs=1e-4)
-    hidden, _ = radiance(glances, CENTRE[None], normal, 0.05)
+    hidden, _ = radiance(glances, CENTER[None], normal, 0.05)
     assert bool(hidden.isnan().all())
 
 
@@ -121,8 +121,8 @@ def test_rays_that_start_a_little_below_the_surface_pass_it(surface):
 
 def test_points_hidden_in_a_view_are_told(surface):
     glance = views()[0]
-    behind = CENTRE + torch.nn.functional.normalize(CENTRE - glance.camera.centre, dim=0) * 0.6
-    front = CENTRE + torch.nn.functional.normalize(glance.camera.centre - CENTRE, dim=0) * 0.41
+    behind = CENTER + torch.nn.functional.normalize(CENTER - glance.camera.center, dim=0) * 0.6
+    front = CENTER + torch.nn.functional.normalize(glance.camera.center - CENTER, dim=0) * 0.41
     shown, clear = sees(glance, torch.stack([front, behind, torch.tensor([9.0, 0.0, 0.0])]), 0.05)
     assert shown.tolist() == [True, True, False]
     assert clear.tolist() == [True, False, False]

@@ -1,4 +1,4 @@
-"""Light: closed forms of irradiance and shadow; a known light is found again from colours alone."""
+"""Light: closed forms of irradiance and shadow; a known light is found again from colors alone."""
 
 import math
 
@@ -132,8 +132,8 @@ def world(light_direction, strength, sky, albedo_of, seed=0):
         vertices.append(torch.tensor(shape.vertices).float() + torch.tensor([u, v, radius]))
     normals = [UP.expand(len(x), 3)]
     normals += [
-        torch.nn.functional.normalize(part - torch.tensor([*centre, radius]), dim=-1)
-        for part, (centre, radius) in zip(vertices[1:], balls, strict=True)
+        torch.nn.functional.normalize(part - torch.tensor([*center, radius]), dim=-1)
+        for part, (center, radius) in zip(vertices[1:], balls, strict=True)
     ]
     mesh = Mesh.plain(torch.cat(vertices), torch.cat(faces))
     points, normals = mesh.vertices, torch.cat(normals)
@@ -164,23 +164,23 @@ def materials(points):
 
 def find(surface, far=None):
     far = torch.full((len(sphere()), 3), float("nan")) if far is None else far
-    things, centre = [surface.thing()], torch.tensor([0.0, 0.0, 0.3])
-    evidence = gather(surface, things, far, centre, 1.5, UP)
-    return estimate(evidence, things, centre, 1.5, UP, far)
+    things, center = [surface.thing()], torch.tensor([0.0, 0.0, 0.3])
+    evidence = gather(surface, things, far, center, 1.5, UP)
+    return estimate(evidence, things, center, 1.5, UP, far)
 
 
 @pytest.mark.parametrize(
     "direction", [(0.5, -0.4, 0.77), (-0.8, 0.1, 0.6), (0.1, 0.7, 0.4)], ids=["high", "side", "low"]
 )
-def test_a_known_light_is_found_from_colours(direction):
+def test_a_known_light_is_found_from_colors(direction):
     direction = unit(*direction)
     found = find(world(direction, (1.0, 1.0, 1.0), (0.3, 0.3, 0.3), materials))
     # vertices are 0.08 apart, so that shadows are known to a few degrees only
     assert float(found.key.direction @ direction) > math.cos(math.radians(6))
-    grey, sky = float(found.key.irradiance.mean()), float(found.environment.mean())
+    gray, sky = float(found.key.irradiance.mean()), float(found.environment.mean())
     # textures vary by 15 %, and what they do along a shadow's border is taken for light
-    assert grey / sky == pytest.approx(1 / 0.3, rel=0.15)
-    assert grey == pytest.approx(1.0, rel=0.15)
+    assert gray / sky == pytest.approx(1 / 0.3, rel=0.15)
+    assert gray == pytest.approx(1.0, rel=0.15)
 
 
 def test_hues_of_shade_and_light_are_told_apart():
@@ -214,9 +214,9 @@ def test_what_photographs_show_of_the_environment_is_kept():
 
 def test_groups_are_alike_in_hue_and_place():
     place = torch.cat([torch.zeros(50, 3), torch.full((50, 3), 9.0), torch.zeros(50, 3)])
-    colour = torch.cat(
+    color = torch.cat(
         [torch.tensor([[0.5, 0.2, 0.1]]).expand(100, 3), torch.tensor([[0.1, 0.2, 0.5]]).expand(50, 3)]
     )
-    label = groups(place, colour * torch.linspace(0.2, 1, 150)[:, None], 3)
+    label = groups(place, color * torch.linspace(0.2, 1, 150)[:, None], 3)
     parts = [set(label[k : k + 50].tolist()) for k in (0, 50, 100)]
     assert [len(part) for part in parts] == [1, 1, 1] and len(set.union(*parts)) == 3

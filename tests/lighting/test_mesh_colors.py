@@ -67,7 +67,7 @@ def test_edges_of_a_box_keep_two_sides():
     assert torch.allclose(normals, box.face_normals[face], atol=1e-5)
 
 
-def test_neighbouring_faces_agree_along_their_edge():
+def test_neighboring_faces_agree_along_their_edge():
     mesh = mesh_of(trimesh.creation.icosphere(2, 1.0))
     places = places_of(mesh, 0.05)
     values = torch.rand(len(places.points), 1, generator=torch.Generator().manual_seed(2))

@@ -73,7 +73,7 @@ def run_copy(plain_run, tmp_path):
 
 
 def theirs(pipeline, split, index, corrected=True):
-    """nerfstudio's own picture of one of its photographs, by the name of that; with its camera optimiser's
+    """nerfstudio's own picture of one of its photographs, by the name of that; with its camera optimizer's
     correction, which nerfstudio itself applies while it trains only."""
     dataset = getattr(pipeline.datamanager, f"{split}_dataset")
     camera = dataset.cameras[index : index + 1]

@@ -37,7 +37,7 @@ from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.recipe import Recipe, Schedule
 from nerf_insert.scene.scene import Scene
 
-BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
+BOX = {"box": {"center": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
 
 
 def recipe(inpainter="painters:Quick", **more):
@@ -138,10 +138,10 @@ def test_flags_are_read_as_the_command_line_reads_them(tmp_path):
 
 def test_every_field_of_the_schedule_is_a_flag():
     words = ["--box", "0", "0", "0", "1", "1", "1", "--rays", "99", "--strength", "0.5", "--anchors", "0"]
-    words += ["--match-colours", "False", "--share-seed", "False", "--repaint", "all", "--shell", "0.1"]
+    words += ["--match-colors", "False", "--share-seed", "False", "--repaint", "all", "--shell", "0.1"]
     made = recipe_of(tyro.cli(EditConfig, args=words), None)
     wanted = Schedule(
-        rays=99, strength=0.5, anchors=0, match_colours=False, share_seed=False, repaint="all", shell=0.1
+        rays=99, strength=0.5, anchors=0, match_colors=False, share_seed=False, repaint="all", shell=0.1
     )
     assert made.schedule == wanted
     assert {field.name for field in fields(Schedule)} <= {field.name for field in fields(EditConfig)}
@@ -349,7 +349,7 @@ def test_an_exported_scene_opens_as_a_run_and_renders_the_same(scene_folder, tmp
     from nerfstudio.utils.eval_utils import eval_setup
 
     tiny.tiny_layer(scene_folder)
-    tiny.tiny_layer(scene_folder, centre=(0.0, 0.0, 0.5), name="off")
+    tiny.tiny_layer(scene_folder, center=(0.0, 0.0, 0.5), name="off")
     Scene.open(scene_folder).enable(2, False)
     assert main(["export", str(scene_folder), "nerfstudio", "--out", str(tmp_path / "runs"), "--quiet"]) == 0
     config = next((tmp_path / "runs").rglob("config.yml"))

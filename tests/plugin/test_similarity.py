@@ -12,8 +12,8 @@ from nerf_insert.plugin.similarity import into_model, invert, similarity
 
 def poses(count, seed=0):
     turns = torch.from_numpy(Rotation.random(count, random_state=seed).as_matrix())
-    centres = torch.randn(count, 3, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return torch.cat([turns, centres], -1)
+    centers = torch.randn(count, 3, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.cat([turns, centers], -1)
 
 
 def matrix(seed, scale):
@@ -44,7 +44,7 @@ def test_there_and_back(seed, scale):
 
 
 def test_it_is_what_nerfstudio_does_to_cameras():
-    """Its orientation, centre and scale, as its dataparser applies them."""
+    """Its orientation, center and scale, as its dataparser applies them."""
     from nerfstudio.cameras.camera_utils import auto_orient_and_center_poses
 
     world = poses(12, 3)

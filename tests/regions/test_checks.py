@@ -46,7 +46,7 @@ def test_regions_that_cannot_come_out_well_are_refused(box, says):
 
 
 def test_a_region_that_few_cameras_see_is_refused():
-    away = [(name, look_at(camera.centre.tolist(), target=(5.0, 5.0, 5.0))) for name, camera in CAMERAS]
+    away = [(name, look_at(camera.center.tolist(), target=(5.0, 5.0, 5.0))) for name, camera in CAMERAS]
     with pytest.raises(InputError, match=r"only 2 of the 8 photographs \(images/000.png, images/001.png\)"):
         check_region(BOX, CAMERAS[:2] + away[2:])
     assert len(check_region(BOX, CAMERAS[:2] + away[2:], min_views=2).seen_by) == 2

@@ -26,9 +26,9 @@ def small_grids(monkeypatch):
 
 def box_distance(box: BoxRegion, points: torch.Tensor) -> np.ndarray:
     """Signed distance in float64 by projecting onto the box's own axes, one axis at a time."""
-    axes, centre = box.rotation.double().numpy().T, box.centre.double().numpy()
+    axes, center = box.rotation.double().numpy().T, box.center.double().numpy()
     half = box.size.double().numpy() / 2
-    local = np.stack([(points.double().numpy() - centre) @ axis for axis in axes], -1)
+    local = np.stack([(points.double().numpy() - center) @ axis for axis in axes], -1)
     outside = np.linalg.norm(local - np.clip(local, -half, half), axis=-1)
     depth = (half - np.abs(local)).min(-1)
     return np.where(outside > 0, outside, -depth)
@@ -40,8 +40,8 @@ def box_distance(box: BoxRegion, points: torch.Tensor) -> np.ndarray:
     st.lists(st.floats(0.01, 5), min_size=3, max_size=3),
     st.lists(st.floats(-180, 180), min_size=3, max_size=3),
 )
-def test_a_box_is_where_its_closed_form_says(centre, size, angles):
-    box = BoxRegion(centre, size, angles)
+def test_a_box_is_where_its_closed_form_says(center, size, angles):
+    box = BoxRegion(center, size, angles)
     points = points_around(box, 500)
     expected = box_distance(box, points)
     # float32 at coordinates up to 10: a few units in the last place
@@ -59,7 +59,7 @@ def test_the_box_turns_about_x_then_y_then_z():
 
 def test_boxes_are_parsed():
     box = BoxRegion.parse(" 1, 2,3, 4,5,6, 0,0,90")
-    assert box.centre.tolist() == [1, 2, 3] and box.size.tolist() == [4, 5, 6]
+    assert box.center.tolist() == [1, 2, 3] and box.size.tolist() == [4, 5, 6]
     assert torch.allclose(box.bounds, torch.tensor([[-1.5, 0.0, 0.0], [3.5, 4.0, 6.0]]))
     assert torch.equal(BoxRegion.parse("1 2 3 4 5 6").rotation, torch.eye(3))
 
@@ -253,7 +253,7 @@ def test_damaged_regions_are_named(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         load_region({"kind": "sphere"}, tmp_path)
     with pytest.raises(InputError, match="damaged"):
-        load_region({"kind": "box", "centre": [0, 0, 0]}, tmp_path)
+        load_region({"kind": "box", "center": [0, 0, 0]}, tmp_path)
     with pytest.raises(InputError, match="no file"):
         load_region({"kind": "mesh", "dilate": 0.0}, tmp_path)
     view = {"name": "a.png", "fx": 1, "c2w": [[1.0, 0, 0, 0]], "distortion": [], "mask": "../../secret.png"}

@@ -17,7 +17,7 @@ from nerf_insert.regions import VisualHull, visual_hull
 from nerf_insert.regions.viewing_cone import ViewingCone
 from nerf_insert.regions.visual_hull import ray_gap
 
-CENTRE = torch.tensor([0.0, 0.0, 0.2])
+CENTER = torch.tensor([0.0, 0.0, 0.2])
 
 
 def ball_hull(count: int = 3, **camera) -> VisualHull:
@@ -27,11 +27,11 @@ def ball_hull(count: int = 3, **camera) -> VisualHull:
 def test_the_hull_of_a_balls_discs_holds_the_ball():
     region = ball_hull()
     points = points_around(region, 50_000)
-    away = (points - CENTRE).norm(dim=-1)
+    away = (points - CENTER).norm(dim=-1)
     # A pixel is 1/150 of the distance (about 2.1) wide: discs are made of pixels whose middles are in.
     assert region.contains(points[away < 0.3 - 0.015]).all()
     assert not region.contains(points[away > 0.5]).any()
-    assert ((region.bounds[0] < CENTRE - 0.29) & (region.bounds[1] > CENTRE + 0.29)).all()
+    assert ((region.bounds[0] < CENTER - 0.29) & (region.bounds[1] > CENTER + 0.29)).all()
 
 
 def test_more_masks_make_the_hull_smaller():
@@ -51,7 +51,7 @@ def square_mask(size: int, half: int) -> torch.Tensor:
 
 def pyramid(camera: Camera, slope: float) -> np.ndarray:
     """The half-spaces n x + d <= 0 of a square viewing cone."""
-    rotation, eye = camera.c2w[:, :3].double().numpy(), camera.centre.double().numpy()
+    rotation, eye = camera.c2w[:, :3].double().numpy(), camera.center.double().numpy()
     normals = np.array([[1, 0, slope], [-1, 0, slope], [0, 1, slope], [0, -1, slope]]) @ rotation.T
     return np.concatenate([normals, -(normals @ eye)[:, None]], 1)
 
@@ -64,7 +64,7 @@ def test_two_square_masks_meet_in_a_known_polyhedron():
     ]
     region = VisualHull([(camera, square_mask(size, half)) for camera in cameras])
     spaces = np.concatenate([pyramid(camera, half / focal) for camera in cameras])
-    corners = HalfspaceIntersection(spaces, CENTRE.double().numpy()).intersections
+    corners = HalfspaceIntersection(spaces, CENTER.double().numpy()).intersections
     # The box is found in cells of 1/FINE of its longest side, kept when in doubt; what lies within the
     # precision of a cone is in doubt, and at the far corner the cones' faces meet at 20 degrees.
     doubt = 2 * float((region.bounds[1] - region.bounds[0]).max()) / visual_hull.FINE + 2 * region.precision
@@ -87,15 +87,15 @@ def test_points_behind_a_camera_are_outside():
         [(camera, torch.ones(camera.height, camera.width, dtype=torch.bool)) for camera in cameras],
         bounds=torch.tensor([[-9.0, -9.0, -9.0], [9.0, 9.0, 9.0]]),
     )
-    ahead = CENTRE[None]
-    behind = torch.stack([2 * camera.centre - CENTRE for camera in cameras])  # mirrored at the camera
+    ahead = CENTER[None]
+    behind = torch.stack([2 * camera.center - CENTER for camera in cameras])  # mirrored at the camera
     assert region.contains(ahead).all() and not region.contains(behind).any()
     assert (region.distance(behind) > 0).all()
 
 
-def lens_camera(eye, lens, off_centre) -> Camera:
+def lens_camera(eye, lens, off_center) -> Camera:
     """A camera that sees what is at the origin near the upper or lower end of its picture."""
-    camera = look_at(eye, target=(0.0, 0.0, 0.2 + off_centre), size=(135, 240), focal=170.0)
+    camera = look_at(eye, target=(0.0, 0.0, 0.2 + off_center), size=(135, 240), focal=170.0)
     return replace(camera, distortion=lens)
 
 
@@ -111,7 +111,7 @@ def test_lens_distortion_is_honoured_as_opencv_defines_it(lens):
         k1, k2, k3, k4, p1, p2 = camera.distortion
         assert k3 == k4 == 0
         rotation = cv2.Rodrigues(to_opencv.T)[0]
-        shift = -to_opencv.T @ camera.centre.double().numpy()
+        shift = -to_opencv.T @ camera.center.double().numpy()
         matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
         pixels = cv2.projectPoints(
             points.double().numpy(), rotation, shift, matrix, np.array([k1, k2, p1, p2])
@@ -126,7 +126,7 @@ def test_lens_distortion_is_honoured_as_opencv_defines_it(lens):
     assert expected.sum() > 500
 
     generator = torch.Generator().manual_seed(0)
-    ball = CENTRE + 0.23 * torch.nn.functional.normalize(torch.randn(5000, 3, generator=generator), dim=-1)
+    ball = CENTER + 0.23 * torch.nn.functional.normalize(torch.randn(5000, 3, generator=generator), dim=-1)
     assert region.contains(ball).all()
     plain = [replace(camera, distortion=(0.0,) * 6) for camera in cameras]
     if lens is not FOX_LENS:  # which at this place moves things by less than a pixel
@@ -139,7 +139,7 @@ def test_fisheye_hulls_hold_what_their_masks_show():
     ]
     region = VisualHull([(camera, disc(camera)) for camera in cameras])
     points = points_around(region, 20_000)
-    assert region.contains(points[(points - CENTRE).norm(dim=-1) < 0.28]).all()
+    assert region.contains(points[(points - CENTER).norm(dim=-1) < 0.28]).all()
 
 
 def test_nothing_that_all_masks_show_lies_outside_the_bounds():
@@ -185,12 +185,12 @@ def test_the_cones_angle_is_the_angle_to_the_discs_rim():
     """A ball's disc is a round cone: angles from its axis, also off the picture and behind the camera."""
     camera = look_at((2.0, 0.0, 0.2), size=(200, 160), focal=160.0)
     cone = ViewingCone(camera, disc(camera, radius=0.4))
-    axis = (CENTRE - camera.centre) / 2
+    axis = (CENTER - camera.center) / 2
     generator = torch.Generator().manual_seed(0)
-    points = camera.centre + torch.nn.functional.normalize(
+    points = camera.center + torch.nn.functional.normalize(
         torch.randn(20_000, 3, generator=generator), dim=-1
     )
-    off_axis = torch.acos(((points - camera.centre) @ axis).clamp(-1, 1))
+    off_axis = torch.acos(((points - camera.center) @ axis).clamp(-1, 1))
     expected = off_axis - math.asin(0.4 / 2)
     shown = camera.project(points).inside
     angle = cone.angle(points)
@@ -210,7 +210,7 @@ def test_the_gap_between_rays_is_the_smallest():
             for _ in "ab"
         ]
         one, two = (
-            ViewingCone(c, torch.ones(c.height, c.width, dtype=torch.bool)).centre_ray for c in cameras
+            ViewingCone(c, torch.ones(c.height, c.width, dtype=torch.bool)).center_ray for c in cameras
         )
         t = torch.linspace(0, 20, 1500).double()
         a = one.origins.double() + t[:, None] * one.directions.double()
@@ -218,8 +218,8 @@ def test_the_gap_between_rays_is_the_smallest():
         assert ray_gap(one, two) == pytest.approx(float(torch.cdist(a, b).min()), abs=0.02)  # steps of 0.013
 
 
-def shifted(camera: Camera, centre) -> tuple[Camera, torch.Tensor]:
-    return camera, disc(camera, centre=centre, radius=0.1)
+def shifted(camera: Camera, center) -> tuple[Camera, torch.Tensor]:
+    return camera, disc(camera, center=center, radius=0.1)
 
 
 def test_masks_that_do_not_meet_are_named():

@@ -35,7 +35,7 @@ PIECES = {
     ],
     "an empty one over a full one": [FormulaLayer(BALL, 5.0, RED), FormulaLayer(BOX, 0.0, BLUE)],
 }
-# A border is found to half a sample, 0.0025 here; densities differ by at most 6 across it, colours by 0.7.
+# A border is found to half a sample, 0.0025 here; densities differ by at most 6 across it, colors by 0.7.
 BORDER = 0.01
 
 
@@ -63,9 +63,9 @@ def test_query_follows_the_same_rule():
     base, layers = Haze(), PIECES["three with shells"]
     points = torch.rand(2048, 3, generator=torch.Generator().manual_seed(1)) * 1.6 - 0.8
     density, rgb = Stack(base, layers).query(points, points)
-    wanted, colour = in_plain_words(base, layers, points.double(), points.double())
+    wanted, color = in_plain_words(base, layers, points.double(), points.double())
     torch.testing.assert_close(density.double(), wanted, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(rgb.double(), colour, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(rgb.double(), color, rtol=1e-4, atol=1e-4)
 
 
 def test_an_opaque_wall():
@@ -92,7 +92,7 @@ def test_nothing_is_the_background():
 
 
 def test_a_layer_of_constant_density_in_empty_space():
-    """1 - exp(-density * length), and its colour in that share over the background."""
+    """1 - exp(-density * length), and its color in that share over the background."""
     base, rays = Haze(density=0.0), straight_rays(64)
     box = BoxRegion((0.1, -0.1, 0.0), (0.6, 0.5, 0.7))
     out = Stack(base, [FormulaLayer(box, 3.0, GREEN)]).render(rays)
@@ -112,7 +112,7 @@ def chord(rays, low, high):
 
 
 def test_replacing_hides_what_was_there():
-    """A layer over the ball shows its own colour where the ball was, an empty one the floor behind."""
+    """A layer over the ball shows its own color where the ball was, an empty one the floor behind."""
     camera = look_at((1.2, 0.3, 0.9), (0.0, 0.0, 0.3), size=(32, 24), focal=30.0)
     base, bare = AnalyticField(), AnalyticField(balls=())
     region = Ball((0.0, 0.0, 0.3), 0.3)
@@ -145,12 +145,12 @@ def test_what_a_shell_shows_is_continuous():
     )
 
     def at(depth):
-        points = BALL.centre + (BALL.radius - depth) * ways
+        points = BALL.center + (BALL.radius - depth) * ways
         return points, Stack(base, [layer]).query(points, ways)[0]
 
     _, outside = at(-1e-4)
     _, inside = at(1e-4)
-    jump = (layer.query(BALL.centre + ways * 0.399, ways)[0] - outside).abs().min()
+    jump = (layer.query(BALL.center + ways * 0.399, ways)[0] - outside).abs().min()
     # a hundredth of a percent of a shell's thickness below the border, the ramp is at 3e-6
     assert jump > 0.05 and (inside - outside).abs().max() < 1e-3
     points, deep = at(shell * 1.001)

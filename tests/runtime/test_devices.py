@@ -116,7 +116,7 @@ def test_training_takes_the_device(capture_folder, tmp_path, request, monkeypatc
         assert name == "seen" or saved[name].equal(tensor.to(saved[name].dtype)), name
 
 
-RECIPE = {"region": {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.5] * 3}}, "inpainter": "painters:Quick"}
+RECIPE = {"region": {"box": {"center": [*tiny.OBJECT[:3]], "size": [0.5] * 3}}, "inpainter": "painters:Quick"}
 
 
 def small_edit(folder, capture, base):

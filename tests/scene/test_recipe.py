@@ -25,7 +25,7 @@ from nerf_insert.regions import BoxRegion
 from nerf_insert.regions.from_recipe import build_region
 from nerf_insert.scene.recipe import MAX_SEED, Recipe
 
-BOX = {"box": {"centre": [0.1, 0, 2], "size": [1, 2, 3], "rotation": [0, 0, 30]}}
+BOX = {"box": {"center": [0.1, 0, 2], "size": [1, 2, 3], "rotation": [0, 0, 30]}}
 POSE = [[1, 0, 0, 0.5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
 number = st.floats(-100, 100) | st.integers(-100, 100)
@@ -34,7 +34,7 @@ name = st.text("abc/.", min_size=1, max_size=8)
 pose = st.none() | st.just(POSE)
 leaf = st.one_of(
     st.builds(
-        lambda c, s: {"box": {"centre": c, "size": s}},
+        lambda c, s: {"box": {"center": c, "size": s}},
         three,
         st.lists(st.floats(0.1, 9), min_size=3, max_size=3),
     ),
@@ -130,15 +130,15 @@ WRONG = [
     ({"region": {**BOX, "pose": POSE}}, "region has no 'pose'"),
     ({"region": {"box": [0, 0, 0, 1, 1, 1]}}, "region.box must be a mapping"),
     ({"region": {"box": without("size")}}, "region.box.size must be 3 numbers, not nothing"),
-    ({"region": {"box": without("centre")}}, "region.box.centre must be 3 numbers, not nothing"),
-    ({"region": {"box": {**BOX["box"], "center": [0, 0, 0]}}}, "has no 'center'; did you mean centre?"),
+    ({"region": {"box": without("center")}}, "region.box.center must be 3 numbers, not nothing"),
+    ({"region": {"box": {**BOX["box"], "center": [0, 0, 0]}}}, "has no 'center'; did you mean center?"),
     ({"region": {"box": {**BOX["box"], "size": [1, 2]}}}, "region.box.size must be 3 numbers, not [1, 2]"),
     ({"region": {"box": {**BOX["box"], "size": [1, 2, "3"]}}}, "region.box.size must be a number, not '3'"),
     ({"region": {"box": {**BOX["box"], "size": [1, 2, True]}}}, "region.box.size must be a number, not True"),
     ({"region": {"box": {**BOX["box"], "size": [1, 0, 1]}}}, "region.box.size must be above 0"),
     (
-        {"region": {"box": {**BOX["box"], "centre": [0, 0, float("nan")]}}},
-        "region.box.centre must be a number",
+        {"region": {"box": {**BOX["box"], "center": [0, 0, float("nan")]}}},
+        "region.box.center must be a number",
     ),
     ({"region": {"box": {**BOX["box"], "rotation": 30}}}, "region.box.rotation must be 3 numbers, not 30"),
     ({"region": {"masks": ["a.png", "b.png"]}}, "region.masks must be a mapping"),
@@ -308,7 +308,7 @@ def test_the_fingerprint_is_of_contents(ready, textured, tmp_path):
         {"inpainter_options": {"a": 1}},
         {"schedule": {"steps": 9}},
         {"guide": {"prompt": "x"}},
-        {"region": {"box": {**BOX["box"], "centre": [0.1, 0, 2.0001]}}},
+        {"region": {"box": {**BOX["box"], "center": [0.1, 0, 2.0001]}}},
     ],
     ids=str,
 )
@@ -367,9 +367,9 @@ def test_what_a_mesh_names(tmp_path, kind):
 
 def test_trees_become_the_regions_that_they_name(capture_folder, textured):
     capture = Capture.load(capture_folder)
-    box = {"box": {"centre": [0, 0, 0.3], "size": [0.6, 0.6, 0.6]}}
-    other = {"box": {"centre": [0.5, 0, 0.3], "size": [0.6, 0.4, 0.4]}}
-    one, two = (BoxRegion(tree["box"]["centre"], tree["box"]["size"]) for tree in (box, other))
+    box = {"box": {"center": [0, 0, 0.3], "size": [0.6, 0.6, 0.6]}}
+    other = {"box": {"center": [0.5, 0, 0.3], "size": [0.6, 0.4, 0.4]}}
+    one, two = (BoxRegion(tree["box"]["center"], tree["box"]["size"]) for tree in (box, other))
     points = points_around(Ball((0.2, 0.0, 0.3), 0.8), 4000)
     union = build_region({"union": [box, other]}, capture).contains(points)
     both = build_region({"intersection": [box, other]}, capture).contains(points)

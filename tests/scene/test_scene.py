@@ -180,7 +180,7 @@ def test_folders_are_never_used_twice(empty):
 
 def test_layers_survive_reopening_and_show_what_they_showed(scene_folder):
     tiny.tiny_layer(scene_folder)
-    tiny.tiny_layer(scene_folder, centre=(0.0, 0.0, 0.3), size=(0.6, 0.6, 0.6), name="over the ball")
+    tiny.tiny_layer(scene_folder, center=(0.0, 0.0, 0.3), size=(0.6, 0.6, 0.6), name="over the ball")
     camera = Scene.open(scene_folder).capture.test[0].camera
 
     def shown(scene, **how):

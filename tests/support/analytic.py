@@ -1,4 +1,4 @@
-"""A radiance field given by a formula: coloured balls over a floor, with closed-form answers."""
+"""A radiance field given by a formula: colored balls over a floor, with closed-form answers."""
 
 import torch
 from nerf_insert.kernels import Samples, march
@@ -9,7 +9,7 @@ DENSITY = 80.0  # per world unit: a ball of radius 0.2 stops all but e^-32 of th
 
 
 class AnalyticField:
-    """Balls (centre, radius, colour) above the floor z = 0, which has a chequered colour."""
+    """Balls (center, radius, color) above the floor z = 0, which has a chequered color."""
 
     def __init__(self, balls=((0.0, 0.0, 0.3, 0.25, (0.9, 0.2, 0.1)),), floor=True, step=0.01):
         self.balls, self.floor, self.step = balls, floor, step
@@ -30,10 +30,10 @@ class AnalyticField:
             tile = ((points[:, 0] * 4).floor() + (points[:, 1] * 4).floor()) % 2
             density[on] = DENSITY
             rgb[on] = (0.3 + 0.4 * tile[on])[:, None].expand(-1, 3)
-        for x, y, z, radius, colour in self.balls:
+        for x, y, z, radius, color in self.balls:
             inside = (points - torch.tensor([x, y, z])).norm(dim=-1) < radius
             density[inside] = DENSITY
-            rgb[inside] = torch.tensor(colour)
+            rgb[inside] = torch.tensor(color)
         return density, rgb
 
 

@@ -10,26 +10,26 @@ from nerf_insert.regions import Region
 
 
 class Ball(Region):
-    """All within `radius` of `centre`."""
+    """All within `radius` of `center`."""
 
     exact = True
 
-    def __init__(self, centre, radius):
-        self.centre, self.radius = torch.tensor(centre), radius
-        self.bounds = torch.stack([self.centre - radius, self.centre + radius])
+    def __init__(self, center, radius):
+        self.center, self.radius = torch.tensor(center), radius
+        self.bounds = torch.stack([self.center - radius, self.center + radius])
 
     def contains(self, points):
         return self.distance(points) <= 0
 
     def distance(self, points):
-        return (points - self.centre.to(points)).norm(dim=-1) - self.radius
+        return (points - self.center.to(points)).norm(dim=-1) - self.radius
 
     def save(self, folder):
         return {"kind": "ball"}
 
 
 class Haze(AnalyticField):
-    """Thin fog whose density and colour change slowly, so that coarse and fine sampling agree."""
+    """Thin fog whose density and color change slowly, so that coarse and fine sampling agree."""
 
     def __init__(self, density=1.5, step=0.01, background=(0.1, 0.2, 0.3)):
         super().__init__(balls=(), floor=False, step=step)
@@ -45,11 +45,11 @@ class Haze(AnalyticField):
 
 @dataclass
 class FormulaLayer:
-    """A layer of constant density and colour, with a blend shell of the thickness `shell`."""
+    """A layer of constant density and color, with a blend shell of the thickness `shell`."""
 
     region: Region
     density: float
-    colour: tuple
+    color: tuple
     shell: float = 0.0
 
     def sample(self, rays: Rays):
@@ -57,7 +57,7 @@ class FormulaLayer:
 
     def query(self, points, directions):
         density = points.new_full((len(points),), self.density)
-        return density, points.new_tensor(self.colour).expand(len(points), 3).clone()
+        return density, points.new_tensor(self.color).expand(len(points), 3).clone()
 
     def weight(self, points):
         if not self.shell:
@@ -67,15 +67,15 @@ class FormulaLayer:
 
 
 def in_plain_words(base, layers, points, directions):
-    """Density and colour by the rule as it is written: from the top, the first layer whose region contains
+    """Density and color by the rule as it is written: from the top, the first layer whose region contains
     the point; in its shell, a mixture with what lies below it."""
     density, rgb = base.query(points, directions)
     for layer in layers:  # from the bottom, each over what is there
         share = layer.weight(points) * layer.region.contains(points)
-        own, colour = layer.query(points, directions)
+        own, color = layer.query(points, directions)
         upper, lower = share * own, (1 - share) * density
         density = upper + lower
-        rgb = (upper[:, None] * colour + lower[:, None] * rgb) / density.clamp_min(1e-30)[:, None]
+        rgb = (upper[:, None] * color + lower[:, None] * rgb) / density.clamp_min(1e-30)[:, None]
     return density, rgb
 
 

@@ -47,19 +47,19 @@ class Green:
 
 
 class Seeded(Green):
-    """One colour for each seed."""
+    """One color for each seed."""
 
     @staticmethod
-    def colour(seed):
+    def color(seed):
         return torch.tensor([seed * 16.0, 255.0 - seed, 128.0]) / 255
 
     def inpaint(self, views, guide, *, strength, seed):
         super().inpaint(views, guide, strength=strength, seed=seed)
-        return [self.colour(seed).expand(*view.mask.shape, 3) for view in views]
+        return [self.color(seed).expand(*view.mask.shape, 3) for view in views]
 
 
 class Foresighted(Seeded):
-    """Decides on its colour when it is prepared, as `fill` does."""
+    """Decides on its color when it is prepared, as `fill` does."""
 
     def prepare(self, context):
         self.seed = context.seed

@@ -20,10 +20,10 @@ def cameras_around(count: int = 3, size=(160, 120), focal: float = 150.0) -> lis
     return [look_at((2 * math.cos(a), 2 * math.sin(a), 0.8), size=size, focal=focal) for a in angles]
 
 
-def disc(camera: Camera, centre=(0.0, 0.0, 0.2), radius: float = 0.3) -> torch.Tensor:
+def disc(camera: Camera, center=(0.0, 0.0, 0.2), radius: float = 0.3) -> torch.Tensor:
     """The mask of a ball: the pixels whose rays meet it."""
     rays = camera.rays()
-    away = torch.tensor(centre) - rays.origins
+    away = torch.tensor(center) - rays.origins
     along = (away * rays.directions).sum(-1)
     off = (away - along[:, None] * rays.directions).norm(dim=-1)
     return ((off <= radius) & (along > 0)).view(camera.height, camera.width)

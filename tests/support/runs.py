@@ -42,7 +42,7 @@ def offline_lpips(home: Path) -> Path:
 
 
 def made_run(folder: Path, capture: Path, downscale: int = 1, method: str = "nerfacto", **model):
-    """A run folder of a small nerfacto as nerfstudio itself writes it, but with random weights: fog, colours,
+    """A run folder of a small nerfacto as nerfstudio itself writes it, but with random weights: fog, colors,
     cameras that were corrected. (its folder, nerfstudio's pipeline). Needs `offline_lpips` in TORCH_HOME."""
     from nerfstudio.configs.method_configs import method_configs
     from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig

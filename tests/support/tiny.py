@@ -1,6 +1,6 @@
 """A capture of a few small pictures, and a scene of it made in seconds, for tests of everything above.
 
-World: z up, a floor of soft colours at z = 0, a red ball of radius 0.25 at (0, 0, 0.3). True pictures with
+World: z up, a floor of soft colors at z = 0, a red ball of radius 0.25 at (0, 0, 0.3). True pictures with
 another, blue one at OBJECT are in truth/, where it is visible in object_mask/, its mesh is object.ply.
 """
 
@@ -31,7 +31,7 @@ OBJECT = (0.5, -0.4, 0.25, 0.24, (0.1, 0.3, 0.9))
 
 
 class TinyField(AnalyticField):
-    """With a floor on which every place has its own colour; chequers all look alike."""
+    """With a floor on which every place has its own color; chequers all look alike."""
 
     def query(self, points, directions):
         density, rgb = super().query(points, directions)
@@ -98,7 +98,7 @@ def tiny_scene(folder, capture=None) -> Path:
 
 
 def tiny_base(capture, steps=150) -> Base:
-    """A base that knows the formula: fitted to its densities and colours at points, which takes seconds,
+    """A base that knows the formula: fitted to its densities and colors at points, which takes seconds,
     rather than to photographs, which takes minutes."""
     config = FieldConfig(n_levels=8, log2_hashmap_size=14, max_resolution=256, width=32)
     base = Base.for_cameras([view.camera for view in capture.views], config)
@@ -107,10 +107,10 @@ def tiny_base(capture, steps=150) -> Base:
     for step in range(steps):
         points = tiny_points(4096, generator)
         directions = torch.nn.functional.normalize(torch.randn(len(points), 3, generator=generator), dim=-1)
-        (density, rgb), (wanted, colour) = (f.query(points, directions) for f in (base, formula))
+        (density, rgb), (wanted, color) = (f.query(points, directions) for f in (base, formula))
         solid = wanted > 0
         missed = (-0.02 * density).exp() - (-0.02 * wanted).exp()  # of the light, over two hundredths
-        loss = (missed**2).mean() + ((rgb - colour)[solid] ** 2).mean()
+        loss = (missed**2).mean() + ((rgb - color)[solid] ** 2).mean()
         adam.param_groups[0]["lr"] = 2e-2 * 0.1 ** (step / steps)
         adam.zero_grad()
         loss.backward()
@@ -134,11 +134,11 @@ def tiny_points(count, generator):
     return points
 
 
-def tiny_layer(folder, centre=OBJECT[:3], size=(0.4, 0.4, 0.4), name="haze") -> LayerEntry:
-    """Put a layer that was never fitted, grey and half transparent, on top of the scene in `folder`."""
-    scene, region = Scene.open(folder), BoxRegion(centre, size)
+def tiny_layer(folder, center=OBJECT[:3], size=(0.4, 0.4, 0.4), name="haze") -> LayerEntry:
+    """Put a layer that was never fitted, gray and half transparent, on top of the scene in `folder`."""
+    scene, region = Scene.open(folder), BoxRegion(center, size)
     home = scene.new_layer_folder(name)
-    box = {"centre": [*map(float, centre)], "size": [*map(float, size)]}
+    box = {"center": [*map(float, center)], "size": [*map(float, size)]}
     write_yaml(home / "recipe.yaml", Recipe(region={"box": box}, name=name, seed=7).to_dict())
     write_json(home / "region" / "region.json", region.save(home / "region"))
     Layer(region).save(home / "field.safetensors")

@@ -68,7 +68,7 @@ def cache(stack, region, pictures=None):
 
 
 def lively(region, shell=0.0, seed=0):
-    """A layer in which density and colour vary."""
+    """A layer in which density and color vary."""
     layer = Layer(region, SMALL, shell, seed)
     torch.nn.init.normal_(layer.field.table, std=1.0, generator=torch.Generator().manual_seed(seed))
     return layer.requires_grad_(False)

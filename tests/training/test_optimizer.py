@@ -1,4 +1,4 @@
-"""The optimiser against torch's own Adam, in float64."""
+"""The optimizer against torch's own Adam, in float64."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nerf_insert.training.checkpoint import Checkpoint
-from nerf_insert.training.optimizer import Optimiser, at_step
+from nerf_insert.training.optimizer import Optimizer, at_step
 
 
 class Parts(torch.nn.Module):
@@ -29,12 +29,12 @@ class Parts(torch.nn.Module):
 def test_steps_are_those_of_adam():
     """With the rates by hand: a warm-up of 5 steps, a fall to a thirtieth, perceptrons at a fifth."""
     ours, theirs = Parts(), Parts().double()
-    optimiser = Optimiser(ours, 0.05, 40, warm_up=5, damped=0.2)
+    optimizer = Optimizer(ours, 0.05, 40, warm_up=5, damped=0.2)
     adam = torch.optim.Adam(
         [{"params": [theirs.table]}, {"params": [theirs.first, theirs.last]}], betas=(0.9, 0.99), eps=1e-15
     )
     for step in range(40):
-        optimiser.step(ours.loss(step), step)
+        optimizer.step(ours.loss(step), step)
         rate = 0.05 * min(1, (step + 1) / 5) * 30 ** (-step / 40)
         for group, share in zip(adam.param_groups, (1, 0.2), strict=True):
             group["lr"] = share * rate
@@ -51,25 +51,25 @@ def test_steps_are_those_of_adam():
 @pytest.mark.parametrize("stop", [1, 7])
 def test_a_checkpoint_brings_back_the_same_steps(tmp_path, stop):
     whole, first, second = Parts(), Parts(), Parts()
-    optimiser = Optimiser(whole, 0.05, 12)
+    optimizer = Optimizer(whole, 0.05, 12)
     for step in range(12):
-        optimiser.step(whole.loss(step), step)
-    optimiser = Optimiser(first, 0.05, 12)
+        optimizer.step(whole.loss(step), step)
+    optimizer = Optimizer(first, 0.05, 12)
     for step in range(stop):
-        optimiser.step(first.loss(step), step)
-    Checkpoint(tmp_path / "saved.safetensors", first, {}).save(optimiser, stop)
-    optimiser = Optimiser(second, 0.05, 12)
-    assert Checkpoint(tmp_path / "saved.safetensors", second, {}).load(optimiser) == (stop, {})
+        optimizer.step(first.loss(step), step)
+    Checkpoint(tmp_path / "saved.safetensors", first, {}).save(optimizer, stop)
+    optimizer = Optimizer(second, 0.05, 12)
+    assert Checkpoint(tmp_path / "saved.safetensors", second, {}).load(optimizer) == (stop, {})
     for step in range(stop, 12):
-        optimiser.step(second.loss(step), step)
+        optimizer.step(second.loss(step), step)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
 
 
 def test_a_step_does_not_wait_for_torchs_compiler():
     """Importing that takes seconds, at the start of every command that fits something."""
     code = (
-        "import sys, torch; from nerf_insert.training.optimizer import Optimiser; m = torch.nn.Linear(2, 2)\n"
-        "Optimiser(m, 1e-2, 5).step(m(torch.ones(2)).sum(), 0); print('torch._dynamo' in sys.modules)"
+        "import sys, torch; from nerf_insert.training.optimizer import Optimizer; m = torch.nn.Linear(2, 2)\n"
+        "Optimizer(m, 1e-2, 5).step(m(torch.ones(2)).sum(), 0); print('torch._dynamo' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["False"]

@@ -12,9 +12,9 @@ from nerf_insert.training import view_corrections
 from nerf_insert.training.view_corrections import (
     Agreement,
     Corrections,
-    fit_colour,
+    fit_color,
     motions_of,
-    recolour,
+    recolor,
     trust_of,
 )
 
@@ -44,7 +44,7 @@ def chosen(count, margin=6):
     return torch.cat([inside.reshape(-1)] * count).nonzero()[:, 0]
 
 
-def true_colours(agree):
+def true_colors(agree):
     x, y = agree.places.float().unbind(-1)
     return texture(x, y)
 
@@ -53,7 +53,7 @@ def revised(pictures, corrections, times=4, motions=None):
     """Corrections of pictures, of which the layer shows the undisturbed texture."""
     agree = Agreement(pixels(pictures), chosen(len(pictures)), corrections, motions)
     for _ in range(times):
-        agree.revise(true_colours(agree)[agree.looked_at])
+        agree.revise(true_colors(agree)[agree.looked_at])
     return agree
 
 
@@ -71,16 +71,16 @@ def test_without_corrections_the_loss_is_hubers():
 
 
 @pytest.mark.parametrize("outliers", [0.0, 0.15])
-def test_a_change_of_colour_is_found(outliers):
+def test_a_change_of_color_is_found(outliers):
     generator = torch.Generator().manual_seed(0)
     shown = torch.rand(4000, 3, generator=generator)
     change = torch.tensor([[1.2, 0.0, 0.0, -0.05], [0.0, 0.8, 0.0, 0.1], [0.0, 0.0, 1.05, 0.02]])
-    target = recolour(change, shown)
+    target = recolor(change, shown)
     wrong = torch.rand(4000, generator=generator) < outliers
     target[wrong] = torch.rand(int(wrong.sum()), 3, generator=generator)
-    found = fit_colour(shown, target)
+    found = fit_color(shown, target)
     # A gain of 0.2 is held back by a fifth (0.02 against a variance of 1/12), at half a unit from the mean
-    assert float((recolour(found, shown) - recolour(change, shown)).abs().max()) < 0.04 + 0.1 * outliers
+    assert float((recolor(found, shown) - recolor(change, shown)).abs().max()) < 0.04 + 0.1 * outliers
 
 
 def test_equal_views_are_trusted_alike():
@@ -103,10 +103,10 @@ def test_a_warp_is_found():
     """A shift and a stretch, to a tenth of a pixel where the picture tells."""
     x, y = places()
     moved = [(x + 1.2, y - 0.8), (x, y), (32 + 1.03 * (x - 32), 24 + 1.03 * (y - 24) + 0.5)]
-    agree = revised([texture(*at) for at in moved], Corrections(colours=False, warps=True, weights=False))
+    agree = revised([texture(*at) for at in moved], Corrections(colors=False, warps=True, weights=False))
     for view, (to_x, to_y) in enumerate(moved):
         mine = agree.view == view
-        error = (agree.targets[mine] - true_colours(agree)[mine]).abs().mean()
+        error = (agree.targets[mine] - true_colors(agree)[mine]).abs().mean()
         before = (texture(to_x, to_y) - texture(x, y))[6:-6, 6:-6].abs().mean()
         if view == 1:
             # 8 bits, and the blur with which pictures are aligned makes no shift
@@ -132,12 +132,12 @@ def test_warps_that_a_move_in_space_explains_are_none():
     own = torch.zeros_like(shifts)
     own[3] = torch.tensor([1.5, -1.0])
     pictures = [texture(x + dx, y + dy) for dx, dy in (shifts + own).tolist()]
-    warps = Corrections(colours=False, warps=True, weights=False)
-    kept, centred = revised(pictures, warps), revised(pictures, warps, motions=motions)
+    warps = Corrections(colors=False, warps=True, weights=False)
+    kept, centerd = revised(pictures, warps), revised(pictures, warps, motions=motions)
     rows = motions.flatten(0, 1).numpy()
     alone = own.flatten().numpy() - rows @ np.linalg.lstsq(rows, own.flatten().numpy(), rcond=None)[0]
     # A fifth of a pixel: warps are held towards none, by a tenth or so of what they are
-    torch.testing.assert_close(mean_moves(centred), -torch.from_numpy(alone).view(-1, 2), rtol=0, atol=0.2)
+    torch.testing.assert_close(mean_moves(centerd), -torch.from_numpy(alone).view(-1, 2), rtol=0, atol=0.2)
     torch.testing.assert_close(mean_moves(kept), -(shifts + own), rtol=0, atol=0.35)
 
 
@@ -151,17 +151,17 @@ def mean_moves(agree):
 
 def test_a_warp_goes_only_so_far():
     noise = torch.rand(*SIZE[::-1], 3, generator=torch.Generator().manual_seed(0))
-    agree = revised([texture(*places()), noise], Corrections(colours=False, warps=True, weights=False))
+    agree = revised([texture(*places()), noise], Corrections(colors=False, warps=True, weights=False))
     assert float(agree.warp.abs().max()) <= view_corrections.FARTHEST * SIZE[0] + 1e-5
 
 
-def test_colours_are_relative_to_what_the_views_have_in_common():
+def test_colors_are_relative_to_what_the_views_have_in_common():
     """The views' mean change is none, however they are changed together."""
     x, y = places()
     pictures = [texture(x, y) * gain for gain in (0.7, 0.8, 0.9, 0.75)]
-    agree = revised(pictures, Corrections(colours=True, warps=False, weights=False), times=1)
-    torch.testing.assert_close(agree.colour.mean(0), torch.eye(3, 4), atol=1e-4, rtol=0)
-    gains = agree.colour[:, range(3), range(3)].mean(-1)
+    agree = revised(pictures, Corrections(colors=True, warps=False, weights=False), times=1)
+    torch.testing.assert_close(agree.color.mean(0), torch.eye(3, 4), atol=1e-4, rtol=0)
+    gains = agree.color[:, range(3), range(3)].mean(-1)
     wanted = torch.tensor([0.7, 0.8, 0.9, 0.75]) / (sum((0.7, 0.8, 0.9, 0.75)) / 4)
     torch.testing.assert_close(gains, wanted, atol=0.06, rtol=0)  # held back by a third, see GAIN
     assert float((gains - 1).abs().max()) > 0.05
@@ -173,7 +173,7 @@ def test_a_view_and_a_patch_that_contradict_weigh_less():
     pictures[2] = 1 - pictures[2]
     pictures[4] = pictures[4].clone()
     pictures[4][20:26, 24:32] = torch.tensor([1.0, 0.0, 0.0])
-    agree = revised(pictures, Corrections(colours=False, warps=False, weights=True))
+    agree = revised(pictures, Corrections(colors=False, warps=False, weights=True))
     assert float(agree.trust[2]) == 0 and bool((agree.weight[agree.view == 2] == 0).all())
     assert bool((agree.trust[[0, 1, 3, 5]] == 1).all())
     column, row = agree.places.unbind(-1)
@@ -186,7 +186,7 @@ def test_a_view_and_a_patch_that_contradict_weigh_less():
 def test_true_pictures_are_left_as_they_are():
     """Eight bits and numbers apart, all corrections of pictures that agree are none."""
     agree = revised([texture(*places())] * 5, Corrections())
-    torch.testing.assert_close(agree.colour, torch.eye(3, 4).expand(5, 3, 4), atol=5e-3, rtol=0)
+    torch.testing.assert_close(agree.color, torch.eye(3, 4).expand(5, 3, 4), atol=5e-3, rtol=0)
     assert float(agree.warp.abs().max()) < 0.05
     assert bool((agree.weight == 1).all())
     assert math.isclose(float(agree.trust.sum()), 5)

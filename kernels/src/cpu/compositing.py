@@ -13,7 +13,7 @@ from numba import njit
 jit = njit(cache=True, nogil=True, error_model="numpy")
 
 # Gradients below this are written as nothing. Further back, products with them would be subnormal numbers, on
-# which some processors take a hundred times as long, and no optimiser can tell them from nothing.
+# which some processors take a hundred times as long, and no optimizer can tell them from nothing.
 NOTHING = 1e-20
 
 

@@ -105,7 +105,7 @@ def _outer(_, gradients, row, inputs, column, sums, at):
 
 
 def _merge(a, b, width):
-    """Groups of `width` lanes: neighbours in `a` added, then neighbours in `b`, in turns."""
+    """Groups of `width` lanes: neighbors in `a` added, then neighbors in `b`, in turns."""
     groups = range(0, LANES, 2 * width)
     first = [lane for g in groups for side in (0, LANES) for lane in range(side + g, side + g + width)]
     return shuffle(a, b, first) + shuffle(a, b, [lane + width for lane in first])

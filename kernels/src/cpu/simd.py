@@ -1,6 +1,6 @@
 """Numbers of sixteen points at once, written out as LLVM vectors for Numba's compiler.
 
-Left to itself LLVM does not vectorise these kernels, which makes them four times slower. A vector of 16 is
+Left to itself LLVM does not vectorize these kernels, which makes them four times slower. A vector of 16 is
 one register with AVX-512, two with AVX2, four with NEON; LLVM splits it as the machine needs.
 """
 

@@ -1,4 +1,4 @@
-"""Change one place of a scene. Where: masks on photographs, a mesh, a box. What: a coloured mesh, or
+"""Change one place of a scene. Where: masks on photographs, a mesh, a box. What: a colored mesh, or
 nothing, so that what was there goes away. The edit becomes a layer on top of the scene; stopped at any
 moment, the same command goes on where it was."""
 

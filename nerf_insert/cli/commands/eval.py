@@ -36,10 +36,10 @@ NOTES = {
 EDIT = {
     "change": "Change of the pixels whose rays meet a region (mean of a channel, 0..1)",
     "change_lpips": "Change of the picture (LPIPS)",
-    "warped": "Agreement of neighbouring views, warped by depth, in the regions (PSNR)",
+    "warped": "Agreement of neighboring views, warped by depth, in the regions (PSNR)",
     "warped_base": "The same of the base",
     "clip_direction": "CLIP direction similarity of text and pictures (-1..1)",
-    "clip_consistency": "CLIP direction consistency of neighbouring views (-1..1)",
+    "clip_consistency": "CLIP direction consistency of neighboring views (-1..1)",
 }
 
 

@@ -1,6 +1,6 @@
 """Take a scene elsewhere. dataset: its photographs with the edits in them, for any method to train on.
 nerfstudio: a run folder for ns-viewer, ns-render, ns-eval and ns-export. mesh, pointcloud: the edited scene
-as a coloured mesh or as points, in world coordinates."""
+as a colored mesh or as points, in world coordinates."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--box",
         type=numbers(6),
         metavar="CX,CY,CZ,SX,SY,SZ",
-        help="mesh: centre and side lengths of what to take, in world coordinates (default: the room in "
+        help="mesh: center and side lengths of what to take, in world coordinates (default: the room in "
         "which the cameras are)",
     )
 
@@ -78,8 +78,8 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
         box = None
         if args.box:
-            centre, half = torch.tensor(args.box[:3]), torch.tensor(args.box[3:]) / 2
-            box = torch.stack([centre - half, centre + half])
+            center, half = torch.tensor(args.box[:3]), torch.tensor(args.box[3:]) / 2
+            box = torch.stack([center - half, center + half])
         stack, file = scene.stack(not args.before), args.out / "mesh.glb"
         data |= export_mesh(stack, scene.capture, file, console.progress, args.resolution or 192, box)
         text = f"{file}: {data['faces']} faces"

@@ -227,8 +227,8 @@ def orbit_cameras(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Cam
     elif scene.layers:
         target = scene.load_layer(scene.layers[-1]).region.bounds.mean(0)
     else:
-        target = capture.centre_of_attention
-    away = centres(capture) - target
+        target = capture.center_of_attention
+    away = centers(capture) - target
     distances = away.norm(dim=-1).clamp_min(1e-9)
     radius = args.radius or float(distances.mean())
     elevation = args.elevation
@@ -242,11 +242,11 @@ def orbit_cameras(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Cam
     return [(f"{k:05d}", camera) for k, camera in enumerate(cameras)]
 
 
-def centres(capture: Capture):
-    """The centres of all cameras, [N, 3], world coordinates."""
+def centers(capture: Capture):
+    """The centers of all cameras, [N, 3], world coordinates."""
     import torch
 
-    return torch.stack([view.camera.centre for view in capture.views])
+    return torch.stack([view.camera.center for view in capture.views])
 
 
 def spare_photographs(capture: Capture, out: Path, cameras: list[tuple[str, Camera]], suffix: str) -> None:

@@ -62,5 +62,5 @@ def stretched(inverse: Float[Tensor, "h w"]) -> Float[Tensor, "h w 3"]:
     if not len(there):
         return torch.zeros(*inverse.shape, 3)
     far, near = there.quantile(FARTHEST), there.quantile(NEAREST)
-    grey = ((inverse - far) / (near - far).clamp_min(1e-9)).clamp(0, 1)
-    return grey[..., None].expand(-1, -1, 3).contiguous()
+    gray = ((inverse - far) / (near - far).clamp_min(1e-9)).clamp(0, 1)
+    return gray[..., None].expand(-1, -1, 3).contiguous()

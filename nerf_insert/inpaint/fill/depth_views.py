@@ -1,4 +1,4 @@
-"""What the photographs show around a region: how far things are, and the colours of points.
+"""What the photographs show around a region: how far things are, and the colors of points.
 
 N points; h and w are a coarse picture's size. World coordinates and units.
 """
@@ -24,10 +24,10 @@ FEW = 20_000  # rays of all views together that tell where in a region something
 ENOUGH = 50  # points of them, at least
 EDGE = 0.01  # share of what they meet that may lie beyond either end
 FAR = 1e6  # stands for "never" where a finite number is needed
-BEST = 12  # views whose colours of a point are weighed against one another
-GREY = 1 / 255  # of colours in 0..1: less is no difference
+BEST = 12  # views whose colors of a point are weighed against one another
+GREY = 1 / 255  # of colors in 0..1: less is no difference
 HEIGHTS = 13  # that a plane is tried at
-ALIKE = 0.08  # difference of sRGB colours at which a view's colour counts half
+ALIKE = 0.08  # difference of sRGB colors at which a view's color counts half
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ class Evidence:
         self.clear = torch.zeros(len(points))  # views that see the plane there and nothing else close by
         self.shown = torch.zeros(len(points))  # views that would see it only if the region were empty
         self.barred = torch.zeros(len(points))  # views to which something else hides it
-        self._weights, self._colours = torch.zeros(len(points), BEST), torch.zeros(len(points), BEST, 3)
+        self._weights, self._colors = torch.zeros(len(points), BEST), torch.zeros(len(points), BEST, 3)
 
     def add(self, sight: Sight, photograph: UInt8[Tensor, "H W 3"]) -> None:
         plane, limit = self.plane, self.plane.tolerance
@@ -142,25 +142,25 @@ class Evidence:
         index = index[clear]
         if len(index):
             points = self.points[index]
-            self._keep(index, _fineness(plane, points, sight), _colours(points, sight, photograph))
+            self._keep(index, _fineness(plane, points, sight), _colors(points, sight, photograph))
 
-    def _keep(self, index: Tensor, weight: Float[Tensor, " n"], colour: Float[Tensor, "n 3"]) -> None:
-        """Put colours in the place of the least of those kept, where they weigh more."""
+    def _keep(self, index: Tensor, weight: Float[Tensor, " n"], color: Float[Tensor, "n 3"]) -> None:
+        """Put colors in the place of the least of those kept, where they weigh more."""
         least, place = self._weights[index].min(1)
         better = weight > least
         index, place = index[better], place[better]
-        self._weights[index, place], self._colours[index, place] = weight[better], colour[better]
+        self._weights[index, place], self._colors[index, place] = weight[better], color[better]
 
-    def colour(self) -> Float[Tensor, "N 3"]:
-        """Means of the best views' colours near their weighted median; black where no view is clear."""
-        weights, colours = self._weights, self._colours
-        order = colours.argsort(1)
-        share = weights[..., None].expand_as(colours).gather(1, order).cumsum(1)
+    def color(self) -> Float[Tensor, "N 3"]:
+        """Means of the best views' colors near their weighted median; black where no view is clear."""
+        weights, colors = self._weights, self._colors
+        order = colors.argsort(1)
+        share = weights[..., None].expand_as(colors).gather(1, order).cumsum(1)
         middle = (share >= share[:, -1:] / 2).float().argmax(1, keepdim=True)
-        median = colours.gather(1, order.gather(1, middle))
+        median = colors.gather(1, order.gather(1, middle))
         # The finest views count most in the mean, for sharpness; in the median all do, against glare.
-        weights = weights**2 / (1 + ((colours - median).norm(dim=-1) / ALIKE) ** 4)
-        return (weights[..., None] * colours).sum(1) / weights.sum(1).clamp_min(1e-20)[:, None]
+        weights = weights**2 / (1 + ((colors - median).norm(dim=-1) / ALIKE) ** 4)
+        return (weights[..., None] * colors).sum(1) / weights.sum(1).clamp_min(1e-20)[:, None]
 
 
 def _where(sight: Sight, points: Float[Tensor, "N 3"]) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,14 +174,14 @@ def _where(sight: Sight, points: Float[Tensor, "N 3"]) -> tuple[Tensor, Tensor, 
 
 def _fineness(plane: Plane, points: Float[Tensor, "N 3"], sight: Sight) -> Float[Tensor, " N"]:
     """Pixels of the photograph per area of the plane, up to the lens."""
-    distance = (points - sight.camera.centre).norm(dim=-1)
-    return plane.height(sight.camera.centre[None]).clamp_min(0) / distance**3
+    distance = (points - sight.camera.center).norm(dim=-1)
+    return plane.height(sight.camera.center[None]).clamp_min(0) / distance**3
 
 
-def _colours(
+def _colors(
     points: Float[Tensor, "N 3"], sight: Sight, photograph: UInt8[Tensor, "H W 3"]
 ) -> Float[Tensor, "N 3"]:
-    """A photograph's colours, sRGB in 0..1, where points fall in it."""
+    """A photograph's colors, sRGB in 0..1, where points fall in it."""
     where = sight.view.camera.project(points).pixels / torch.tensor(sight.view.size) * 2 - 1
     picture = photograph.permute(2, 0, 1)[None].float() / 255
     found = torch.nn.functional.grid_sample(
@@ -197,7 +197,7 @@ def settle(
     photographs: Sequence[UInt8[Tensor, "H W 3"]],
 ) -> Plane:
     """The plane moved along its normal, by its tolerance at most, to where the photographs agree best
-    about the colours of `points` of it: they are sharper than the scene's own geometry."""
+    about the colors of `points` of it: they are sharper than the scene's own geometry."""
     heights = torch.linspace(-1, 1, HEIGHTS) * plane.tolerance
     moved = points + heights[:, None, None] * plane.axes[2]
     total, squares = torch.zeros(HEIGHTS, len(points), 3), torch.zeros(HEIGHTS, len(points))
@@ -208,9 +208,9 @@ def settle(
         if not len(index):
             continue
         weight = _fineness(plane, points[index], sight)
-        colour = _colours(moved[:, index].reshape(-1, 3), sight, photograph).view(HEIGHTS, -1, 3)
-        total[:, index] += weight[:, None] * colour
-        squares[:, index] += weight * (colour**2).sum(-1)
+        color = _colors(moved[:, index].reshape(-1, 3), sight, photograph).view(HEIGHTS, -1, 3)
+        total[:, index] += weight[:, None] * color
+        squares[:, index] += weight * (color**2).sum(-1)
         weights[index] += weight
         views[index] += 1
     told = views >= 3
@@ -233,5 +233,5 @@ def _extremes(sight: Sight, plane: Plane) -> tuple[Float[Tensor, "h w"], Float[T
 
 
 def _highest(values: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-    """The largest value of each pixel and its eight neighbours."""
+    """The largest value of each pixel and its eight neighbors."""
     return torch.nn.functional.max_pool2d(values[None, None], 3, stride=1, padding=1)[0, 0]

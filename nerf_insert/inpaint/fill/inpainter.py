@@ -63,7 +63,7 @@ class FillInpainter:
             middle, size = content(self.scene, self.region, context.views)
             radius = min(AROUND * float(self.region.diagonal), SEEN * float(size)) / 2
             sights = look(self.scene, self.region, context.views, middle, radius, task)
-            eyes = torch.stack([view.camera.centre for view in context.views])
+            eyes = torch.stack([view.camera.center for view in context.views])
             planes = find_planes(
                 _around(sights, self.region, middle, radius), eyes, radius, self.planes, context.seed
             )
@@ -89,10 +89,10 @@ class FillInpainter:
 
     def _paint(self, view: InpaintView) -> Float[Tensor, "H W 3"]:
         painted = view.original.clone()
-        painted[view.mask] = self.colours(view.camera.rays()[view.mask.reshape(-1)])
+        painted[view.mask] = self.colors(view.camera.rays()[view.mask.reshape(-1)])
         return painted
 
-    def colours(self, rays: Rays) -> Float[Tensor, "N 3"]:
+    def colors(self, rays: Rays) -> Float[Tensor, "N 3"]:
         """What rays see, sRGB, once the region's content is gone."""
         carved = self.scene.render(rays, carve=self.region)
         rgb = carved.rgb
@@ -105,8 +105,8 @@ class FillInpainter:
                 plane = surface.plane
                 open_ = hits[k].isfinite() & (plane.height(seen) < plane.tolerance)
                 index = ((row == k) & open_).nonzero()[:, 0]
-                colour, share = surface.at(rays[index].at(hits[k, index]))
-                rgb[index] += share[:, None] * (colour - rgb[index])
+                color, share = surface.at(rays[index].at(hits[k, index]))
+                rgb[index] += share[:, None] * (color - rgb[index])
         return rgb.clamp(0, 1)
 
 

@@ -39,7 +39,7 @@ class Painted(NamedTuple):
     unlikeness: float  # how badly the patches fit, in the mean
 
 
-def synthesise(picture: Picture, known: Mask, wanted: Mask, seed: int) -> Painted | None:
+def synthesize(picture: Picture, known: Mask, wanted: Mask, seed: int) -> Painted | None:
     """The picture with its wanted pixels painted from its known ones. None where no patch is known as a
     whole."""
     sizes = [(picture, known, wanted)]
@@ -115,7 +115,7 @@ class _Level:
         self.paint(np.where(lost, np.float32(1e-6), self.trust[self.pixels]))
 
     def improve(self, rng: np.random.Generator) -> None:
-        """Take better matches: what the neighbours' say, the shifts, and places around."""
+        """Take better matches: what the neighbors' say, the shifts, and places around."""
         best = self._cost(self.match)
         everywhere = np.full(len(self.now), -1)
 
@@ -129,8 +129,8 @@ class _Level:
 
         for step in (-1, 1, -self.width, self.width):
             everywhere[self.pixels] = self.match
-            neighbour = everywhere[self.pixels + step]
-            attempt(np.where(neighbour >= 0, neighbour - step, -1))
+            neighbor = everywhere[self.pixels + step]
+            attempt(np.where(neighbor >= 0, neighbor - step, -1))
         for shift in self.shifts:
             attempt(self._moved(self.pixels, *shift))
         reach = max(self.shape) / 4
@@ -261,8 +261,8 @@ def _half(picture: Picture, known: Mask, wanted: Mask) -> tuple[Picture, Mask, M
 
     share = mean(known.astype(np.float32))
     half = share >= 0.5
-    colour = mean(picture * known[..., None]) / np.maximum(share, 1e-6)[..., None]
-    picture = np.where(half[..., None], colour, 0).astype(np.float32)
+    color = mean(picture * known[..., None]) / np.maximum(share, 1e-6)[..., None]
+    picture = np.where(half[..., None], color, 0).astype(np.float32)
     return picture, half, (mean(wanted.astype(np.float32)) > 0) & ~half
 
 

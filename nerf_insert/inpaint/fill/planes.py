@@ -46,7 +46,7 @@ def find_planes(
     points: Float[Tensor, "N 3"], eyes: Float[Tensor, "V 3"], extent: float, most: int, seed: int
 ) -> list[Plane]:
     """At most `most` planes, each explaining a good share of the points, the largest first (RANSAC,
-    Fischler and Bolles 1981). Normals point to where most `eyes` (camera centres) are; `extent` is the
+    Fischler and Bolles 1981). Normals point to where most `eyes` (camera centers) are; `extent` is the
     points' scale, world units."""
     generator = torch.Generator().manual_seed(seed)
     left = points[torch.randperm(len(points), generator=generator)[:SAMPLE]]
@@ -72,7 +72,7 @@ def find_planes(
 
 def _best(points: Tensor, tolerance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """The plane through three points, of those tried, that most points are close to."""
-    # The second and third are the nearest of a few, for neighbours tend to lie on one surface.
+    # The second and third are the nearest of a few, for neighbors tend to lie on one surface.
     first = points[torch.randint(len(points), (TRIALS, 1), generator=generator)]
     others = points[torch.randint(len(points), (TRIALS, 12), generator=generator)]
     nearest = (others - first).norm(dim=-1).argsort(1)[:, 2:4]

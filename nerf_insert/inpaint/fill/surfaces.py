@@ -40,10 +40,10 @@ class Surface:
     plane: Plane
     texel: float  # side of a texel, world units
     texture: Float[Tensor, "n n 3"]  # sRGB
-    share: Float[Tensor, "n n"]  # how much the texture counts, 0..1, beside the scene's own colour
+    share: Float[Tensor, "n n"]  # how much the texture counts, 0..1, beside the scene's own color
 
     def at(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
-        """Colours of points of the plane, and how much they count."""
+        """Colors of points of the plane, and how much they count."""
         where = self.plane.coordinates(points) / (self.texel * len(self.share) / 2)
         picture = torch.cat([self.texture, self.share[..., None]], -1).permute(2, 0, 1)[None]
         found = torch.nn.functional.grid_sample(
@@ -79,7 +79,7 @@ class Blank:
         plane = replace(plane, origin=middle - plane.height(middle[None]) * plane.axes[2])
         few = plane.points(_square(48, radius / 24))
         plane = settle(plane, few[(few - middle).norm(dim=-1) < 0.7 * radius], sights, photographs)
-        pixel = torch.stack([(s.view.camera.centre - plane.origin).norm() / s.view.camera.fx for s in sights])
+        pixel = torch.stack([(s.view.camera.center - plane.origin).norm() / s.view.camera.fx for s in sights])
         n = max(8, min(TEXELS, int(2 * radius / (FINE * float(pixel.quantile(0.1))))))
         points = plane.points(_square(n, 2 * radius / n))
         return Blank(plane, 2 * radius / n, points, (points - middle).norm(dim=-1) < 0.9 * radius)
@@ -115,11 +115,11 @@ def paint(
     drawn = (wanted | (kept & _widened(inside, BEYOND))) & blank.grid(blank.near)
     if not kept.any() or not drawn.any():
         return None
-    texture = complete(blank.grid(evidence.colour()), kept, wanted, seed)
+    texture = complete(blank.grid(evidence.color()), kept, wanted, seed)
     nearest = distance_transform_edt(~(kept | wanted), return_distances=False, return_indices=True)
     fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), SOFT), 1) * kept
     share = np.maximum(fading, drawn.astype(np.float32))
-    texture = texture[tuple(nearest)]  # so that colours never mix with what is no colour
+    texture = texture[tuple(nearest)]  # so that colors never mix with what is no color
     return Surface(blank.plane, blank.texel, torch.from_numpy(texture), torch.from_numpy(share))
 
 

@@ -1,6 +1,6 @@
 """Completing a flat picture from its surroundings.
 
-The picture is taken apart into light and detail. Light, the slow part of the colours' logarithm, is
+The picture is taken apart into light and detail. Light, the slow part of the colors' logarithm, is
 carried on into the hole by a membrane; detail is copied from elsewhere in patches (`fill_patches`), which
 then fit in sun and shadow alike; and another membrane closes what gap is left at the seam (Pérez et al.,
 "Poisson image editing", SIGGRAPH 2003).
@@ -17,11 +17,11 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import spsolve
 
-from nerf_insert.inpaint.fill.patchmatch import SIDE, synthesise
+from nerf_insert.inpaint.fill.patchmatch import SIDE, synthesize
 
 PASSES = 5  # of telling what is light from what is printed
 EVEN = 0.02  # difference of logarithms that noise makes
-DARK = 0.1  # is added to colours before their logarithm is taken, so that black is nothing special
+DARK = 0.1  # is added to colors before their logarithm is taken, so that black is nothing special
 
 Picture = Float32[ndarray, "h w 3"]
 Mask = Bool[ndarray, "h w"]
@@ -30,8 +30,8 @@ Mask = Bool[ndarray, "h w"]
 def complete(picture: Picture, known: Mask, wanted: Mask, seed: int = 0) -> Picture:
     """The picture with its wanted pixels painted from its known ones; the other pixels as they were.
 
-    Colours are sRGB in 0..1. Pixels that are neither wanted nor known are not looked at. With nothing
-    known the wanted pixels become mid-grey.
+    Colors are sRGB in 0..1. Pixels that are neither wanted nor known are not looked at. With nothing
+    known the wanted pixels become mid-gray.
     """
     wanted = wanted & ~known
     if not wanted.any() or not known.any():
@@ -41,14 +41,14 @@ def complete(picture: Picture, known: Mask, wanted: Mask, seed: int = 0) -> Pict
     # Shade that reaches into the hole is light; the border between two things beside it is detail.
     for slow in (light(logarithm, known, wanted), np.zeros_like(picture)):
         detail = np.where(known[..., None], logarithm - slow, 0).astype(np.float32)
-        if painted := synthesise(detail, known, wanted, seed):
+        if painted := synthesize(detail, known, wanted, seed):
             attempts.append((painted, slow))
     if not attempts:  # nowhere is enough known to copy a patch
         return membrane(picture, known, wanted, keep=True)
     painted, slow = min(attempts, key=lambda attempt: attempt[0].unlikeness)
     gap = membrane(_smooth(painted.gap, painted.seam), painted.seam, wanted)
-    colours = np.exp(painted.picture + slow + gap) - DARK
-    return np.where(wanted[..., None], colours.clip(0, 1), picture).astype(np.float32)
+    colors = np.exp(painted.picture + slow + gap) - DARK
+    return np.where(wanted[..., None], colors.clip(0, 1), picture).astype(np.float32)
 
 
 def _smooth(values: Picture, where: Mask) -> Picture:

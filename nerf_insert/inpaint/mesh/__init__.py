@@ -1,1 +1,1 @@
-"""The inpainter `mesh`: a coloured mesh, shaded and composited."""
+"""The inpainter `mesh`: a colored mesh, shaded and composited."""

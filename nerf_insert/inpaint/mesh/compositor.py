@@ -72,7 +72,7 @@ class Painter:
     ) -> Bool[Tensor, " R"]:
         """Whether the scene hides the mesh at pixel coordinates `places`.
 
-        Depth is known at the centres of pixels; a ray between them goes with the nearer half of them.
+        Depth is known at the centers of pixels; a ray between them goes with the nearer half of them.
         """
         height, width = view.depth.shape
         corner = (places - 0.5).floor()

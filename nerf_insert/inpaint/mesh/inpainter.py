@@ -1,4 +1,4 @@
-"""The inpainter `mesh`: a coloured mesh in the scene's own light.
+"""The inpainter `mesh`: a colored mesh in the scene's own light.
 
 The light, the mesh's shading and its shadow are worked out once, in space, and kept on the surfaces; a
 view only looks them up. So all views agree, and a second round of painting would change nothing.
@@ -27,14 +27,14 @@ from nerf_insert.lighting.estimation import estimate, gather
 from nerf_insert.lighting.light import Key, Light, sphere
 from nerf_insert.lighting.shading import ROUGHNESS, cast_shadow, shade
 
-REACH = 1.5  # the scene is looked at within this many diagonals of the region from its centre
+REACH = 1.5  # the scene is looked at within this many diagonals of the region from its center
 SCOPE = 0.4  # the light is looked for within this share of the cameras' distance, if that is more
 SMOOTHEST = 0.15  # a sharper highlight would fall between the pixels
 AWAY = 100.0  # distance of a key light given by its direction, in diagonals of the region
 
 
 class MeshInpainter:
-    """Paints `guide.mesh`, its colours taken as albedo, lit like the scene and hidden by what is in front.
+    """Paints `guide.mesh`, its colors taken as albedo, lit like the scene and hidden by what is in front.
 
     light: "auto" finds the light that the photographs show; "flat" is the same from everywhere; or a
         mapping with any of direction [x, y, z] (world, towards the light), angle (half of that under
@@ -80,8 +80,8 @@ class MeshInpainter:
         """Find the light and shade the mesh. Raises InputError if there is no mesh or no view shows it."""
         self.check(context.guide)
         mesh, region = context.guide.mesh, context.region
-        centre, size = region.bounds.mean(0), region.diagonal
-        bounds = torch.stack([centre - REACH * size, centre + REACH * size])
+        center, size = region.bounds.mean(0), region.diagonal
+        bounds = torch.stack([center - REACH * size, center + REACH * size])
         with context.progress.task("Finding the scene's light", total=4) as task:
             glances = glance(context.scene, context.views)
             check_seen(mesh, glances)
@@ -108,23 +108,23 @@ class MeshInpainter:
     def _find_light(
         self, context: EditContext, glances: list[Glance], surface: Surface, bounds: Float[Tensor, "2 3"]
     ) -> Light:
-        centre, size = context.region.bounds.mean(0), context.region.diagonal
+        center, size = context.region.bounds.mean(0), context.region.diagonal
         up = torch.stack([view.camera.c2w[:, 1] for view in context.views]).mean(0)
         up = torch.nn.functional.normalize(up, dim=0)
         if self.light == "flat":
             return Light.flat()
         if self.light != "auto":
-            return given_light(self.light, centre, size, up)
-        away = [float((view.camera.centre - centre).norm()) for view in context.views]
+            return given_light(self.light, center, size, up)
+        away = [float((view.camera.center - center).norm()) for view in context.views]
         half = SCOPE * statistics.median(away)
         if half > REACH * size:  # a small object's surroundings alone tell little
             size = half / REACH
-            bounds = torch.stack([centre - half, centre + half])
+            bounds = torch.stack([center - half, center + half])
             surface = fuse(glances, bounds)
         far = far_radiance(context.scene, glances, bounds, sphere())
         things = [surface.thing()]
-        evidence = gather(surface, things, far, centre, size, up, context.seed)
-        return estimate(evidence, things, centre, size, up, far)
+        evidence = gather(surface, things, far, center, size, up, context.seed)
+        return estimate(evidence, things, center, size, up, far)
 
 
 def check_light(light: Any) -> str | dict[str, Any]:
@@ -157,11 +157,11 @@ def check_light(light: Any) -> str | dict[str, Any]:
     return dict(light)
 
 
-def given_light(light: Mapping[str, Any], centre: Tensor, size: float, up: Tensor) -> Light:
+def given_light(light: Mapping[str, Any], center: Tensor, size: float, up: Tensor) -> Light:
     """The light that the option describes; what it leaves out is soft daylight from above."""
     direction = torch.tensor(light["direction"], dtype=torch.float32) if "direction" in light else up
     key = Key(
-        target=centre,
+        target=center,
         direction=torch.nn.functional.normalize(direction, dim=0),
         distance=AWAY * size,
         angle=math.radians(max(0.1, light.get("angle", 10.0))),

@@ -31,7 +31,7 @@ from nerf_insert.scene.scene import Scene
 pytestmark = pytest.mark.usefixtures("offline")
 SIZE = (96, 72)  # of views painted on their own
 TEXT = Guide(prompt="a red hat", negative_prompt="a blue one")
-BOX = {"box": {"centre": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
+BOX = {"box": {"center": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
 QUICK = {"steps": 2, "device": "cpu", "resolution": 64}
 
 

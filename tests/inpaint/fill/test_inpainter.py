@@ -34,7 +34,7 @@ class Field(AnalyticField):
         axes = [torch.linspace(float(a), float(b), 97)[:-1] + float(b - a) / 192 for a, b in self.bounds.T]
         points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
         filled = (self.query(points, points)[0] > 0).float().view(1, 96, 96, 96)
-        # A cell of 3 x 3 x 3 points, and its neighbours: no shape here slips between those.
+        # A cell of 3 x 3 x 3 points, and its neighbors: no shape here slips between those.
         self.occupied = torch.nn.functional.max_pool3d(filled, 9, stride=3, padding=3)[0] > 0
 
     def sample(self, rays):
@@ -119,7 +119,7 @@ def test_the_floor_comes_back(plain):
             pairs.append((picture[where], true.rgb[where]))
         assert torch.equal(picture[~view.mask], view.original[~view.mask])
     # The photographs have stepped edges and pixels about as large as texels: a chequer drawn from several
-    # of them is soft at its edges (30 and 25 dB were measured); a plain floor is right to a grey level.
+    # of them is soft at its edges (30 and 25 dB were measured); a plain floor is right to a gray level.
     assert psnr(seen) > (45 if plain else 26)
     assert psnr(hidden) > (45 if plain else 20)
 
@@ -141,16 +141,16 @@ def test_all_views_agree():
         [-0.2, -0.1, 0]
     )
     points[:, 2] = -inpainter.surfaces[0].plane.height(torch.zeros(1, 3)) * 1.0  # on the surface found
-    colours = []
+    colors = []
     for view in views:
-        offset = points - view.camera.centre
+        offset = points - view.camera.center
         directions = torch.nn.functional.normalize(offset, dim=-1)
-        colours.append(inpainter.colours(Rays(view.camera.centre.expand_as(points).contiguous(), directions)))
+        colors.append(inpainter.colors(Rays(view.camera.center.expand_as(points).contiguous(), directions)))
     # The surface is tilted against z = 0 by less than 1e-3: rays to one point meet it within 0.2 mm, a
     # hundredth of a texel.
-    spread = (torch.stack(colours) - colours[0]).abs().amax()
+    spread = (torch.stack(colors) - colors[0]).abs().amax()
     assert float(spread) < 0.02
-    assert float(torch.stack(colours).std()) > 0.05  # and there is a pattern to agree about
+    assert float(torch.stack(colors).std()) > 0.05  # and there is a pattern to agree about
 
 
 def test_a_region_that_reaches_far_is_looked_at_where_something_is():

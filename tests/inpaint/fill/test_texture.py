@@ -16,7 +16,7 @@ Y, X = np.mgrid[:H, :W].astype(np.float32)
 HOLE = ((X - 55) / 20) ** 2 + ((Y - 45) / 15) ** 2 < 1
 
 
-def grey(values):
+def gray(values):
     return np.repeat(values[..., None], 3, -1).astype(np.float32)
 
 
@@ -45,9 +45,9 @@ def test_a_membrane_does_not_look_across_what_is_neither_known_nor_wanted():
 @pytest.mark.parametrize(
     ("picture", "bar"),
     [
-        (grey(0.3 + 0.003 * X + 0.002 * Y), 40),  # a slope of light
-        (grey(chequer() * (0.7 + 0.3 * X / W)), 24),  # tiles under a slope; edges are one pixel wide
-        (grey(0.5 + 0.3 * np.sin(X / 2.5)), 26),  # stripes
+        (gray(0.3 + 0.003 * X + 0.002 * Y), 40),  # a slope of light
+        (gray(chequer() * (0.7 + 0.3 * X / W)), 24),  # tiles under a slope; edges are one pixel wide
+        (gray(0.5 + 0.3 * np.sin(X / 2.5)), 26),  # stripes
     ],
     ids=["slope", "tiles", "stripes"],
 )
@@ -62,13 +62,13 @@ def test_a_print_is_no_light():
     """Dark dots, of which some touch the hole, on a third of a wall in a slope of light."""
     slope = np.log(0.4 + 0.002 * X)
     dots = (np.hypot((X + 5) % 20 - 10, (Y + 5) % 20 - 10) < 6.5) & ~HOLE
-    found = light(grey(slope - 0.7 * dots), ~HOLE, HOLE)
+    found = light(gray(slope - 0.7 * dots), ~HOLE, HOLE)
     # Means over everything would be darker by the share of the dots, 0.2.
-    assert np.abs(found - grey(slope))[HOLE].mean() < 0.06
+    assert np.abs(found - gray(slope))[HOLE].mean() < 0.06
 
 
 def test_pixels_that_are_neither_known_nor_wanted_play_no_part():
-    picture, void = grey(chequer()), X > 95
+    picture, void = gray(chequer()), X > 95
     known = ~HOLE & ~void
     one = complete(np.where(void[..., None], 0, picture), known, HOLE, seed=1)
     two = complete(np.where(void[..., None], 1, picture), known, HOLE, seed=1)
@@ -85,14 +85,14 @@ def test_the_same_seed_gives_the_same_picture():
 def test_next_to_nothing_known():
     nothing, little = np.zeros((H, W), bool), np.zeros((H, W), bool)
     little[40:44, 50:54] = True  # smaller than a patch
-    picture = grey(np.full((H, W), 0.25))
+    picture = gray(np.full((H, W), 0.25))
     assert (complete(picture, nothing, HOLE)[HOLE] == 0.5).all()
     np.testing.assert_allclose(complete(picture, little, HOLE)[HOLE], 0.25, atol=1e-4)
     np.testing.assert_array_equal(complete(picture, ~nothing, nothing), picture)
 
 
 def test_a_pattern_repeats_by_its_period():
-    picture = grey(((X // 8) + (Y // 6)) % 2)
+    picture = gray(((X // 8) + (Y // 6)) % 2)
     found = repeats(picture, ~HOLE, HOLE)
     assert len(found) >= 4
     for row, column in found[:4]:  # a shift by a tile each way, or by two along one axis

@@ -1,4 +1,4 @@
-"""The mesh inpainter: colours, coverage, occlusion and shadow against closed forms."""
+"""The mesh inpainter: colors, coverage, occlusion and shadow against closed forms."""
 
 import math
 
@@ -32,13 +32,13 @@ EYES = [
     (1.0, -1.2, 0.9),
 ]
 GREY = (0.5, 0.5, 0.5)
-OBJECT = (0.0, 0.0, 0.35)  # centre of the inserted ball
+OBJECT = (0.0, 0.0, 0.35)  # center of the inserted ball
 RADIUS = 0.25
 
 
-def ball(centre=OBJECT, radius=RADIUS, colour=GREY, finely=4):
+def ball(center=OBJECT, radius=RADIUS, color=GREY, finely=4):
     shape = trimesh.creation.icosphere(finely, radius)
-    return Mesh.plain(torch.tensor(shape.vertices) + torch.tensor(centre), torch.tensor(shape.faces), colour)
+    return Mesh.plain(torch.tensor(shape.vertices) + torch.tensor(center), torch.tensor(shape.faces), color)
 
 
 class Place:
@@ -73,9 +73,9 @@ class Place:
         return inpainter.inpaint([self.view(k)], Guide(mesh=mesh), strength=1.0, seed=0)[0]
 
 
-def meets(rays, centre, radius):
+def meets(rays, center, radius):
     """Where rays enter a ball: infinity where they miss it."""
-    toward = torch.tensor(centre) - rays.origins
+    toward = torch.tensor(center) - rays.origins
     along = (toward * rays.directions).sum(-1)
     rest = radius**2 - toward.square().sum(-1) + along**2
     return torch.where((rest > 0) & (along > 0), along - rest.clamp_min(0).sqrt(), float("inf"))
@@ -138,7 +138,7 @@ def test_a_mesh_under_the_floor_is_refused(floor):
     [
         ({"light": "sunny"}, "auto, flat, or a mapping"),
         ({"light": 3}, "auto, flat, or a mapping"),
-        ({"light": {"colour": [1, 1, 1]}}, "no 'colour'"),
+        ({"light": {"color": [1, 1, 1]}}, "no 'color'"),
         ({"light": {"direction": [0, 0, 0]}}, "light.direction must be three numbers, not all 0"),
         ({"light": {"direction": [0, 1]}}, "light.direction must be three numbers"),
         ({"light": {"direction": "up"}}, "light.direction"),
@@ -170,14 +170,14 @@ def cosines(view):
     return inside.view(48, 64), normals, -(normals * rays.directions[inside]).sum(-1)
 
 
-def test_flat_light_shows_the_mesh_s_own_colours(void):
-    """One from everywhere: colours come back, but for what every surface mirrors."""
-    colour = (0.8, 0.4, 0.1)
-    painted = void.paint(ball(colour=colour), light="flat")
+def test_flat_light_shows_the_mesh_s_own_colors(void):
+    """One from everywhere: colors come back, but for what every surface mirrors."""
+    color = (0.8, 0.4, 0.1)
+    painted = void.paint(ball(color=color), light="flat")
     inside, _, cosine = cosines(void.views[0])
     share = mirrored(cosine, 0.6)[:, None]
     assert inside.sum() > 30
-    wanted = share + (1 - share) * to_linear(torch.tensor(colour))
+    wanted = share + (1 - share) * to_linear(torch.tensor(color))
     # a pixel averages over its footprint, within which the share bends
     assert torch.allclose(to_linear(painted[inside]), wanted, atol=2e-3)
 
@@ -211,7 +211,7 @@ def test_a_highlight_lies_where_the_light_is_mirrored(void):
     light = {"direction": direction.tolist(), "key": [1.0] * 3, "sky": [0.0] * 3, "angle": 0.2}
     shown = {}
     for roughness in (0.3, 0.6):
-        painted = void.paint(ball(colour=(0.0, 0.0, 0.0), finely=5), light=light, roughness=roughness)
+        painted = void.paint(ball(color=(0.0, 0.0, 0.0), finely=5), light=light, roughness=roughness)
         inside, normals, _ = cosines(void.views[0])
         shown[roughness] = to_linear(painted[inside])[:, 0]
     rays = void.views[0].camera.rays().directions[inside.view(-1)]
@@ -225,13 +225,13 @@ def test_a_highlight_lies_where_the_light_is_mirrored(void):
 
 
 def test_exposure_is_a_factor_of_light(void):
-    grey = {k: to_linear(void.paint(ball(), light="flat", exposure=k)).amax() for k in (1.0, 0.5)}
-    assert float(grey[0.5] / grey[1.0]) == pytest.approx(0.5, rel=1e-3)
+    gray = {k: to_linear(void.paint(ball(), light="flat", exposure=k)).amax() for k in (1.0, 0.5)}
+    assert float(gray[0.5] / gray[1.0]) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_coverage_at_the_silhouette_sums_to_the_ball_s_picture(void):
     """Antialiasing loses and adds nothing: all light is that of the ball's solid angle."""
-    painted = to_linear(void.paint(ball(colour=GREY), light="flat"))[..., 0]
+    painted = to_linear(void.paint(ball(color=GREY), light="flat"))[..., 0]
     rays = void.views[0].camera.scaled(16).rays()
     distance = meets(rays, OBJECT, RADIUS)
     hit = distance.isfinite()
@@ -283,7 +283,7 @@ def test_the_back_of_an_open_sheet_has_its_own_light(void):
 def test_what_is_in_front_hides_the_object(behind):
     """Painted is where the ball comes before the occluder, of which nobody told; borders apart, where pixels
     show some of both."""
-    mesh = ball(colour=(0.9, 0.1, 0.9))
+    mesh = ball(color=(0.9, 0.1, 0.9))
     painted = behind.paint(mesh, light="flat", shadows=False)
     rays = behind.views[0].camera.rays()
     own, other = meets(rays, OBJECT, RADIUS), meets(rays, OCCLUDER, 0.2)
@@ -297,7 +297,7 @@ def test_what_is_in_front_hides_the_object(behind):
 
 
 def inner(mask):
-    """Pixels of a mask whose neighbours are all in it."""
+    """Pixels of a mask whose neighbors are all in it."""
     return torch.nn.functional.max_pool2d((~mask)[None].float(), 3, stride=1, padding=1)[0] == 0
 
 
@@ -310,7 +310,7 @@ def test_an_object_in_front_of_things_is_whole(behind):
 
 def test_a_floater_hides_nothing(floor):
     """The base of one view believes in something near the camera that all others see through."""
-    mesh = ball(colour=(0.9, 0.1, 0.9))
+    mesh = ball(color=(0.9, 0.1, 0.9))
     inpainter = MeshInpainter(light="flat", shadows=False)
     inpainter.prepare(floor.context(mesh))
     clean = inpainter.inpaint([floor.view(0)], Guide(mesh=mesh))[0]
@@ -331,7 +331,7 @@ def floor_points(place, k=0):
 def test_the_shadow_is_the_light_that_is_missing(floor):
     """Under a ball straight below the key: what is left is the sky that the ball does not cover, (r / d)^2 of
     it by cosine, and what the ball itself gives back, which is a few hundredths for a black one."""
-    painted = floor.paint(ball(colour=(0.0, 0.0, 0.0)), k=3, light=OVERHEAD)
+    painted = floor.paint(ball(color=(0.0, 0.0, 0.0)), k=3, light=OVERHEAD)
     points, ahead = floor_points(floor, 3)
     rays = floor.views[3].camera.rays()
     free = ahead & meets(rays, OBJECT, 1.1 * RADIUS).isinf()
@@ -351,7 +351,7 @@ def test_the_shadow_is_the_light_that_is_missing(floor):
 
 def test_only_what_is_in_the_region_is_shadowed(floor):
     """A region that ends above the floor leaves the floor as it was, to the bit; so does shadows=False."""
-    mesh = ball(colour=(0.0, 0.0, 0.0))
+    mesh = ball(color=(0.0, 0.0, 0.0))
     above = BoxRegion((0.0, 0.0, 0.5), (1.0, 1.0, 0.8))
     outside = meets(floor.views[3].camera.rays(), OBJECT, 1.15 * RADIUS).isinf().view(48, 64)
     for painted in (
@@ -383,7 +383,7 @@ def test_outside_the_mask_nothing_changes(floor):
     assert torch.equal(painted[~mask], floor.pictures[0][~mask])
     whole = inpainter.inpaint([floor.view(0)], Guide(mesh=mesh))[0]
     # A processor may round the end of a batch differently, and it ends elsewhere here: one pixel of 1440 was
-    # off by 3e-8 on one. 1.2e-7 is the last bit of a colour of 1.
+    # off by 3e-8 on one. 1.2e-7 is the last bit of a color of 1.
     torch.testing.assert_close(painted[mask], whole[mask], atol=1.2e-7, rtol=0)
     nothing = inpainter.inpaint([floor.view(0, torch.zeros_like(mask))], Guide(mesh=mesh))[0]
     assert torch.equal(nothing, floor.pictures[0])
@@ -395,8 +395,8 @@ def test_the_same_again_is_the_same_to_the_bit(behind):
 
 
 def test_views_agree_on_what_they_both_see(behind):
-    """Places of the ball that two views show have one colour in both, as far as pixels tell."""
-    mesh = ball(colour=(0.7, 0.6, 0.5))
+    """Places of the ball that two views show have one color in both, as far as pixels tell."""
+    mesh = ball(color=(0.7, 0.6, 0.5))
     inpainter = MeshInpainter()
     inpainter.prepare(behind.context(mesh))
     pictures = inpainter.inpaint([behind.view(0), behind.view(4)], Guide(mesh=mesh))
@@ -404,17 +404,17 @@ def test_views_agree_on_what_they_both_see(behind):
     normals = torch.nn.functional.normalize(torch.randn(20000, 3, generator=seeded), dim=-1)
     points = torch.tensor(OBJECT) + RADIUS * normals
     seen = torch.ones(len(points), dtype=torch.bool)
-    colours = []
+    colors = []
     for k, picture in zip((0, 4), pictures, strict=True):
         camera = behind.views[k].camera
-        toward = torch.nn.functional.normalize(camera.centre - points, dim=-1)
+        toward = torch.nn.functional.normalize(camera.center - points, dim=-1)
         seen &= (toward * normals).sum(-1) > 0.5
         rays = camera.rays_through(camera.project(points).pixels)
         seen &= meets(rays, OCCLUDER, 0.24).isinf()
         column, row = camera.project(points).pixels.long().clamp_min(0).T
-        colours.append(picture[row.clamp_max(47), column.clamp_max(63)])
+        colors.append(picture[row.clamp_max(47), column.clamp_max(63)])
     assert seen.sum() > 200
-    apart = (colours[0] - colours[1])[seen].abs()
+    apart = (colors[0] - colors[1])[seen].abs()
     # a pixel is a twelfth of the ball's picture, over which its shading changes by a few hundredths
     assert float(apart.median()) < 0.02 and float(apart.quantile(0.98)) < 0.08
 
