@@ -16,7 +16,7 @@ from nerf_insert.app import inpainter_list, mesh_overlay
 from nerf_insert.app import model_list as listed
 from nerf_insert.app.downloads import job_file, layer_zip, recipe_zip, scene_zip
 from nerf_insert.app.draft_to_recipe import check_said, command_line, recipe_of
-from nerf_insert.app.drafts import Draft, Placing
+from nerf_insert.app.drafts import Draft, MeshPose
 from nerf_insert.app.form_values import box_of, placing_of
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps.common import Work, told
@@ -131,7 +131,7 @@ def add_endpoints(services: Services) -> None:
         if what not in empty:
             raise InputError(f"a draft can forget {', '.join(empty)}")
         if what == "mesh":
-            on.drafts.set_mesh(draft, None, Placing())
+            on.drafts.set_mesh(draft, None, MeshPose())
         else:
             on.drafts.change(draft, **{what: empty[what]})
         return what

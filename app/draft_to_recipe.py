@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.app.drafts import Draft, Drafts, Placing
+from nerf_insert.app.drafts import Draft, Drafts, MeshPose
 from nerf_insert.app.inpainter_list import check_painter
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
-from nerf_insert.scene.recipe import Recipe, Say, Schedule
+from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule
 
 NO_REGION = (
     "Say where first: paint the thing on two photographs (step Mark), place a mesh, or set a box around it."
@@ -49,11 +49,11 @@ def chosen_inpainter(draft: Draft) -> str:
     return "diffusion" if draft.prompt or draft.negative_prompt or draft.reference else "fill"
 
 
-def pose_matrix(placing: Placing) -> list[list[float]]:
+def pose_matrix(placing: MeshPose) -> list[list[float]]:
     return Pose.parse(pose_text(placing)).matrix.tolist()
 
 
-def pose_text(placing: Placing) -> str:
+def pose_text(placing: MeshPose) -> str:
     """The same as `--pose` takes it."""
     turn, move = (",".join(f"{v:.10g}" for v in part) for part in (placing.rotate, placing.translate))
     return f"scale={placing.scale:.10g} rotate={turn} translate={move}"
@@ -100,7 +100,7 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
     schedule = replace(schedule, steps=draft.steps) if draft.steps else schedule
     made = Recipe(
         region=region_of(draft, drafts, key),
-        guide=Say(**say),
+        guide=GuideSpec(**say),
         inpainter=inpainter,
         inpainter_options=options_of(draft) if inpainter == "diffusion" else draft.options,
         schedule=schedule,

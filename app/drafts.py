@@ -29,7 +29,7 @@ STEPS_BACK = 50
 
 
 @dataclass(frozen=True)
-class Placing:
+class MeshPose:
     """Where a mesh stands: scaled, turned about the world's x, y and z axes in this order, moved."""
 
     translate: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -48,7 +48,7 @@ class Box:
 class Draft:
     masks: dict[str, str] = field(default_factory=dict)  # photograph's name: file in masks/
     mesh: str | None = None  # N/file in mesh/
-    placing: Placing = field(default_factory=Placing)
+    placing: MeshPose = field(default_factory=MeshPose)
     mesh_is_region: bool = True
     box: Box | None = None
     dilate: float | None = None  # None: what the engine finds right
@@ -142,7 +142,7 @@ class Drafts:
 
         return self.change(draft, put)
 
-    def set_mesh(self, draft: str, path: Path | None, placing: Placing) -> Draft:
+    def set_mesh(self, draft: str, path: Path | None, placing: MeshPose) -> Draft:
         """Take a copy of a mesh file (with the files that it names), in the place of any that was there."""
         from nerf_insert.geometry.mesh_assets import companions
 
@@ -202,7 +202,7 @@ def _next(folder: Path) -> int:
 def _draft(data: dict) -> Draft:
     known = {f.name for f in fields(Draft)}
     data = {key: value for key, value in data.items() if key in known}
-    data["placing"] = Placing(**_tuples(data.get("placing") or {}))
+    data["placing"] = MeshPose(**_tuples(data.get("placing") or {}))
     data["box"] = Box(**_tuples(data["box"])) if data.get("box") else None
     return Draft(**data)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from nerf_insert.app.draft_to_recipe import pose_matrix
-from nerf_insert.app.drafts import Box, Placing
+from nerf_insert.app.drafts import Box, MeshPose
 
 from nerf_insert.errors import InputError
 
 
-def placing_of(data: dict) -> Placing:
+def placing_of(data: dict) -> MeshPose:
     """From numbers that a person typed. Raises InputError."""
     try:
         translate, rotate = (tuple(float(v) for v in data[key]) for key in ("translate", "rotate"))
-        made = Placing(translate, rotate, float(data["scale"]))  # type: ignore[arg-type]
+        made = MeshPose(translate, rotate, float(data["scale"]))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError("The place of the mesh needs numbers in all fields.") from None
     if made.scale <= 0:

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from nerf_insert.app.draft_to_recipe import pose_matrix
-from nerf_insert.app.drafts import Box, Placing
+from nerf_insert.app.drafts import Box, MeshPose
 from nerf_insert.app.orbit_view import up_of
-from nerf_insert.app.scene_cache import RENDERING, Opened, data_url
+from nerf_insert.app.scene_cache import RENDERING, OpenScene, data_url
 from torch import Tensor
 
 from nerf_insert.errors import InputError
@@ -43,11 +43,11 @@ def _mesh(path: str, changed: int) -> Mesh:
     return load_mesh(path)
 
 
-def placed(path: Path, placing: Placing) -> Mesh:
+def placed(path: Path, placing: MeshPose) -> Mesh:
     return mesh_of(path).transformed(torch.tensor(pose_matrix(placing), dtype=torch.float64))
 
 
-def first_placing(opened: Opened, path: Path) -> Placing:
+def first_placing(opened: OpenScene, path: Path) -> MeshPose:
     """As the file says where that is in the scene; else in the middle of it, in a size that fits."""
     mesh = mesh_of(path)
     low, high = mesh.bounds
@@ -57,11 +57,11 @@ def first_placing(opened: Opened, path: Path) -> Placing:
     sensible = FITS[0] * radius < size < FITS[1] * radius
     scale = 1.0 if sensible else FIT * radius / size
     if sensible and float((middle - center).norm()) < 1.5 * radius:
-        return Placing()
-    return Placing(translate=_three(center - scale * middle), scale=_round(scale))
+        return MeshPose()
+    return MeshPose(translate=_three(center - scale * middle), scale=_round(scale))
 
 
-def picture(path: Path, placing: Placing, camera: Camera, depth: Float[Tensor, "H W"] | None) -> str:
+def picture(path: Path, placing: MeshPose, camera: Camera, depth: Float[Tensor, "H W"] | None) -> str:
     """The mesh from a camera as a PNG with opacity; `depth`: the scene's, behind which it is not drawn."""
     mesh = placed(path, placing)
     hits = mesh.cast(camera.rays())
@@ -76,7 +76,7 @@ def picture(path: Path, placing: Placing, camera: Camera, depth: Float[Tensor, "
     return data_url(out.view(camera.height, camera.width, 4))
 
 
-def surface_at(opened: Opened, camera: Camera, x: float, y: float) -> Float[Tensor, "3"]:
+def surface_at(opened: OpenScene, camera: Camera, x: float, y: float) -> Float[Tensor, "3"]:
     """The scene's surface at a place of the picture (shares of its width and height). Raises InputError
     where there is none."""
     ray = camera.rays_through(torch.tensor([[x * camera.width, y * camera.height]]))
@@ -87,7 +87,7 @@ def surface_at(opened: Opened, camera: Camera, x: float, y: float) -> Float[Tens
     return ray.at(depth[None])[0]
 
 
-def dropped(opened: Opened, path: Path, placing: Placing, point: Float[Tensor, "3"]) -> Placing:
+def dropped(opened: OpenScene, path: Path, placing: MeshPose, point: Float[Tensor, "3"]) -> MeshPose:
     """The mesh standing on a point: the middle of its underside there."""
     up = up_of(opened)
     vertices = placed(path, replace(placing, translate=(0.0, 0.0, 0.0))).vertices
@@ -97,14 +97,14 @@ def dropped(opened: Opened, path: Path, placing: Placing, point: Float[Tensor, "
     return replace(placing, translate=_three(point - foot))
 
 
-def dropped_box(opened: Opened, box: Box, point: Float[Tensor, "3"]) -> Box:
+def dropped_box(opened: OpenScene, box: Box, point: Float[Tensor, "3"]) -> Box:
     """The box standing on a point: its middle above it, its lowest corner as high as it."""
     up, region = up_of(opened), BoxRegion(box.center, box.size, box.rotation)
     reach = float((up @ region.rotation).abs() @ region.size) / 2
     return replace(box, center=_three(point + up * reach))
 
 
-def handles(opened: Opened, path: Path, placing: Placing, camera: Camera) -> dict[str, Any]:
+def handles(opened: OpenScene, path: Path, placing: MeshPose, camera: Camera) -> dict[str, Any]:
     """Where the mesh's middle is in the picture and how far one world unit along each axis goes there:
     {"at": [x, y], "axes": [{"to": [x, y], "length": world units, "axis": 0..2}], "up": 0..2}, in shares of
     the picture; {} where the middle is not in it."""

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from nerf_insert.app.scene_cache import RENDERING, Opened, data_url
+from nerf_insert.app.scene_cache import RENDERING, OpenScene, data_url
 from torch import Tensor
 
 from nerf_insert.capture.camera_paths import look_at
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.rendering.outputs import depth_preview
-from nerf_insert.rendering.stack import RAYS_AT_ONCE, Rendered, Stack
+from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack, Rendered
 
 ASPECT = 4 / 3
 FOV = 50.0  # degrees, vertical
@@ -50,7 +50,7 @@ class Orbit:
         )
 
 
-def up_of(opened: Opened) -> Float[Tensor, "3"]:
+def up_of(opened: OpenScene) -> Float[Tensor, "3"]:
     """The scene's up: the world axis that the cameras' mean up is near to, else that mean."""
     up = opened.capture.up
     axis = int(up.abs().argmax())
@@ -61,16 +61,16 @@ def up_of(opened: Opened) -> Float[Tensor, "3"]:
     return exact
 
 
-def radius_of(opened: Opened) -> float:
+def radius_of(opened: OpenScene) -> float:
     center = opened.capture.center_of_attention
     return float(torch.stack([(v.camera.center - center).norm() for v in opened.capture.views]).mean())
 
 
-def target_of(opened: Opened, orbit: Orbit) -> Float[Tensor, "3"]:
+def target_of(opened: OpenScene, orbit: Orbit) -> Float[Tensor, "3"]:
     return opened.capture.center_of_attention if orbit.target is None else torch.tensor(orbit.target)
 
 
-def camera_of(opened: Opened, orbit: Orbit, width: int) -> Camera:
+def camera_of(opened: OpenScene, orbit: Orbit, width: int) -> Camera:
     """The orbit's camera with a picture `width` pixels wide."""
     up, target = up_of(opened), target_of(opened, orbit)
     side = torch.zeros(3)
@@ -87,7 +87,7 @@ def camera_of(opened: Opened, orbit: Orbit, width: int) -> Camera:
     return Camera(look_at(eye, target, up).float(), focal, focal, width / 2, height / 2, width, height)
 
 
-def near_view(opened: Opened, camera: Camera) -> Orbit:
+def near_view(opened: OpenScene, camera: Camera) -> Orbit:
     """The orbit that looks from about where a photograph was taken."""
     target = opened.capture.center_of_attention
     up = up_of(opened)
@@ -102,13 +102,13 @@ def near_view(opened: Opened, camera: Camera) -> Orbit:
 
 
 def render(
-    opened: Opened, camera: Camera, what: str = "edited", wanted: Callable[[], bool] = lambda: True
+    opened: OpenScene, camera: Camera, what: str = "edited", wanted: Callable[[], bool] = lambda: True
 ) -> tuple[str, Rendered, float] | None:
     """(data URL, the render, seconds); None as soon as it is not `wanted` any more. `what`: edited, before
     (without layers) or depth."""
     stack = opened.stack()
     if what == "before":
-        stack = Stack(stack.base)
+        stack = LayerStack(stack.base)
     rays, parts = camera.rays(), []
     began = time.monotonic()
     for start in range(0, rays.count, RAYS_AT_ONCE):  # others get their turn in between

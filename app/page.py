@@ -22,7 +22,7 @@ from nerf_insert.app.steps.common import (
     told,
 )
 from nerf_insert.app.widgets import widget
-from nerf_insert.app.workspace import Place
+from nerf_insert.app.workspace import SceneLocation
 
 from nerf_insert.errors import InputError
 
@@ -43,7 +43,7 @@ RECOVERY = 5.0  # seconds
 CSS = Path(__file__).parent / "page.css"
 
 
-def build(services: Services, first: Place | None = None) -> gr.Blocks:
+def build(services: Services, first: SceneLocation | None = None) -> gr.Blocks:
     """`first`: the scene that a browser sees which does not ask for another."""
     with gr.Blocks(
         title="NeRF-Insert", fill_width=True, analytics_enabled=False, delete_cache=CACHE
@@ -78,7 +78,13 @@ def build(services: Services, first: Place | None = None) -> gr.Blocks:
 
 
 def _connect(
-    services: Services, page: Page, tabs: gr.Tabs, entered: dict, parts: dict, browser, first: Place | None
+    services: Services,
+    page: Page,
+    tabs: gr.Tabs,
+    entered: dict,
+    parts: dict,
+    browser,
+    first: SceneLocation | None,
 ) -> None:
     session, stage = page.session, page.stage
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from nerf_insert.app.scene_cache import Opened, array_url
-from nerf_insert.app.shutdown import WORK
+from nerf_insert.app.scene_cache import OpenScene, array_url
+from nerf_insert.app.shutdown import IN_FLIGHT
 from scipy import ndimage
 from torch import Tensor
 
@@ -44,7 +44,7 @@ class Outlines:
     complete: bool = True  # whether it is known everywhere what stands in front of the region
 
 
-def outlines(opened: Opened, region: Region) -> Outlines:
+def outlines(opened: OpenScene, region: Region) -> Outlines:
     views = opened.capture.views
     depths = dict(opened.depths)
     looks = {}
@@ -62,7 +62,7 @@ def outlines(opened: Opened, region: Region) -> Outlines:
     return Outlines(masks, words, False, len(depths) >= len(views))
 
 
-def region_of_tree(opened: Opened, tree: dict) -> Region:
+def region_of_tree(opened: OpenScene, tree: dict) -> Region:
     """The region, from memory where it was asked for just now. Raises InputError in the checks' words,
     before any work starts."""
     key = json.dumps([tree, [Path(name).stat().st_mtime_ns for name in _files(tree)]], sort_keys=True)
@@ -86,13 +86,13 @@ def _files(tree: dict) -> list[str]:
     return [*tree.get("masks", {}).values(), *([tree["mesh"]] if "mesh" in tree else [])]
 
 
-def render_depths(opened: Opened) -> threading.Thread:
+def render_depths(opened: OpenScene) -> threading.Thread:
     """Start to render what stands in front, for all views that it is not known for."""
 
     def work() -> None:
         try:
             for view in opened.capture.views:
-                with WORK.inside():
+                with IN_FLIGHT.inside():
                     opened.depth(view)
         except (InputError, RunError, OSError):  # the scene went away meanwhile, or the server ends
             pass
@@ -116,7 +116,7 @@ def drawn(mask: Bool[Tensor, "h w"]) -> str | None:
     return array_url(array)
 
 
-def large(opened: Opened, region: Region, view: View, width: int) -> str | None:
+def large(opened: OpenScene, region: Region, view: View, width: int) -> str | None:
     """The region in one photograph, sharply; what stands in front of it as coarse as the depths are."""
     camera = view.camera.scaled(width / view.camera.width)
     depth = opened.depths.get(view.name)
@@ -129,7 +129,7 @@ def enlarged(depth: Float[Tensor, "h w"], camera: Camera) -> Float[Tensor, "H W"
     return torch.nn.functional.interpolate(depth[None, None], size=(camera.height, camera.width))[0, 0]
 
 
-def guide_lines(opened: Opened, masks: dict[str, str], view: View) -> list[dict]:
+def guide_lines(opened: OpenScene, masks: dict[str, str], view: View) -> list[dict]:
     """Where, in a photograph, that lies which was painted on the others: the ray through the middle of each
     mask, as points (x, y) in shares of the picture's width and height."""
     lines = []

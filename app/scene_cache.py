@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from nerf_insert.app import image_sandbox
-from nerf_insert.app.workspace import Place
+from nerf_insert.app.workspace import SceneLocation
 from PIL import Image
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.regions.checks import small
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.scene import Scene
 
 KEPT = 3  # scenes
@@ -34,12 +34,12 @@ PICTURE = 1280  # ... and of a photograph on the stage, at most
 RENDERING = threading.Lock()
 
 
-class Opened:
-    def __init__(self, place: Place) -> None:
+class OpenScene:
+    def __init__(self, place: SceneLocation) -> None:
         self.place = place
         self.lock = threading.RLock()
         self._scene: Scene | None = None
-        self._stack: Stack | None = None
+        self._stack: LayerStack | None = None
         self._seen: object = None  # the scene.json that the stack was made from
         self._photographs: OrderedDict[tuple[str, int], str] = OrderedDict()
         self.regions: OrderedDict[str, Region] = OrderedDict()
@@ -68,7 +68,7 @@ class Opened:
             self._scene = fresh
             return fresh
 
-    def stack(self) -> Stack:
+    def stack(self) -> LayerStack:
         """The base and the enabled layers."""
         with self.lock:
             scene = self.scene
@@ -83,7 +83,7 @@ class Opened:
         stack, known = self.stack(), self.depths
         if view.name not in known:
             with RENDERING:
-                known[view.name] = stack.picture(small(view.camera)).depth
+                known[view.name] = stack.render_image(small(view.camera)).depth
         return known[view.name]
 
     def photograph(self, view: View, width: int = PICTURE) -> str:
@@ -103,20 +103,20 @@ class Opened:
         return url
 
 
-class Library:
+class SceneCache:
     """The scenes that were opened last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: OrderedDict[Path, Opened] = OrderedDict()
+        self._open: OrderedDict[Path, OpenScene] = OrderedDict()
 
-    def get(self, place: Place) -> Opened:
+    def get(self, place: SceneLocation) -> OpenScene:
         with self._lock:
             opened = self._open.get(place.folder)
             if opened is None or opened.place.trained != place.trained:
                 opened = None
             if opened is None:
-                opened = self._open[place.folder] = Opened(place)
+                opened = self._open[place.folder] = OpenScene(place)
             self._open.move_to_end(place.folder)
             while len(self._open) > KEPT:
                 self._open.popitem(last=False)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerf_insert.app.workspace import Place, Workspace
+from nerf_insert.app.workspace import SceneLocation, Workspace
 
 from nerf_insert.errors import InputError, RunError
 
@@ -39,13 +39,13 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
         check_mcp()
     workspace = Workspace(settings.workspace)
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.temporary())
-    place: Place | None = workspace.open_path(first) if first is not None else None
+    place: SceneLocation | None = workspace.open_path(first) if first is not None else None
 
     import gradio as gr
     from nerf_insert.app.jobs.queue import Jobs
     from nerf_insert.app.page import CSS, build
     from nerf_insert.app.services import Services
-    from nerf_insert.app.shutdown import WORK
+    from nerf_insert.app.shutdown import IN_FLIGHT
     from nerf_insert.app.uploads import MAX_UPLOAD
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
@@ -90,7 +90,7 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
         jobs.close()  # what runs is stopped cleanly and can go on
         with contextlib.suppress(Exception):
             page.close(verbose=False)
-        WORK.shut(PATIENCE)
+        IN_FLIGHT.shut(PATIENCE)
         shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from nerf_insert.errors import RunError
 
 
-class Doors:
+class InFlight:
     """Through which work goes in and out, until they are shut."""
 
     def __init__(self) -> None:
@@ -38,4 +38,4 @@ class Doors:
             return self._change.wait_for(lambda: self._inside == 0, patience)
 
 
-WORK = Doors()  # of this process
+IN_FLIGHT = InFlight()  # of this process

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from nerf_insert.app import image_sandbox
-from nerf_insert.app.workspace import PAGE, Place, Workspace
+from nerf_insert.app.workspace import PAGE, SceneLocation, Workspace
 
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json, write_json
@@ -28,7 +28,7 @@ LARGEST_MASK = 16_384  # pixels along a side
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
-def take_zip(file: Path, workspace: Workspace) -> Place:
+def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
     """Unpack a zipped capture, or a scene that was downloaded from this page. Raises InputError, and leaves
     nothing behind, where it holds neither."""
     if file.suffix.lower() != ".zip":
@@ -50,7 +50,7 @@ def take_zip(file: Path, workspace: Workspace) -> Place:
         raise
 
 
-def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Place:
+def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> SceneLocation:
     from nerf_insert.scene.scene import Scene
 
     check_pictures([p for p in root.rglob("*") if p.suffix.lower() in PICTURES])
@@ -72,7 +72,7 @@ def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Plac
     target = workspace.free(workspace.folder / "scenes", name)
     shutil.move(str(root), target)
     shutil.rmtree(home, ignore_errors=True)
-    return Place(target, target.name)
+    return SceneLocation(target, target.name)
 
 
 def confine(capture: Capture, root: Path) -> None:

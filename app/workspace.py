@@ -28,7 +28,7 @@ PAGE = "page"  # the page's folder within a scene folder
 
 
 @dataclass(frozen=True)
-class Place:
+class SceneLocation:
     """A scene folder, perhaps without a scene yet."""
 
     folder: Path
@@ -59,42 +59,42 @@ class Workspace:
         self.folder = Path(folder).expanduser().absolute()
         (self.folder / "scenes").mkdir(parents=True, exist_ok=True)
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[SceneLocation]:
         """All that can be opened, newest first."""
         recent = [Path(path) for path in self._recent()]
         folders = [*recent, *(p for p in (self.folder / "scenes").iterdir() if p.is_dir())]
-        known = {folder: Place(folder, folder.name) for folder in folders if _is_place(folder)}
+        known = {folder: SceneLocation(folder, folder.name) for folder in folders if _is_place(folder)}
         return sorted(known.values(), key=lambda place: -_changed(place))
 
-    def find(self, key: str) -> Place:
+    def find(self, key: str) -> SceneLocation:
         """Raises InputError for a key that none of the places has."""
         for place in self.places():
             if place.key == key:
                 return place
         raise InputError("this scene is not there any more, or was moved: choose another one")
 
-    def open_path(self, path: str | Path) -> Place:
+    def open_path(self, path: str | Path) -> SceneLocation:
         """A scene folder or a capture named on the command line."""
         path = Path(path).expanduser().absolute()
         if (path / "scene.json").exists():
             if path.parent != self.folder / "scenes":
                 write_json(self.folder / "recent.json", [str(path), *self._recent()][:RECENT])
-            return Place(path, path.name)
+            return SceneLocation(path, path.name)
         from nerf_insert.capture.capture import Capture
 
         return self.for_capture(Capture.load(path).path)
 
-    def for_capture(self, capture: Path, name: str | None = None) -> Place:
+    def for_capture(self, capture: Path, name: str | None = None) -> SceneLocation:
         """The scene folder of a capture: the one that it has here already, else a new one."""
         for folder in (self.folder / "scenes").iterdir():
-            place = Place(folder, folder.name)
+            place = SceneLocation(folder, folder.name)
             if _is_place(folder) and place.capture_path == capture:
                 return place
         folder = self.free(self.folder / "scenes", name or capture.stem)
         write_json(folder / PAGE / "capture.json", {"path": str(capture)})
-        return Place(folder, folder.name)
+        return SceneLocation(folder, folder.name)
 
-    def sample(self) -> Place:
+    def sample(self) -> SceneLocation:
         """The bundled sample."""
         return self.for_capture(sample_path(), "sample")
 
@@ -133,6 +133,6 @@ def _is_place(folder: Path) -> bool:
     return (folder / "scene.json").exists() or (folder / PAGE / "capture.json").exists()
 
 
-def _changed(place: Place) -> float:
+def _changed(place: SceneLocation) -> float:
     note = place.folder / "scene.json"
     return (note if note.exists() else place.page / "capture.json").stat().st_mtime

@@ -33,12 +33,12 @@ from rich.table import Table
 
 from benchmarks.standins import Standin, of_kind
 from nerf_insert.editing.loop import Loop
-from nerf_insert.editing.session import DOUBTED, Prepared, prepare
+from nerf_insert.editing.session import INCONSISTENT, EditSession, prepare
 from nerf_insert.evaluation.evaluate import FEWEST, Truth
 from nerf_insert.evaluation.image_metrics import psnr
-from nerf_insert.io.images import write_picture
-from nerf_insert.rendering.stack import Stack
-from nerf_insert.runtime.eta import Outlook
+from nerf_insert.io.images import write_image
+from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.runtime.eta import EtaEstimator
 from nerf_insert.runtime.progress import SILENT, Progress, Task
 from nerf_insert.scene.recipe import Recipe, Schedule
 from nerf_insert.scene.scene import Scene
@@ -92,7 +92,7 @@ class Foresight(Progress):
         self.rounds += task.description.startswith("Fitting")
 
     def changed(self, task: Task) -> None:
-        if isinstance(task, Outlook) and self.rounds == 1 and self.said is None:
+        if isinstance(task, EtaEstimator) and self.rounds == 1 and self.said is None:
             self.said, self.then = task.left, self.now()
 
     @property
@@ -117,7 +117,7 @@ class Benchmark:
         """Make one layer, and measure it."""
         inpainter = Standin(str(self.folder), tiles=tiles, **CASES[case])
         recipe = replace(self.prepared.recipe, schedule=Schedule(**{**self.fit, **schedule}))
-        prepared: Prepared = replace(self.prepared, recipe=recipe, inpainter=inpainter)
+        prepared: EditSession = replace(self.prepared, recipe=recipe, inpainter=inpainter)
         work = self.out / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -127,12 +127,14 @@ class Benchmark:
         off, seconds = progress.off, time.monotonic() - began
         rounds = json.loads((work / "rounds.json").read_text())["rounds"]
         views = self.scene.capture.test
-        write_picture(
+        write_image(
             self.out / f"{name} {case}.png",
-            torch.cat([Stack(prepared.stack.base, [layer]).picture(v.camera).rgb for v in views[:2]], 1),
+            torch.cat(
+                [LayerStack(prepared.stack.base, [layer]).render_image(v.camera).rgb for v in views[:2]], 1
+            ),
         )
         return {
-            "in_object": self.in_object(Stack(prepared.stack.base, [layer]), inpainter.kinds),
+            "in_object": self.in_object(LayerStack(prepared.stack.base, [layer]), inpainter.kinds),
             "pictures": inpainter.views_painted,
             "steps": sum(this["steps"] for this in rounds),
             "doubted": sum(value < 0.5 for value in rounds[-1]["trust"].values()),
@@ -140,7 +142,7 @@ class Benchmark:
             "time_left_off": off,
         }
 
-    def in_object(self, stack: Stack, kinds: int) -> float:
+    def in_object(self, stack: LayerStack, kinds: int) -> float:
         found: list[list[float]] = [[] for _ in range(kinds)]
         for view in self.scene.capture.test:
             picture, mask = self.truth.of(view)
@@ -157,7 +159,7 @@ def main() -> None:
     parser.add_argument("capture", type=Path)
     parser.add_argument("--scene", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=DOUBTED.steps)
+    parser.add_argument("--steps", type=int, default=INCONSISTENT.steps)
     parser.add_argument("--rays", type=int, default=Schedule.rays)
     parser.add_argument("--only", action="append", help="rows by their names; may be given again")
     parser.add_argument("--cases", help="columns, such as 'a b'")

@@ -31,16 +31,16 @@ from rich.console import Console
 from rich.table import Table
 
 from nerf_insert.capture.capture import Capture
-from nerf_insert.capture.pixel_set import Pixels, to_bytes
+from nerf_insert.capture.pixel_set import PixelSet, to_uint8
 from nerf_insert.editing.loop import edit
 from nerf_insert.evaluation.evaluate import Truth, evaluate
 from nerf_insert.evaluation.image_metrics import grow, psnr
 from nerf_insert.fields.hash_field import FieldConfig
-from nerf_insert.fields.scene_field import Base
-from nerf_insert.io.images import read_mask, read_picture, write_picture
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.fields.scene_field import SceneField
+from nerf_insert.io.images import read_image, read_mask, write_image
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Lines, Task
-from nerf_insert.scene.recipe import Recipe, Say
+from nerf_insert.scene.recipe import GuideSpec, Recipe
 from nerf_insert.scene.scene import Scene
 from nerf_insert.training.optimizer import Optimizer, at_step
 from nerf_insert.training.scene_trainer import TrainConfig, base_loss, train_base
@@ -98,23 +98,25 @@ class Benchmark:
         seconds, loop = time.monotonic() - began, self.progress.loop()
         figures = evaluate(scene, self.capture.test, self.progress, self.truth)
         for view in self.capture.test:
-            write_picture(self.out / name / f"{view.path.stem}.png", scene.stack().picture(view.camera).rgb)
+            write_image(
+                self.out / name / f"{view.path.stem}.png", scene.stack().render_image(view.camera).rgb
+            )
         return {**figures["mean"]["edited"], "locality": figures["locality"], "edit": seconds, "loop": loop}
 
-    def in_object(self, base: Base, views: int = 4) -> float:
+    def in_object(self, base: SceneField, views: int = 4) -> float:
         """PSNR over the object's visible pixels in a few test views."""
         found = []
         for view in self.capture.test:
             picture, mask = self.truth.of(view)
             if len(found) < views and mask is not None and int(mask.sum()) >= 50:
-                shown = Stack(base).picture(view.camera).rgb
-                found.append(psnr(to_bytes(shown).float() / 255, picture, mask))
+                shown = LayerStack(base).render_image(view.camera).rgb
+                found.append(psnr(to_uint8(shown).float() / 255, picture, mask))
         return sum(found) / len(found)
 
-    def oracle_pixels(self) -> Pixels:
-        pictures = [read_picture(self.pictures / view.path.name)[0] for view in self.capture.train]
-        return Pixels(
-            [view.camera for view in self.capture.train], [to_bytes(picture) for picture in pictures]
+    def oracle_pixels(self) -> PixelSet:
+        pictures = [read_image(self.pictures / view.path.name)[0] for view in self.capture.train]
+        return PixelSet(
+            [view.camera for view in self.capture.train], [to_uint8(picture) for picture in pictures]
         )
 
     def retrained(self) -> dict:
@@ -163,7 +165,7 @@ def three_masks(bench: Benchmark, folder: Path) -> dict[str, str]:
     for view in (views[0], views[len(views) // 3], views[2 * len(views) // 3]):
         mask = read_mask(bench.folder / "object_mask" / f"{view.path.stem}.png", size=view.size)
         file = folder / f"{view.path.stem}.png"
-        write_picture(file, grow(mask, 4).float())
+        write_image(file, grow(mask, 4).float())
         masks[view.name] = str(file)
     return masks
 
@@ -190,7 +192,7 @@ def main() -> None:
     oracle = {"inpainter": ORACLE, "inpainter_options": {"truth": str(bench.pictures)}}
     region = {"mesh": mesh}
     recipes = {
-        "mesh": Recipe(name="mesh", region=region, guide=Say(mesh=mesh), inpainter="mesh"),
+        "mesh": Recipe(name="mesh", region=region, guide=GuideSpec(mesh=mesh), inpainter="mesh"),
         "oracle": Recipe(name="oracle", region=region, **oracle),
         "hull, oracle": Recipe(
             name="hull", region={"masks": three_masks(bench, args.out / "masks")}, **oracle

@@ -47,8 +47,15 @@ from rich.table import Table
 from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering.stack import Stack
-from nerf_insert.training.layer_trainer import STAGES, CachedRays, Entries, FitConfig, entries_along, fit_loss
+from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.training.layer_trainer import (
+    STAGES,
+    CachedRays,
+    FitConfig,
+    RayEntries,
+    entries_along,
+    fit_loss,
+)
 from nerf_insert.training.optimizer import Optimizer, at_step
 
 GRIDS = {"16 levels, 2^19": GridSpec(16, 2, 19, 16, 2048), "8 levels, 2^15": GridSpec(8, 2, 15, 16, 512)}
@@ -180,7 +187,7 @@ class Nothing:
 
     background = torch.zeros(3)
 
-    def skipped(self, points: torch.Tensor) -> torch.Tensor:
+    def is_empty(self, points: torch.Tensor) -> torch.Tensor:
         return torch.ones(len(points), dtype=torch.bool)
 
     def query(self, points: torch.Tensor, directions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -198,10 +205,10 @@ class Step:
         rays = Rays(origins, torch.nn.functional.normalize(towards, dim=-1))
         none = torch.zeros(0)
         nothing = Samples.packed(none, none, none.long(), rays.count)
-        outside = Entries(nothing, none, none, torch.zeros(0, 3))
+        outside = RayEntries(nothing, none, none, torch.zeros(0, 3))
         self.cached = CachedRays(torch.arange(rays.count), rays, outside, torch.zeros(rays.count, 3))
         length = STAGES[0][1] * self.layer.region.step
-        self.entries = entries_along(Stack(Nothing()), self.layer, self.cached, length)
+        self.entries = entries_along(LayerStack(Nothing()), self.layer, self.cached, length)
         self.targets = torch.rand(rays.count, 3, generator=generator)
         self.config = FitConfig(rays=RAYS)
         self.optimizer = Optimizer(self.layer, self.config.rate, self.config.steps)

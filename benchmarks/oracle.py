@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nerf_insert.inpaint.api import InpaintView
 from nerf_insert.inpaint.guide import Guide
-from nerf_insert.io.images import read_picture
+from nerf_insert.io.images import read_image
 
 
 class BareOracle:
@@ -25,7 +25,7 @@ class BareOracle:
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
     ) -> list[Tensor]:
-        return [read_picture(self.truth / Path(view.name).name)[0] for view in views]
+        return [read_image(self.truth / Path(view.name).name)[0] for view in views]
 
 
 class Oracle(BareOracle):

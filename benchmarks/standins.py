@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nerf_insert.inpaint.api import InpaintView
 from nerf_insert.inpaint.guide import Guide
-from nerf_insert.io.images import read_mask, read_picture
+from nerf_insert.io.images import read_image, read_mask
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Standin:
     def idea(self, view: InpaintView, first: str, seed: int) -> Float[Tensor, "H W 3"]:
         """What it would paint from nothing."""
         name = Path(view.name).name
-        picture = read_picture(Path(self.truth) / "truth" / name)[0]
+        picture = read_image(Path(self.truth) / "truth" / name)[0]
         here, shared = source(view.name, seed), source(first, seed)
         if self.wrong and float(torch.rand((), generator=source(view.name, seed + 1))) < self.wrong / 100:
             mask = read_mask(

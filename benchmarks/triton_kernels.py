@@ -68,7 +68,7 @@ KERNELS = {  # name: kernel, types of its arguments, its constants, how it is la
         {},
     ),
     "transmittance": (compositing.transmittance, [F32, I64, F32, COUNT], RAY, {}),
-    "median distance": (compositing.median_distance, [F32, F32, I64, F32, COUNT], RAY, {}),
+    "median distance": (compositing.median_depth, [F32, F32, I64, F32, COUNT], RAY, {}),
     "march, box": (marching.box, WALK, {"WRITE": True, **RAY}, EXACT),
     "march, contracted": (marching.contracted, WALK, {"WRITE": True, **RAY}, EXACT),
 }

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from nerf_insert.app import image_sandbox
 from nerf_insert.app.jobs.queue import OPEN, Job, Jobs
-from nerf_insert.app.scene_cache import RENDERING, Opened, array_url, data_url
-from nerf_insert.app.workspace import Place
+from nerf_insert.app.scene_cache import RENDERING, OpenScene, array_url, data_url
+from nerf_insert.app.workspace import SceneLocation
 from PIL import Image
 
 from nerf_insert.capture.capture import View
@@ -20,7 +20,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import unfinished_layer
 from nerf_insert.regions import Region
 from nerf_insert.rendering.outputs import file_stems
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.scene import Scene
 
 MOST, WIDTH = 8, 220  # pictures, and pixels
@@ -28,7 +28,7 @@ COARSE = 64  # pixels across, to see how much of a region a view shows
 _one = threading.Lock()  # at a time is rendered from what is still being fitted
 
 
-def pictures(opened: Opened, jobs: Jobs, key: str, have: int) -> tuple[int, list[dict[str, Any]] | None]:
+def pictures(opened: OpenScene, jobs: Jobs, key: str, have: int) -> tuple[int, list[dict[str, Any]] | None]:
     """(how many there are, the newest of them; None where that is as many as the browser has). Those of a
     preview say what photograph they are of, "view", and the name under which they are kept, "file"."""
     place = opened.place
@@ -49,7 +49,7 @@ def pictures(opened: Opened, jobs: Jobs, key: str, have: int) -> tuple[int, list
     return count, shown
 
 
-def grows(place: Place, job: Job) -> tuple[float, Path] | None:
+def grows(place: SceneLocation, job: Job) -> tuple[float, Path] | None:
     """The checkpoint that a job writes while it runs, and when it did so last."""
     pattern = {"train": "base/checkpoint.safetensors", "edit": "layers/*/checkpoint.safetensors"}
     if job.kind not in pattern or job.state not in OPEN or job.started is None:
@@ -58,7 +58,7 @@ def grows(place: Place, job: Job) -> tuple[float, Path] | None:
     return newest if newest and newest[0] >= job.started else None
 
 
-def made(place: Place, job: Job, folder: Path) -> list[Path]:
+def made(place: SceneLocation, job: Job, folder: Path) -> list[Path]:
     """The painted views and other pictures that a job has written, oldest first. One edit at a time writes
     into a scene: the layer that got a picture while the job ran is the job's, from before a stop too."""
     if job.started is None:
@@ -82,13 +82,13 @@ def dated(files: Iterable[Path]) -> list[tuple[float, Path]]:
     return found
 
 
-def views_of(place: Place) -> dict[str, str]:
+def views_of(place: SceneLocation) -> dict[str, str]:
     """The photographs' names by those of their pictures in a preview."""
     names = [view.name for view in Scene.open(place.folder).capture.views]
     return dict(zip(file_stems(names), names, strict=True))
 
 
-def previewed(place: Place, jobs: Jobs, key: str, view: str) -> Path:
+def previewed(place: SceneLocation, jobs: Jobs, key: str, view: str) -> Path:
     """The picture that a preview has painted of a photograph. Raises InputError where there is none."""
     stems = [stem for stem, name in views_of(place).items() if name == view]
     found = [jobs.folder(place.page, key) / "out" / "painted" / f"{stem}.png" for stem in stems]
@@ -109,7 +109,7 @@ def thumbnail(file: Path) -> str:
         return ""
 
 
-def grown_layer(opened: Opened, folder: Path) -> list[dict[str, Any]]:
+def grown_layer(opened: OpenScene, folder: Path) -> list[dict[str, Any]]:
     """Renders of a layer that is still being fitted, over what lies below it; [] where that is too early."""
     if not _one.acquire(blocking=False):
         return []
@@ -118,10 +118,12 @@ def grown_layer(opened: Opened, folder: Path) -> list[dict[str, Any]]:
         if layer is None:
             return []
         below = opened.stack()
-        stack = Stack(below.base, (*below.layers, layer.to(below.device)))
+        stack = LayerStack(below.base, (*below.layers, layer.to(below.device)))
         views = best_views(layer.region, opened.capture.views)
         with RENDERING:
-            renders = [stack.picture(view.camera.scaled(WIDTH / view.camera.width)).rgb for view in views]
+            renders = [
+                stack.render_image(view.camera.scaled(WIDTH / view.camera.width)).rgb for view in views
+            ]
         names = [Path(view.name).stem for view in views]
         return [{"url": data_url(r), "label": f"{n}, so far"} for n, r in zip(names, renders, strict=True)]
     except InputError:
@@ -145,7 +147,7 @@ def best_views(region: Region, views: Sequence[View], count: int = 2) -> list[Vi
     return chosen
 
 
-def grown_base(place: Place, checkpoint: Path) -> list[dict[str, Any]]:
+def grown_base(place: SceneLocation, checkpoint: Path) -> list[dict[str, Any]]:
     """A render of a base that is still being trained, beside the photograph; [] where that is too early."""
     from nerf_insert.capture.capture import Capture
     from nerf_insert.training.scene_trainer import unfinished_base
@@ -160,7 +162,7 @@ def grown_base(place: Place, checkpoint: Path) -> list[dict[str, Any]]:
         view = (capture.test or capture.train)[0]
         camera = view.camera.scaled(WIDTH / view.camera.width)
         with RENDERING:
-            picture = Stack(base).picture(camera).rgb
+            picture = LayerStack(base).render_image(camera).rgb
         size = (camera.width, camera.height)
         return [
             {"url": data_url(picture), "label": "so far"},

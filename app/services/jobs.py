@@ -11,7 +11,7 @@ from nerf_insert.app import region_overlay
 from nerf_insert.app.downloads import job_file
 from nerf_insert.app.jobs import previews
 from nerf_insert.app.services.common import Service, answering
-from nerf_insert.app.workspace import Place
+from nerf_insert.app.workspace import SceneLocation
 
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.progress import duration
@@ -57,7 +57,7 @@ class Working(Service):
             draft = drafts.keep(key, str(view), None)
         return {"kept": draft.kept}
 
-    def finished(self, place: Place, kind: str) -> list[Path]:
+    def finished(self, place: SceneLocation, kind: str) -> list[Path]:
         """The files that jobs of a kind, render or export, have made, newest first."""
         files = []
         for job in self.jobs.list(place.page):

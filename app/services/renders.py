@@ -5,7 +5,7 @@ from __future__ import annotations
 from nerf_insert.app import mesh_overlay, orbit_view, region_overlay
 from nerf_insert.app.drafts import Draft
 from nerf_insert.app.form_values import placing_of
-from nerf_insert.app.scene_cache import Opened
+from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.services.common import Service, answering
 
 from nerf_insert.errors import InputError
@@ -90,7 +90,7 @@ class Viewing(Service):
         how, view = drafts.undo(key)
         return {"how": how, "view": view}
 
-    def _mesh_in(self, opened: Opened, data: dict, camera, depth) -> dict:
+    def _mesh_in(self, opened: OpenScene, data: dict, camera, depth) -> dict:
         drafts, key, draft = self.draft(data)
         if not draft.mesh:
             return {"mesh": None, "handles": {}}
@@ -101,7 +101,7 @@ class Viewing(Service):
             **_where(draft),
         }
 
-    def _camera(self, opened: Opened, data: dict, width: int):
+    def _camera(self, opened: OpenScene, data: dict, width: int):
         if data.get("view"):
             camera = opened.capture.view(str(data["view"])).camera
             return camera.scaled(min(1.0, width / camera.width))

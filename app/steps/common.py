@@ -11,10 +11,10 @@ from typing import Any
 import gradio as gr
 from nerf_insert.app.drafts import Draft
 from nerf_insert.app.region_overlay import sentence
-from nerf_insert.app.scene_cache import Opened
+from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.services import Services
-from nerf_insert.app.shutdown import WORK
-from nerf_insert.app.workspace import Place
+from nerf_insert.app.shutdown import IN_FLIGHT
+from nerf_insert.app.workspace import SceneLocation
 
 from nerf_insert.errors import InputError, RunError
 
@@ -88,7 +88,7 @@ class Work:
         if not session.get("scene"):
             raise InputError("Open a scene first (step Open).")
         self.session = session
-        self.place: Place = services.workspace.find(session["scene"])
+        self.place: SceneLocation = services.workspace.find(session["scene"])
         self.drafts, self.key = services.drafts(self.place), str(session["draft"])
         self.services = services
 
@@ -97,7 +97,7 @@ class Work:
         return self.drafts.load(self.key)
 
     @property
-    def opened(self) -> Opened:
+    def opened(self) -> OpenScene:
         return self.services.library.get(self.place)
 
     def need_trained(self) -> None:
@@ -111,7 +111,7 @@ def told(handler: Callable) -> Callable:
     @functools.wraps(handler)
     def tell(*inputs):
         try:
-            with WORK.inside():
+            with IN_FLIGHT.inside():
                 return handler(*inputs)
         except gr.Error:
             raise

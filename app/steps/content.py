@@ -12,7 +12,7 @@ from nerf_insert.app.inpainter_list import inpainters
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.uploads import take_picture
 
-from nerf_insert.editing.session import AGREED, DOUBTED
+from nerf_insert.editing.session import CONSISTENT, INCONSISTENT
 from nerf_insert.errors import InputError
 from nerf_insert.scene.recipe import Recipe
 
@@ -57,7 +57,7 @@ def build(page: Page) -> None:
         steps = gr.Number(
             None,
             label="Steps",
-            info=f"Of fitting the layer; more is sharper and slower. Empty: {AGREED[0]}, or {DOUBTED[0]} "
+            info=f"Of fitting the layer; more is sharper and slower. Empty: {CONSISTENT[0]}, or {INCONSISTENT[0]} "
             "where pictures may contradict one another",
             precision=0,
             minimum=1,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 from nerf_insert.app import mesh_overlay
-from nerf_insert.app.drafts import Placing
+from nerf_insert.app.drafts import MeshPose
 from nerf_insert.app.services import box_of, placing_of
 from nerf_insert.app.steps.common import (
     IN_TURN,
@@ -124,9 +124,9 @@ def build(page: Page) -> None:
 
     def remove_mesh(session: Session):
         work = Work(services, session)
-        work.drafts.set_mesh(work.key, None, Placing())
+        work.drafts.set_mesh(work.key, None, MeshPose())
         now = stamped(session)
-        return [now, stage_value(now), None, "", *_numbers(Placing())]
+        return [now, stage_value(now), None, "", *_numbers(MeshPose())]
 
     def set_box(*given):
         *values, session = given
@@ -224,5 +224,5 @@ def about_mesh(path: Path) -> str:
     return f"**{path.name}**, {len(mesh.faces)} faces." + "".join(f" {words}." for words in mesh.warnings)
 
 
-def _numbers(where: Placing) -> list[float]:
+def _numbers(where: MeshPose) -> list[float]:
     return [*where.translate, *where.rotate, where.scale]

@@ -8,7 +8,7 @@ import gradio as gr
 from nerf_insert.app.steps.common import FRESH, PRIVATE, Page, Session, Work, stage_value, told
 from nerf_insert.app.uploads import take_zip
 from nerf_insert.app.widgets import widget
-from nerf_insert.app.workspace import Place
+from nerf_insert.app.workspace import SceneLocation
 
 from nerf_insert.errors import InputError
 from nerf_insert.training.scene_trainer import TrainConfig
@@ -45,7 +45,7 @@ def build(page: Page) -> dict:
         train = gr.Button("Build the 3D scene", variant="primary", elem_id="train")
     jobs = widget("jobs", services, {"scene": None, "kinds": ["train"]}, "train-jobs")
 
-    def open_place(place: Place, session: Session) -> Session:
+    def open_place(place: SceneLocation, session: Session) -> Session:
         if not session.get("draft"):
             raise InputError("the page is still loading: try again in a moment")
         session = {**FRESH, "draft": session["draft"], "step": session["step"], "scene": place.key}

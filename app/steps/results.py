@@ -13,7 +13,7 @@ from nerf_insert.app.steps.common import MANY, PRIVATE, Page, Session, Work, sta
 from nerf_insert.app.widgets import widget
 
 from nerf_insert.errors import InputError
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import Recipe
 
 WIDTH = 800  # pixels of the pictures that are compared
@@ -65,7 +65,7 @@ def build(page: Page) -> dict:
         view = capture.view(session["view"]) if session["view"] else capture.views[0]
         stack, camera = work.opened.stack(), view.camera.scaled(min(1.0, WIDTH / view.camera.width))
         with RENDERING:
-            pair = [s.picture(camera).rgb for s in (Stack(stack.base), stack)]
+            pair = [s.render_image(camera).rgb for s in (LayerStack(stack.base), stack)]
         return tuple((picture.clamp(0, 1) * 255).round().byte().numpy() for picture in pair)
 
     def rows(session: Session):

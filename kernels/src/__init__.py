@@ -13,7 +13,7 @@ same in all of them. NERF_INSERT_KERNELS or `use_backend` forces one, NERF_INSER
 `use_precision` what GPUs compute in.
 """
 
-from nerf_insert.kernels.compositing import Composite, composite, median_distance, spread, transmittance
+from nerf_insert.kernels.compositing import Composite, composite, median_depth, spread, transmittance
 from nerf_insert.kernels.dispatch import active_backend, use_backend
 from nerf_insert.kernels.hashgrid import GridSpec, HashedGridSpec, hash_encode, new_table
 from nerf_insert.kernels.marching import march
@@ -30,7 +30,7 @@ __all__ = [
     "composite",
     "hash_encode",
     "march",
-    "median_distance",
+    "median_depth",
     "merge",
     "mlp",
     "new_table",

@@ -48,11 +48,11 @@ def spread(
 
 
 @torch.no_grad()
-def median_distance(
+def median_depth(
     thickness: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
 ) -> Float[Tensor, " N"]:
     """The distance of the sample in which the transmittance falls below 1/2; infinity where none does."""
-    return implementation("median_distance", thickness)(thickness, distances, offsets)
+    return implementation("median_depth", thickness)(thickness, distances, offsets)
 
 
 @torch.no_grad()

@@ -88,7 +88,7 @@ def spread(
     return 2 * pairs.new_zeros(len(offsets) - 1).index_add(0, ray, pairs).to(thickness.dtype)
 
 
-def median_distance(
+def median_depth(
     thickness: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
 ) -> Float[Tensor, " N"]:
     ray = _ray_index(offsets)

@@ -25,7 +25,7 @@ from nerf_insert.capture.transforms_json import (
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import read_json
-from nerf_insert.io.images import picture_size
+from nerf_insert.io.images import image_size
 
 PATH_TYPES = {"perspective": "PERSPECTIVE", "fisheye": "FISHEYE", "equirectangular": "EQUIRECTANGULAR"}
 
@@ -104,7 +104,7 @@ def _frames(data: dict, path: Path, size: tuple[int, int] | None) -> list[tuple[
         fallback = size
         if not {"w", "h"} <= {*data, *entry}:
             picture = find_picture(path.parent, name)
-            fallback = picture_size(picture) if picture.exists() else size
+            fallback = image_size(picture) if picture.exists() else size
         lens = read_intrinsics(data, entry, fallback, where)
         camera = Camera(
             c2w=torch.from_numpy(read_pose(entry["transform_matrix"], where)[:3]).float(),

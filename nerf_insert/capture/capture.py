@@ -20,7 +20,7 @@ from torch import Tensor
 from nerf_insert.capture import dataparsers
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
-from nerf_insert.io.images import picture_size
+from nerf_insert.io.images import image_size
 
 __all__ = ["Capture", "View"]
 
@@ -173,7 +173,7 @@ class Capture:
 
 def fit_camera(view: View) -> View:
     """The view with its camera in the size of its picture. Raises InputError where no scale does that."""
-    camera, (width, height) = view.camera, picture_size(view.path)
+    camera, (width, height) = view.camera, image_size(view.path)
     if (camera.width, camera.height) == (width, height):
         return view
     scale = width / camera.width
@@ -194,7 +194,7 @@ def fit_camera(view: View) -> View:
 def check_mask(view: View) -> None:
     if view.mask_path is None:
         return
-    found, wanted = picture_size(view.mask_path), picture_size(view.path)
+    found, wanted = image_size(view.mask_path), image_size(view.path)
     if found != wanted:
         raise InputError(
             f"the mask {view.mask_path} is {found[0]}x{found[1]} pixels but its photograph {view.path} "

@@ -14,7 +14,7 @@ from torch import Tensor
 from nerf_insert.geometry.cameras import Camera, Rays
 
 
-class Pixels:
+class PixelSet:
     """P pixels of several views. Directions are kept once per lens, colors as bytes."""
 
     def __init__(self, cameras: Sequence[Camera], pictures: Sequence[UInt8[Tensor, "H W C"]]):
@@ -51,9 +51,7 @@ class Pixels:
         """What they were made of."""
         ends, widths = self._ends.tolist(), self._widths.tolist()
         parts = zip([0, *ends], ends, widths, strict=False)
-        return [
-            self.colors[begin:end].view(-1, width, self.colors.shape[-1]) for begin, end, width in parts
-        ]
+        return [self.colors[begin:end].view(-1, width, self.colors.shape[-1]) for begin, end, width in parts]
 
     def places(self, index: Int64[Tensor, " N"]) -> tuple[Int64[Tensor, " N"], Int64[Tensor, "N 2"]]:
         """Which view a pixel belongs to, and its column and row there."""
@@ -69,6 +67,6 @@ class Pixels:
         return colors[:, :3], colors[:, 3:]
 
 
-def to_bytes(picture: Float[Tensor, "H W C"]) -> UInt8[Tensor, "H W C"]:
+def to_uint8(picture: Float[Tensor, "H W C"]) -> UInt8[Tensor, "H W C"]:
     """0..1 to 0..255, rounded."""
     return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8)

@@ -18,7 +18,7 @@ import numpy as np
 
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
-from nerf_insert.io.images import picture_size
+from nerf_insert.io.images import image_size
 
 LENS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's order of OpenCV's distortion parameters
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
@@ -133,7 +133,7 @@ def read_frame(meta: dict, entry: dict, path: Path, folder: Path, where: str) ->
         mask = Path(os.path.abspath(folder / str(mask)))
         if not mask.exists():
             raise InputError(f"{where}: its mask {mask} does not exist; restore it or remove mask_path")
-    size = None if "w" in {**meta, **entry} and "h" in {**meta, **entry} else picture_size(path)
+    size = None if "w" in {**meta, **entry} and "h" in {**meta, **entry} else image_size(path)
     return Frame(
         name=entry["file_path"],
         path=path,

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.io.images import read_array, read_picture, resize
+from nerf_insert.io.images import read_array, read_image, resize
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class View:
 
     def photograph(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W 3"]:
         """The photograph, sRGB in 0..1, composited over `background`. Raises InputError when unreadable."""
-        color, alpha = read_picture(self.path)
+        color, alpha = read_image(self.path)
         if alpha is not None:
             color = color * alpha[..., None] + torch.tensor(self.background) * (1 - alpha[..., None])
         return resize(color, size or self.size)
 
     def alpha(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W"] | None:
         """The photograph's opacity in 0..1, None when all of it is opaque."""
-        alpha = read_picture(self.path)[1]
+        alpha = read_image(self.path)[1]
         return None if alpha is None or bool((alpha == 1).all()) else resize(alpha, size or self.size)
 
     def valid(self, size: tuple[int, int] | None = None) -> Bool[Tensor, "H W"] | None:

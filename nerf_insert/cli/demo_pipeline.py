@@ -21,12 +21,12 @@ from nerf_insert.evaluation.evaluate import Truth, evaluate
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import write_json
-from nerf_insert.io.images import contact_sheet, read_picture, write_picture
+from nerf_insert.io.images import contact_sheet, read_image, write_image
 from nerf_insert.io.locks import only_writer
 from nerf_insert.io.video import VideoWriter
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
-from nerf_insert.scene.recipe import Recipe, Say
+from nerf_insert.scene.recipe import GuideSpec, Recipe
 from nerf_insert.scene.scene import Scene
 from nerf_insert.training.scene_trainer import TrainConfig, train_base
 
@@ -62,7 +62,7 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
 
     mesh = str(sample / "object.ply")
     _announce(progress, 1)
-    insert = Recipe(name="rocket", region={"mesh": mesh}, guide=Say(mesh=mesh), inpainter="mesh")
+    insert = Recipe(name="rocket", region={"mesh": mesh}, guide=GuideSpec(mesh=mesh), inpainter="mesh")
     _make(scene, insert, progress)
     _announce(progress, 2)
     masks = {capture.view(file.stem).name: str(file) for file in sorted((sample / "masks").glob("*.png"))}
@@ -73,7 +73,7 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
     removed = evaluate(scene, capture.test, progress, Truth(sample / "truth/both", sample / "removed_mask"))
     _announce(progress, 4)
     _orbit_video(scene, capture, out / "orbit.mp4", progress)
-    write_picture(out / "sheet.png", _sheet(scene, capture, sample))
+    write_image(out / "sheet.png", _sheet(scene, capture, sample))
 
     figures = {
         "insert": {k: inserted["mean"][k] for k in ("base", "edited", "photograph")},
@@ -108,7 +108,7 @@ def _orbit_video(scene: Scene, capture: Capture, path: Path, progress: Progress)
     with progress.task("Rendering the orbit", total=len(cameras)) as task:
         with VideoWriter(path, FPS, (2 * width, height)) as video:
             for camera in cameras:
-                both = [stack.picture(camera).rgb for stack in (Stack(after.base), after)]
+                both = [stack.render_image(camera).rgb for stack in (LayerStack(after.base), after)]
                 video.write(torch.cat(both, 1))
                 task.advance(1)
 
@@ -130,9 +130,9 @@ def _sheet(scene: Scene, capture: Capture, sample: Path) -> Tensor:
         rows.append(
             [
                 (f"photograph {view.path.stem}", view.photograph()),
-                ("before", Stack(stack.base).picture(view.camera).rgb),
-                ("after: rocket in, mug out", stack.picture(view.camera).rgb),
-                ("truth", read_picture(sample / "truth/both" / view.path.name)[0]),
+                ("before", LayerStack(stack.base).render_image(view.camera).rgb),
+                ("after: rocket in, mug out", stack.render_image(view.camera).rgb),
+                ("truth", read_image(sample / "truth/both" / view.path.name)[0]),
             ]
         )
     return contact_sheet(rows)

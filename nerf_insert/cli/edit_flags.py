@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nerf_insert.cli.argument_types import filled, number, numbers, path, whole
 from nerf_insert.cli import diffusion_flags
+from nerf_insert.cli.argument_types import filled, number, numbers, path, whole
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene import recipe_from_flags

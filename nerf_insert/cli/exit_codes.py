@@ -17,19 +17,19 @@ from typing import Any
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.io.files import ADVICE
-from nerf_insert.runtime.suspend_clock import not_counted
+from nerf_insert.runtime.suspend_clock import ignore_suspended_time
 
 AGAIN = 0.05  # seconds after which an interrupt that had to wait is tried again
 SUCCESS, FAILURE, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
-def guarded(work: Callable[[], None], console: Console) -> int:
+def run_guarded(work: Callable[[], None], console: Console) -> int:
     """Run `work`; whatever it ends with becomes an exit code and, unless it succeeded, a message."""
     try:
         # SIGTERM, which job schedulers and `kill` send, stops a command as cleanly as Ctrl-C
         with (
             on_signals(_interrupt, signal.SIGINT, signal.SIGTERM),
-            not_counted(console.progress),
+            ignore_suspended_time(console.progress),
             warnings.catch_warnings(),
         ):
             if not sys.warnoptions:  # what libraries tell programmers is not for the person at the terminal

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from nerf_insert import __version__
 from nerf_insert.cli.console import Console
-from nerf_insert.cli.exit_codes import FAILURE, guarded
+from nerf_insert.cli.exit_codes import FAILURE, run_guarded
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.runtime import kernel_warmup
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 success, 1 failure, 2 bad input, 130 stopped by Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console(as_json="--json" in words, quiet="--quiet" in words)
-    return guarded(lambda: _run(words, console), console)
+    return run_guarded(lambda: _run(words, console), console)
 
 
 def _run(words: list[str], console: Console) -> None:

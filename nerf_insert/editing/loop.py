@@ -20,22 +20,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nerf_insert.capture.pixel_set import Pixels
+from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.painting import PaintedViews, inpaint_view, run_inpainter
 from nerf_insert.editing.schedule import Round
-from nerf_insert.editing.session import Prepared, prepare
+from nerf_insert.editing.session import EditSession, prepare
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
 from nerf_insert.io.files import read_json, read_tensors, sweep, write_json, write_tensors, write_yaml
-from nerf_insert.io.images import write_picture
-from nerf_insert.rendering.stack import Stack
-from nerf_insert.runtime.eta import Outlook
+from nerf_insert.io.images import write_image
+from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.runtime.eta import EtaEstimator
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import MAX_SEED, Recipe
 from nerf_insert.scene.scene import LayerEntry, Scene
 from nerf_insert.training.checkpoint import Checkpoint
 from nerf_insert.training.layer_trainer import fit_layer, stages_of
-from nerf_insert.training.view_corrections import Agreement, motions_of
+from nerf_insert.training.view_corrections import ViewCorrections, motions_of
 
 DOUBTFUL = 0.5  # trust below which a view is painted again
 
@@ -97,7 +97,7 @@ class Loop:
 
     def __init__(
         self,
-        prepared: Prepared,
+        prepared: EditSession,
         folder: Path,
         identity: str,
         progress: Progress,
@@ -108,7 +108,7 @@ class Loop:
         self.rounds = prepared.plan()
         self.painted = PaintedViews(folder / "painted", prepared.views)
 
-        self.outlook = Outlook(progress, "The edit", {})
+        self.outlook = EtaEstimator(progress, "The edit", {})
 
     def run(self) -> Layer:
         prepared = self.prepared
@@ -181,7 +181,7 @@ class Loop:
     def _label(self, what: str, this: Round) -> str:
         return what + (f", round {this.number + 1} of {len(self.rounds)}" if len(self.rounds) > 1 else "")
 
-    def _paint(self, this: Round, views: Sequence[int], current: Stack) -> None:
+    def _paint(self, this: Round, views: Sequence[int], current: LayerStack) -> None:
         """Paint those of the views whose pictures are not there yet, in calls that are always the same."""
         if not views:
             return
@@ -203,14 +203,14 @@ class Loop:
                         recipe.inpainter, prepared.inpainter, given, prepared.guide, this.strength, seed
                     )
                     for file, picture in zip(files, made, strict=True):
-                        write_picture(file, picture)
+                        write_image(file, picture)
                 task.advance(len(batch))
 
     def _fit(self, this: Round, layer: Layer, new: Sequence[int]) -> Float[Tensor, " V"]:
         """Fit the layer to all pictures that there are, of which some are `new`; how far each view is
         trusted."""
         prepared, config = self.prepared, self.prepared.config(this.steps)
-        pixels = Pixels(
+        pixels = PixelSet(
             [seen.view.camera for seen in prepared.views],
             [self.painted.picture(v) for v in range(len(prepared.views))],
         )
@@ -220,11 +220,11 @@ class Loop:
             is_painted[list(self.painted.latest)] = True
             cached = cached.take(is_painted[pixels.places(cached.pixels)[0]].nonzero()[:, 0])
         module: nn.Module = layer
-        targets: Tensor | Agreement = pixels.rgba(cached.pixels)[0]
+        targets: Tensor | ViewCorrections = pixels.rgba(cached.pixels)[0]
         if prepared.corrections.any:
             cameras, middle = [seen.view.camera for seen in prepared.views], prepared.region.bounds.mean(0)
             motions = motions_of(cameras, middle)
-            targets = Agreement(pixels, cached.pixels, prepared.corrections, motions)
+            targets = ViewCorrections(pixels, cached.pixels, prepared.corrections, motions)
             if this.number:
                 found = read_tensors(self._corrections_file(this.number - 1))[0]
                 targets.go_on_from(found, [v for v in self.painted.latest if v not in new])
@@ -245,7 +245,7 @@ class Loop:
                 same={"identity": f"{self.identity}-{this.number}"},
             ),
         )
-        if not isinstance(targets, Agreement):
+        if not isinstance(targets, ViewCorrections):
             return torch.ones(len(prepared.views))
         write_tensors(self._corrections_file(this.number), targets.corrections_found())
         return targets.trust

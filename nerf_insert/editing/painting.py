@@ -14,26 +14,26 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.editing.region_views import RegionView
 from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.inpaint.api import InpaintView
 from nerf_insert.inpaint.guide import Guide
-from nerf_insert.io.images import read_picture, resize, write_picture
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.io.images import read_image, resize, write_image
+from nerf_insert.rendering.stack import LayerStack
 
 BEYOND = 1.0  # farthest from the middle of 0..1 that is still cut to it: a painter may overshoot a little
 BATCH = 8  # views that are handed to an inpainter at once, unless it says otherwise
 
 
-def inpaint_view(inpainter: Any, seen: RegionView, current: Stack) -> InpaintView:
+def inpaint_view(inpainter: Any, seen: RegionView, current: LayerStack) -> InpaintView:
     """What an inpainter is given of one view: the photograph with the scene as it is now in the region."""
     image = photograph = seen.view.photograph()
     depth = torch.full_like(image[..., 0], float("inf"))
     camera, wide, uses = seen.view.camera, seen.wide_mask, getattr(inpainter, "uses_render", True)
     if uses:
         some = uses == "mask"
-        rendered = current.picture_where(camera, wide) if some else current.picture(camera, keep=True)
+        rendered = current.render_masked(camera, wide) if some else current.render_image(camera, keep=True)
         image, depth = torch.where(seen.mask[..., None], rendered.rgb, photograph), rendered.depth.clone()
     return InpaintView(
         name=seen.view.name,
@@ -49,7 +49,7 @@ def run_inpainter(
     name: str, inpainter: Any, views: Sequence[InpaintView], guide: Guide, strength: float, seed: int
 ) -> list[Float[Tensor, "H W 3"]]:
     """Call the inpainter and check what it gives back. Raises RunError, naming it, if that is unusable."""
-    with blaming(name):
+    with wrap_inpainter_errors(name):
         painted = inpainter.inpaint(views, guide, strength=strength, seed=seed)
     if not isinstance(painted, Sequence) or len(painted) != len(views):
         got = f"{len(painted)} pictures" if isinstance(painted, Sequence) else type(painted).__name__
@@ -69,7 +69,7 @@ def run_inpainter(
 
 
 @contextmanager
-def blaming(name: str) -> Iterator[None]:
+def wrap_inpainter_errors(name: str) -> Iterator[None]:
     """Whatever an inpainter's own code raises becomes a RunError that names it."""
     try:
         yield
@@ -81,10 +81,10 @@ def blaming(name: str) -> Iterator[None]:
 
 def paste(seen: RegionView, file: Path | None) -> UInt8[Tensor, "H W 3"]:
     """The photograph with the painted picture of `file` in the region."""
-    photograph = to_bytes(seen.view.photograph())
+    photograph = to_uint8(seen.view.photograph())
     if file is None:
         return photograph
-    return torch.where(seen.mask[..., None], to_bytes(read_picture(file)[0]), photograph)
+    return torch.where(seen.mask[..., None], to_uint8(read_image(file)[0]), photograph)
 
 
 class PaintedViews:
@@ -103,7 +103,7 @@ class PaintedViews:
         for index, source in given.items():
             file = self.file(0, index)
             if not file.exists():
-                write_picture(file, resize(read_picture(source)[0], self.views[index].view.size))
+                write_image(file, resize(read_image(source)[0], self.views[index].view.size))
             self.latest[index] = file
 
     def picture(self, index: int) -> UInt8[Tensor, "H W 3"]:

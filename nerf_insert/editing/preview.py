@@ -20,9 +20,9 @@ from torch import Tensor
 from nerf_insert.editing.painting import inpaint_view, run_inpainter
 from nerf_insert.editing.region_views import RegionView, visible
 from nerf_insert.editing.schedule import anchors_of
-from nerf_insert.editing.session import Prepared, prepare
+from nerf_insert.editing.session import EditSession, prepare
 from nerf_insert.editing.view_selection import choose_anchors
-from nerf_insert.io.images import contact_sheet, write_picture
+from nerf_insert.io.images import contact_sheet, write_image
 from nerf_insert.rendering.outputs import file_stems
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
@@ -72,7 +72,7 @@ def preview(
         progress.warn(f"the inpainter {recipe.inpainter} paints the same with all of these seeds")
     rows = [[*_marked(seen), *painted] for seen, *painted in zip(chosen, *columns, strict=True)]
     rows = rows or [_marked(seen) for seen in _choose(prepared, ON_SHEET)]
-    write_picture(out / "sheet.png", contact_sheet(rows, width=WIDTH))
+    write_image(out / "sheet.png", contact_sheet(rows, width=WIDTH))
     return {
         "photographs": len(views),
         "seen_by": len(prepared.views),
@@ -87,7 +87,7 @@ def _alike(one: Sequence[tuple[str, Tensor]], other: Sequence[tuple[str, Tensor]
     return all(torch.equal(a, b) for (_, a), (_, b) in zip(one, other, strict=True))
 
 
-def _choose(prepared: Prepared, count: int | None) -> list[RegionView]:
+def _choose(prepared: EditSession, count: int | None) -> list[RegionView]:
     """Views from around the region; those that an edit would paint first, if no number is asked for."""
     center = prepared.region.bounds.mean(0)
     if count is None:
@@ -103,11 +103,11 @@ def _write_painted(
     for stem in stems.values():  # an earlier preview painted other views
         (folder / f"{stem}.png").unlink(missing_ok=True)
     for seen, picture in zip(chosen, pictures, strict=True):
-        write_picture(folder / f"{stems[seen.view.name]}.png", picture)
+        write_image(folder / f"{stems[seen.view.name]}.png", picture)
 
 
 def _write_masks(
-    scene: Scene, prepared: Prepared, stems: dict[str, str], folder: Path, progress: Progress
+    scene: Scene, prepared: EditSession, stems: dict[str, str], folder: Path, progress: Progress
 ) -> dict[str, float]:
     """The share of each photograph that shows the region."""
     known = {seen.view.name: seen.mask for seen in prepared.views}
@@ -116,13 +116,15 @@ def _write_masks(
         for view in scene.capture.views:
             mask = known.get(view.name)
             mask = visible(prepared.region, prepared.stack, view) if mask is None else mask
-            write_picture(folder / f"{stems[view.name]}.png", mask)
+            write_image(folder / f"{stems[view.name]}.png", mask)
             shares[view.name] = float(mask.float().mean())
             task.advance(1)
     return shares
 
 
-def _paint(prepared: Prepared, chosen: Sequence[RegionView], seed: int, progress: Progress) -> list[Tensor]:
+def _paint(
+    prepared: EditSession, chosen: Sequence[RegionView], seed: int, progress: Progress
+) -> list[Tensor]:
     pictures: list[Tensor] = []
     size, name = prepared.batch_together, prepared.recipe.inpainter
     strength = prepared.recipe.schedule.strength  # that of the first round

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
-from nerf_insert.fields.scene_field import Base
+from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.regions.checks import check_region
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
 ROOM = 0.25  # around the scene, as a share of its longest side: what is put there may hang in the air
@@ -39,8 +39,13 @@ class RegionView:
         return grown[0, 0] > 0.5
 
 
-def look_for(
-    region: Region, stack: Stack, capture: Capture, min_share: float, progress: Progress, keep: bool = False
+def find_region_views(
+    region: Region,
+    stack: LayerStack,
+    capture: Capture,
+    min_share: float,
+    progress: Progress,
+    keep: bool = False,
 ) -> tuple[RegionView, ...]:
     """The training views that show enough of the region; `keep`: their whole pictures will be wanted of the
     stack, too. Raises InputError if the region cannot be used."""
@@ -65,17 +70,17 @@ def look_for(
     return tuple(seen)
 
 
-def scene_bounds(stack: Stack, cameras: Sequence[Camera]) -> Float[Tensor, "2 3"] | None:
+def scene_bounds(stack: LayerStack, cameras: Sequence[Camera]) -> Float[Tensor, "2 3"] | None:
     """The box in which an edit makes sense, world coordinates: that of the cameras and of all that the base
     shows, with some room around it. None where that is not known, as of models of nerfstudio."""
-    if not isinstance(stack.base, Base):
+    if not isinstance(stack.base, SceneField):
         return None
     points = torch.cat([stack.base.bounds, torch.stack([camera.center for camera in cameras])])
     low, high = points.amin(0), points.amax(0)
     return torch.stack([low, high]) + ROOM * (high - low).max() * torch.tensor([[-1.0], [1.0]])
 
 
-def visible(region: Region, stack: Stack, view: View, keep: bool = False) -> Bool[Tensor, "H W"]:
+def visible(region: Region, stack: LayerStack, view: View, keep: bool = False) -> Bool[Tensor, "H W"]:
     """The pixels of a view that show the region: the scene outside it does not hide it there. `keep`: the
     whole picture is rendered, and kept by the stack.
 
@@ -87,7 +92,7 @@ def visible(region: Region, stack: Stack, view: View, keep: bool = False) -> Boo
     mask = entry.isfinite()
     if bool(mask.any()):
         # The region begins somewhere in the step before its first sample; its own surface hides nothing.
-        picture = stack.picture(camera, keep=True) if keep else stack.picture_where(camera, mask)
+        picture = stack.render_image(camera, keep=True) if keep else stack.render_masked(camera, mask)
         mask &= entry - region.step < picture.depth
     valid = view.valid()
     return mask if valid is None else mask & valid

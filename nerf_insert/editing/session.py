@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import Pixels, to_bytes
-from nerf_insert.editing.painting import BATCH, blaming
-from nerf_insert.editing.region_views import RegionView, look_for
+from nerf_insert.capture.pixel_set import PixelSet, to_uint8
+from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
+from nerf_insert.editing.region_views import RegionView, find_region_views
 from nerf_insert.editing.schedule import Round, plan
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.fields.hash_field import FieldConfig
@@ -20,10 +20,10 @@ from nerf_insert.geometry.mesh import load_mesh
 from nerf_insert.inpaint.api import EditContext
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
-from nerf_insert.io.images import picture_size, read_picture
+from nerf_insert.io.images import image_size, read_image
 from nerf_insert.regions.from_recipe import build_region, load_pose
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
@@ -31,7 +31,7 @@ from nerf_insert.training.layer_trainer import CachedRays, FitConfig, cache_rays
 from nerf_insert.training.view_corrections import Corrections
 
 
-class Manner(NamedTuple):
+class FitPreset(NamedTuple):
     """How a layer is fitted, unless the recipe says otherwise."""
 
     steps: int
@@ -44,19 +44,19 @@ class Manner(NamedTuple):
 # To pictures that agree, a fit is quick. It starts thin and with its perceptrons held back: out of thick fog,
 # where most of the region is to be empty, it would run on to nothing at all, and not come back. To pictures
 # that may contradict one another it is slow: they are to be judged before the layer knows them by heart.
-AGREED = Manner(FitConfig.steps, FitConfig.rate, warm_up=64, damped=0.2, start=-1.0)
-DOUBTED = Manner(800, 1e-2, warm_up=32, damped=1.0, start=0.0)
+CONSISTENT = FitPreset(FitConfig.steps, FitConfig.rate, warm_up=64, damped=0.2, start=-1.0)
+INCONSISTENT = FitPreset(800, 1e-2, warm_up=32, damped=1.0, start=0.0)
 ROUNDS = 3  # for an inpainter that does not say how many it wants
 SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class EditSession:
     """All that is known before the first view is painted."""
 
     recipe: Recipe  # with what the inpainter has settled on where options were left to it
     region: Region
-    stack: Stack  # what lies below the new layer
+    stack: LayerStack  # what lies below the new layer
     views: tuple[RegionView, ...]  # those that see the region
     inpainter: Any
     guide: Guide
@@ -67,7 +67,7 @@ class Prepared:
         if not hasattr(self.inpainter, "prepare"):
             return
         views, strength = tuple(seen.view for seen in self.views), self.recipe.schedule.strength
-        with blaming(self.recipe.inpainter):
+        with wrap_inpainter_errors(self.recipe.inpainter):
             self.inpainter.prepare(
                 EditContext(self.stack, self.region, self.guide, views, seed, progress, strength)
             )
@@ -92,8 +92,8 @@ class Prepared:
         return getattr(self.inpainter, "shell", SHELL) if given is None else given
 
     @property
-    def manner(self) -> Manner:
-        return DOUBTED if self.corrections.any else AGREED
+    def manner(self) -> FitPreset:
+        return INCONSISTENT if self.corrections.any else CONSISTENT
 
     def config(self, steps: int) -> FitConfig:
         """Of so many steps of the layer's fit."""
@@ -141,13 +141,13 @@ class Prepared:
             raise InputError("the region is hidden behind the scene in every view: nothing of it can be seen")
         return self._looked[key]
 
-    def pixels(self) -> Pixels:
+    def pixels(self) -> PixelSet:
         """Those of the photographs."""
-        photographs = [to_bytes(seen.view.photograph()) for seen in self.views]
-        return Pixels([seen.view.camera for seen in self.views], photographs)
+        photographs = [to_uint8(seen.view.photograph()) for seen in self.views]
+        return PixelSet([seen.view.camera for seen in self.views], photographs)
 
 
-def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
+def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     """Load what the recipe names, project the region, and check all of it before time is spent.
 
     Raises InputError with what is wrong and what to do.
@@ -156,7 +156,7 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
     check_settings(recipe.inpainter, inpainter)
     guide = load_guide(recipe)
     if hasattr(inpainter, "check"):
-        with blaming(recipe.inpainter):
+        with wrap_inpainter_errors(recipe.inpainter):
             inpainter.check(guide)
     recipe = recipe.with_options(getattr(inpainter, "settled", {}))
     capture = scene.capture
@@ -167,9 +167,9 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> Prepared:
         task.advance(1)
     stack = scene.stack()
     keep = getattr(inpainter, "uses_render", True) is True
-    views = look_for(region, stack, capture, recipe.schedule.min_share, progress, keep)
+    views = find_region_views(region, stack, capture, recipe.schedule.min_share, progress, keep)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
-    prepared = Prepared(recipe, region, stack, views, inpainter, guide)
+    prepared = EditSession(recipe, region, stack, views, inpainter, guide)
     prepared.introduce(recipe.seed, progress)
     return prepared
 
@@ -179,7 +179,7 @@ def load_guide(recipe: Recipe) -> Guide:
     return Guide(
         prompt=said.prompt,
         negative_prompt=said.negative_prompt,
-        references=tuple(read_picture(file)[0] for file in said.references),
+        references=tuple(read_image(file)[0] for file in said.references),
         mesh=load_mesh(said.mesh, load_pose(said.pose)) if said.mesh else None,
     )
 
@@ -192,8 +192,8 @@ def check_approved(approved: dict[str, str], views: tuple[RegionView, ...], know
         if name not in shown:
             why = "does not show the region" if name in known else "is no training view of the capture"
             raise InputError(f"the approved picture {file} is for {name}, which {why}")
-        height, width = read_picture(file)[0].shape[:2]
-        own = picture_size(shown[name].path)
+        height, width = read_image(file)[0].shape[:2]
+        own = image_size(shown[name].path)
         if (width, height) not in (shown[name].size, own):
             raise InputError(
                 f"the approved picture {file} is {width}x{height} pixels, {name} is {own[0]}x{own[1]}"
@@ -218,6 +218,6 @@ def check_settings(name: str, inpainter: Any) -> None:
         raise RunError(f'the inpainter {name} has uses_render = {uses!r}: True, False or "mask" is needed')
 
 
-def region_masks(prepared: Prepared) -> dict[str, Bool[Tensor, "H W"]]:
+def region_masks(prepared: EditSession) -> dict[str, Bool[Tensor, "H W"]]:
     """The region's visible part in each view that sees it, by the view's name."""
     return {seen.view.name: seen.mask for seen in prepared.views}

@@ -19,11 +19,11 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.evaluation.clip_metrics import Directions, load_clip
 from nerf_insert.evaluation.warp_consistency import Warping, changed
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.rendering.stack import Rendered, Stack
+from nerf_insert.rendering.stack import LayerStack, Rendered
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Captions:
 
 @dataclass
 class EditFigures:
-    stack: Stack
+    stack: LayerStack
     captions: Captions
     lpips: Callable[..., float | None] | None
     left_out: dict[str, str] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class EditFigures:
 
     def add(self, camera: Camera, base: Rendered, edited: Rendered, inside: Bool[Tensor, "H W"]) -> None:
         """The next view: the scene without layers and with them, and the pixels whose rays meet a region."""
-        old, new = (to_bytes(render.rgb).float() / 255 for render in (base, edited))
+        old, new = (to_uint8(render.rgb).float() / 255 for render in (base, edited))
         figures = {"change": changed(old, new, inside)}
         if self.lpips is not None:
             figures["change_lpips"] = self.lpips(new, old, None)
@@ -77,9 +77,7 @@ class EditFigures:
         found = {name: sum(values) / len(values) for name, values in self.changes.items()}
         for name, warping in self.warping.items():
             if warping.psnr is None:
-                self.left_out[name] = (
-                    "no two neighboring views see enough of the regions' surfaces in common"
-                )
+                self.left_out[name] = "no two neighboring views see enough of the regions' surfaces in common"
             else:
                 found[name] = warping.psnr
         if self.directions is not None:

@@ -24,13 +24,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.evaluation.edit_metrics import Captions, EditFigures
 from nerf_insert.evaluation.image_metrics import grow, load_lpips, psnr, ssim
-from nerf_insert.io.images import read_picture, resize
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.io.images import read_image, resize
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.scene import Scene
 
@@ -59,7 +59,7 @@ class Truth:
         found = next((file for name in names if (file := folder / name).is_file()), None)
         if found is None:
             raise InputError(f"{folder} has no picture for {view.name}: it should be named {own}")
-        picture, photograph = read_picture(found)[0], read_picture(view.path)[0]
+        picture, photograph = read_image(found)[0], read_image(view.path)[0]
         if picture.shape != photograph.shape:
             (height, width), (high, wide) = picture.shape[:2], photograph.shape[:2]
             raise InputError(f"{found} is {width}x{height} pixels but its photograph is {wide}x{high}")
@@ -92,11 +92,11 @@ def evaluate(
     edit = EditFigures(stack, captions, lpips) if stack.layers else None
     with progress.task("Rendering and comparing", total=len(views)) as task:
         for view in views:
-            base = Stack(stack.base).picture(view.camera)
+            base = LayerStack(stack.base).render_image(view.camera)
             renders = {"base": base.rgb}
             outside = missing_all(stack, view)
             if edit is not None:
-                edited = stack.picture(view.camera)
+                edited = stack.render_image(view.camera)
                 edit.add(view.camera, base, edited, ~outside)
                 renders["edited"] = edited.rgb
                 change = (renders["edited"] - renders["base"])[outside].abs()
@@ -114,7 +114,7 @@ def evaluate(
     return result
 
 
-def missing_all(stack: Stack, view: View) -> Bool[Tensor, "H W"]:
+def missing_all(stack: LayerStack, view: View) -> Bool[Tensor, "H W"]:
     """The pixels of a view whose rays meet the region of no layer."""
     outside = torch.ones(view.camera.height, view.camera.width, dtype=torch.bool)
     for layer in stack.layers:
@@ -129,7 +129,7 @@ def _figures(
     where = outside if valid is None else outside & valid
     row: dict[str, Any] = {"view": view.name}
     for name, render in renders.items():
-        shown = to_bytes(render).float() / 255
+        shown = to_uint8(render).float() / 255
         row[name] = {"psnr": psnr(shown, photograph, where), "ssim": ssim(shown, photograph, where)}
         if lpips:
             row[name]["lpips"] = lpips(shown, photograph, where)

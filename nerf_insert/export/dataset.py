@@ -19,9 +19,9 @@ from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
-from nerf_insert.io.images import write_picture
+from nerf_insert.io.images import write_image
 from nerf_insert.rendering.outputs import file_stems
-from nerf_insert.rendering.stack import Stack, hits
+from nerf_insert.rendering.stack import LayerStack, hits
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.scene import Scene
 
@@ -43,8 +43,8 @@ def export_dataset(scene: Scene, out: Path, progress: Progress) -> dict[str, Any
     with progress.task("Writing the photographs", total=len(stems)) as task:
         for view, stem in zip(capture.views, stems, strict=True):
             picture, mask = edited_photograph(stack, view)
-            write_picture(out / "images" / f"{stem}.png", picture)
-            write_picture(out / "edit_masks" / f"{stem}.png", mask)
+            write_image(out / "images" / f"{stem}.png", picture)
+            write_image(out / "edit_masks" / f"{stem}.png", mask)
             frame = {
                 "file_path": names[view.name],
                 "edit_mask_path": f"edit_masks/{stem}.png",
@@ -52,7 +52,7 @@ def export_dataset(scene: Scene, out: Path, progress: Progress) -> dict[str, Any
                 **intrinsics(view.camera),
             }
             if (valid := view.valid()) is not None:
-                write_picture(out / "masks" / f"{stem}.png", valid)
+                write_image(out / "masks" / f"{stem}.png", valid)
                 frame["mask_path"] = f"masks/{stem}.png"
             frames.append(frame)
             edited += bool(mask.any())
@@ -71,7 +71,7 @@ def export_dataset(scene: Scene, out: Path, progress: Progress) -> dict[str, Any
 
 
 @torch.no_grad()
-def edited_photograph(stack: Stack, view: View) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"]]:
+def edited_photograph(stack: LayerStack, view: View) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"]]:
     """The photograph (with alpha, if it has some) with the enabled layers in it, and where they are."""
     picture, alpha = view.photograph(), view.alpha()
     camera = view.camera
@@ -82,7 +82,7 @@ def edited_photograph(stack: Stack, view: View) -> tuple[Float[Tensor, "H W C"],
     index = crosses.nonzero()[:, 0]
     mask = torch.zeros(rays.count, dtype=torch.bool)
     if len(index):
-        after, before = stack.render(rays[index]), Stack(stack.base).render(rays[index])
+        after, before = stack.render(rays[index]), LayerStack(stack.base).render(rays[index])
         changed = (after.rgb - before.rgb).abs().amax(-1) > CHANGED
         mask[index[changed]] = True
         picture.view(-1, 3)[index[changed]] = after.rgb[changed]

@@ -14,10 +14,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
-from nerf_insert.capture.pixel_set import Pixels
+from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.errors import RunError
 from nerf_insert.io.files import replacing
-from nerf_insert.rendering.stack import RAYS_AT_ONCE, Stack
+from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.training.optimizer import at_step
 
@@ -28,7 +28,7 @@ FEWEST = 2  # views that have to see a place
 
 
 def export_points(
-    stack: Stack, capture: Capture, count: int, file: Path, progress: Progress, seed: int = 0
+    stack: LayerStack, capture: Capture, count: int, file: Path, progress: Progress, seed: int = 0
 ) -> dict[str, Any]:
     """Write a PLY of `count` colored points that random pixels of the training views show.
 
@@ -37,7 +37,7 @@ def export_points(
     import trimesh
 
     cameras = [view.camera for view in capture.train]
-    pixels = Pixels(cameras, [torch.zeros(c.height, c.width, 1, dtype=torch.uint8) for c in cameras])
+    pixels = PixelSet(cameras, [torch.zeros(c.height, c.width, 1, dtype=torch.uint8) for c in cameras])
     center, reach = _middle(capture)
     found: list[tuple[Tensor, Tensor]] = []
     have, asked = 0, 0
@@ -62,7 +62,7 @@ def export_points(
 
 
 def export_mesh(
-    stack: Stack,
+    stack: LayerStack,
     capture: Capture,
     file: Path,
     progress: Progress,
@@ -97,7 +97,7 @@ def export_mesh(
 
 
 def _fuse(
-    stack: Stack, capture: Capture, box: Float[Tensor, "2 3"], side: float, progress: Progress
+    stack: LayerStack, capture: Capture, box: Float[Tensor, "2 3"], side: float, progress: Progress
 ) -> tuple[Float[Tensor, "X Y Z"], Float[Tensor, "X Y Z"]]:
     """The mean signed distance to the surface at the voxels' corners, in truncations, negative inside; by
     how many views each is seen."""
@@ -106,7 +106,7 @@ def _fuse(
     total, seen = torch.zeros(shape), torch.zeros(shape)
     with progress.task("Fusing what the views see", total=len(capture.views)) as task:
         for view in capture.views:
-            picture = stack.picture(view.camera)
+            picture = stack.render_image(view.camera)
             depth = picture.depth.masked_fill(picture.accumulation < SOLID, torch.inf)
             for k in range(shape[0]):  # a slice at a time, for memory
                 grid = torch.stack(torch.meshgrid(axes[0][k : k + 1], axes[1], axes[2], indexing="ij"), -1)
@@ -122,7 +122,7 @@ def _fuse(
 
 
 @torch.no_grad()
-def _colors(stack: Stack, capture: Capture, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+def _colors(stack: LayerStack, capture: Capture, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     """Of points on the surface, as the nearest camera sees them."""
     centers = torch.stack([view.camera.center for view in capture.views])
     parts = []

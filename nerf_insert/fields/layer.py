@@ -83,7 +83,7 @@ class Layer(nn.Module):
         self.seen.zero_()
 
     @torch.no_grad()
-    def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
+    def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
         """Take note of what samples contributed to the pixels of one step's rays."""
         low, high = self.region.bounds.to(points)
         cell = ((points - low) / (high - low) * RESOLUTION).long().clamp(0, RESOLUTION - 1)

@@ -9,16 +9,16 @@ from nerf_insert.io.files import read_tensors
 
 if TYPE_CHECKING:
     from nerf_insert.fields.nerfacto import NerfactoBase
-    from nerf_insert.fields.scene_field import Base
+    from nerf_insert.fields.scene_field import SceneField
 
 
-def load_base(path: Path) -> Base | NerfactoBase:
+def load_base(path: Path) -> SceneField | NerfactoBase:
     """Our own hash-grid field, or an adopted nerfacto. Raises InputError if the file holds neither."""
     _, metadata = read_tensors(path)
     if metadata.get("kind") == "nerfacto":
         from nerf_insert.fields.nerfacto import NerfactoBase
 
         return NerfactoBase.load(path)
-    from nerf_insert.fields.scene_field import Base
+    from nerf_insert.fields.scene_field import SceneField
 
-    return Base.load(path)
+    return SceneField.load(path)

@@ -178,7 +178,7 @@ class NerfactoBase(nn.Module):
         density, rgb = zip(*parts, strict=True)
         return torch.cat(density), torch.cat(rgb)
 
-    def skipped(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+    def is_empty(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
         """None: the proposal networks choose anew for each ray."""
         return torch.zeros_like(points[:, 0], dtype=torch.bool)
 

@@ -32,7 +32,7 @@ LEARNING = 0.25  # how settled the field must be before anything is left out
 EXPLORE = 0.1  # share of the cells beside occupied ones that are sampled all the same
 
 
-class Base(nn.Module):
+class SceneField(nn.Module):
     """The scene's own radiance field; `RadianceField` for rendering."""
 
     def __init__(self, config: FieldConfig, to_field: Float[Tensor, "3 4"], seed: int = 0):
@@ -45,13 +45,15 @@ class Base(nn.Module):
         self.scale = float(torch.linalg.det(self.to_field[:, :3].double()) ** (1 / 3))
 
     @staticmethod
-    def for_cameras(cameras: Sequence[Camera], config: FieldConfig | None = None, seed: int = 0) -> Base:
+    def for_cameras(
+        cameras: Sequence[Camera], config: FieldConfig | None = None, seed: int = 0
+    ) -> SceneField:
         """An untrained base whose field coordinates suit these cameras."""
         poses = torch.eye(4).repeat(len(cameras), 1, 1)
         poses[:, :3] = torch.stack([camera.c2w for camera in cameras])
         placed, to_field = auto_orient_and_center_poses(poses, method="up", center_method="poses")
         scale = 1 / float(placed[:, :3, 3].abs().max().clamp_min(1e-9))
-        return Base(config or FieldConfig(), to_field[:3] * scale, seed)
+        return SceneField(config or FieldConfig(), to_field[:3] * scale, seed)
 
     def sample(self, rays: Rays, offsets: Float[Tensor, " N"] | None = None, stretch: float = 1.0) -> Samples:
         """Samples in occupied cells, `stretch` times as long as usual; `offsets` in 0..1 shifts those of
@@ -76,7 +78,7 @@ class Base(nn.Module):
         raw, rgb = self.field(self._unit(points), directions)
         return truncated_exp(raw - 1) * self.scale, rgb
 
-    def skipped(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+    def is_empty(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
         """Which points are in cells of the occupancy grid that are empty."""
         return ~self.occupancy.view(-1)[self._cell(points)]
 
@@ -111,7 +113,7 @@ class Base(nn.Module):
         return (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
 
     @torch.no_grad()
-    def observe(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
+    def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
         """Take note of what samples of training rays contributed to their pixels."""
         self.seen.view(-1).scatter_reduce_(0, self._cell(points), weights, "amax")
 
@@ -135,11 +137,11 @@ class Base(nn.Module):
         write_tensors(path, state, metadata=self.field.config.to_text())
 
     @staticmethod
-    def load(path: Path) -> Base:
+    def load(path: Path) -> SceneField:
         """Raises InputError if the file is not a base of ours."""
         tensors, metadata = read_tensors(path)
         try:
-            base = Base(FieldConfig.from_text(metadata), tensors["to_field"])
+            base = SceneField(FieldConfig.from_text(metadata), tensors["to_field"])
             tensors["occupancy"] = tensors["occupancy"].bool()
             base.load_state_dict({"seen": base.seen, **tensors})
         except (KeyError, ValueError, TypeError, RuntimeError) as cause:

@@ -17,7 +17,7 @@ from nerf_insert.capture.capture import View
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
 
@@ -67,7 +67,7 @@ class EditContext:
     with several seeds calls it once before it paints with each.
     """
 
-    scene: Stack  # all that lies below the layer being made
+    scene: LayerStack  # all that lies below the layer being made
     region: Region
     guide: Guide
     views: tuple[View, ...]  # the capture's training views, at the size that is painted

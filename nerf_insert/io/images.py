@@ -40,7 +40,7 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
     return InputError(f"cannot read the picture {path}: {reason}; save it again or replace it")
 
 
-def picture_size(path: str | Path) -> tuple[int, int]:
+def image_size(path: str | Path) -> tuple[int, int]:
     """(width, height) from the header alone. Raises InputError."""
     with open_picture(path) as picture:
         return picture.size
@@ -68,7 +68,7 @@ def read_array(path: str | Path) -> np.ndarray:
     return (array.astype(np.float64) / 65535).clip(0, 1).astype(np.float32)  # 16 bits, kept in 16 or 32
 
 
-def read_picture(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
+def read_image(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
     """(sRGB in 0..1, opacity in 0..1 or None when the picture has none), colors not premultiplied.
 
     Reads 1, 8 and 16 bits a channel, gray, palette and color. Raises InputError naming the file when
@@ -89,13 +89,13 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     brightness times opacity. Raises InputError when the file is missing or unreadable, has another
     size, or marks nothing or everything.
     """
-    found = picture_size(path)
+    found = image_size(path)
     if found != size:
         raise InputError(
             f"the mask {path} is {found[0]}x{found[1]} pixels but its photograph is {size[0]}x{size[1]}: "
             "draw it on the photograph in its own size"
         )
-    color, alpha = read_picture(path)
+    color, alpha = read_image(path)
     bright = color @ torch.tensor([0.299, 0.587, 0.114])  # Rec. 601 luma, as Pillow's gray
     if alpha is not None and alpha.min() < alpha.max():
         visible = color[alpha > 0.5]
@@ -124,7 +124,7 @@ def encode_png(picture: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def write_picture(path: str | Path, picture: Float[Tensor, "H W *C"] | Bool[Tensor, "H W"]) -> None:
+def write_image(path: str | Path, picture: Float[Tensor, "H W *C"] | Bool[Tensor, "H W"]) -> None:
     """Write an 8-bit PNG: color [H, W, 3], with opacity [H, W, 4], gray or mask [H, W]; at once or not
     at all. Values outside 0..1 are clamped. Raises RunError when it cannot be written."""
     atomic_write(path, encode_png(picture))

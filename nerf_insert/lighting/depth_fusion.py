@@ -24,7 +24,7 @@ from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.geometry.mesh import Hits, Mesh, to_linear
 from nerf_insert.geometry.mesh_normals import components, geometric_normals, neighbors
 from nerf_insert.io.images import resize
-from nerf_insert.lighting.light import Thing
+from nerf_insert.lighting.light import Occluder
 from nerf_insert.rendering.stack import Rendered
 
 RAYS = 60_000  # asked of the scene in all
@@ -41,10 +41,10 @@ class Renders(Protocol):
 
     def render(self, rays: Rays) -> Rendered: ...
 
-    def picture(self, camera: Camera) -> Rendered: ...
+    def render_image(self, camera: Camera) -> Rendered: ...
 
 
-class Glance(NamedTuple):
+class DepthView(NamedTuple):
     """A small view of the scene: what the photograph shows there and how far it is."""
 
     camera: Camera
@@ -52,7 +52,7 @@ class Glance(NamedTuple):
     color: Float[Tensor, "H W 3"]  # linear light, SHARPER times as fine
 
 
-def glance(scene: Renders, views: Sequence[View]) -> list[Glance]:
+def glance(scene: Renders, views: Sequence[View]) -> list[DepthView]:
     """Small depth pictures of at most MOST_VIEWS views, spread over all of them."""
     count = min(MOST_VIEWS, len(views))
     chosen = [views[k * len(views) // count] for k in range(count)]
@@ -63,7 +63,7 @@ def glance(scene: Renders, views: Sequence[View]) -> list[Glance]:
         size = (SHARPER * camera.width, SHARPER * camera.height)
         linear = to_linear(view.photograph())
         linear = resize(linear, size) if size < view.size else linear
-        glances.append(Glance(camera, scene.picture(camera).depth, linear))
+        glances.append(DepthView(camera, scene.render_image(camera).depth, linear))
     return glances
 
 
@@ -100,10 +100,10 @@ class Surface:
             hits = Hits(*(old.index_copy(0, again, new) for old, new in zip(hits, second, strict=True)))
         return hits
 
-    def thing(self, radiance: Float[Tensor, "V 3"] | None = None) -> Thing:
+    def thing(self, radiance: Float[Tensor, "V 3"] | None = None) -> Occluder:
         """For shading what stands in the scene; `radiance` in place of the surface's own."""
         values = (self.radiance if radiance is None else radiance).nan_to_num()
-        return Thing(self.cast, lambda hits, directions: self.at(values, hits))
+        return Occluder(self.cast, lambda hits, directions: self.at(values, hits))
 
     def at(self, values: Float[Tensor, "V C"], hits: Hits) -> Float[Tensor, "N C"]:
         """A quantity of the vertices where rays meet the surface."""
@@ -111,7 +111,7 @@ class Surface:
         return (hits.barycentric[:, :, None] * corners).sum(1)
 
 
-def fuse(glances: Sequence[Glance], bounds: Float[Tensor, "2 3"], resolution: int = 128) -> Surface:
+def fuse_tsdf(glances: Sequence[DepthView], bounds: Float[Tensor, "2 3"], resolution: int = 128) -> Surface:
     """The surface within an axis-aligned box; `resolution` cells along its longest side."""
     side = bounds[1] - bounds[0]
     cell = float(side.max()) / resolution
@@ -133,7 +133,7 @@ def fuse(glances: Sequence[Glance], bounds: Float[Tensor, "2 3"], resolution: in
 
 
 def _near_surface(
-    glances: Sequence[Glance], low: Float[Tensor, "3"], cell: float, size: list[int]
+    glances: Sequence[DepthView], low: Float[Tensor, "3"], cell: float, size: list[int]
 ) -> Int64[Tensor, " M"]:
     """The grid points near anything that a view sees; the others are free or unknown."""
     marked = torch.zeros(size)
@@ -152,7 +152,7 @@ def _near_surface(
 
 
 def distance_field(
-    glances: Sequence[Glance], points: Float[Tensor, "M 3"], truncation: float
+    glances: Sequence[DepthView], points: Float[Tensor, "M 3"], truncation: float
 ) -> Float[Tensor, " M"]:
     """Distance to the surface, positive in front of it, in truncations and cut off at 1: the mean over the
     views to which a point is not hidden; NaN where fewer than FEWEST_VIEWS are left."""
@@ -257,7 +257,7 @@ def _denoised(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def radiance(
-    glances: Sequence[Glance],
+    glances: Sequence[DepthView],
     points: Float[Tensor, "N 3"],
     normals: Float[Tensor, "N 3"],
     tolerance: float,
@@ -280,7 +280,7 @@ def radiance(
 
 
 def sees(
-    glance: Glance, points: Float[Tensor, "N 3"], tolerance: float
+    glance: DepthView, points: Float[Tensor, "N 3"], tolerance: float
 ) -> tuple[Bool[Tensor, " N"], Bool[Tensor, " N"]]:
     """Which points are in a view's picture, and which of these the scene does not hide."""
     projection = glance.camera.project(points)
@@ -301,7 +301,10 @@ def sample_color(
 
 
 def far_radiance(
-    scene: Renders, glances: Sequence[Glance], bounds: Float[Tensor, "2 3"], directions: Float[Tensor, "K 3"]
+    scene: Renders,
+    glances: Sequence[DepthView],
+    bounds: Float[Tensor, "2 3"],
+    directions: Float[Tensor, "K 3"],
 ) -> Float[Tensor, "K 3"]:
     """What photographs show beyond a box in each direction from its center (linear); NaN where none does.
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nerf_insert.lighting.depth_fusion import Surface
-from nerf_insert.lighting.light import Key, Light, Things, frame, sphere, transport
+from nerf_insert.lighting.light import Key, Light, Occluders, frame, sphere, transport
 
 SAMPLES = 2000
 GROUPS = 16
@@ -58,7 +58,7 @@ class Evidence:
 
 def gather(
     surface: Surface,
-    things: Things,
+    things: Occluders,
     far: Float[Tensor, "K 3"],
     center: Float[Tensor, "3"],
     size: float,
@@ -188,7 +188,7 @@ class Guess:
 
 
 def estimate(
-    evidence: Evidence, things: Things, center: Tensor, size: float, up: Tensor, far: Tensor
+    evidence: Evidence, things: Occluders, center: Tensor, size: float, up: Tensor, far: Tensor
 ) -> Light:
     """The light that explains the evidence best; soft and from above where it tells nothing.
 
@@ -231,13 +231,13 @@ def promising(evidence: Evidence, count: int = 3) -> list[Tensor]:
     return chosen
 
 
-def judge(guess: Guess, evidence: Evidence, things: Things) -> Guess:
+def judge(guess: Guess, evidence: Evidence, things: Occluders) -> Guess:
     """The guess with the strengths and the cost that go with its key."""
     share = guess.key.share(evidence.points, evidence.normals, things, PLACES)
     return Guess(guess.key, *balance(evidence, LUMINANCE, share, usual_level))
 
 
-def improve(guess: Guess, evidence: Evidence, things: Things, size: float) -> Guess:
+def improve(guess: Guess, evidence: Evidence, things: Occluders, size: float) -> Guess:
     """The best distance of the key with its direction, the best angle, and the direction once more."""
     for distance in (3, 5, 100):
         moved = Guess(replace(guess.key, distance=distance * size))
@@ -248,7 +248,7 @@ def improve(guess: Guess, evidence: Evidence, things: Things, size: float) -> Gu
     return turn(guess, evidence, things, 1.5, 1.5)
 
 
-def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float, finest: float) -> Guess:
+def turn(guess: Guess, evidence: Evidence, things: Occluders, degrees: float, finest: float) -> Guess:
     """The best direction near the guess's: rings of tries around the best so far, narrower and narrower."""
     while degrees >= finest:
         axes = frame(guess.key.direction)
@@ -265,7 +265,7 @@ def turn(guess: Guess, evidence: Evidence, things: Things, degrees: float, fines
     return guess
 
 
-def colored(guess: Guess, evidence: Evidence, things: Things, size: float, far: Tensor) -> Light:
+def colored(guess: Guess, evidence: Evidence, things: Occluders, size: float, far: Tensor) -> Light:
     """Strengths for each channel: key and sky may differ in color, together they are white, as a camera's
     white balance makes them. The samples are grouped anew by albedo, for shade and light differ in hue."""
     share = guess.key.share(evidence.points, evidence.normals, things)

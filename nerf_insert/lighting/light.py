@@ -27,17 +27,17 @@ POINTS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Thing:
+class Occluder:
     """Something near that hides light and gives light."""
 
     cast: Callable[[Rays], Hits]
     radiance: Callable[[Hits, Tensor], Tensor]  # [M, 3], where rays of directions [M, 3] have met it
 
 
-Things = Sequence[Thing]
+Occluders = Sequence[Occluder]
 
 
-def hidden(things: Things, rays: Rays, distance: Float[Tensor, " M"]) -> Bool[Tensor, " M"]:
+def hidden(things: Occluders, rays: Rays, distance: Float[Tensor, " M"]) -> Bool[Tensor, " M"]:
     """Whether rays meet anything before they have come so far."""
     out = torch.zeros(rays.count, dtype=torch.bool)
     for thing in things:
@@ -46,7 +46,7 @@ def hidden(things: Things, rays: Rays, distance: Float[Tensor, " M"]) -> Bool[Te
     return out
 
 
-def arriving(things: Things, rays: Rays) -> tuple[Float[Tensor, "M 3"], Bool[Tensor, " M"]]:
+def arriving(things: Occluders, rays: Rays) -> tuple[Float[Tensor, "M 3"], Bool[Tensor, " M"]]:
     """The radiance of what each ray meets first, and whether it meets anything."""
     radiance, nearest = torch.zeros(rays.count, 3), torch.full((rays.count,), float("inf"))
     for thing in things:
@@ -79,7 +79,7 @@ class Key:
         self,
         points: Float[Tensor, "N 3"],
         normals: Float[Tensor, "N 3"],
-        things: Things,
+        things: Occluders,
         count: int = KEY_PLACES,
     ) -> Float[Tensor, " N"]:
         """What arrives at points, in units of `irradiance`: cosine, fall-off with distance, visibility."""
@@ -110,14 +110,14 @@ class Light:
         return Light(factor * self.environment, key)
 
     def irradiance(
-        self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], things: Things = ()
+        self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], things: Occluders = ()
     ) -> Float[Tensor, "N 3"]:
         """What arrives at points with unit normals; `things` are near and may hide the light."""
         around, key = self.in_parts(points, normals, things)
         return around + key
 
     def in_parts(
-        self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], things: Things = ()
+        self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], things: Occluders = ()
     ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
         """The same in two parts: from the environment and near surfaces, and from the key."""
         around, key = [points.new_zeros(0, 3)], [points.new_zeros(0, 3)]
@@ -133,7 +133,7 @@ def transport(
     points: Float[Tensor, "N 3"],
     normals: Float[Tensor, "N 3"],
     directions: Float[Tensor, "K 3"],
-    things: Things,
+    things: Occluders,
 ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N K"]]:
     """Irradiance from near surfaces, and the weight with which each far direction adds to it; the
     weights of a point that sees nothing near sum to 1."""

@@ -20,7 +20,7 @@ FINEST = 64  # pieces along the side of a face at most
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class MeshColors:
     """Q places on a mesh, and the way from any point of its faces to those around it."""
 
     points: Float[Tensor, "Q 3"]
@@ -59,7 +59,7 @@ def _number(i: Tensor, j: Tensor, pieces: Tensor) -> Tensor:
     return i * (pieces + 1) - i * (i - 1) // 2 + j
 
 
-def places_on(corners: Float[Tensor, "F 3 3"], normals: Float[Tensor, "F 3 3"], spacing: float) -> Places:
+def places_on(corners: Float[Tensor, "F 3 3"], normals: Float[Tensor, "F 3 3"], spacing: float) -> MeshColors:
     """Places on faces given by their corners and the unit normals there, at most `spacing` (world units)
     apart, but for faces wider than FINEST of them."""
     longest = (corners - corners.roll(1, 1)).norm(dim=-1).amax(1)
@@ -76,7 +76,7 @@ def places_on(corners: Float[Tensor, "F 3 3"], normals: Float[Tensor, "F 3 3"], 
     normals = torch.nn.functional.normalize((barycentric[:, :, None] * normals[face]).sum(1), dim=-1)
     _, lattice, many = _key(points, normals, spacing).unique(return_inverse=True, return_counts=True)
     mean = torch.zeros(len(many), 6).index_add_(0, lattice, torch.cat([points, normals], -1)) / many[:, None]
-    return Places(mean[:, :3], torch.nn.functional.normalize(mean[:, 3:], dim=-1), lattice, first, pieces)
+    return MeshColors(mean[:, :3], torch.nn.functional.normalize(mean[:, 3:], dim=-1), lattice, first, pieces)
 
 
 def _key(points: Tensor, normals: Tensor, spacing: float) -> Int64[Tensor, " L"]:

@@ -17,8 +17,8 @@ from torch import Tensor
 from nerf_insert.geometry.mesh import Hits, Mesh, to_linear
 from nerf_insert.geometry.mesh_normals import merged, neighbors
 from nerf_insert.lighting.depth_fusion import Surface
-from nerf_insert.lighting.light import Key, Light, Thing, Things, sphere
-from nerf_insert.lighting.mesh_colors import Places, places_on
+from nerf_insert.lighting.light import Key, Light, Occluder, Occluders, sphere
+from nerf_insert.lighting.mesh_colors import MeshColors, places_on
 from nerf_insert.regions.region import Region
 
 MOST_PLACES = 20_000
@@ -33,11 +33,11 @@ MIRRORED = 0.04  # share of light that a dielectric of refractive index 1.5 refl
 
 
 @dataclass(frozen=True, eq=False)
-class Shine:
+class ShadedMesh:
     """The light that leaves a mesh: matt under a dielectric's clear surface."""
 
     mesh: Mesh
-    places: Places
+    places: MeshColors
     front: Float[Tensor, "Q 6"]  # irradiance from everything but the key, and from the key
     back: Float[Tensor, "Q 6"] | None  # of the faces' other side, where that can be seen
     key: Key | None
@@ -78,8 +78,8 @@ class Shine:
         """The diagonal of the mesh's box."""
         return float((self.mesh.bounds[1] - self.mesh.bounds[0]).norm())
 
-    def thing(self) -> Thing:
-        return Thing(
+    def thing(self) -> Occluder:
+        return Occluder(
             self.mesh.cast, lambda hits, directions: self.radiance(hits.face, hits.barycentric, directions)
         )
 
@@ -115,11 +115,11 @@ def mirrored_shares(roughness: float) -> Float[Tensor, " ANGLES"]:
     return (2 * lobes * light[:, 2]).mean(-1).clamp(max=1)
 
 
-def shade(mesh: Mesh, surface: Surface, light: Light, roughness: float = ROUGHNESS) -> Shine:
+def shade(mesh: Mesh, surface: Surface, light: Light, roughness: float = ROUGHNESS) -> ShadedMesh:
     """The mesh in the light and among the surfaces of a scene, which it shades in its turn; light goes
     once from one place of it to another."""
     size = (mesh.bounds[1] - mesh.bounds[0]).norm()
-    black = Thing(mesh.cast, lambda hits, directions: torch.zeros(len(hits.face), 3))
+    black = Occluder(mesh.cast, lambda hits, directions: torch.zeros(len(hits.face), 3))
     rough = _lit(mesh, ROUGH * size, MOST_PLACES // 8, light, [black, surface.thing()], roughness)
     place = surface.mesh.vertices
     near = ((place > mesh.bounds[0] - size) & (place < mesh.bounds[1] + size)).all(-1).nonzero()[:, 0]
@@ -129,14 +129,16 @@ def shade(mesh: Mesh, surface: Surface, light: Light, roughness: float = ROUGHNE
     return _lit(mesh, FINE * size, MOST_PLACES, light, [rough.thing(), surface.thing(radiance)], roughness)
 
 
-def _lit(mesh: Mesh, spacing: float, most: int, light: Light, things: Things, roughness: float) -> Shine:
+def _lit(
+    mesh: Mesh, spacing: float, most: int, light: Light, things: Occluders, roughness: float
+) -> ShadedMesh:
     places = _places(mesh.vertices[mesh.faces], mesh.corner_normals, spacing, most)
     lift = 1e-3 * float((mesh.bounds[1] - mesh.bounds[0]).norm())
     front = light.in_parts(places.points + lift * places.normals, places.normals, things)
     back = None
     if not is_closed(mesh):
         back = light.in_parts(places.points - lift * places.normals, -places.normals, things)
-    return Shine(
+    return ShadedMesh(
         mesh,
         places,
         torch.cat(front, -1),
@@ -153,7 +155,11 @@ def is_closed(mesh: Mesh) -> bool:
 
 
 def change(
-    points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], light: Light, surface: Surface, thing: Thing
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    light: Light,
+    surface: Surface,
+    thing: Occluder,
 ) -> Float[Tensor, "N 3"]:
     """By which factor a new thing changes the light at points of the scene's surface."""
     before = light.irradiance(points, normals, [surface.thing()])
@@ -165,7 +171,7 @@ class Shadow:
     """By which factor an object changes the light of the scene's surface."""
 
     number: Int64[Tensor, " F"]  # of the surface's faces among those that `places` are on; -1: none
-    places: Places
+    places: MeshColors
     change: Float[Tensor, "Q 3"]
 
     def factor(self, hits: Hits) -> Float[Tensor, "M 3"]:
@@ -177,7 +183,7 @@ class Shadow:
         return out
 
 
-def cast_shadow(surface: Surface, light: Light, shine: Shine, region: Region) -> Shadow | None:
+def cast_shadow(surface: Surface, light: Light, shine: ShadedMesh, region: Region) -> Shadow | None:
     """The object's shadow on what of the surface is inside the region, None where nothing is.
 
     Nothing else can change in an edit: a shadow on something behind the region would hang in the air.
@@ -198,7 +204,7 @@ def cast_shadow(surface: Surface, light: Light, shine: Shine, region: Region) ->
     return Shadow(number, places, 1 + share * (factor - 1))
 
 
-def _fade(places: Places, region: Region) -> Float[Tensor, " Q"]:
+def _fade(places: MeshColors, region: Region) -> Float[Tensor, " Q"]:
     """From 0, where the surface leaves the region, smoothly to 1, FADE away from there along the surface: a
     shadow ends with the region and should not seem cut off."""
     reach, outside = FADE * region.diagonal, torch.zeros(len(places.points))
@@ -212,7 +218,7 @@ def _fade(places: Places, region: Region) -> Float[Tensor, " Q"]:
     return share * share * (3 - 2 * share)
 
 
-def _places(corners: Tensor, normals: Tensor, spacing: float, most: int) -> Places:
+def _places(corners: Tensor, normals: Tensor, spacing: float, most: int) -> MeshColors:
     """Places `spacing` apart, or as much farther as `most` of them asks for."""
     places = places_on(corners, normals, float(spacing))
     while len(places.points) > most:

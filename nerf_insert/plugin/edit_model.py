@@ -16,7 +16,7 @@ from torch.nn import Parameter
 from nerf_insert.errors import RunError
 from nerf_insert.plugin.coordinates import Frame
 from nerf_insert.plugin.metrics import image_metrics, picture_of
-from nerf_insert.rendering.stack import Stack, hits
+from nerf_insert.rendering.stack import LayerStack, hits
 
 FAR = 1000.0  # model units: the depth of what is nowhere
 
@@ -27,9 +27,9 @@ class NerfInsertModel(Model):
 
     def populate_modules(self) -> None:
         super().populate_modules()
-        self._shown: tuple[Stack, Frame] | None = None  # a tuple, not a part with parameters
+        self._shown: tuple[LayerStack, Frame] | None = None  # a tuple, not a part with parameters
 
-    def show(self, stack: Stack, frame: Frame) -> None:
+    def show(self, stack: LayerStack, frame: Frame) -> None:
         self._shown = stack, frame
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:

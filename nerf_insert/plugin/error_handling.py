@@ -15,7 +15,7 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.plugin.config import EditConfig, NerfInsertPipelineConfig
 
 
-def in_words(method: Callable) -> Callable:
+def friendly_errors(method: Callable) -> Callable:
     """What a person can mend ends the command with a sentence rather than a traceback."""
 
     @functools.wraps(method)

@@ -19,7 +19,7 @@ from nerf_insert.capture.dataparsers import HARMLESS, NO_POINTS, other_dataparse
 from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
-from nerf_insert.fields.scene_field import Base
+from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.plugin.checkpoint_reader import read_weights
 from nerf_insert.plugin.run_reader import Name, Plain, Run
 from nerf_insert.plugin.similarity import into_model, invert, similarity
@@ -45,7 +45,7 @@ class Adopted:
     """What `Scene.create` wants."""
 
     capture: Capture
-    base: Base | NerfactoBase
+    base: SceneField | NerfactoBase
     dataparser: str | None
     downscale: float | None
 
@@ -95,7 +95,7 @@ def adopt(
         if kind == OUR_BASE:
             if appearance is not None:
                 raise InputError(NO_APPEARANCE)
-            base: Base | NerfactoBase = our_base(run.model, weights, to_model)
+            base: SceneField | NerfactoBase = our_base(run.model, weights, to_model)
         else:
             base = nerfacto(run.model, weights, to_model, train, appearance)
     except (KeyError, ValueError, TypeError, RuntimeError) as cause:
@@ -248,10 +248,10 @@ def frozen_appearance(
     return torch.zeros_like(table[:1])
 
 
-def our_base(model: Plain, weights: dict[str, Tensor], to_model: Float[Tensor, "3 4"]) -> Base:
+def our_base(model: Plain, weights: dict[str, Tensor], to_model: Float[Tensor, "3 4"]) -> SceneField:
     """The base that `ns-train nerf-insert-base` trained. Raises KeyError, TypeError, ValueError or
     RuntimeError where config and weights do not fit."""
-    base = Base(field_config(model.fields), to_model)
+    base = SceneField(field_config(model.fields), to_model)
     used = {name: value for name, value in weights.items() if name != "_model.device_indicator_param"}
     own = {name.removeprefix("_model.base."): value for name, value in used.items()}
     base.load_state_dict({**own, "to_field": base.to_field})

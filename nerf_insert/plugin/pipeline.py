@@ -16,12 +16,12 @@ from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
 from nerf_insert.plugin.coordinates import Frame
 from nerf_insert.plugin.edit_stepper import Messages, Step, SteppedEdit
-from nerf_insert.plugin.error_handling import in_words
+from nerf_insert.plugin.error_handling import friendly_errors
 from nerf_insert.plugin.recipe_from_config import recipe_of
 from nerf_insert.plugin.scene_copy import find_scene
 from nerf_insert.plugin.viewer_panel import EditPanel
 from nerf_insert.regions import load_region
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import LayerEntry, Scene
 
@@ -57,7 +57,7 @@ class NerfInsertPipeline(VanillaPipeline):
         shown = [self._layer(entry) for entry in self._scene.layers if self.edit_panel.is_on(entry)]
         if self._growing is not None and self.edit_panel.new_layer.value:
             shown.append(self._growing)
-        self.model.show(Stack(self._scene.base, tuple(shown)), self._frame)
+        self.model.show(LayerStack(self._scene.base, tuple(shown)), self._frame)
 
     def _layer(self, entry: LayerEntry) -> Layer:
         assert self._scene is not None
@@ -125,7 +125,7 @@ class NerfInsertPipeline(VanillaPipeline):
             }
         return state
 
-    @in_words
+    @friendly_errors
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         """Show what a checkpoint says."""
         self.open(find_scene(loaded_state, self.config.scene))

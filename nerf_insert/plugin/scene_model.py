@@ -15,13 +15,13 @@ from nerfstudio.models.base_model import Model
 from torch import Tensor
 from torch.nn import Parameter
 
-from nerf_insert.fields.scene_field import Base
+from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.plugin.datamanager import NerfInsertDataManager
 from nerf_insert.plugin.edit_model import FAR
 from nerf_insert.plugin.import_run import field_config
 from nerf_insert.plugin.metrics import image_metrics, picture_of
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.training.optimizer import at_step
 from nerf_insert.training.scene_trainer import (
     OCCUPANCY_EVERY,
@@ -36,7 +36,7 @@ BACKGROUND_EVERY = 100  # steps
 FIRST_RAYS = 256
 
 
-class HostBase(Base):
+class HostBase(SceneField):
     """Stays on the CPU, which its optimization loop is made for, wherever nerfstudio puts the model."""
 
     def _apply(self, fn: Any, recurse: bool = True) -> HostBase:
@@ -87,7 +87,7 @@ class NerfInsertBaseModel(Model):
         rays = _rays(ray_bundle)
         if self.training:
             return {"rays": rays}
-        seen = Stack(self.base).render(rays)
+        seen = LayerStack(self.base).render(rays)
         columns = {"depth": seen.depth.nan_to_num(posinf=FAR), "accumulation": seen.accumulation}
         outputs = {"rgb": seen.rgb, **{name: column[:, None] for name, column in columns.items()}}
         return {name: output.to(ray_bundle.origins.device) for name, output in outputs.items()}

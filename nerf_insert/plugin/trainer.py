@@ -18,7 +18,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.plugin.checkpoint_reader import read_state
-from nerf_insert.plugin.error_handling import in_words
+from nerf_insert.plugin.error_handling import friendly_errors
 from nerf_insert.plugin.import_run import OUR_EDIT, adopt, dataparser_config
 from nerf_insert.plugin.run_reader import newest_checkpoint, read_run
 from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for, find_scene
@@ -27,7 +27,7 @@ from nerf_insert.scene.scene import Scene
 
 
 class NerfInsertTrainer(Trainer):
-    @in_words
+    @friendly_errors
     def setup(self, test_mode: Any = "val") -> None:
         checkpoint = self._checkpoint()
         self._prepare_scene(checkpoint)
@@ -92,7 +92,7 @@ class NerfInsertTrainer(Trainer):
             self.base_dir / "dataparser_transforms.json"
         )
 
-    @in_words
+    @friendly_errors
     def train(self) -> None:
         try:
             super().train()

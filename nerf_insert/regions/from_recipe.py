@@ -13,7 +13,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.mesh import load_mesh
 from nerf_insert.geometry.pose import Pose
-from nerf_insert.io.images import picture_size, read_mask
+from nerf_insert.io.images import image_size, read_mask
 from nerf_insert.regions import BoxRegion, Dilated, Intersection, MeshRegion, Region, Union, VisualHull
 
 DILATION = 0.08  # of a mesh that stands for a region, unless told otherwise, as a share of its diagonal
@@ -61,6 +61,6 @@ def drawn_mask(view: View, file: str | Path) -> tuple[Camera, Bool[Tensor, "H W"
     That is the size of the view, or the photograph's own where the capture is used scaled down: nothing of
     the mask is lost then. Raises InputError for any other size, and as `read_mask` does.
     """
-    size = picture_size(file)
-    camera = view.camera if size == view.size else view.camera.resized(*picture_size(view.path))
+    size = image_size(file)
+    camera = view.camera if size == view.size else view.camera.resized(*image_size(view.path))
     return camera, read_mask(file, (camera.width, camera.height))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera, Rays
-from nerf_insert.io.images import read_picture, write_picture
+from nerf_insert.io.images import read_image, write_image
 from nerf_insert.regions.region import CELLS, Region
 from nerf_insert.regions.viewing_cone import ViewingCone
 
@@ -104,7 +104,7 @@ class VisualHull(Region):
     def save(self, folder: Path) -> dict:
         views = []
         for index, (name, cone) in enumerate(zip(self.names, self.cones, strict=True)):
-            write_picture(folder / f"mask-{index:02d}.png", cone.mask)
+            write_image(folder / f"mask-{index:02d}.png", cone.mask)
             camera = cone.camera
             numbers = {
                 key: getattr(camera, key) for key in ("fx", "fy", "cx", "cy", "width", "height", "model")
@@ -121,7 +121,7 @@ class VisualHull(Region):
                 raise ValueError(f"{view['mask']!r} is none of its masks")
             camera = {key: value for key, value in view.items() if key not in ("name", "mask")}
             camera["c2w"], camera["distortion"] = torch.tensor(camera["c2w"]), tuple(camera["distortion"])
-            views.append((Camera(**camera), read_picture(folder / view["mask"])[0][..., 0] > 0.5))
+            views.append((Camera(**camera), read_image(folder / view["mask"])[0][..., 0] > 0.5))
         names = [view["name"] for view in data["views"]]
         return VisualHull(views, torch.tensor(data["bounds"]), names)
 

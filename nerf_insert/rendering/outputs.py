@@ -24,9 +24,9 @@ from torch import Tensor
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import ADVICE, atomic_write, write_json
-from nerf_insert.io.images import encode_png, write_picture
+from nerf_insert.io.images import encode_png, write_image
 from nerf_insert.io.video import VideoWriter
-from nerf_insert.rendering.stack import Rendered, Stack
+from nerf_insert.rendering.stack import LayerStack, Rendered
 from nerf_insert.runtime.progress import Progress
 
 Named = Sequence[tuple[str, Camera]]
@@ -78,9 +78,9 @@ class PictureFolder:
         if self.unit is not None:
             atomic_write(self.folder / "depth" / f"{stem}.png", encode_depth(rendered.depth, self.unit))
             shown = depth_preview(rendered.depth)
-            write_picture(self.folder / "depth" / "preview" / f"{stem}.png", shown)
+            write_image(self.folder / "depth" / "preview" / f"{stem}.png", shown)
         if self.accumulation:
-            write_picture(self.folder / "accumulation" / f"{stem}.png", rendered.accumulation)
+            write_image(self.folder / "accumulation" / f"{stem}.png", rendered.accumulation)
 
     def describe_depth(self) -> None:
         """Write depth/units.json, which says what the depth pictures mean."""
@@ -95,24 +95,24 @@ class PictureFolder:
         write_json(self.folder / "depth" / "units.json", meaning)
 
 
-def render_pictures(stack: Stack, cameras: Named, to: PictureFolder, progress: Progress) -> list[Path]:
+def render_pictures(stack: LayerStack, cameras: Named, to: PictureFolder, progress: Progress) -> list[Path]:
     """Render every camera into a folder; the pictures' paths."""
     stems = file_stems(name for name, _ in cameras)
     if to.unit is not None:
         to.describe_depth()
     with progress.task("Rendering", total=len(cameras)) as task:
         for stem, (_, camera) in zip(stems, cameras, strict=True):
-            to.write(stem, stack.picture(camera))
+            to.write(stem, stack.render_image(camera))
             task.advance(1, note=stem)
     return [to.folder / f"{stem}{to.suffix}" for stem in stems]
 
 
-def render_video(stack: Stack, cameras: Named, path: Path, fps: float, progress: Progress) -> None:
+def render_video(stack: LayerStack, cameras: Named, path: Path, fps: float, progress: Progress) -> None:
     """Render the cameras as the frames of an MP4, all in the size of the first."""
     size = cameras[0][1].width, cameras[0][1].height
     with progress.task("Rendering", total=len(cameras)) as task, VideoWriter(path, fps, size) as video:
         for _, camera in cameras:
-            video.write(stack.picture(camera.resized(*size)).rgb)
+            video.write(stack.render_image(camera.resized(*size)).rgb)
             task.advance(1)
 
 

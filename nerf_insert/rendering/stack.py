@@ -24,13 +24,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nerf_insert.geometry.cameras import Camera, Rays
-from nerf_insert.kernels import Samples, composite, median_distance, merge
+from nerf_insert.kernels import Samples, composite, median_depth, merge
 from nerf_insert.regions.region import Region
 
 RAYS_AT_ONCE = 1 << 14
 HIDDEN = 1e-4  # share of the light from which on what is behind does not matter
 MAX_KEPT = 1 << 25  # pixels of remembered pictures, 20 bytes each
-WAVES = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
+QUERY_CHUNKS = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
 
 
 class RadianceField(Protocol):
@@ -47,7 +47,7 @@ class RadianceField(Protocol):
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
         """Density per world unit, at least 0, and sRGB color in 0..1."""
 
-    def skipped(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+    def is_empty(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
         """Where `sample` looks at nothing, whatever `query` says is there."""
 
 
@@ -73,14 +73,14 @@ class Rendered(NamedTuple):
     depth: Float[Tensor, " N"]  # distance at which half of the light is stopped; infinity: never
 
 
-class Behind(NamedTuple):
+class Background(NamedTuple):
     """What shows where rays have met nothing."""
 
     rgb: Float[Tensor, "N 3"]  # sRGB
     distance: Float[Tensor, " N"]  # infinity: nowhere
 
 
-class Shaded(NamedTuple):
+class ShadedSamples(NamedTuple):
     """Samples with what is there."""
 
     samples: Samples
@@ -89,12 +89,12 @@ class Shaded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stack:
+class LayerStack:
     """A base and the enabled layers over it, bottom to top."""
 
     base: RadianceField
     layers: Sequence[LayerField] = ()
-    _below: Stack | None = field(default=None, repr=False, compare=False)
+    _below: LayerStack | None = field(default=None, repr=False, compare=False)
     _kept: dict[Camera, Rendered] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -103,23 +103,23 @@ class Stack:
         weights = next(self.base.parameters(), None) if isinstance(self.base, nn.Module) else None
         return torch.device("cpu") if weights is None else weights.device
 
-    def with_layer(self, layer: LayerField) -> Stack:
+    def with_layer(self, layer: LayerField) -> LayerStack:
         """The same with one more layer on top. Its pictures are this one's where rays miss the layer: what is
         remembered of these is used, and need not be rendered again while the layer grows."""
-        return Stack(self.base, (*self.layers, layer), self)
+        return LayerStack(self.base, (*self.layers, layer), self)
 
     @torch.no_grad()
-    def render(self, rays: Rays, carve: Region | None = None) -> Rendered:
+    def render(self, rays: Rays, exclude: Region | None = None) -> Rendered:
         """The pixels of N rays. `carve`: a region taken to be empty."""
         parts = [
-            self._render(rays[start : start + RAYS_AT_ONCE], carve)
+            self._render(rays[start : start + RAYS_AT_ONCE], exclude)
             for start in range(0, rays.count, RAYS_AT_ONCE)
         ]
         if not parts:
             return Rendered(rays.origins, rays.origins[:, 0], rays.origins[:, 0])
         return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
-    def picture_where(self, camera: Camera, mask: Bool[Tensor, "H W"]) -> Rendered:
+    def render_masked(self, camera: Camera, mask: Bool[Tensor, "H W"]) -> Rendered:
         """The same for some pixels of a camera: [H, W, 3], [H, W], [H, W]; the others are as if there were
         nothing at all, not even a background."""
         shape, index = (camera.height, camera.width), mask.reshape(-1).nonzero()[:, 0]
@@ -133,21 +133,21 @@ class Stack:
             whole[mask] = part
         return Rendered(*nothing)
 
-    def picture(self, camera: Camera, carve: Region | None = None, keep: bool = False) -> Rendered:
+    def render_image(self, camera: Camera, exclude: Region | None = None, keep: bool = False) -> Rendered:
         """The same for all pixels of a camera. With `keep` it is remembered for the next time that this
         camera's picture is wanted, as long as there is room for it."""
-        if keep and carve is None and camera in self._kept:
+        if keep and exclude is None and camera in self._kept:
             return self._kept[camera]
         shape, rays = (camera.height, camera.width), camera.rays()
-        if carve is None and self._below is not None:
-            flat = [column.flatten(0, 1).clone() for column in self._below.picture(camera, keep=True)]
+        if exclude is None and self._below is not None:
+            flat = [column.flatten(0, 1).clone() for column in self._below.render_image(camera, keep=True)]
             index = hits(self.layers[-1].region, rays).nonzero()[:, 0]
             for whole, part in zip(flat, self.render(rays[index]), strict=True):
                 whole[index] = part
         else:
-            flat = self.render(rays, carve)
+            flat = self.render(rays, exclude)
         picture = Rendered(*(column.view(*shape, *column.shape[1:]) for column in flat))
-        if keep and carve is None and (len(self._kept) + 1) * shape[0] * shape[1] <= MAX_KEPT:
+        if keep and exclude is None and (len(self._kept) + 1) * shape[0] * shape[1] <= MAX_KEPT:
             self._kept[camera] = picture
         return picture
 
@@ -158,7 +158,7 @@ class Stack:
         where the base would not be looked at."""
         asked, points, directions = points.device, points.to(self.device), directions.to(self.device)
         if rendered:
-            looked_at = (~self.base.skipped(points)).nonzero()[:, 0]
+            looked_at = (~self.base.is_empty(points)).nonzero()[:, 0]
             density, rgb = points.new_zeros(len(points)), torch.zeros_like(points)
             density[looked_at], rgb[looked_at] = self.base.query(points[looked_at], directions[looked_at])
         else:
@@ -170,30 +170,30 @@ class Stack:
                 density[inside], rgb[inside] = blend(layer, points[inside], directions[inside], below)
         return density.to(asked), rgb.to(asked)
 
-    def shade_outside(self, rays: Rays, region: Region) -> tuple[Shaded, Behind]:
+    def shade_outside(self, rays: Rays, region: Region) -> tuple[ShadedSamples, Background]:
         """All that the stack has outside a region, front to back along each ray, and what shows behind
         that; on the stack's device."""
-        return self._overlay(rays.to(self.device), carve=region)
+        return self._overlay(rays.to(self.device), exclude=region)
 
-    def _render(self, rays: Rays, carve: Region | None) -> Rendered:
+    def _render(self, rays: Rays, exclude: Region | None) -> Rendered:
         asked, hit = rays.origins.device, torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
-        for region in [layer.region for layer in self.layers] + ([carve] if carve is not None else []):
+        for region in [layer.region for layer in self.layers] + ([exclude] if exclude is not None else []):
             hit |= hits(region, rays)
         index = hit.nonzero()[:, 0].to(self.device)
         rays = rays.to(self.device)
         rendered = _composite(*_shade(self.base, rays, hidden=HIDDEN))
         if len(index):
-            edited = _composite(*self._overlay(rays[index], carve))
+            edited = _composite(*self._overlay(rays[index], exclude))
             for whole, part in zip(rendered, edited, strict=True):
                 whole[index] = part
         return Rendered(*(column.to(asked) for column in rendered))
 
-    def _overlay(self, rays: Rays, carve: Region | None) -> tuple[Shaded, Behind]:
+    def _overlay(self, rays: Rays, exclude: Region | None) -> tuple[ShadedSamples, Background]:
         """What is seen along rays, each sample from the topmost owner of its place, and behind them."""
-        owners = [layer.region for layer in self.layers] + ([carve] if carve is not None else [])
+        owners = [layer.region for layer in self.layers] + ([exclude] if exclude is not None else [])
         base, behind = _shade(self.base, rays, HIDDEN, owners)
         seen = base.density > 0  # what is hidden was not looked at; the fewer there are to be sorted
-        parts = [Shaded(base.samples.select(seen), base.density[seen], base.rgb[seen])]
+        parts = [ShadedSamples(base.samples.select(seen), base.density[seen], base.rgb[seen])]
         for level, layer in enumerate(self.layers):
             samples = layer.sample(rays)
             points = samples.midpoints(*rays)
@@ -205,10 +205,10 @@ class Stack:
             density, rgb = layer.query(points, directions)
             shell = (layer.weight(points) < 1).nonzero()[:, 0]
             if len(shell):
-                below = Stack(self.base, self.layers[:level])
+                below = LayerStack(self.base, self.layers[:level])
                 below = below.query(points[shell], directions[shell], rendered=True)
                 density[shell], rgb[shell] = blend(layer, points[shell], directions[shell], below)
-            parts.append(Shaded(samples, density, rgb))
+            parts.append(ShadedSamples(samples, density, rgb))
         return interleave(parts), behind
 
 
@@ -237,29 +237,29 @@ def mix(
     return density, share * above[1] + (1 - share) * below[1]
 
 
-def interleave(parts: Sequence[Shaded]) -> Shaded:
+def interleave(parts: Sequence[ShadedSamples]) -> ShadedSamples:
     """Samples of several sources over the same rays, sorted along each ray."""
     parts = [part for part in parts if part.samples.count] or list(parts[:1])
     whole = parts[0]
     for part in parts[1:]:
         samples, order = merge(whole.samples, part.samples)
         density, rgb = torch.cat([whole.density, part.density]), torch.cat([whole.rgb, part.rgb])
-        whole = Shaded(samples, density.index_select(0, order), rgb.index_select(0, order))
+        whole = ShadedSamples(samples, density.index_select(0, order), rgb.index_select(0, order))
     return whole
 
 
-def _composite(shaded: Shaded, behind: Behind) -> Rendered:
+def _composite(shaded: ShadedSamples, behind: Background) -> Rendered:
     samples = shaded.samples
     thickness = shaded.density * samples.lengths
     out = composite(thickness, shaded.rgb, samples.distances, samples.offsets)
     rgb = out.rgb + (1 - out.accumulation)[:, None] * behind.rgb
-    depth = median_distance(thickness, samples.distances, samples.offsets)
+    depth = median_depth(thickness, samples.distances, samples.offsets)
     return Rendered(rgb.clamp(0, 1), out.accumulation, torch.where(depth.isfinite(), depth, behind.distance))
 
 
 def _shade(
     source: RadianceField, rays: Rays, hidden: float = 0.0, without: Sequence[Region] = ()
-) -> tuple[Shaded, Behind]:
+) -> tuple[ShadedSamples, Background]:
     """What a field has along rays, outside of the regions `without`, and behind that. With `hidden`, samples
     that less than this share of the light reaches, whatever is in the regions, may be taken to be empty: a
     ray's first few samples are looked at first, the others where it goes on."""
@@ -274,7 +274,7 @@ def _shade(
     rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
     thickness = points.new_zeros(rays.count)
     in_waves = hidden and source.background is not None
-    edges = (0, *WAVES, samples.count) if in_waves else (0, samples.count)
+    edges = (0, *QUERY_CHUNKS, samples.count) if in_waves else (0, samples.count)
     for first, last in pairwise(edges):
         goes_on = (thickness < -math.log(max(hidden, 1e-30))).index_select(0, samples.ray_index)
         index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
@@ -282,18 +282,18 @@ def _shade(
         found = source.query(points.index_select(0, index), rays.directions.index_select(0, ray))
         density[index], rgb[index] = found
         thickness.index_add_(0, ray, found[0] * samples.lengths.index_select(0, index))
-    shaded = Shaded(samples, density, rgb)
+    shaded = ShadedSamples(samples, density, rgb)
     return shaded, _behind(source, shaded)
 
 
-def _behind(source: RadianceField, shaded: Shaded) -> Behind:
+def _behind(source: RadianceField, shaded: ShadedSamples) -> Background:
     """Behind each ray's samples: the field's background or, without one, what the last of them has."""
     samples, count = shaded.samples, shaded.samples.ray_count
     distance = torch.full((count,), math.inf, device=shaded.density.device)
     if source.background is not None:
-        return Behind(source.background.to(distance).expand(count, 3), distance)
+        return Background(source.background.to(distance).expand(count, 3), distance)
     rgb = distance.new_zeros(count, 3)
     seen = (samples.offsets.diff() > 0).nonzero()[:, 0]
     last = samples.offsets[seen + 1] - 1
     rgb[seen], distance[seen] = shaded.rgb[last], samples.distances[last]
-    return Behind(rgb, distance)
+    return Background(rgb, distance)

@@ -19,7 +19,7 @@ from nerf_insert.runtime.progress import Progress, Task
 LATEST = 40  # pieces of a kind from which its rate follows
 
 
-class Outlook(Task):
+class EtaEstimator(Task):
     """A task whose `total` is 1 and whose `left` is an estimate over kinds of work."""
 
     def __init__(self, owner: Progress, description: str, amounts: Mapping[str, float]) -> None:

@@ -71,7 +71,7 @@ def compile_all() -> None:
         (out.rgb.sum() + out.depth.sum() + apart.sum()).backward()
         thickness = shown[:, 0].detach().exp()
         kernels.transmittance(thickness, offsets)
-        kernels.median_distance(thickness, thickness, offsets)
+        kernels.median_depth(thickness, thickness, offsets)
 
 
 if __name__ == "__main__":

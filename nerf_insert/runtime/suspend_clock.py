@@ -19,7 +19,7 @@ BUSY = 0.1  # share of a gap in processor time: the thread only waited for Pytho
 
 
 @contextmanager
-def not_counted(progress: Progress) -> Iterator[None]:
+def ignore_suspended_time(progress: Progress) -> Iterator[None]:
     """Meanwhile, let the progress' clock stand still whenever the process does."""
     over = threading.Event()
 

@@ -35,7 +35,7 @@ MAX_NAME = 200
 
 
 @dataclass(frozen=True)
-class Say:
+class GuideSpec:
     """What to put there; `mesh` and `reference` are files, `pose` is a 4x4 matrix from mesh to world."""
 
     prompt: str = ""
@@ -79,7 +79,7 @@ class Schedule:
 @dataclass(frozen=True)
 class Recipe:
     region: dict[str, Any]
-    guide: Say = field(default_factory=Say)
+    guide: GuideSpec = field(default_factory=GuideSpec)
     inpainter: str = "fill"
     inpainter_options: dict[str, Any] = field(default_factory=dict)
     schedule: Schedule = field(default_factory=Schedule)
@@ -255,8 +255,8 @@ def _options(data: Mapping) -> dict[str, Any]:
     return dict(data)
 
 
-def _guide(data: Mapping) -> Say:
-    _known(data, [f.name for f in fields(Say)], "guide")
+def _guide(data: Mapping) -> GuideSpec:
+    _known(data, [f.name for f in fields(GuideSpec)], "guide")
     for key, value in data.items():
         if key == "pose":
             check_pose(value, "guide.pose")
@@ -268,7 +268,7 @@ def _guide(data: Mapping) -> Say:
     pictures = data.get("reference")
     if isinstance(pictures, list):
         data = {**data, "reference": pictures[0] if len(pictures) == 1 else pictures or None}
-    return Say(**data)
+    return GuideSpec(**data)
 
 
 def _approved(data: Mapping) -> dict[str, str]:

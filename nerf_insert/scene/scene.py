@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching lay
     from nerf_insert.capture.capture import Capture
     from nerf_insert.fields.layer import Layer
     from nerf_insert.fields.nerfacto import NerfactoBase
-    from nerf_insert.fields.scene_field import Base
-    from nerf_insert.rendering.stack import Stack
+    from nerf_insert.fields.scene_field import SceneField
+    from nerf_insert.rendering.stack import LayerStack
 
 FORMAT = 1
 UNDO_DEPTH = 100
@@ -65,7 +65,7 @@ class Scene:
     def create(
         folder: str | Path,
         capture: Capture,
-        base: Base | NerfactoBase,
+        base: SceneField | NerfactoBase,
         dataparser: str | None = None,
         downscale: float | None = None,
         keep_views: bool = False,
@@ -147,33 +147,33 @@ class Scene:
         self._write(self.layers, self._history)
 
     @cached_property
-    def base(self) -> Base | NerfactoBase:
+    def base(self) -> SceneField | NerfactoBase:
         """On the device for fields; an adopted nerfacto on the processor."""
         from nerf_insert.fields.load import load_base
-        from nerf_insert.fields.scene_field import Base
+        from nerf_insert.fields.scene_field import SceneField
         from nerf_insert.runtime.devices import device
 
         base = load_base(self.folder / self._base_at)
-        return base.to(device()) if isinstance(base, Base) else base
+        return base.to(device()) if isinstance(base, SceneField) else base
 
     def load_layer(self, entry: LayerEntry) -> Layer:
         from nerf_insert.fields.layer import Layer
         from nerf_insert.regions import load_region
-        from nerf_insert.rendering.stack import Stack
+        from nerf_insert.rendering.stack import LayerStack
 
         folder = self.layer_folder(entry)
         region = load_region(read_json(folder / "region" / "region.json"), folder / "region")
-        return Layer.load(folder / "field.safetensors", region).to(Stack(self.base).device)
+        return Layer.load(folder / "field.safetensors", region).to(LayerStack(self.base).device)
 
     def layer_folder(self, entry: LayerEntry) -> Path:
         return self.folder / "layers" / entry.folder
 
-    def stack(self, with_layers: bool = True) -> Stack:
+    def stack(self, with_layers: bool = True) -> LayerStack:
         """The base and, unless told otherwise, the enabled layers."""
-        from nerf_insert.rendering.stack import Stack
+        from nerf_insert.rendering.stack import LayerStack
 
         enabled = [entry for entry in self.layers if entry.enabled and with_layers]
-        return Stack(self.base, tuple(self.load_layer(entry) for entry in enabled))
+        return LayerStack(self.base, tuple(self.load_layer(entry) for entry in enabled))
 
     def add(self, entry: LayerEntry) -> None:
         """Put a layer, whose folder is complete, on top."""

@@ -16,19 +16,19 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import Pixels
+from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.errors import Stopped
 from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Composite, Samples, composite, merge, transmittance
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import RAYS_AT_ONCE, Shaded, Stack, interleave, mix
-from nerf_insert.runtime.eta import Outlook
+from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack, ShadedSamples, interleave, mix
+from nerf_insert.runtime.eta import EtaEstimator
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.training.checkpoint import Checkpoint
 from nerf_insert.training.losses import distortion
 from nerf_insert.training.optimizer import Optimizer, at_step
-from nerf_insert.training.view_corrections import Agreement
+from nerf_insert.training.view_corrections import ViewCorrections
 
 HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
 # (share of the steps, length of the samples in steps of the region) of each stage of a fit: the usual ones;
@@ -53,7 +53,7 @@ class FitConfig:
     seed: int = 0
 
 
-class Entries(NamedTuple):
+class RayEntries(NamedTuple):
     """What lies along N rays, packed and sorted like `Samples`."""
 
     samples: Samples
@@ -61,21 +61,21 @@ class Entries(NamedTuple):
     thickness: Float[Tensor, " E"]  # of what lies below the layer
     rgb: Float[Tensor, "E 3"]  # of what lies below the layer
 
-    def take(self, rays: Int64[Tensor, " B"]) -> Entries:
+    def take(self, rays: Int64[Tensor, " B"]) -> RayEntries:
         """The entries of some rays, in that order, which are numbered anew."""
         begin = self.samples.offsets[rays]
         counts = self.samples.offsets[rays + 1] - begin
         ray_index = torch.repeat_interleave(torch.arange(len(rays), device=rays.device), counts)
         offsets = counts.new_zeros(len(rays) + 1)
         torch.cumsum(counts, 0, out=offsets[1:])
-        skipped = (begin - offsets[:-1]).index_select(0, ray_index)
-        index = torch.arange(len(ray_index), device=rays.device) + skipped
+        is_empty = (begin - offsets[:-1]).index_select(0, ray_index)
+        index = torch.arange(len(ray_index), device=rays.device) + is_empty
         # index_select, here and below: on a processor several times as fast as indexing
         starts, ends, *rest = (
             part.index_select(0, index)
             for part in (self.samples.starts, self.samples.ends, self.weight, self.thickness, self.rgb)
         )
-        return Entries(Samples(starts, ends, ray_index, offsets), *rest)
+        return RayEntries(Samples(starts, ends, ray_index, offsets), *rest)
 
 
 class CachedRays(NamedTuple):
@@ -83,7 +83,7 @@ class CachedRays(NamedTuple):
 
     pixels: Int64[Tensor, " N"]  # index into the `Pixels` that the rays come from
     rays: Rays
-    outside: Entries  # the scene's stretches, weight 0
+    outside: RayEntries  # the scene's stretches, weight 0
     behind: Float[Tensor, "N 3"]  # sRGB of what shows where a ray has met nothing
 
     def take(self, index: Int64[Tensor, " B"]) -> CachedRays:
@@ -92,12 +92,14 @@ class CachedRays(NamedTuple):
         return CachedRays(self.pixels[index], self.rays[there], self.outside.take(there), self.behind[there])
 
 
-def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tensor, " P"]) -> CachedRays:
+def cache_rays(
+    stack: LayerStack, region: Region, pixels: PixelSet, chosen: Int64[Tensor, " P"]
+) -> CachedRays:
     """Look at each of the chosen pixels' rays once and keep those that see the region."""
     kept, parts, behind = [], [], []
     for index in chosen.split(RAYS_AT_ONCE):
         rays = pixels.rays(index).to(stack.device)
-        outside, back, sees = _stretches(stack, region, rays)
+        outside, back, sees = _background_intervals(stack, region, rays)
         kept.append(index[sees.to(index.device)])
         parts.append(outside.take(sees.nonzero()[:, 0]))
         behind.append(back[sees])
@@ -106,12 +108,12 @@ def cache_rays(stack: Stack, region: Region, pixels: Pixels, chosen: Int64[Tenso
     return CachedRays(index, rays, _concatenate(parts), torch.cat(behind))
 
 
-def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tensor, Tensor]:
+def _background_intervals(stack: LayerStack, region: Region, rays: Rays) -> tuple[RayEntries, Tensor, Tensor]:
     """The scene outside the region, one entry per stretch; the color behind; which rays see the region."""
     outside, behind = stack.shade_outside(rays, region)
     inside = region.sample(rays)
     nothing = torch.full_like(inside.starts, -1)
-    empty = Shaded(inside, nothing, nothing.new_zeros(inside.count, 3))
+    empty = ShadedSamples(inside, nothing, nothing.new_zeros(inside.count, 3))
     both = interleave([outside, empty])
     is_inside = both.density < 0
     thickness = (both.density * both.samples.lengths).masked_fill(is_inside, 0)
@@ -133,7 +135,7 @@ def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tenso
     )
     if not len(visits):
         none = Samples.packed(starts, ends, ray_index, rays.count)
-        return Entries(none, starts, thickness, rgb), behind.rgb, sees
+        return RayEntries(none, starts, thickness, rgb), behind.rgb, sees
     new = torch.ones_like(visits, dtype=torch.bool)
     new[1:] = (visits[1:] != visits[:-1]) | (ray_index[1:] != ray_index[:-1])
     first = new.nonzero()[:, 0]
@@ -144,10 +146,10 @@ def _stretches(stack: Stack, region: Region, rays: Rays) -> tuple[Entries, Tenso
     # A stretch stands where its first sample does: behind all of one visit, in front of all of the next.
     samples = Samples.packed(starts[first], ends[first], ray_index[first], rays.count)
     rgb = color.rgb / color.accumulation.clamp_min(1e-9)[:, None]
-    return Entries(samples, torch.zeros_like(total), total, rgb), behind.rgb, sees
+    return RayEntries(samples, torch.zeros_like(total), total, rgb), behind.rgb, sees
 
 
-def _concatenate(parts: list[Entries]) -> Entries:
+def _concatenate(parts: list[RayEntries]) -> RayEntries:
     """Entries of several batches of rays, one after the other."""
     before, index = 0, []
     for part in parts:
@@ -155,13 +157,13 @@ def _concatenate(parts: list[Entries]) -> Entries:
         before += part.samples.ray_count
     join = {name: torch.cat([getattr(p.samples, name) for p in parts]) for name in ("starts", "ends")}
     samples = Samples.packed(join["starts"], join["ends"], torch.cat(index), before)
-    return Entries(
+    return RayEntries(
         samples, *(torch.cat([getattr(p, n) for p in parts]) for n in ("weight", "thickness", "rgb"))
     )
 
 
 @torch.no_grad()
-def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -> Entries:
+def entries_along(stack: LayerStack, layer: Layer, cached: CachedRays, step: float) -> RayEntries:
     """The scene's stretches with the layer's samples between them, those left out that nobody sees."""
     outside, rays = cached.outside, cached.rays
     inside = layer.sample(rays, step=step)
@@ -182,11 +184,11 @@ def entries_along(stack: Stack, layer: Layer, cached: CachedRays, step: float) -
     front = transmittance(torch.where(weight > 0, 0, thickness), samples.offsets)
     seen = (front > HIDDEN).nonzero()[:, 0]
     rest = (column.index_select(0, seen) for column in (weight, thickness, rgb))
-    return Entries(samples.at(seen), *rest)
+    return RayEntries(samples.at(seen), *rest)
 
 
 def shade_entries(
-    layer: Layer, rays: Rays, entries: Entries, offsets: Float[Tensor, " N"], note: bool = True
+    layer: Layer, rays: Rays, entries: RayEntries, offsets: Float[Tensor, " N"], note: bool = True
 ) -> tuple[Composite, Float[Tensor, ""]]:
     """What rays show along their entries, before any background, and how spread out that is.
 
@@ -209,7 +211,7 @@ def shade_entries(
         with torch.no_grad():
             front = transmittance(thickness, samples.offsets).index_select(0, active)
             share = front * -torch.expm1(-mixed)
-            layer.observe(points, share)
+            layer.update_ema(points, share)
     rgb = entries.rgb.index_copy(0, active, color)
     spread = distortion(thickness, samples.distances / layer.region.diagonal, samples.offsets)
     return composite(thickness, rgb, samples.distances, samples.offsets), spread
@@ -217,15 +219,15 @@ def shade_entries(
 
 def fit_layer(
     layer: Layer,
-    stack: Stack,
+    stack: LayerStack,
     cached: CachedRays,
-    targets: Float[Tensor, "N 3"] | Agreement,
+    targets: Float[Tensor, "N 3"] | ViewCorrections,
     config: FitConfig,
     progress: Progress,
     label: str = "Fitting the layer",
     fresh: bool = True,
     checkpoint: Checkpoint | None = None,
-    outlook: Outlook | None = None,
+    outlook: EtaEstimator | None = None,
 ) -> None:
     """Fit the layer so that the cached rays show `targets` (sRGB); `stack` is what lies below it.
 
@@ -234,14 +236,14 @@ def fit_layer(
     come as an `Agreement` of the same rays, which is revised on the way. Goes on from the checkpoint, if
     there is one, with the same result. `outlook` is told of "steps" and "rays".
     """
-    outlook = outlook or Outlook(SILENT, label, {})
+    outlook = outlook or EtaEstimator(SILENT, label, {})
     optimizer = Optimizer(layer, config.rate, config.steps, warm_up=config.warm_up, damped=config.damped)
     start = checkpoint.load(optimizer)[0] if checkpoint else 0
     outlook.skip("steps", start)
-    agreement = targets if isinstance(targets, Agreement) else None
+    agreement = targets if isinstance(targets, ViewCorrections) else None
     stages = stages_of(judged=agreement is not None, fresh=fresh)
     bounds = [round(share * config.steps) for share, _ in stages] + [config.steps]
-    if not isinstance(targets, Agreement):
+    if not isinstance(targets, ViewCorrections):
         targets = targets.to(cached.rays.origins.device)
     revisions = {round(share * config.steps) for share in REVISED} if agreement else set()
     entries = None
@@ -285,8 +287,8 @@ def stages_of(judged: bool, fresh: bool) -> tuple[tuple[float, float], ...]:
 def fit_loss(
     layer: Layer,
     cached: CachedRays,
-    entries: Entries,
-    targets: Float[Tensor, "N 3"] | Agreement,
+    entries: RayEntries,
+    targets: Float[Tensor, "N 3"] | ViewCorrections,
     config: FitConfig,
     generator: torch.Generator,
 ) -> Tensor:
@@ -295,7 +297,7 @@ def fit_loss(
     offsets = torch.rand(config.rays, generator=generator).to(device)
     out, spread = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
     shown = out.rgb + (1 - out.accumulation)[:, None] * cached.behind[batch]
-    if isinstance(targets, Agreement):
+    if isinstance(targets, ViewCorrections):
         error = targets.loss(shown, batch, config.huber)
     else:
         error = torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
@@ -304,7 +306,7 @@ def fit_loss(
 
 @torch.no_grad()
 def _shown(
-    layer: Layer, cached: CachedRays, entries: Entries, chosen: Int64[Tensor, " B"]
+    layer: Layer, cached: CachedRays, entries: RayEntries, chosen: Int64[Tensor, " B"]
 ) -> Float[Tensor, "B 3"]:
     """What some of the rays show with the layer as it is."""
     parts = []

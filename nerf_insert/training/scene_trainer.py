@@ -17,14 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
-from nerf_insert.capture.pixel_set import Pixels, to_bytes
+from nerf_insert.capture.pixel_set import PixelSet, to_uint8
 from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig
-from nerf_insert.fields.scene_field import Base
+from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.io.files import read_tensors
 from nerf_insert.kernels import composite, transmittance
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.devices import device
 from nerf_insert.training.checkpoint import Checkpoint
 from nerf_insert.training.losses import distortion
@@ -48,7 +48,7 @@ class TrainConfig:
     seed: int = 0
 
 
-def gather_pixels(capture: Capture) -> Pixels:
+def gather_pixels(capture: Capture) -> PixelSet:
     """The training photographs; where they have alpha, colors are premultiplied by it."""
     pictures = []
     for view in capture.train:
@@ -56,12 +56,12 @@ def gather_pixels(capture: Capture) -> Pixels:
         if alpha is not None:
             shown_through = (1 - alpha)[..., None] * torch.tensor(view.background)
             picture = torch.cat([picture - shown_through, alpha[..., None]], -1)
-        pictures.append(to_bytes(picture))
+        pictures.append(to_uint8(picture))
     if len({picture.shape[-1] for picture in pictures}) > 1:  # some photographs have alpha, some none
         pictures = [
             p if p.shape[-1] == 4 else torch.nn.functional.pad(p, (0, 1), value=255) for p in pictures
         ]
-    return Pixels([view.camera for view in capture.train], pictures)
+    return PixelSet([view.camera for view in capture.train], pictures)
 
 
 def usable_pixels(capture: Capture) -> Tensor:
@@ -80,15 +80,15 @@ def train_base(
     field: FieldConfig,
     progress: Progress,
     checkpoint: Path,
-    pixels: Pixels | None = None,
-) -> Base:
+    pixels: PixelSet | None = None,
+) -> SceneField:
     """Fit a base to the training views, or to other pictures of them (`pixels`). Resumes from
     `checkpoint` if that belongs to the same run."""
     pixels = pixels or gather_pixels(capture)
     usable = usable_pixels(capture)
     if not len(usable):
         raise InputError(f"the masks of the capture {capture.path} exclude every pixel of its training views")
-    base = Base.for_cameras([view.camera for view in capture.train + capture.test], field, config.seed)
+    base = SceneField.for_cameras([view.camera for view in capture.train + capture.test], field, config.seed)
     base = base.to(device())
     optimizer = Optimizer(base, config.rate, config.steps)
     seen = hashlib.sha256(pixels.colors.numpy()).hexdigest()  # another capture, or another --downscale
@@ -125,14 +125,14 @@ def next_rays(rays: int, samples: int, wanted: int) -> int:
     return int(min(max(64, rays * wanted / max(samples, 1), rays / 2), 2 * rays, 1 << 15))
 
 
-def unfinished_base(capture: Capture, checkpoint: Path) -> Base | None:
+def unfinished_base(capture: Capture, checkpoint: Path) -> SceneField | None:
     """The base that a run still going on has saved last, to look at; None before it has saved any. It is
     taken to have the usual field."""
     try:
         tensors, _ = read_tensors(checkpoint)
     except InputError:  # not there, or just being replaced
         return None
-    base = Base.for_cameras([view.camera for view in capture.train + capture.test], FieldConfig())
+    base = SceneField.for_cameras([view.camera for view in capture.train + capture.test], FieldConfig())
     state = base.state_dict()
     saved = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
     if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in state.items()}:
@@ -142,28 +142,28 @@ def unfinished_base(capture: Capture, checkpoint: Path) -> Base | None:
     return base.eval().requires_grad_(False)
 
 
-def far_color(base: Base, pixels: Pixels, usable: Tensor) -> Float[Tensor, "3"]:
+def far_color(base: SceneField, pixels: PixelSet, usable: Tensor) -> Float[Tensor, "3"]:
     """`color_of_farthest` of some of the usable pixels."""
     chosen = usable[torch.randint(len(usable), (1 << 13,), generator=at_step(0, -1))]
     return color_of_farthest(base, pixels.rays(chosen), pixels.rgba(chosen)[0])
 
 
 @torch.no_grad()
-def color_of_farthest(base: Base, rays: Rays, colors: Float[Tensor, "N 3"]) -> Float[Tensor, "3"]:
+def color_of_farthest(base: SceneField, rays: Rays, colors: Float[Tensor, "N 3"]) -> Float[Tensor, "3"]:
     """The mean color of what is farthest away, to show where a new view looks past all that was seen."""
-    depth = Stack(base).render(rays).depth
+    depth = LayerStack(base).render(rays).depth
     return colors[depth >= depth.quantile(0.98, interpolation="lower")].mean(0)
 
 
 def base_loss(
-    base: Base, pixels: Pixels, chosen: Tensor, generator: torch.Generator, stretch: float = 1.0
+    base: SceneField, pixels: PixelSet, chosen: Tensor, generator: torch.Generator, stretch: float = 1.0
 ) -> tuple[Tensor, int]:
     """`rays_loss` of chosen pixels."""
     return rays_loss(base, pixels.rays(chosen), *pixels.rgba(chosen), generator, stretch)
 
 
 def rays_loss(
-    base: Base,
+    base: SceneField,
     rays: Rays,
     target: Float[Tensor, "N 3"],
     alpha: Float[Tensor, "N 1"],
@@ -180,7 +180,7 @@ def rays_loss(
     with torch.no_grad():  # what lies behind surfaces is found once and then left out
         thickness = base.density(samples.midpoints(*rays)) * samples.lengths
         arriving = transmittance(thickness, samples.offsets)
-        base.observe(samples.midpoints(*rays), arriving * (1 - torch.exp(-thickness)))
+        base.update_ema(samples.midpoints(*rays), arriving * (1 - torch.exp(-thickness)))
         samples = samples.select(arriving > HIDDEN)
     lengths = samples.lengths
     density, rgb = base.query(samples.midpoints(*rays), rays.directions[samples.ray_index])

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from nerf_insert.capture.pixel_set import Pixels
+from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.geometry.cameras import Camera
 
 CONTROLS = 5  # points along each side of a view's region at which its warp is free
@@ -33,7 +33,7 @@ PATCH = 0.03  # side of a patch, as a share of the picture's width
 SETTLED = 2  # revisions after which warps are found and patches judged; before, the layer is too coarse
 USUAL = 0.05  # share of a view's pixels that may be contradicted without its standing out
 SPREAD = 0.25  # least spread of views' log errors, so that equally good views stay equally good
-DOUBTED, REFUSED = 2.0, 4.0  # spreads above the median from which a view weighs less, and nothing
+INCONSISTENT, REFUSED = 2.0, 4.0  # spreads above the median from which a view weighs less, and nothing
 NOISE = 0.03  # a patch's error that is no contradiction
 LOOKED_AT = 20_000  # rays of all views that a revision looks at
 
@@ -51,7 +51,7 @@ class Corrections:
         return self.colors or self.warps or self.weights
 
 
-class Agreement(nn.Module):
+class ViewCorrections(nn.Module):
     """The targets of N rays of V views, with the corrections; all state is in buffers, for checkpoints.
 
     It stays on the CPU, wherever the layer is.
@@ -59,7 +59,7 @@ class Agreement(nn.Module):
 
     def __init__(
         self,
-        pixels: Pixels,
+        pixels: PixelSet,
         chosen: Int64[Tensor, " N"],
         corrections: Corrections,
         motions: Float[Tensor, "V 2 3"] | None = None,
@@ -227,7 +227,7 @@ def trust_of(errors: Float[Tensor, " V"]) -> Float[Tensor, " V"]:
     middle = logs.median()
     spread = max(1.4826 * float((logs - middle).abs().median()), SPREAD)
     over = (logs - middle) / spread
-    return ((REFUSED - over) / (REFUSED - DOUBTED)).clamp(0, 1)
+    return ((REFUSED - over) / (REFUSED - INCONSISTENT)).clamp(0, 1)
 
 
 def _soft(residual: Float[Tensor, "B 3"]) -> Float[Tensor, " B"]:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import tiny
 import torch
-from nerf_insert.app.workspace import Place
+from nerf_insert.app.workspace import SceneLocation
 from PIL import Image
 
 from nerf_insert.capture.bundled_sample import sample_path
@@ -25,9 +25,9 @@ from nerf_insert.capture.capture import Capture
 from nerf_insert.cli.main import main
 from nerf_insert.geometry.mesh import load_mesh
 from nerf_insert.geometry.pose import Pose
-from nerf_insert.io.images import read_picture
+from nerf_insert.io.images import read_image
 from nerf_insert.regions import MeshRegion, VisualHull
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 
@@ -144,7 +144,7 @@ def test_a_scene_whose_capture_is_gone_leaves_a_page_that_can_be_used(come, work
     note = json.loads((scene / "scene.json").read_text())
     (scene / "scene.json").write_text(json.dumps({**note, "capture": {**note["capture"], **gone}}))
     try:
-        person = come(f"?scene={Place(scene, scene.name).key}&step=look")
+        person = come(f"?scene={SceneLocation(scene, scene.name).key}&step=look")
         assert "moved any more" in person.toast()
         person.page.get_by_role("tab", name="1 Open").click()
         assert open_sample(person).count() == 56
@@ -320,7 +320,7 @@ def test_a_mesh_is_uploaded_and_stood_on_a_surface(come, workspace, mesh):
 
 def test_a_box_is_set_and_dropped_and_a_wrong_one_is_explained(come, workspace, tiny_folder):
     scene = workspace / "scenes" / "two"
-    person = come(f"?scene={Place(scene, scene.name).key}")
+    person = come(f"?scene={SceneLocation(scene, scene.name).key}")
     person.photographs()
     person.step("2 Mark")
     person.page.get_by_label("Set a box").check()
@@ -484,7 +484,7 @@ def test_an_edit_with_the_keyboard_alone(come, workspace):
 def test_layers_are_compared_switched_renamed_deleted_and_taken_away(come, workspace, tmp_path):
     scene = workspace / "scenes" / "edited"
     (entry,) = Scene.open(scene).layers
-    person = come(f"?scene={Place(scene, scene.name).key}&step=look")
+    person = come(f"?scene={SceneLocation(scene, scene.name).key}&step=look")
     person.photographs()
     person.page.wait_for_selector("#layers .list [data-number='1']")
     views = Scene.open(scene).capture.views
@@ -507,7 +507,9 @@ def test_layers_are_compared_switched_renamed_deleted_and_taken_away(come, works
     assert Scene.open(scene).layers[0].name == "your thing"
     _download_and_reopen(person, workspace, scene, tmp_path)
     second = tiny.tiny_layer(scene, name="second").folder
-    person.page.goto(person.page.url.split("?")[0] + f"?scene={Place(scene, scene.name).key}&step=look")
+    person.page.goto(
+        person.page.url.split("?")[0] + f"?scene={SceneLocation(scene, scene.name).key}&step=look"
+    )
 
     def layers(*folders):
         person.page.wait_for_function(
@@ -531,7 +533,7 @@ def test_layers_are_compared_switched_renamed_deleted_and_taken_away(come, works
 def _slider_shows_before_and_after(person, scene, view, tmp_path):
     """The two pictures of the slider become renders without and with the layer, from this view."""
     stack = Scene.open(scene).stack()
-    truths = [wanted.picture(view.camera).rgb for wanted in (Stack(stack.base), stack)]
+    truths = [wanted.render_image(view.camera).rgb for wanted in (LayerStack(stack.base), stack)]
     differences = []
     while len(differences) < 100:
         person.page.wait_for_timeout(300)
@@ -540,7 +542,7 @@ def _slider_shows_before_and_after(person, scene, view, tmp_path):
         for url in sources[:2]:
             file = tmp_path / "slider.png"
             file.write_bytes(person.context.request.get(url).body())
-            shown.append(read_picture(file)[0])
+            shown.append(read_image(file)[0])
         if [picture.shape for picture in shown] == [truth.shape for truth in truths]:
             pairs = zip(shown, truths, strict=True)
             differences.append(max(float((picture - truth).abs().mean()) for picture, truth in pairs))
@@ -568,7 +570,7 @@ def _download_and_reopen(person, workspace, scene, tmp_path):
     assert again.capture.path == (workspace / "scenes" / "taken" / "capture").resolve()
     view = again.capture.train[0]
     assert torch.equal(
-        again.stack().picture(view.camera).rgb, Scene.open(scene).stack().picture(view.camera).rgb
+        again.stack().render_image(view.camera).rgb, Scene.open(scene).stack().render_image(view.camera).rgb
     )
 
 
@@ -702,8 +704,6 @@ def test_it_fits_narrow_windows_and_the_dark(come, width, scheme):
         person.page.evaluate(f"() => getComputedStyle(document.body).{key}")
         for key in ("backgroundColor", "color")
     )
-    bright = [
-        sum(map(int, color[color.index("(") + 1 : -1].split(",")[:3])) for color in (background, text)
-    ]
+    bright = [sum(map(int, color[color.index("(") + 1 : -1].split(",")[:3])) for color in (background, text)]
     assert (bright[0] < 200 < bright[1]) if scheme == "dark" else (bright[0] > 600 > bright[1])
     shot(person, f"{'narrow' if width < 900 else 'wide'}-{scheme}")

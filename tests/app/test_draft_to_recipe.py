@@ -7,7 +7,7 @@ import pytest
 from nerf_insert.app import drafts as drafts_module
 from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import command_line, pose_matrix, recipe_of
-from nerf_insert.app.drafts import Box, Draft, Drafts, Placing
+from nerf_insert.app.drafts import Box, Draft, Drafts, MeshPose
 
 from nerf_insert.cli.edit_flags import recipe_of as recipe_of_flags
 from nerf_insert.cli.main import build_parser, repeat_masks
@@ -17,7 +17,7 @@ from nerf_insert.scene.recipe import Recipe
 
 KEY = "abcdefgh12345678"
 BOX = Box((0.5, -0.4, 0.25), (0.4, 0.3, 0.2), (0.0, 0.0, 30.0))
-PLACED = Placing((0.1, -0.2, 1 / 3), (10.0, 0.0, -45.5), 0.7)
+PLACED = MeshPose((0.1, -0.2, 1 / 3), (10.0, 0.0, -45.5), 0.7)
 SAID = {
     "prompt": "a red 'mug' & more",
     "negative_prompt": "blue",
@@ -104,11 +104,11 @@ def test_what_was_marked_is_taken_back_step_by_step(drafts, capture_folder, monk
         clock[0] += 0.3
         dragged = drafts.change(KEY, placing=replace(PLACED, translate=(x, 0.0, 0.0)))
     clock[0] += 5
-    drafts.change(KEY, placing=Placing(), prompt="what is said is no step")
+    drafts.change(KEY, placing=MeshPose(), prompt="what is said is no step")
     drafts.change(KEY, masks={}, box=BOX)
     drafts.change(KEY, box=replace(BOX, center=(0.0, 0.0, 0.0)))  # at once, but another step than to set it
-    drafts.set_mesh(KEY, None, Placing())
-    drafts.set_mesh(KEY, capture_folder / "object.ply", Placing(scale=2.0))
+    drafts.set_mesh(KEY, None, MeshPose())
+    drafts.set_mesh(KEY, capture_folder / "object.ply", MeshPose(scale=2.0))
 
     def where(draft):
         return [getattr(draft, name) for name in drafts_module.WHERE]
@@ -116,7 +116,7 @@ def test_what_was_marked_is_taken_back_step_by_step(drafts, capture_folder, monk
     again = Drafts(drafts.root.parent)  # by another server
     assert [again.undo(KEY) for _ in range(3)] == [("mesh", None), ("mesh", None), ("box", None)]
     assert again.undo(KEY) == ("paint", "images/005.png")
-    assert again.load(KEY).placing == Placing() and where(again.load(KEY))[0] == stroke.masks
+    assert again.load(KEY).placing == MeshPose() and where(again.load(KEY))[0] == stroke.masks
     assert again.undo(KEY) == ("mesh", None) and where(again.load(KEY)) == where(dragged)
     assert again.undo(KEY) == ("mesh", None) and where(again.load(KEY)) == where(stroke)
     assert again.undo(KEY) == ("paint", view) and where(again.load(KEY)) == where(start)
@@ -174,7 +174,7 @@ def test_models_are_marked_as_here_or_say_how_to_get_them(drafts, tmp_path, monk
 
 def test_a_pose_is_that_of_the_flag():
     # scaled, turned about x, then y, then z, then moved, by hand for a quarter turn about z
-    matrix = pose_matrix(Placing((1.0, 2.0, 3.0), (0.0, 0.0, 90.0), 2.0))
+    matrix = pose_matrix(MeshPose((1.0, 2.0, 3.0), (0.0, 0.0, 90.0), 2.0))
     wanted = [[0, -2, 0, 1], [2, 0, 0, 2], [0, 0, 2, 3], [0, 0, 0, 1]]
     assert [[round(v, 9) for v in row] for row in matrix] == wanted
 

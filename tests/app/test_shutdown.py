@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from nerf_insert.app.shutdown import Doors
+from nerf_insert.app.shutdown import InFlight
 
 from nerf_insert.errors import RunError
 
@@ -39,7 +39,7 @@ def test_a_thread_that_computes_does_not_abort_the_interpreter():
 
 
 def test_doors_that_are_shut_let_nobody_in_and_all_out():
-    doors = Doors()
+    doors = InFlight()
     with doors.inside(), doors.inside():
         assert not doors.shut(0.0)
         with pytest.raises(RunError, match="about to end"), doors.inside():

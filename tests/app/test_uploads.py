@@ -13,7 +13,7 @@ import pytest
 import tiny
 from nerf_insert.app import image_sandbox, uploads
 from nerf_insert.app.downloads import layer_zip, recipe_zip, scene_zip
-from nerf_insert.app.workspace import Place, Workspace
+from nerf_insert.app.workspace import SceneLocation, Workspace
 from PIL import Image
 
 from nerf_insert.capture.capture import Capture, View
@@ -69,8 +69,8 @@ def test_a_scene_goes_and_comes_with_its_photographs(workspace, scene_folder, tm
     scene = Scene.open(place.folder)
     assert place.trained and [entry.name for entry in scene.layers] == ["haze"]
     assert scene.capture.path.is_relative_to(place.folder) and not place.page.exists()
-    one = Scene.open(scene_folder).stack().picture(scene.capture.views[0].camera)
-    assert scene.stack().picture(scene.capture.views[0].camera).rgb.equal(one.rgb)
+    one = Scene.open(scene_folder).stack().render_image(scene.capture.views[0].camera)
+    assert scene.stack().render_image(scene.capture.views[0].camera).rgb.equal(one.rgb)
 
 
 def test_a_scene_that_points_elsewhere_is_refused(workspace, scene_folder, tmp_path):
@@ -172,7 +172,7 @@ def test_a_large_picture_is_made_smaller(tmp_path):
 
 def test_places_are_found_by_key_only(workspace, scene_folder):
     place = workspace.open_path(scene_folder)
-    assert workspace.find(place.key) == Place(scene_folder, scene_folder.name)
+    assert workspace.find(place.key) == SceneLocation(scene_folder, scene_folder.name)
     for key in ("", str(scene_folder), place.key + "x", "../.."):
         with pytest.raises(InputError, match="not there any more"):
             workspace.find(key)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from nerf_insert.app import mesh_overlay, orbit_view, region_overlay
-from nerf_insert.app.drafts import Box, Placing
+from nerf_insert.app.drafts import Box, MeshPose
 from nerf_insert.app.jobs import previews
 from nerf_insert.app.jobs.queue import Job
-from nerf_insert.app.scene_cache import Opened
-from nerf_insert.app.workspace import Place
+from nerf_insert.app.scene_cache import OpenScene
+from nerf_insert.app.workspace import SceneLocation
 from PIL import Image
 
 from nerf_insert.errors import InputError
@@ -27,7 +27,7 @@ from nerf_insert.training.optimizer import Optimizer
 
 @pytest.fixture(scope="module")
 def opened(tiny_folder):
-    return Opened(Place(tiny_folder / "scene", "scene"))
+    return OpenScene(SceneLocation(tiny_folder / "scene", "scene"))
 
 
 @pytest.mark.parametrize("yaw, pitch", [(0, 0), (35, 30), (200, -20), (359, 89)])
@@ -61,7 +61,7 @@ def test_up_is_the_axis_that_the_cameras_agree_on(opened):
 
 def test_a_mesh_stands_on_the_point_that_it_is_dropped_on(opened, tiny_folder):
     file, point = tiny_folder / "capture" / "object.ply", torch.tensor([0.3, 0.2, 0.1])
-    for start in (Placing(), Placing((5.0, 5.0, 5.0), (30.0, 0.0, 45.0), 0.5)):
+    for start in (MeshPose(), MeshPose((5.0, 5.0, 5.0), (30.0, 0.0, 45.0), 0.5)):
         now = mesh_overlay.dropped(opened, file, start, point)
         assert (now.rotate, now.scale) == (start.rotate, start.scale)
         low, high = mesh_overlay.placed(file, now).bounds
@@ -88,7 +88,7 @@ def test_a_mesh_is_hidden_behind_what_is_nearer(opened, tiny_folder):
     file, camera = tiny_folder / "capture" / "object.ply", opened.capture.views[0].camera
 
     def opacity(depth):
-        url = mesh_overlay.picture(file, Placing(), camera, depth)
+        url = mesh_overlay.picture(file, MeshPose(), camera, depth)
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))[..., 3] > 0
 
     free = opacity(None)
@@ -140,14 +140,14 @@ def test_a_layer_is_shown_while_it_grows(opened, tmp_path):
     for view, one in zip(views, shown, strict=True):
         camera = view.camera.scaled(previews.WIDTH / view.camera.width)
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["url"].split(",")[1])))) / 255
-        change = np.abs(picture - opened.stack().picture(camera).rgb.numpy()).max(-1)
+        change = np.abs(picture - opened.stack().render_image(camera).rgb.numpy()).max(-1)
         inside = region.project(camera).numpy()
         assert change[inside].mean() > 3 * change[~inside].mean()  # a haze in it; JPEG outside
 
 
 def test_a_job_shows_its_own_pictures_and_not_those_of_the_edit_before_it(tmp_path):
     """Two edits that were queued at once: the first paints at 110 and 120, is stopped, and goes on at 300."""
-    place = Place(tmp_path, "scene")
+    place = SceneLocation(tmp_path, "scene")
     first = Job("a", "edit", "first", [], "done", created=100, started=105, ended=130)
     second = replace(first, key="b", state="waiting", started=None, ended=None)
     painted = {}

@@ -9,7 +9,7 @@ import tiny
 
 from nerf_insert.cli import demo_pipeline
 from nerf_insert.cli.main import main
-from nerf_insert.io.images import picture_size
+from nerf_insert.io.images import image_size
 from nerf_insert.regions.from_recipe import build_region
 from nerf_insert.scene.scene import Scene
 
@@ -53,7 +53,7 @@ def test_a_demo_that_was_played_with_can_be_repeated(sample, scene_folder, capsy
     report = json.loads((out / "report.json").read_text())
     assert report == {key: answer[key] for key in ("insert", "remove", "locality", "seconds")}
     assert report["locality"]["largest_change"] == 0 and report["insert"]["edited"]["in_object"] > 5
-    assert picture_size(out / "sheet.png")[0] > 4 * tiny.SIZE[0]
+    assert image_size(out / "sheet.png")[0] > 4 * tiny.SIZE[0]
     with av.open(str(out / "orbit.mp4")) as video:
         stream = video.streams.video[0]
         assert (stream.frames, stream.width, stream.height) == (3, 2 * tiny.SIZE[0], tiny.SIZE[1])

@@ -7,7 +7,7 @@ import torch
 
 from nerf_insert.cli.main import main
 from nerf_insert.io.files import read_tensors, read_yaml
-from nerf_insert.io.images import read_picture
+from nerf_insert.io.images import read_image
 from nerf_insert.regions import BoxRegion
 from nerf_insert.scene.scene import Scene
 
@@ -78,7 +78,7 @@ def test_preview_paints_and_leaves_the_scene_alone(scene_folder, own, capsys, tm
     region = BoxRegion([0.5, -0.4, 0.25], [0.4, 0.4, 0.4])
     assert answer["photographs"] == len(list((out / "masks").iterdir())) == 14
     for view in scene.capture.views:
-        mask = read_picture(out / "masks" / view.path.name)[0][..., 0] > 0.5
+        mask = read_image(out / "masks" / view.path.name)[0][..., 0] > 0.5
         seen = region.project(view.camera)
         assert not (mask & ~seen).any()  # some of it is hidden by the floor and the ball
         assert answer["shares"][view.name] == pytest.approx(float(mask.float().mean()))
@@ -86,9 +86,9 @@ def test_preview_paints_and_leaves_the_scene_alone(scene_folder, own, capsys, tm
     painted = sorted(path.name for path in (out / "painted").iterdir())
     assert painted == sorted(name.split("/")[1] for name in answer["painted"]) and len(painted) == 2
     for name in painted:
-        mask = read_picture(out / "masks" / name)[0][..., 0] > 0.5
+        mask = read_image(out / "masks" / name)[0][..., 0] > 0.5
         picture, photograph = (
-            read_picture(path)[0] for path in (out / "painted" / name, scene.capture.view(name).path)
+            read_image(path)[0] for path in (out / "painted" / name, scene.capture.view(name).path)
         )
         assert torch.equal(picture[~mask], photograph[~mask])
         assert (picture[mask] == torch.tensor([0.0, 1.0, 0.0])).all()

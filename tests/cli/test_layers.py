@@ -57,11 +57,11 @@ def test_changes_and_undo(scene_folder, capsys):
 
 def test_a_disabled_layer_leaves_no_trace(scene_folder, capsys):
     camera = Scene.open(scene_folder).capture.test[0].camera
-    before = Scene.open(scene_folder).stack().picture(camera)
+    before = Scene.open(scene_folder).stack().render_image(camera)
     tiny.tiny_layer(scene_folder)
-    assert not torch.equal(Scene.open(scene_folder).stack().picture(camera).rgb, before.rgb)
+    assert not torch.equal(Scene.open(scene_folder).stack().render_image(camera).rgb, before.rgb)
     layers(scene_folder, capsys, "disable", "1")
-    after = Scene.open(scene_folder).stack().picture(camera)
+    after = Scene.open(scene_folder).stack().render_image(camera)
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from nerf_insert.cli.commands.render import path_fps
 from nerf_insert.cli.main import main
-from nerf_insert.io.images import read_picture
+from nerf_insert.io.images import read_image
 from nerf_insert.rendering import outputs
 from nerf_insert.scene.scene import Scene
 
@@ -35,14 +35,14 @@ def render(scene, out, *words):
 
 def shows(path, picture):
     """The file holds the picture, rounded to 8 bits."""
-    return bool((read_picture(path)[0] - picture).abs().max() <= 0.5 / 255 + 1e-6)
+    return bool((read_image(path)[0] - picture).abs().max() <= 0.5 / 255 + 1e-6)
 
 
 def test_test_views_under_the_photographs_names(scene, tmp_path):
     assert render(scene, tmp_path, "--split", "test") == ["003.png", "010.png"]
     opened = Scene.open(scene)
     for view in opened.capture.test:
-        assert shows(tmp_path / view.path.name, opened.stack().picture(view.camera).rgb)
+        assert shows(tmp_path / view.path.name, opened.stack().render_image(view.camera).rgb)
     assert len(render(scene, tmp_path / "all", "--split", "all", "--scale", 0.1)) == tiny.VIEWS
     assert len(render(scene, tmp_path / "train", "--split", "train", "--scale", 0.1)) == tiny.VIEWS - 2
 
@@ -107,7 +107,7 @@ def test_depth_and_accumulation(scene, tmp_path):
     scale = json.loads((tmp_path / "depth" / "units.json").read_text())["scale"]
     opened = Scene.open(scene)
     for view in opened.capture.test:
-        rendered = opened.stack().picture(view.camera.scaled(0.5))
+        rendered = opened.stack().render_image(view.camera.scaled(0.5))
         file = Image.open(tmp_path / "depth" / view.path.name)
         assert file.mode == "I;16" and file.size == (24, 18)
         steps = np.asarray(file).astype(np.float64)

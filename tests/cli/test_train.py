@@ -44,7 +44,7 @@ def test_a_trained_scene_opens_and_renders_as_reported(tiny_folder, tmp_path, ca
     assert answer["ok"] and (answer["train_views"], answer["test_views"]) == (12, 2)
     scene = Scene.open(tmp_path / "new" / "scene")
     views = scene.capture.test
-    values = [psnr(scene.stack().picture(view.camera).rgb, view.photograph()) for view in views]
+    values = [psnr(scene.stack().render_image(view.camera).rgb, view.photograph()) for view in views]
     # saving and loading the base changes nothing: the sum is taken in the same order
     assert answer["psnr"] == pytest.approx(sum(values) / 2, abs=1e-9)
     files = {path.relative_to(scene.folder).as_posix() for path in scene.folder.rglob("*") if path.is_file()}

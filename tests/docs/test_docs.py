@@ -12,8 +12,8 @@ import torch
 import yaml
 
 from nerf_insert.cli.main import COMMANDS, main
-from nerf_insert.io.images import read_picture
-from nerf_insert.scene.recipe import Recipe, Say, Schedule
+from nerf_insert.io.images import read_image
+from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule
 from nerf_insert.scene.scene import LayerEntry, Scene
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -47,9 +47,9 @@ def test_an_inpainter_of_ones_own(scene_folder, tmp_path, monkeypatch, capsys):
         answer = json.loads(capsys.readouterr().out)
     assert answer["made"] and answer["name"] == "edit"
     (name,) = [path.name for path in Path("my-scene/preview/painted").iterdir()]
-    mask = read_picture(f"my-scene/preview/masks/{name}")[0][..., 0] > 0.5
+    mask = read_image(f"my-scene/preview/masks/{name}")[0][..., 0] > 0.5
     painted, photograph = (
-        read_picture(path)[0][mask].mean(0)
+        read_image(path)[0][mask].mean(0)
         for path in (f"my-scene/preview/painted/{name}", scene.capture.view(name).path)
     )
     red = photograph[0] / photograph.sum() - painted[0] / painted.sum()
@@ -57,7 +57,7 @@ def test_an_inpainter_of_ones_own(scene_folder, tmp_path, monkeypatch, capsys):
     view = scene.capture.test[0]
     region = Scene.open("my-scene").load_layer(Scene.open("my-scene").layers[0]).region
     inside = region.project(view.camera)
-    before, after = (Scene.open("my-scene").stack(on).picture(view.camera).rgb for on in (False, True))
+    before, after = (Scene.open("my-scene").stack(on).render_image(view.camera).rgb for on in (False, True))
     assert torch.equal(before[~inside], after[~inside])
     assert float(before[inside].mean(0)[0] - after[inside].mean(0)[0]) > 0.1
 
@@ -72,7 +72,7 @@ def test_every_field_of_a_recipe_is_explained():
     example, *regions = [yaml.safe_load(block) for block in blocks("recipes.md", "yaml")]
     recipe = Recipe.from_dict(example)
     assert set(example) == {"format", *(field.name for field in fields(Recipe))}
-    assert set(example["guide"]) == {field.name for field in fields(Say)}
+    assert set(example["guide"]) == {field.name for field in fields(GuideSpec)}
     assert set(example["schedule"]) == {field.name for field in fields(Schedule)}
     assert recipe.schedule == Schedule()  # what is shown is what counts if it is left out
     for region in regions:

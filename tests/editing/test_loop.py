@@ -12,7 +12,7 @@ import tiny
 import torch
 from PIL import Image
 
-from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.editing import painting
 from nerf_insert.editing.loop import edit
 from nerf_insert.editing.painting import inpaint_view, run_inpainter
@@ -22,10 +22,10 @@ from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.evaluation.image_metrics import psnr
 from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.io.files import read_json, read_yaml
-from nerf_insert.io.images import read_mask, read_picture, write_picture
+from nerf_insert.io.images import read_image, read_mask, write_image
 from nerf_insert.regions import BoxRegion
 from nerf_insert.regions.from_recipe import build_region
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
@@ -76,9 +76,9 @@ def edited(tiny_folder, tmp_path_factory):
 def test_what_is_painted_is_there_from_views_never_painted(edited, tiny_folder):
     scene = Scene.open(edited)
     for view in scene.capture.test:
-        truth = read_picture(tiny_folder / "capture" / "truth" / Path(view.name).name)[0]
+        truth = read_image(tiny_folder / "capture" / "truth" / Path(view.name).name)[0]
         object_ = read_mask(tiny_folder / "capture" / "object_mask" / Path(view.name).name, size=view.size)
-        before, after = (scene.stack(with_layers=on).picture(view.camera) for on in (False, True))
+        before, after = (scene.stack(with_layers=on).render_image(view.camera) for on in (False, True))
         gained = psnr(after.rgb[object_], truth[object_]) - psnr(before.rgb[object_], truth[object_])
         assert int(object_.sum()) > 40
         assert psnr(after.rgb[object_], truth[object_]) > 24 and gained > 15
@@ -102,9 +102,9 @@ def test_a_mesh_is_inserted(scene_folder, tiny_folder):
         scene.layer_folder(entry) / Recipe.load(scene.layer_folder(entry) / "recipe.yaml").guide.mesh
     ).exists()
     for view in scene.capture.test:
-        truth = read_picture(tiny_folder / "capture" / "truth" / Path(view.name).name)[0]
+        truth = read_image(tiny_folder / "capture" / "truth" / Path(view.name).name)[0]
         object_ = read_mask(tiny_folder / "capture" / "object_mask" / Path(view.name).name, size=view.size)
-        before, after = (scene.stack(with_layers=on).picture(view.camera).rgb for on in (False, True))
+        before, after = (scene.stack(with_layers=on).render_image(view.camera).rgb for on in (False, True))
         assert psnr(after[object_], truth[object_]) > max(15, 8 + psnr(before[object_], truth[object_]))
 
 
@@ -113,13 +113,13 @@ def test_a_thing_is_removed(scene_folder):
     scene = Scene.open(scene_folder)
     region = {"box": {"center": [0, 0, 0.28], "size": [0.6, 0.6, 0.62]}}
     edit(scene, recipe("fill", region, steps=120, schedule={"rays": 1024}), SILENT)
-    bare = Stack(tiny.TinyField([], step=0.02))
+    bare = LayerStack(tiny.TinyField([], step=0.02))
     for view in scene.capture.test:
-        truth = bare.picture(view.camera).rgb
-        ball = (Stack(tiny.TinyField([tiny.BALL], step=0.02)).picture(view.camera).rgb - truth).abs().amax(
-            -1
-        ) > 0.02
-        before, after = (scene.stack(with_layers=on).picture(view.camera).rgb for on in (False, True))
+        truth = bare.render_image(view.camera).rgb
+        ball = (
+            LayerStack(tiny.TinyField([tiny.BALL], step=0.02)).render_image(view.camera).rgb - truth
+        ).abs().amax(-1) > 0.02
+        before, after = (scene.stack(with_layers=on).render_image(view.camera).rgb for on in (False, True))
         assert psnr(after[ball], truth[ball]) > max(17, 8 + psnr(before[ball], truth[ball]))
 
 
@@ -192,7 +192,7 @@ def test_what_an_inpainter_is_given(scene_folder):
         # the mask is wider by 4 percent of the picture's width, half on each side, and not by much more
         reach = torch.nn.functional.max_pool2d(region.isfinite()[None, None].float(), 5, 1, 2)[0, 0] > 0
         assert not bool((view.mask & ~reach).any())
-        rendered = Stack(scene.base).picture(view.camera)
+        rendered = LayerStack(scene.base).render_image(view.camera)
         assert torch.equal(view.image[visible], rendered.rgb[visible])
         off.append((view.depth - surface)[surface.isfinite() & view.depth.isfinite()].abs())
     # A sample, and where half of the light is stopped lies a hundredth behind the surface; not at silhouettes
@@ -332,7 +332,7 @@ def test_approved_pictures_are_the_anchors(scene_folder, tmp_path):
     blue = torch.tensor([0.0, 0.0, 1.0]).expand(36, 48, 3)
     approved = {}
     for index, name in enumerate(names):
-        write_picture(tmp_path / f"{index}.png", blue)
+        write_image(tmp_path / f"{index}.png", blue)
         approved[name] = str(tmp_path / f"{index}.png")
     wanted = recipe("painters:Green", steps=240, schedule={"rounds": 2}, approved=approved)
     entry = edit(scene, wanted, SILENT)
@@ -355,7 +355,7 @@ def test_approved_pictures_are_the_anchors(scene_folder, tmp_path):
     ],
 )
 def test_approved_pictures_that_do_not_fit(scene, tmp_path, name, size, message):
-    write_picture(tmp_path / "a.png", torch.zeros(size[1], size[0], 3))
+    write_image(tmp_path / "a.png", torch.zeros(size[1], size[0], 3))
     with pytest.raises(InputError, match=message):
         prepare(scene, recipe("painters:Green", approved={name: str(tmp_path / "a.png")}), SILENT)
 
@@ -370,7 +370,7 @@ def test_masks_and_pictures_in_the_photographs_own_size(scene_folder, tiny_folde
         f"images/{n}.png": str(tiny_folder / "capture" / "object_mask" / f"{n}.png") for n in ("000", "004")
     }
     given = torch.rand(36, 48, 3)
-    write_picture(tmp_path / "own.png", given)
+    write_image(tmp_path / "own.png", given)
     wanted = recipe(region={"masks": masks}, approved={"images/000.png": str(tmp_path / "own.png")})
     entry = edit(scene, wanted, SILENT)
     hull, same = scene.load_layer(entry).region, build_region({"masks": masks}, full)
@@ -378,10 +378,10 @@ def test_masks_and_pictures_in_the_photographs_own_size(scene_folder, tiny_folde
         assert torch.equal(ours.mask, theirs.mask) and torch.equal(ours.camera.c2w, theirs.camera.c2w)
         assert ours.camera.fx == pytest.approx(theirs.camera.fx) and ours.mask.shape == (36, 48)
     assert torch.allclose(hull.bounds, same.bounds)
-    kept = read_picture(scene.layer_folder(entry) / "painted" / "round-0" / "0000-000.png")[0]
+    kept = read_image(scene.layer_folder(entry) / "painted" / "round-0" / "0000-000.png")[0]
     small = given.view(18, 2, 24, 2, 3).mean((1, 3))  # low-passed a little more than that
     assert kept.shape == small.shape and float((kept - small).abs().mean()) < 0.1
-    write_picture(tmp_path / "m.png", torch.ones(30, 40) * (torch.arange(40) > 9))
+    write_image(tmp_path / "m.png", torch.ones(30, 40) * (torch.arange(40) > 9))
     with pytest.raises(InputError, match="is 40x30 pixels but its photograph is 48x36"):
         build_region({"masks": masks | {"images/004.png": str(tmp_path / "m.png")}}, scene.capture)
 
@@ -408,7 +408,7 @@ def test_renders_inside_the_mask_only(scene_folder):
     shown = [view for call in painters.Green.calls for view in call[0]]
     assert [view.name for view in shown] == [seen.view.name for seen in whole.views]
     for view, seen in zip(shown, whole.views, strict=True):
-        full = whole.stack.picture(view.camera)
+        full = whole.stack.render_image(view.camera)
         assert torch.equal(view.mask, seen.wide_mask)
         assert bool(view.depth[~view.mask].isinf().all())
         # float32 sums over a ray's samples, in vectors of other lengths
@@ -516,7 +516,7 @@ def test_only_the_region_of_a_photograph_changes(scene_folder):
     scene, pasted = Scene.open(scene_folder), []
 
     def paste(seen, file, original=painting.paste):
-        pasted.append((to_bytes(seen.view.photograph()), original(seen, file), seen))
+        pasted.append((to_uint8(seen.view.photograph()), original(seen, file), seen))
         return pasted[-1][1]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -583,8 +583,8 @@ def test_a_second_edit_lies_over_the_first(scene_folder):
     edit(scene, recipe("painters:Green", schedule={"rounds": 1}), SILENT)
     shown = painters.Green.calls[0][0][0].image
     below = scene.load_layer(scene.layers[0])
-    with_haze = Stack(scene.base, [below]).picture(view.camera).rgb
-    without = Stack(scene.base).picture(view.camera).rgb
+    with_haze = LayerStack(scene.base, [below]).render_image(view.camera).rgb
+    without = LayerStack(scene.base).render_image(view.camera).rgb
     inside = prepare(scene, recipe(), SILENT).views[0].mask
     assert torch.equal(shown[inside], with_haze[inside]) and not torch.equal(shown[inside], without[inside])
     assert [entry.name for entry in scene.layers] == ["haze", "edit"]

@@ -11,7 +11,7 @@ import torch
 from nerf_insert.cli.main import main
 from nerf_insert.editing.loop import edit
 from nerf_insert.editing.preview import preview
-from nerf_insert.io.images import read_picture
+from nerf_insert.io.images import read_image
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
@@ -41,8 +41,8 @@ def test_looks_to_choose_from(scene_folder, tmp_path):
     assert (out / "sheet.png").exists() and (scene_folder / "scene.json").read_bytes() == before
     for seed in (7, 2):
         for view in calls[0][0]:
-            picture, _ = read_picture(out / f"seed-{seed}" / Path(view.name).name)
-            shown, _ = read_picture(out / "masks" / Path(view.name).name)
+            picture, _ = read_image(out / f"seed-{seed}" / Path(view.name).name)
+            shown, _ = read_image(out / "masks" / Path(view.name).name)
             inside = shown[..., 0] > 0.5
             assert bool((picture[inside] == painters.Seeded.color(seed)).all())  # one that a byte holds
             assert torch.equal(picture[~inside], view.original[~inside])
@@ -65,7 +65,7 @@ def test_a_look_is_gone_on_from(scene_folder, tmp_path):
     assert len(list(first.iterdir())) == 4
     for file in first.iterdir():
         given = tmp_path / "moved" / "seed-2" / file.name.partition("-")[2]
-        assert torch.equal(read_picture(file)[0], read_picture(given)[0])
+        assert torch.equal(read_image(file)[0], read_image(given)[0])
 
 
 def test_each_seed_shows_what_an_edit_with_it_would(scene_folder, tmp_path):
@@ -75,7 +75,7 @@ def test_each_seed_shows_what_an_edit_with_it_would(scene_folder, tmp_path):
     told.warn = warnings.append
     data = preview(scene, wanted("painters:Foresighted", seed=9), tmp_path, told, paint=1, seeds=[1, 2])
     for seed in (1, 2):
-        picture, _ = read_picture(tmp_path / f"seed-{seed}" / Path(data["painted"][0]).name)
+        picture, _ = read_image(tmp_path / f"seed-{seed}" / Path(data["painted"][0]).name)
         assert bool((picture == painters.Seeded.color(seed)).all(-1).any())
         assert Recipe.load(data["looks"][seed]).seed == seed
     assert not warnings

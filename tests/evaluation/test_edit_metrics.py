@@ -10,7 +10,7 @@ from nerf_insert.cli.main import main
 from nerf_insert.evaluation.clip_metrics import Directions, load_clip
 from nerf_insert.evaluation.warp_consistency import Warping, bilinear, changed, warped_error
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering.stack import Rendered, Stack
+from nerf_insert.rendering.stack import LayerStack, Rendered
 
 REGION = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)
 
@@ -18,9 +18,9 @@ REGION = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)
 @pytest.fixture(scope="module")
 def views():
     """(camera, render) of two neighbors, exact and large enough for a ball's surface to be smooth."""
-    stack = Stack(tiny.TinyField([tiny.BALL, tiny.OBJECT], step=0.02))
+    stack = LayerStack(tiny.TinyField([tiny.BALL, tiny.OBJECT], step=0.02))
     cameras = [tiny.tiny_cameras()[k].scaled(3) for k in (0, 2)]
-    return [(camera, stack.picture(camera)) for camera in cameras]
+    return [(camera, stack.render_image(camera)) for camera in cameras]
 
 
 def test_one_scene_agrees_with_itself_and_a_change_of_color_is_measured(views):

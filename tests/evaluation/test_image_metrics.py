@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from nerf_insert.evaluation.evaluate import FEWEST, MARGIN, SHADOW, Truth, evaluate
 from nerf_insert.evaluation.image_metrics import grow, load_lpips, psnr, ssim
-from nerf_insert.io.images import read_picture, write_picture
+from nerf_insert.io.images import read_image, write_image
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.scene import Scene
 
@@ -144,9 +144,9 @@ def test_scores_against_the_truth_are_those_of_the_written_pictures(edited):
     stack = scene.stack()
     seen = 0
     for view, row in zip(scene.capture.test, result["views"], strict=True):
-        render = (stack.picture(view.camera).rgb.numpy() * 255).round() / 255
+        render = (stack.render_image(view.camera).rgb.numpy() * 255).round() / 255
         photograph, true, mask = (
-            read_picture(path)[0].double().numpy()
+            read_image(path)[0].double().numpy()
             for path in (view.path, truth.pictures / view.path.name, truth.object_masks / view.path.name)
         )
         mask = mask[..., 0] > 0.5
@@ -195,8 +195,8 @@ def test_what_the_capture_masks_out_does_not_count(edited, tmp_path):
     view = scene.capture.test[0]
     mask = torch.ones(36, 48)
     mask[:, :24] = 0
-    write_picture(tmp_path / "mask.png", mask)
-    write_picture(tmp_path / "half.png", view.photograph() * mask[..., None])
+    write_image(tmp_path / "mask.png", mask)
+    write_image(tmp_path / "half.png", view.photograph() * mask[..., None])
     masked = [
         evaluate(scene, [replace(view, path=path, mask_path=tmp_path / "mask.png")], SILENT)["mean"]["base"]
         for path in (view.path, tmp_path / "half.png")

@@ -14,7 +14,7 @@ from PIL import Image
 from nerf_insert.capture.capture import Capture
 from nerf_insert.cli.main import main
 from nerf_insert.editing.loop import edit
-from nerf_insert.io.images import read_picture
+from nerf_insert.io.images import read_image
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
@@ -53,7 +53,7 @@ def test_a_dataset_has_the_edit_where_its_masks_say_and_the_photographs_elsewher
     for k in range(tiny.VIEWS):
         name = f"{k:03d}.png"
         before, truth, after = (
-            read_picture(folder / name)[0]
+            read_image(folder / name)[0]
             for folder in (
                 tiny_folder / "capture/images",
                 tiny_folder / "capture/truth",

@@ -40,7 +40,7 @@ def test_samples_are_the_regions_own():
     whole = BOX.sample(RAYS)
     assert all(torch.equal(a, b) for a, b in zip(layer.sample(RAYS), whole, strict=True))
     seen = blob((0.3, -0.2, 0.4))
-    layer.observe(seen, torch.full((len(seen),), 0.5))
+    layer.update_ema(seen, torch.full((len(seen),), 0.5))
     layer.update_occupancy()
     some = layer.sample(RAYS)
     assert 0 < some.count < whole.count / 2
@@ -55,7 +55,9 @@ def test_what_rays_see_stays_and_the_rest_goes():
     """All samples near what was seen are still there; none is left two cells away from it."""
     layer, center, radius = Layer(BOX, SMALL), torch.tensor((0.25, -0.2, 0.42)), 0.07
     seen, haze = blob(center.tolist(), radius), blob((0.45, -0.1, 0.4))
-    layer.observe(torch.cat([seen, haze]), torch.cat([torch.full((4000,), 0.3), torch.full((4000,), 0.005)]))
+    layer.update_ema(
+        torch.cat([seen, haze]), torch.cat([torch.full((4000,), 0.3), torch.full((4000,), 0.005)])
+    )
     layer.update_occupancy()
 
     def far(samples):
@@ -68,11 +70,11 @@ def test_what_rays_see_stays_and_the_rest_goes():
 
 def test_what_rays_see_no_more_is_forgotten():
     layer = Layer(BOX, SMALL)
-    layer.observe(blob((0.2, -0.2, 0.4), 0.05), torch.ones(4000))
+    layer.update_ema(blob((0.2, -0.2, 0.4), 0.05), torch.ones(4000))
     layer.update_occupancy()
     first = layer.occupancy.clone()
     for _ in range(250):  # 0.98^250 is less than a hundredth
-        layer.observe(blob((0.45, -0.15, 0.4), 0.05, 50), torch.ones(50))
+        layer.update_ema(blob((0.45, -0.15, 0.4), 0.05, 50), torch.ones(50))
     layer.update_occupancy()
     assert bool(first.any()) and bool(layer.occupancy.any()) and not bool((first & layer.occupancy).any())
     layer.forget_occupancy()
@@ -116,7 +118,7 @@ def test_a_layer_still_being_fitted_can_be_looked_at(tmp_path, shines, corrected
     with torch.no_grad():
         layer.field.table.normal_()
     seen = blob((0.3, -0.2, 0.4))
-    layer.observe(seen, torch.full((len(seen),), 0.5))
+    layer.update_ema(seen, torch.full((len(seen),), 0.5))
     layer.update_occupancy()
     module = torch.nn.ModuleDict({"layer": layer, "agreement": torch.nn.Linear(2, 2)}) if corrected else layer
     saved = Checkpoint(tmp_path / "checkpoint.safetensors", module, {})

@@ -12,7 +12,7 @@ from nerf_insert.fields import tcnn_compat
 from nerf_insert.fields.load import load_base
 from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 
 PROPOSALS = (
     {"hidden_dim": 16, "log2_hashmap_size": 9, "num_levels": 3, "max_res": 32, "use_linear": False},
@@ -65,19 +65,19 @@ def test_the_last_sample_is_what_stands_behind():
     colors = rgb.double().view(-1, count, 3)
     expected = (share[..., None] * colors).sum(1) + (1 - share.sum(1))[:, None] * colors[:, -1]
     assert 0.05 < float((1 - share.sum(1)).mean()) < 0.95  # there is something to show behind
-    seen = Stack(field).render(rays)
+    seen = LayerStack(field).render(rays)
     # float32 sums of ten terms below one
     torch.testing.assert_close(seen.rgb.double(), expected.clamp(0, 1), rtol=0, atol=2e-6)
     torch.testing.assert_close(seen.accumulation.double(), share.sum(1), rtol=0, atol=2e-6)
     thin = base(NerfactoSpec(**{**vars(SPEC), "average_init_density": 1e-3}))
-    seen, samples = Stack(thin).render(rays), thin.sample(rays)
+    seen, samples = LayerStack(thin).render(rays), thin.sample(rays)
     assert float(seen.accumulation.max()) < 0.49 and seen.depth.equal(samples.distances[count - 1 :: count])
 
 
 @pytest.mark.parametrize("color", ["black", "white", "random"])
 def test_other_backgrounds_are_colors(color):
     field = base(NerfactoSpec(**{**vars(SPEC), "background_color": color}))
-    seen = Stack(field).picture(CAMERA)
+    seen = LayerStack(field).render_image(CAMERA)
     behind = 1.0 if color == "white" else 0.0
     assert field.background.tolist() == [behind] * 3
     assert float(seen.accumulation.min()) < 0.97
@@ -88,7 +88,7 @@ def test_distances_are_in_world_units():
     near = base()
     far = NerfactoBase(SPEC, torch.cat([TO_MODEL[:, :3] / 2, TO_MODEL[:, 3:]], 1), AABB, weights())
     camera = look_at((4.0, 3.0, 2.0), (0.0, 0.0, 0.6), (24, 18), focal=22.0)
-    one, two = Stack(near).picture(CAMERA), Stack(far).picture(camera)
+    one, two = LayerStack(near).render_image(CAMERA), LayerStack(far).render_image(camera)
     torch.testing.assert_close(one.rgb, two.rgb, rtol=0, atol=1e-4)
     torch.testing.assert_close(2 * one.depth, two.depth, rtol=1e-4, atol=1e-4)
     points = torch.rand(50, 3)
@@ -100,7 +100,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
     field.save(tmp_path / "base.safetensors")
     again = load_base(tmp_path / "base.safetensors")
     assert isinstance(again, NerfactoBase) and again.spec == SPEC
-    assert Stack(again).picture(CAMERA).rgb.equal(Stack(field).picture(CAMERA).rgb)
+    assert LayerStack(again).render_image(CAMERA).rgb.equal(LayerStack(field).render_image(CAMERA).rgb)
     again.save(tmp_path / "twice.safetensors")
     assert (tmp_path / "twice.safetensors").read_bytes() == (tmp_path / "base.safetensors").read_bytes()
 
@@ -108,7 +108,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
 def test_no_rays_and_no_points_are_nothing():
     field = base()
     rays = CAMERA.rays()[:0]
-    assert field.sample(rays).count == 0 and Stack(field).render(rays).rgb.shape == (0, 3)
+    assert field.sample(rays).count == 0 and LayerStack(field).render(rays).rgb.shape == (0, 3)
     assert field.query(rays.origins, rays.directions)[1].shape == (0, 3)
 
 
@@ -117,7 +117,7 @@ def test_rays_that_miss_a_region_keep_their_bits():
 
     field = base()
     layer = Layer(BoxRegion((0.0, 0.0, 0.3), (0.5, 0.5, 0.5))).eval().requires_grad_(False)
-    before, after = Stack(field).picture(CAMERA), Stack(field, (layer,)).picture(CAMERA)
+    before, after = LayerStack(field).render_image(CAMERA), LayerStack(field, (layer,)).render_image(CAMERA)
     changed = (before.rgb != after.rgb).any(-1)
     hit = layer.region.entry(CAMERA.rays()).isfinite().view(changed.shape)
     assert 10 < int(changed.sum()) and not bool((changed & ~hit).any())
@@ -240,12 +240,12 @@ def test_weights_of_tiny_cuda_nn_make_a_nerfacto_too():
     for k in range(2):  # one module under two names
         at = f"proposal_networks.{k}"
         found[f"{at}.mlp_base.0.tcnn_encoding.params"] = found[f"{at}.encoding.tcnn_encoding.params"]
-    picture = Stack(NerfactoBase(spec, TO_MODEL, AABB, found)).picture(CAMERA).rgb
+    picture = LayerStack(NerfactoBase(spec, TO_MODEL, AABB, found)).render_image(CAMERA).rgb
     assert picture.isfinite().all() and float(picture.std()) > 0.01
     for name, size in flat.items():
         if size and ".encoding." not in name:
             other = {**found, name: found[name] * 0.5}
             if ".mlp_base.0." in name:
                 other[name.replace("mlp_base.0", "encoding")] = other[name]
-            changed = Stack(NerfactoBase(spec, TO_MODEL, AABB, other)).picture(CAMERA).rgb
+            changed = LayerStack(NerfactoBase(spec, TO_MODEL, AABB, other)).render_image(CAMERA).rgb
             assert not changed.equal(picture), name

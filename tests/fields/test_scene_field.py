@@ -10,11 +10,11 @@ from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import Layer
-from nerf_insert.fields.scene_field import Base, contract
+from nerf_insert.fields.scene_field import SceneField, contract
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.training.losses import distortion
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16)
@@ -22,7 +22,7 @@ SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=1
 
 def small_base(seed=0):
     eyes = [(1.5, 0.2, 0.8), (-1.2, 0.9, 0.7), (0.1, -1.6, 1.1)]
-    return Base.for_cameras([look_at(eye) for eye in eyes], SMALL, seed).requires_grad_(False)
+    return SceneField.for_cameras([look_at(eye) for eye in eyes], SMALL, seed).requires_grad_(False)
 
 
 # --- coordinates
@@ -58,7 +58,7 @@ def test_field_coordinates_are_nerfstudios(capture_folder):
     listing.write_text(json.dumps(data))
     parsed = NerfstudioDataParserConfig(data=capture_folder).setup().get_dataparser_outputs("train")
     capture = Capture.load(capture_folder)
-    base = Base.for_cameras([view.camera for view in capture.views], SMALL)
+    base = SceneField.for_cameras([view.camera for view in capture.views], SMALL)
     wanted = parsed.dataparser_transform * parsed.dataparser_scale
     torch.testing.assert_close(base.to_field, wanted, rtol=1e-5, atol=1e-5)
     assert base.scale == pytest.approx(parsed.dataparser_scale, rel=1e-5)
@@ -92,7 +92,7 @@ def test_density_is_per_world_unit():
     camera = look_at((1.5, 0.2, 0.8), size=(8, 6), focal=8.0)
     rays = camera.rays()
     far = Rays(rays.origins * 1000, rays.directions)
-    one, other = Stack(meters).render(rays), Stack(millimeters).render(far)
+    one, other = LayerStack(meters).render(rays), LayerStack(millimeters).render(far)
     torch.testing.assert_close(one.rgb, other.rgb, rtol=0, atol=1e-4)
     torch.testing.assert_close(one.depth * 1000, other.depth, rtol=1e-4, atol=0)
     points = rays.at(torch.full((rays.count,), 1.0))
@@ -107,7 +107,7 @@ def test_cells_that_are_seen_stay_and_others_go():
     cells = (base._unit(seen) * 128).long()
 
     def update(settled):
-        base.observe(seen, torch.tensor([0.9, 0.5]))
+        base.update_ema(seen, torch.tensor([0.9, 0.5]))
         base.update_occupancy(torch.Generator().manual_seed(1), settled)
 
     update(0.1)
@@ -127,12 +127,16 @@ def test_cells_that_are_seen_stay_and_others_go():
 
 def pictures(field):
     rays = look_at((1.5, 0.2, 0.8), size=(16, 12), focal=14.0).rays()
-    return Stack(field).render(rays) if isinstance(field, Base) else Stack(small_base(), [field]).render(rays)
+    return (
+        LayerStack(field).render(rays)
+        if isinstance(field, SceneField)
+        else LayerStack(small_base(), [field]).render(rays)
+    )
 
 
 REGION = BoxRegion((0.0, 0.0, 0.2), (0.6, 0.5, 0.4))
 KINDS = {
-    "base": (small_base, Base.load),
+    "base": (small_base, SceneField.load),
     "layer": (
         lambda: Layer(REGION, SMALL.with_view_dependence(False), shell=0.037, seed=3).requires_grad_(False),
         lambda path: Layer.load(path, REGION),
@@ -149,7 +153,7 @@ def test_what_is_loaded_renders_as_what_was_saved(kind, tmp_path):
     make, load = kind
     field = make()
     field.occupancy[:40, :40] = False
-    if isinstance(field, Base):
+    if isinstance(field, SceneField):
         field.background.copy_(torch.tensor([0.2, 0.4, 0.6]))
     field.save(tmp_path / "field.safetensors")
     again = load(tmp_path / "field.safetensors")
@@ -212,14 +216,14 @@ def test_what_is_skipped_is_where_marching_finds_nothing():
     base.occupancy.logical_not_()
     left_out = base.sample(rays)
     base.occupancy.logical_not_()
-    for samples, skipped in ((kept, False), (left_out, True)):
+    for samples, is_empty in ((kept, False), (left_out, True)):
         points = samples.midpoints(*rays)
         # cells are found in float64 by the march: a point on a border may fall on its other side
-        assert samples.count > 10_000 and float((base.skipped(points) == skipped).float().mean()) > 0.999
+        assert samples.count > 10_000 and float((base.is_empty(points) == is_empty).float().mean()) > 0.999
     points = torch.cat([samples.midpoints(*rays)[:500] for samples in (kept, left_out)])
-    directions, stack = torch.nn.functional.normalize(points, dim=-1), Stack(base)
+    directions, stack = torch.nn.functional.normalize(points, dim=-1), LayerStack(base)
     density, rgb = stack.query(points, directions, rendered=True)
-    everywhere, there = stack.query(points, directions), ~base.skipped(points)
+    everywhere, there = stack.query(points, directions), ~base.is_empty(points)
     assert bool((everywhere[0] > 0).all()) and not density[~there].any()
     torch.testing.assert_close(density[there], everywhere[0][there])  # the same points in other batches
     torch.testing.assert_close(rgb[there], everywhere[1][there])

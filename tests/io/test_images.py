@@ -6,7 +6,7 @@ import torch
 from PIL import Image, PngImagePlugin
 
 from nerf_insert.errors import InputError
-from nerf_insert.io.images import contact_sheet, read_mask, read_picture, resize, write_picture
+from nerf_insert.io.images import contact_sheet, read_image, read_mask, resize, write_image
 
 RANDOM = np.random.default_rng(0)
 RGBA = RANDOM.integers(0, 256, (7, 11, 4), dtype=np.uint8)
@@ -23,7 +23,7 @@ def save(path, array, mode=None):
 )
 def test_eight_bits_come_back_exactly(tmp_path, mode, channels):
     array = RGBA[..., [0, 3]] if channels is None else RGBA[..., channels].squeeze()
-    color, alpha = read_picture(save(tmp_path / "a.png", array))
+    color, alpha = read_image(save(tmp_path / "a.png", array))
     wanted = torch.from_numpy(RGBA.astype(np.float32) / 255)
     gray = mode in ("L", "LA")
     assert torch.equal(color, wanted[..., :1].expand(-1, -1, 3) if gray else wanted[..., :3])
@@ -34,7 +34,7 @@ def test_eight_bits_come_back_exactly(tmp_path, mode, channels):
 
 def test_sixteen_bits_keep_their_precision(tmp_path):
     array = RANDOM.integers(0, 65536, (7, 11), dtype=np.uint16)
-    color, alpha = read_picture(save(tmp_path / "a.png", array))
+    color, alpha = read_image(save(tmp_path / "a.png", array))
     assert alpha is None
     # exact but for the rounding to float32
     assert np.abs(color.numpy() - (array / 65535)[..., None]).max() < 1e-7
@@ -42,15 +42,15 @@ def test_sixteen_bits_keep_their_precision(tmp_path):
 
 def test_one_bit_and_palette(tmp_path):
     bits = RGBA[..., 0] > 127
-    color, _ = read_picture(save(tmp_path / "bits.png", bits))
+    color, _ = read_image(save(tmp_path / "bits.png", bits))
     assert torch.equal(color[..., 0] > 0.5, torch.from_numpy(bits))
     indexed = Image.fromarray((RGBA[..., 0] % 3).astype(np.uint8), "P")
     indexed.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     indexed.save(tmp_path / "p.png")
-    color, alpha = read_picture(tmp_path / "p.png")
+    color, alpha = read_image(tmp_path / "p.png")
     assert torch.equal(color, torch.eye(3)[torch.from_numpy(RGBA[..., 0] % 3).long()]) and alpha is None
     indexed.save(tmp_path / "t.png", transparency=1)
-    _, alpha = read_picture(tmp_path / "t.png")
+    _, alpha = read_image(tmp_path / "t.png")
     assert torch.equal(alpha == 0, torch.from_numpy(RGBA[..., 0] % 3 == 1))
 
 
@@ -58,39 +58,39 @@ def test_the_orientation_in_exif_is_not_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn me by 90 degrees"
     Image.fromarray(RGBA[..., :3]).save(tmp_path / "a.png", exif=exif)
-    assert read_picture(tmp_path / "a.png")[0].shape == (7, 11, 3)
+    assert read_image(tmp_path / "a.png")[0].shape == (7, 11, 3)
 
 
 def test_unreadable_pictures_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no picture .*gone\.png"):
-        read_picture(tmp_path / "gone.png")
+        read_image(tmp_path / "gone.png")
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(InputError, match=r"text\.png is not a picture"):
-        read_picture(tmp_path / "text.png")
+        read_image(tmp_path / "text.png")
     with pytest.raises(InputError, match="cannot read the picture"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
     for name in ("cut.png", "cut.jpg"):
         big = RANDOM.integers(0, 256, (200, 200, 3), dtype=np.uint8)
         data = save(tmp_path / name, big).read_bytes()
         (tmp_path / name).write_bytes(data[: len(data) // 2])
         with pytest.raises(InputError, match=name):
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
 
 
 def test_a_picture_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     save(tmp_path / "bomb.png", RGBA)
     with pytest.raises(InputError, match=r"bomb\.png"):
-        read_picture(tmp_path / "bomb.png")
+        read_image(tmp_path / "bomb.png")
 
 
 def test_written_pictures_round_to_the_nearest_level(tmp_path):
     picture = torch.rand(5, 9, 3) * 1.2 - 0.1
-    write_picture(tmp_path / "a.png", picture)
-    found, alpha = read_picture(tmp_path / "a.png")
+    write_image(tmp_path / "a.png", picture)
+    found, alpha = read_image(tmp_path / "a.png")
     assert alpha is None and torch.allclose(found, picture.clamp(0, 1), atol=0.5 / 255 + 1e-6)
     mask = picture[..., 0] > 0.5
-    write_picture(tmp_path / "mask.png", mask)
+    write_image(tmp_path / "mask.png", mask)
     assert torch.equal(read_mask(tmp_path / "mask.png", (9, 5)), mask)
 
 
@@ -164,4 +164,4 @@ def test_a_huge_comment_in_a_picture_is_an_input_error(tmp_path):
     info.add_text("k", "x" * (PngImagePlugin.MAX_TEXT_CHUNK + 10), zip=True)
     Image.fromarray(RGBA).save(tmp_path / "a.png", pnginfo=info)
     with pytest.raises(InputError, match=r"a\.png"):
-        read_picture(tmp_path / "a.png")
+        read_image(tmp_path / "a.png")

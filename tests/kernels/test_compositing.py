@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from nerf_insert.kernels import composite, median_distance, transmittance, use_backend
+from nerf_insert.kernels import composite, median_depth, transmittance, use_backend
 
 BACKENDS = ["cpu", "torch"]
 
@@ -115,9 +115,9 @@ def test_cpu_against_the_twin_in_float64(seed):
         # samples of next to no thickness are subtracted from one another, hence the 2
         assert (b[a == 0].abs() < 2e-20).all() and (a[b == 0] == 0).all()
     with use_backend("cpu"):
-        ours = transmittance(case[0], case[3]), median_distance(case[0], case[2], case[3])
+        ours = transmittance(case[0], case[3]), median_depth(case[0], case[2], case[3])
     with use_backend("torch"):
-        theirs = transmittance(exact[0], case[3]), median_distance(exact[0], exact[2], case[3])
+        theirs = transmittance(exact[0], case[3]), median_depth(exact[0], exact[2], case[3])
     torch.testing.assert_close(ours[0].double(), theirs[0], rtol=1e-6, atol=1e-30)
     assert ours[1].double().equal(theirs[1])
 
@@ -129,7 +129,7 @@ def test_transmittance_and_median(backend):
     offsets = rays(4, 0, 2)
     with use_backend(backend):
         share = transmittance(thickness, offsets)
-        median = median_distance(thickness, distances, offsets)
+        median = median_depth(thickness, distances, offsets)
     expected = [0, 0.5, 0.6, 0.8, 0, 0.6]
     assert share.tolist() == pytest.approx([math.exp(-x) for x in expected], rel=1e-6)
     assert median.tolist() == [3.0, math.inf, math.inf]  # ln 2 = 0.69 lies between 0.6 and 0.8
@@ -152,7 +152,7 @@ def test_no_samples(backend, counts):
     parts = with_gradients(backend, torch.zeros(0), torch.zeros(0, 3), torch.zeros(0), rays(*counts))
     assert parts[0].equal(torch.zeros(len(counts), 3)) and parts[3].shape == (0,) and parts[4].shape == (0, 3)
     with use_backend(backend):
-        median = median_distance(torch.zeros(0), torch.zeros(0), rays(*counts))
+        median = median_depth(torch.zeros(0), torch.zeros(0), rays(*counts))
     assert median.equal(torch.full((len(counts),), math.inf))
 
 

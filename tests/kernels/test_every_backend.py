@@ -14,7 +14,7 @@ from nerf_insert.kernels import (
     composite,
     hash_encode,
     march,
-    median_distance,
+    median_depth,
     merge,
     mlp,
     spread,
@@ -242,7 +242,7 @@ def composited(backend, thickness, rgb, distances, offsets):
     with use_backend(backend):
         out = composite(thickness, rgb, distances, offsets)
         front = transmittance(thickness, offsets)
-        median = median_distance(thickness, distances, offsets)
+        median = median_depth(thickness, distances, offsets)
         apart = spread(thickness, distances, offsets)
     (out.rgb.sin().sum() + (out.accumulation**2).sum() - out.depth.cos().sum() + apart.sum()).backward()
     return *(part.detach() for part in (*out, apart)), thickness.grad, rgb.grad, front, median

@@ -7,10 +7,10 @@ from analytic import look_at
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.mesh_normals import geometric_normals
 from nerf_insert.lighting.depth_fusion import (
-    Glance,
+    DepthView,
     distance_field,
     far_radiance,
-    fuse,
+    fuse_tsdf,
     radiance,
     sample_depth,
     sees,
@@ -40,9 +40,7 @@ def truth(rays):
     )
     floor = -rays.origins[:, 2] / rays.directions[:, 2]
     floor = torch.where(floor > 0, floor, float("inf"))
-    color = torch.where(
-        (ball < floor)[:, None], torch.tensor([0.6, 0.1, 0.1]), torch.tensor([0.3, 0.3, 0.3])
-    )
+    color = torch.where((ball < floor)[:, None], torch.tensor([0.6, 0.1, 0.1]), torch.tensor([0.3, 0.3, 0.3]))
     return torch.minimum(ball, floor), color
 
 
@@ -52,7 +50,7 @@ def views(size=(64, 48)):
         camera = look_at(eye, (0.0, 0.0, 0.3), size, focal=0.9 * size[0])
         depth, color = truth(camera.rays())
         shape = (camera.height, camera.width)
-        out.append(Glance(camera, depth.view(shape), color.view(*shape, 3)))
+        out.append(DepthView(camera, depth.view(shape), color.view(*shape, 3)))
     return out
 
 
@@ -63,7 +61,7 @@ def to_surface(points):
 
 @pytest.fixture(scope="module")
 def surface():
-    return fuse(views(), BOX, 64)
+    return fuse_tsdf(views(), BOX, 64)
 
 
 def test_the_surface_lies_where_it_is(surface):
@@ -96,7 +94,7 @@ def test_a_floater_that_one_view_believes_in_is_no_surface():
     glances[0].depth[10:20, 10:20] = 1.0
     camera = glances[0].camera
     floater = camera.rays().at(torch.full((64 * 48,), 1.0)).view(48, 64, 3)[10:20, 10:20].reshape(-1, 3)
-    near = torch.cdist(fuse(glances, BOX, 64).mesh.vertices, floater).amin(1)
+    near = torch.cdist(fuse_tsdf(glances, BOX, 64).mesh.vertices, floater).amin(1)
     assert float(near.min()) > 0.1
 
 
@@ -176,7 +174,7 @@ class Walls:
 def test_far_radiance_is_what_some_view_shows_and_unknown_elsewhere():
     camera = look_at((0.0, -1.0, 0.0), (0.0, 5.0, 0.0))
     depth = Walls().render(camera.rays()).depth.view(48, 64)
-    glance = Glance(camera, depth, torch.full((48, 64, 3), 0.4))
+    glance = DepthView(camera, depth, torch.full((48, 64, 3), 0.4))
     directions = torch.tensor([[0.0, 1.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]])
     far = far_radiance(Walls(), [glance], torch.tensor([[-1.0] * 3, [1.0] * 3]), directions)
     assert far[0].tolist() == pytest.approx([0.4] * 3)

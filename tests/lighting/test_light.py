@@ -13,7 +13,7 @@ from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.mesh_normals import geometric_normals
 from nerf_insert.lighting.depth_fusion import Surface
 from nerf_insert.lighting.estimation import ALBEDO, estimate, gather, groups
-from nerf_insert.lighting.light import Key, Light, Thing, arriving, frame, sphere, transport
+from nerf_insert.lighting.light import Key, Light, Occluder, arriving, frame, sphere, transport
 
 UP = torch.tensor([0.0, 0.0, 1.0])
 
@@ -27,7 +27,7 @@ def as_mesh(shape):
 
 
 def thing(mesh, radiance=0.0):
-    return Thing(mesh.cast, lambda hits, directions: torch.full((len(hits.face), 3), radiance))
+    return Occluder(mesh.cast, lambda hits, directions: torch.full((len(hits.face), 3), radiance))
 
 
 def plate(width, height, z):

@@ -173,7 +173,7 @@ def test_ns_render_shows_what_the_engine_renders(story):
     for name in names:
         with Image.open(story.folder / "renders" / "test" / "rgb" / name) as image:
             shown = np.asarray(image.convert("RGB")) / 255
-        ours = scene.stack().picture(scene.capture_as_found.view(name).camera).rgb.numpy()
+        ours = scene.stack().render_image(scene.capture_as_found.view(name).camera).rgb.numpy()
         # bytes are cut to 1/255, and the cameras go through nerfstudio's coordinates in float32
         assert np.abs(shown - ours).mean() < 3e-3 and np.quantile(np.abs(shown - ours), 0.99) < 6e-3
 

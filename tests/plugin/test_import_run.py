@@ -26,7 +26,7 @@ from nerf_insert.plugin.config import nerf_insert
 from nerf_insert.plugin.import_run import adopt
 from nerf_insert.plugin.run_reader import read_run
 from nerf_insert.rendering import outputs
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.scene import Scene
 
 # OpenCV's, as a phone has them
@@ -88,11 +88,11 @@ def theirs(pipeline, split, index, corrected=True):
 def test_an_adopted_base_renders_what_nerfstudio_renders(kind, request):
     run, pipeline = request.getfixturevalue("plain_run" if kind == "plain" else "distorted_run")
     found = adopt(read_run(run))
-    stack = Stack(found.base)
+    stack = LayerStack(found.base)
     assert found.downscale == (None if kind == "plain" else 2)
     for split, index in (("eval", 0), ("train", 2), ("train", 7)):
         name, outputs = theirs(pipeline, split, index)
-        picture = stack.picture(found.capture.view(name).camera)
+        picture = stack.render_image(found.capture.view(name).camera)
         # Same weights, same samples; but cameras go to world coordinates and back in float32, 1e-7 relative,
         # and the finest grid (128 cells) and the sampling turn that into a little more. One step of a
         # photograph's 255 is 4e-3.
@@ -118,7 +118,7 @@ def test_other_nerfactos_and_corrections_render_what_nerfstudio_renders(home, ti
     assert found.base.spec.hidden_dim == found.base.spec.hidden_dim_color or kind not in widths
     for split, index in (("eval", 0), ("train", 2)):
         name, outputs = theirs(pipeline, split, index)
-        ours = Stack(found.base).picture(found.capture.view(name).camera).rgb
+        ours = LayerStack(found.base).render_image(found.capture.view(name).camera).rgb
         assert float(outputs["rgb"].std()) > 0.02
         torch.testing.assert_close(ours, outputs["rgb"], rtol=0, atol=5e-4)  # as above
         assert float((ours - outputs["rgb"]).abs().mean()) < 1e-5
@@ -129,7 +129,7 @@ def test_the_corrections_matter(plain_run):
     run, pipeline = plain_run
     found = adopt(read_run(run))
     name, outputs = theirs(pipeline, "train", 2, corrected=False)
-    picture = Stack(found.base).picture(found.capture.view(name).camera)
+    picture = LayerStack(found.base).render_image(found.capture.view(name).camera)
     assert float((picture.rgb - outputs["rgb"]).abs().max()) > 0.01
 
 
@@ -156,8 +156,8 @@ def test_the_command_makes_a_scene_that_is_complete_by_itself(run_copy, tmp_path
     torch.testing.assert_close(camera.c2w, found.capture.train[0].camera.c2w, rtol=0, atol=1e-7)
     moved = (camera.c2w - scene.capture_as_found.view(scene.capture.train[0].name).camera.c2w).abs().max()
     assert float(moved) > 1e-3
-    picture = Stack(found.base).picture(camera)
-    assert scene.stack().picture(camera).rgb.equal(picture.rgb)
+    picture = LayerStack(found.base).render_image(camera)
+    assert scene.stack().render_image(camera).rgb.equal(picture.rgb)
 
 
 def test_a_capture_that_was_moved_is_named_on_the_command_line(run_copy, tiny_folder, tmp_path):

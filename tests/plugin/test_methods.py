@@ -359,7 +359,7 @@ def test_an_exported_scene_opens_as_a_run_and_renders_the_same(scene_folder, tmp
     dataset = pipeline.datamanager.eval_dataset
     name = dataset.image_filenames[0].name
     shown = pipeline.model.get_outputs_for_camera(dataset.cameras[0:1])
-    ours = scene.stack().picture(scene.capture.view(name).camera)
+    ours = scene.stack().render_image(scene.capture.view(name).camera)
     # Cameras go through nerfstudio's coordinates in float32; a ray at a silhouette may fall on its far side.
     difference = (shown["rgb"] - ours.rgb).abs()
     assert float(difference.mean()) < 1e-4 and float(difference.quantile(0.99)) < 1e-3
@@ -458,7 +458,7 @@ def test_our_base_is_opened_again_adopted_and_renders_the_same(base_run, tmp_pat
     trainer.pipeline.eval()
     for index, file in enumerate(dataset.image_filenames):
         theirs = trainer.pipeline.model.get_outputs_for_camera(dataset.cameras[index : index + 1])["rgb"]
-        ours = scene.stack().picture(scene.capture.view(file.name).camera).rgb
+        ours = scene.stack().render_image(scene.capture.view(file.name).camera).rgb
         difference = (
             theirs - ours
         ).abs()  # rounding moves a sample into the next cell of the grid now and then

@@ -12,7 +12,7 @@ from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.regions import BoxRegion, Intersection, Union
 from nerf_insert.rendering import stack
-from nerf_insert.rendering.stack import Stack, hits
+from nerf_insert.rendering.stack import LayerStack, hits
 from nerf_insert.scene.scene import Scene
 
 RED, GREEN, BLUE = (0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9)
@@ -43,7 +43,7 @@ BORDER = 0.01
 @pytest.mark.parametrize("hole", [None, Ball((0.0, 0.2, -0.1), 0.3)], ids=["whole", "carved"])
 def test_the_topmost_layer_that_contains_a_point_is_seen_there(layers, hole):
     base, rays = Haze(step=0.005), straight_rays(48)
-    shown = Stack(base, layers).render(rays, carve=hole)
+    shown = LayerStack(base, layers).render(rays, exclude=hole)
     rgb, accumulation = brute_force(base, layers, rays, hole=hole)
     assert (shown.rgb - rgb).abs().max() < BORDER
     assert (shown.accumulation - accumulation).abs().max() < 2 * BORDER
@@ -62,7 +62,7 @@ def test_the_order_of_layers_decides():
 def test_query_follows_the_same_rule():
     base, layers = Haze(), PIECES["three with shells"]
     points = torch.rand(2048, 3, generator=torch.Generator().manual_seed(1)) * 1.6 - 0.8
-    density, rgb = Stack(base, layers).query(points, points)
+    density, rgb = LayerStack(base, layers).query(points, points)
     wanted, color = in_plain_words(base, layers, points.double(), points.double())
     torch.testing.assert_close(density.double(), wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(rgb.double(), color, rtol=1e-4, atol=1e-4)
@@ -73,7 +73,7 @@ def test_an_opaque_wall():
     base = AnalyticField(balls=(), step=0.004)
     origins = torch.tensor([[0.1, 0.1, 1.4], [0.3, -0.2, 1.0]])
     down = torch.tensor([[0.0, 0.0, -1.0], [0.6, 0.0, -0.8]])
-    out = Stack(base).render(Rays(origins, down))
+    out = LayerStack(base).render(Rays(origins, down))
     wanted = torch.tensor([1.4, 1.0 / 0.8]) + math.log(2) / DENSITY
     assert (out.depth - wanted).abs().max() <= base.step  # the middle of the sample in which that is
     # the floor is 0.1 thick: all but exp(-8) of the light is stopped
@@ -83,11 +83,11 @@ def test_an_opaque_wall():
 
 def test_nothing_is_the_background():
     base = Haze(density=0.0)
-    out = Stack(base).render(straight_rays(8))
+    out = LayerStack(base).render(straight_rays(8))
     assert torch.equal(out.rgb, base.background.expand(8, 3))
     assert torch.equal(out.accumulation, torch.zeros(8))
     assert torch.equal(out.depth, torch.full((8,), math.inf))
-    none = Stack(base).render(straight_rays(0))
+    none = LayerStack(base).render(straight_rays(0))
     assert none.rgb.shape == (0, 3) and none.depth.shape == (0,)
 
 
@@ -95,7 +95,7 @@ def test_a_layer_of_constant_density_in_empty_space():
     """1 - exp(-density * length), and its color in that share over the background."""
     base, rays = Haze(density=0.0), straight_rays(64)
     box = BoxRegion((0.1, -0.1, 0.0), (0.6, 0.5, 0.7))
-    out = Stack(base, [FormulaLayer(box, 3.0, GREEN)]).render(rays)
+    out = LayerStack(base, [FormulaLayer(box, 3.0, GREEN)]).render(rays)
     length = chord(rays, *box.bounds)
     assert (length > 0.3).sum() >= 20 and (length == 0).sum() > 3
     share = 1 - torch.exp(-3.0 * length)
@@ -116,12 +116,12 @@ def test_replacing_hides_what_was_there():
     camera = look_at((1.2, 0.3, 0.9), (0.0, 0.0, 0.3), size=(32, 24), focal=30.0)
     base, bare = AnalyticField(), AnalyticField(balls=())
     region = Ball((0.0, 0.0, 0.3), 0.3)
-    empty = Stack(base, [FormulaLayer(region, 0.0, RED)]).picture(camera)
-    truth = Stack(bare).picture(camera)
-    assert (Stack(base).picture(camera).rgb - truth.rgb).abs().max() > 0.3
+    empty = LayerStack(base, [FormulaLayer(region, 0.0, RED)]).render_image(camera)
+    truth = LayerStack(bare).render_image(camera)
+    assert (LayerStack(base).render_image(camera).rgb - truth.rgb).abs().max() > 0.3
     # the ball ends above the floor, so nothing but the lengths of samples at the region's border differ
     assert (empty.rgb - truth.rgb).abs().max() < 0.02
-    painted = Stack(base, [FormulaLayer(region, 300.0, GREEN)]).picture(camera)
+    painted = LayerStack(base, [FormulaLayer(region, 300.0, GREEN)]).render_image(camera)
     middle = painted.rgb[camera.height // 2, camera.width // 2]
     torch.testing.assert_close(middle, torch.tensor(GREEN), atol=1e-4, rtol=0)
     assert abs(float(painted.depth[camera.height // 2, camera.width // 2]) - (1.375 - 0.3)) < 0.02
@@ -130,10 +130,10 @@ def test_replacing_hides_what_was_there():
 def test_carving_is_an_empty_layer_on_top():
     base, rays = Haze(), straight_rays(64)
     layers = PIECES["overlap"]
-    carved = Stack(base, layers).render(rays, carve=TWO)
-    emptied = Stack(base, [*layers, FormulaLayer(TWO, 0.0, RED)]).render(rays)
+    carved = LayerStack(base, layers).render(rays, exclude=TWO)
+    emptied = LayerStack(base, [*layers, FormulaLayer(TWO, 0.0, RED)]).render(rays)
     torch.testing.assert_close(carved.rgb, emptied.rgb, atol=1e-6, rtol=0)
-    assert (carved.rgb - Stack(base, layers).render(rays).rgb).abs().max() > 0.05
+    assert (carved.rgb - LayerStack(base, layers).render(rays).rgb).abs().max() > 0.05
 
 
 def test_what_a_shell_shows_is_continuous():
@@ -146,7 +146,7 @@ def test_what_a_shell_shows_is_continuous():
 
     def at(depth):
         points = BALL.center + (BALL.radius - depth) * ways
-        return points, Stack(base, [layer]).query(points, ways)[0]
+        return points, LayerStack(base, [layer]).query(points, ways)[0]
 
     _, outside = at(-1e-4)
     _, inside = at(1e-4)
@@ -184,12 +184,12 @@ def test_a_pixel_whose_ray_misses_every_region_keeps_its_bits(base, layers, monk
     monkeypatch.setattr(stack, "RAYS_AT_ONCE", 500)  # several pieces, the last one shorter
     rays = CAMERA.rays()
     assert rays.count > 2 * stack.RAYS_AT_ONCE
-    before = Stack(base).render(rays)
+    before = LayerStack(base).render(rays)
     crossed = torch.stack([near(layer.region, rays) for layer in layers])
     changed = 0
     for number in range(1, len(layers) + 1):
         for chosen in itertools.islice(itertools.permutations(range(len(layers)), number), 4):
-            after = Stack(base, [layers[index] for index in chosen]).render(rays)
+            after = LayerStack(base, [layers[index] for index in chosen]).render(rays)
             missed = ~crossed[list(chosen)].any(0)
             assert 100 < missed.sum() < rays.count - 20
             for old, new in zip(before, after, strict=True):
@@ -200,7 +200,7 @@ def test_a_pixel_whose_ray_misses_every_region_keeps_its_bits(base, layers, monk
 
 def test_carving_keeps_the_bits_of_the_rest_too(base):
     rays, region = CAMERA.rays(), Ball((0.0, 0.0, 0.3), 0.3)
-    before, after = Stack(base).render(rays), Stack(base).render(rays, carve=region)
+    before, after = LayerStack(base).render(rays), LayerStack(base).render(rays, exclude=region)
     missed = ~near(region, rays)
     assert torch.equal(before.rgb[missed], after.rgb[missed]) and not torch.equal(before.rgb, after.rgb)
 
@@ -219,8 +219,8 @@ def test_locality_in_a_picture_larger_than_what_is_rendered_at_once(tiny_folder)
     camera = look_at((1.4, -0.9, 0.9), size=(160, 120), focal=150.0)
     assert camera.width * camera.height > stack.RAYS_AT_ONCE
     region = BoxRegion((0.5, -0.4, 0.25), (0.3, 0.3, 0.4))
-    before = Stack(base).picture(camera)
-    after = Stack(base, [Layer(region).requires_grad_(False)]).picture(camera)
+    before = LayerStack(base).render_image(camera)
+    after = LayerStack(base, [Layer(region).requires_grad_(False)]).render_image(camera)
     missed = (chord(camera.rays(), region.bounds[0] - 1e-3, region.bounds[1] + 1e-3) == 0).view(120, 160)
     assert all(torch.equal(old[missed], new[missed]) for old, new in zip(before, after, strict=True))
     met = hits(region, camera.rays()).view(120, 160)
@@ -228,33 +228,33 @@ def test_locality_in_a_picture_larger_than_what_is_rendered_at_once(tiny_folder)
 
 
 def test_a_kept_picture_is_the_rendered_one():
-    stack, camera = Stack(AnalyticField(step=0.04)), look_at((1.2, 0.3, 0.9), size=(16, 12), focal=15.0)
-    first = stack.picture(camera, keep=True)
-    assert stack.picture(camera, keep=True) is first
-    assert torch.equal(stack.picture(camera).rgb, first.rgb)
-    carved = stack.picture(camera, carve=Ball((0.0, 0.0, 0.3), 0.3), keep=True)
-    assert not torch.equal(carved.rgb, first.rgb) and stack.picture(camera, keep=True) is first
+    stack, camera = LayerStack(AnalyticField(step=0.04)), look_at((1.2, 0.3, 0.9), size=(16, 12), focal=15.0)
+    first = stack.render_image(camera, keep=True)
+    assert stack.render_image(camera, keep=True) is first
+    assert torch.equal(stack.render_image(camera).rgb, first.rgb)
+    carved = stack.render_image(camera, exclude=Ball((0.0, 0.0, 0.3), 0.3), keep=True)
+    assert not torch.equal(carved.rgb, first.rgb) and stack.render_image(camera, keep=True) is first
 
 
 def test_a_picture_with_one_more_layer_starts_from_the_one_below(base, layers):
     """Pixels past the new layer have the bits of the picture below, the others are rendered."""
-    below, new = Stack(base, layers[1:]), layers[0]
-    old, seen = below.picture(CAMERA, keep=True), below.with_layer(new).picture(CAMERA)
-    whole = Stack(base, [*layers[1:], new]).picture(CAMERA)
+    below, new = LayerStack(base, layers[1:]), layers[0]
+    old, seen = below.render_image(CAMERA, keep=True), below.with_layer(new).render_image(CAMERA)
+    whole = LayerStack(base, [*layers[1:], new]).render_image(CAMERA)
     missed = ~hits(new.region, CAMERA.rays()).view(30, 40)
     assert 100 < missed.sum() < 1100
     for before, after, wanted in zip(old, seen, whole, strict=True):
         assert after[missed].equal(before[missed])
         # the same rays in other batches: a perceptron's sums may differ in their last bits
         torch.testing.assert_close(after, wanted, rtol=1e-5, atol=1e-5)
-    assert not old.rgb.equal(seen.rgb) and below.picture(CAMERA, keep=True).rgb.equal(old.rgb)
+    assert not old.rgb.equal(seen.rgb) and below.render_image(CAMERA, keep=True).rgb.equal(old.rgb)
 
 
 def test_early_ended_rays_lose_nothing_that_shows(monkeypatch):
     """What lies behind surfaces is not looked at; without that, the picture is the same to 1e-4."""
     camera, base = CAMERA, AnalyticField(step=0.02)
-    quick = Stack(base).picture(camera)
+    quick = LayerStack(base).render_image(camera)
     monkeypatch.setattr(stack, "HIDDEN", 0.0)
-    whole = Stack(base).picture(camera)
+    whole = LayerStack(base).render_image(camera)
     assert (quick.rgb - whole.rgb).abs().max() <= 1e-4
     assert torch.equal(quick.depth, whole.depth)

@@ -14,7 +14,7 @@ from nerf_insert.capture.capture import Capture
 from nerf_insert.editing.loop import edit
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.fields.hash_field import FieldConfig
-from nerf_insert.fields.scene_field import Base
+from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.io.files import read_tensors
 from nerf_insert.runtime import devices
 from nerf_insert.runtime.progress import SILENT
@@ -121,12 +121,12 @@ RECIPE = {"region": {"box": {"center": [*tiny.OBJECT[:3]], "size": [0.5] * 3}}, 
 
 def small_edit(folder, capture, base):
     base.save(folder / "base.safetensors")
-    Scene.create(folder / "scene", capture, Base.load(folder / "base.safetensors"))
+    Scene.create(folder / "scene", capture, SceneField.load(folder / "base.safetensors"))
     scene = Scene.open(folder / "scene")
     schedule = {"steps": 4, "rays": 128, "rounds": 2, "shell": 0.05, "min_share": 0.001}
     entry = edit(scene, Recipe.from_dict({**RECIPE, "schedule": schedule}), SILENT)
     stack = Scene.open(folder / "scene").stack()
-    picture = stack.picture(capture.test[0].camera.scaled(0.5))
+    picture = stack.render_image(capture.test[0].camera.scaled(0.5))
     return read_tensors(scene.layer_folder(entry) / "field.safetensors")[0], picture, stack
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from nerf_insert.errors import Stopped
-from nerf_insert.runtime.eta import Outlook
+from nerf_insert.runtime.eta import EtaEstimator
 from nerf_insert.runtime.progress import Progress
 
 
@@ -27,7 +27,7 @@ class Clock(Progress):
 
 def test_time_left_is_that_of_what_is_left():
     clock = Clock()
-    outlook = Outlook(clock, "all", {"pictures": 10, "steps": 100})
+    outlook = EtaEstimator(clock, "all", {"pictures": 10, "steps": 100})
     with outlook:
         assert outlook.left is None
         with outlook.spending("pictures", 4):
@@ -44,7 +44,7 @@ def test_time_left_is_that_of_what_is_left():
 
 
 def test_the_latest_pace_counts():
-    outlook = Outlook(Clock(), "all", {"steps": 1000})
+    outlook = EtaEstimator(Clock(), "all", {"steps": 1000})
     for _ in range(100):
         outlook.spent("steps", 1, 1.0)
     for _ in range(100):
@@ -53,7 +53,7 @@ def test_the_latest_pace_counts():
 
 
 def test_nothing_left_is_no_time():
-    outlook = Outlook(Clock(), "all", {"pictures": 2, "steps": 0})
+    outlook = EtaEstimator(Clock(), "all", {"pictures": 2, "steps": 0})
     outlook.spent("pictures", 2, 3.0)
     assert outlook.left == 0 and outlook.done == pytest.approx(0.0)  # the clock stood still
 

@@ -184,7 +184,7 @@ def test_layers_survive_reopening_and_show_what_they_showed(scene_folder):
     camera = Scene.open(scene_folder).capture.test[0].camera
 
     def shown(scene, **how):
-        return scene.stack(**how).picture(camera).rgb
+        return scene.stack(**how).render_image(camera).rgb
 
     scene = Scene.open(scene_folder)
     both, bare = shown(scene), shown(scene, with_layers=False)

@@ -19,7 +19,7 @@ class AnalyticField:
     def sample(self, rays: Rays) -> Samples:
         return march(*rays, torch.ones(4, 4, 4, dtype=torch.bool), bounds=self.bounds, step=self.step)
 
-    def skipped(self, points):
+    def is_empty(self, points):
         return ((points < self.bounds[0]) | (points > self.bounds[1])).any(-1)
 
     def query(self, points, directions):

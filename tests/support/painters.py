@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from nerf_insert.errors import InputError
-from nerf_insert.io.images import read_picture
+from nerf_insert.io.images import read_image
 
 
 class Truth:
@@ -17,7 +17,7 @@ class Truth:
         self.truth = Path(truth)
 
     def inpaint(self, views, guide, *, strength, seed):
-        return [read_picture(self.truth / Path(view.name).name)[0] for view in views]
+        return [read_image(self.truth / Path(view.name).name)[0] for view in views]
 
 
 class Liar(Truth):

@@ -15,11 +15,11 @@ from analytic import AnalyticField, look_at
 from nerf_insert.capture.capture import Capture
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import Layer
-from nerf_insert.fields.scene_field import Base
+from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.io.files import write_json, write_yaml
-from nerf_insert.io.images import resize, write_picture
+from nerf_insert.io.images import resize, write_image
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import LayerEntry, Scene
 
@@ -55,16 +55,16 @@ def tiny_cameras():
 def tiny_capture(folder) -> Path:
     """Write images/000.png to 013.png, transforms.json, truth/, object_mask/ and object.ply; the folder."""
     folder = Path(folder)
-    before, after = (Stack(TinyField(balls, step=0.02)) for balls in ([BALL], [BALL, OBJECT]))
+    before, after = (LayerStack(TinyField(balls, step=0.02)) for balls in ([BALL], [BALL, OBJECT]))
     frames = []
     for index, camera in enumerate(tiny_cameras()):
         name = f"{index:03d}.png"
         large = camera.scaled(2)  # halved again below, against aliasing
-        photograph, truth = (stack.picture(large).rgb for stack in (before, after))
-        write_picture(folder / "images" / name, resize(photograph, SIZE))
-        write_picture(folder / "truth" / name, resize(truth, SIZE))
+        photograph, truth = (stack.render_image(large).rgb for stack in (before, after))
+        write_image(folder / "images" / name, resize(photograph, SIZE))
+        write_image(folder / "truth" / name, resize(truth, SIZE))
         seen = ((photograph - truth).abs().amax(-1) > 0.02).float()
-        write_picture(folder / "object_mask" / name, resize(seen, SIZE) > 0.5)
+        write_image(folder / "object_mask" / name, resize(seen, SIZE) > 0.5)
         pose = [*camera.c2w.tolist(), [0, 0, 0, 1]]
         frames.append({"file_path": f"images/{name}", "transform_matrix": pose})
     lens = {
@@ -97,11 +97,11 @@ def tiny_scene(folder, capture=None) -> Path:
     return folder / "scene"
 
 
-def tiny_base(capture, steps=150) -> Base:
+def tiny_base(capture, steps=150) -> SceneField:
     """A base that knows the formula: fitted to its densities and colors at points, which takes seconds,
     rather than to photographs, which takes minutes."""
     config = FieldConfig(n_levels=8, log2_hashmap_size=14, max_resolution=256, width=32)
-    base = Base.for_cameras([view.camera for view in capture.views], config)
+    base = SceneField.for_cameras([view.camera for view in capture.views], config)
     formula, generator = TinyField([BALL]), torch.Generator().manual_seed(0)
     adam = torch.optim.Adam(base.parameters(), lr=2e-2, betas=(0.9, 0.99), eps=1e-15)
     for step in range(steps):

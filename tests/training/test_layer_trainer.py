@@ -8,11 +8,11 @@ import torch
 from analytic import AnalyticField, look_at
 from formula import Ball, FormulaLayer, Haze
 
-from nerf_insert.capture.pixel_set import Pixels, to_bytes
+from nerf_insert.capture.pixel_set import PixelSet, to_uint8
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import Layer
 from nerf_insert.regions import BoxRegion, Union
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.training import checkpoint, layer_trainer
 from nerf_insert.training.checkpoint import Checkpoint
@@ -63,7 +63,7 @@ def cameras(count=3, size=(32, 24)):
 def cache(stack, region, pictures=None):
     """All rays of three views."""
     black = torch.zeros(24, 32, 3, dtype=torch.uint8)
-    pixels = Pixels(cameras(), pictures or [black] * 3)
+    pixels = PixelSet(cameras(), pictures or [black] * 3)
     return pixels, cache_rays(stack, region, pixels, torch.arange(len(pixels)))
 
 
@@ -81,13 +81,13 @@ def test_cached_rays_show_what_is_rendered(case, monkeypatch):
     monkeypatch.setattr(layer_trainer, "HIDDEN", -1.0)  # leave nothing out
     monkeypatch.setattr(layer_trainer, "RAYS_AT_ONCE", 500)
     make, below, region, shell = CASES[case]
-    stack, layer = Stack(make(), below), lively(region, shell)
+    stack, layer = LayerStack(make(), below), lively(region, shell)
     _, cached = cache(stack, region)
     entries = entries_along(stack, layer, cached, region.step)
     middle = torch.full((cached.rays.count,), 0.5)
     out, _ = shade_entries(layer, cached.rays, entries, middle)
     shown = out.rgb + (1 - out.accumulation)[:, None] * cached.behind
-    whole = Stack(stack.base, [*below, layer]).render(cached.rays)
+    whole = LayerStack(stack.base, [*below, layer]).render(cached.rays)
     assert cached.rays.count > 100
     # Sums of the same numbers, in another order, in float32
     torch.testing.assert_close(shown, whole.rgb, atol=2e-5, rtol=0)
@@ -97,7 +97,7 @@ def test_cached_rays_show_what_is_rendered(case, monkeypatch):
 
 def test_little_is_kept_of_a_ray():
     """One entry for each stretch of the scene, however many samples there are in it."""
-    stack = Stack(Haze(step=0.005))
+    stack = LayerStack(Haze(step=0.005))
     _, cached = cache(stack, TWO)
     counts = cached.outside.samples.offsets.diff()
     assert int(counts.max()) == 3 and int(counts.min()) >= 1  # before, between and behind
@@ -105,7 +105,7 @@ def test_little_is_kept_of_a_ray():
 
 
 def test_rays_that_do_not_see_the_region_are_left_out():
-    stack = Stack(AnalyticField(step=0.02))
+    stack = LayerStack(AnalyticField(step=0.02))
     pixels, cached = cache(stack, BEHIND)
     rays = pixels.rays(torch.arange(len(pixels)))
     crossing = BEHIND.entry(rays).isfinite()
@@ -121,7 +121,7 @@ def test_rays_that_do_not_see_the_region_are_left_out():
 def test_what_is_left_out_does_not_show():
     """Hidden entries are dropped from one thousandth of the light on, and that is all that is lost."""
     make, below, region, shell = CASES["through a floor"]
-    stack, layer = Stack(make(), below), lively(region, shell)
+    stack, layer = LayerStack(make(), below), lively(region, shell)
     _, cached = cache(stack, region)
     out, _ = shade_entries(
         layer,
@@ -130,12 +130,12 @@ def test_what_is_left_out_does_not_show():
         torch.full((cached.rays.count,), 0.5),
     )
     shown = out.rgb + (1 - out.accumulation)[:, None] * cached.behind
-    whole = Stack(stack.base, [layer]).render(cached.rays)
+    whole = LayerStack(stack.base, [layer]).render(cached.rays)
     assert (shown - whole.rgb).abs().max() < 1.1e-3
 
 
 def test_entries_can_be_taken_in_any_order():
-    stack, layer = Stack(Haze(step=0.03)), lively(TWO)
+    stack, layer = LayerStack(Haze(step=0.03)), lively(TWO)
     _, cached = cache(stack, TWO)
     entries = entries_along(stack, layer, cached, TWO.step)
     order = torch.randperm(cached.rays.count, generator=torch.Generator().manual_seed(0))[:40]
@@ -161,11 +161,11 @@ class Fit:
     """A ball to be added to the analytic scene, seen by three small cameras."""
 
     def __init__(self):
-        self.stack = Stack(AnalyticField(step=0.04))
-        after = Stack(
+        self.stack = LayerStack(AnalyticField(step=0.04))
+        after = LayerStack(
             AnalyticField((*AnalyticField().balls, (0.5, -0.4, 0.25, 0.15, (0.1, 0.3, 0.9))), step=0.01)
         )
-        pictures = [to_bytes(after.picture(camera).rgb) for camera in cameras()]
+        pictures = [to_uint8(after.render_image(camera).rgb) for camera in cameras()]
         self.region = BoxRegion((0.5, -0.4, 0.25), (0.34, 0.34, 0.34))
         pixels, self.cached = cache(self.stack, self.region, pictures)
         self.targets = pixels.rgba(self.cached.pixels)[0]
@@ -177,7 +177,7 @@ class Fit:
         return layer
 
     def error(self, layer):
-        shown = Stack(self.stack.base, [layer]).render(self.cached.rays).rgb
+        shown = LayerStack(self.stack.base, [layer]).render(self.cached.rays).rgb
         return float(((shown - self.targets) ** 2).mean())
 
 

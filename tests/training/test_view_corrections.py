@@ -7,11 +7,11 @@ import pytest
 import torch
 from analytic import look_at
 
-from nerf_insert.capture.pixel_set import Pixels, to_bytes
+from nerf_insert.capture.pixel_set import PixelSet, to_uint8
 from nerf_insert.training import view_corrections
 from nerf_insert.training.view_corrections import (
-    Agreement,
     Corrections,
+    ViewCorrections,
     fit_color,
     motions_of,
     recolor,
@@ -34,7 +34,7 @@ def places():
 
 def pixels(pictures):
     camera = look_at((1.6, 0.0, 0.9), size=SIZE, focal=40.0)
-    return Pixels([camera] * len(pictures), [to_bytes(picture) for picture in pictures])
+    return PixelSet([camera] * len(pictures), [to_uint8(picture) for picture in pictures])
 
 
 def chosen(count, margin=6):
@@ -51,7 +51,7 @@ def true_colors(agree):
 
 def revised(pictures, corrections, times=4, motions=None):
     """Corrections of pictures, of which the layer shows the undisturbed texture."""
-    agree = Agreement(pixels(pictures), chosen(len(pictures)), corrections, motions)
+    agree = ViewCorrections(pixels(pictures), chosen(len(pictures)), corrections, motions)
     for _ in range(times):
         agree.revise(true_colors(agree)[agree.looked_at])
     return agree
@@ -62,7 +62,7 @@ NONE = Corrections(False, False, False)
 
 def test_without_corrections_the_loss_is_hubers():
     pictures = [texture(*places())] * 3
-    agree = Agreement(pixels(pictures), chosen(3), NONE)
+    agree = ViewCorrections(pixels(pictures), chosen(3), NONE)
     batch = torch.randint(len(agree.view), (500,), generator=torch.Generator().manual_seed(0))
     shown = torch.rand(500, 3, generator=torch.Generator().manual_seed(1))
     wanted = pixels(pictures).rgba(chosen(3))[0][batch]

@@ -12,7 +12,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 from nerf_insert.kernels.compositing import Composite
-from nerf_insert.kernels.cpu import compositing, hashgrid, marching, mlp as mlp_kernels, samples
+from nerf_insert.kernels.cpu import compositing, hashgrid, marching, samples
+from nerf_insert.kernels.cpu import mlp as mlp_kernels
 from nerf_insert.kernels.cpu.malloc import keep_memory
 from nerf_insert.kernels.cpu.threads import run
 from nerf_insert.kernels.dispatch import after
@@ -189,11 +190,11 @@ class _Spread(torch.autograd.Function):
         return to_thickness, None, None
 
 
-def median_distance(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
+def median_depth(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
     rays = offsets.shape[0] - 1
     median = torch.empty(rays)
     arrays = (_array(t) for t in (thickness, distances, offsets, median))
-    run(compositing.median_distance, _blocks(rays, RAYS), RAYS, *arrays)
+    run(compositing.median_depth, _blocks(rays, RAYS), RAYS, *arrays)
     return median
 
 

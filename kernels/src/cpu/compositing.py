@@ -109,7 +109,7 @@ def spread_backward(task, block, thickness, places, offsets, grad, to_thickness)
 
 
 @jit
-def median_distance(task, block, thickness, distances, offsets, median):
+def median_depth(task, block, thickness, distances, offsets, median):
     for ray in range(task * block, min((task + 1) * block, median.shape[0])):
         median[ray] = np.inf
         depth = 0.0

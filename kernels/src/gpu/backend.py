@@ -15,7 +15,8 @@ import torch
 import triton
 from nerf_insert.kernels.compositing import Composite
 from nerf_insert.kernels.dispatch import INTERPRETED, after
-from nerf_insert.kernels.gpu import compositing, hashgrid, marching, mlp as mlp_kernels
+from nerf_insert.kernels.gpu import compositing, hashgrid, marching
+from nerf_insert.kernels.gpu import mlp as mlp_kernels
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.precision import number_type
 from nerf_insert.kernels.samples import Samples
@@ -209,12 +210,12 @@ class _Composite(torch.autograd.Function):
         return to_thickness, to_rgb, None, None
 
 
-def median_distance(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
+def median_depth(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
     rays = len(offsets) - 1
     median = thickness.new_empty(rays)
     if rays:
         block = _block(RAYS, rays)
-        compositing.median_distance[_grid(rays, block)](
+        compositing.median_depth[_grid(rays, block)](
             thickness.contiguous(), distances.contiguous(), offsets.contiguous(), median, rays, BLOCK=block
         )
     return median

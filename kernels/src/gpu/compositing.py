@@ -94,7 +94,7 @@ def transmittance(thickness, offsets, result, rays, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def median_distance(thickness, distances, offsets, median, rays, BLOCK: tl.constexpr):
+def median_depth(thickness, distances, offsets, median, rays, BLOCK: tl.constexpr):
     ray, inside, first, count = _rays(offsets, rays, BLOCK)
     depth = tl.zeros([BLOCK], tl.float32)
     found = tl.full([BLOCK], float("inf"), tl.float32)

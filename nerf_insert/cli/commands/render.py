@@ -16,7 +16,7 @@ from nerf_insert.io.files import read_json
 if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture
     from nerf_insert.geometry.cameras import Camera
-    from nerf_insert.rendering.stack import Stack
+    from nerf_insert.rendering.stack import LayerStack
     from nerf_insert.scene.scene import Scene
 
 SUMMARY = "render pictures or a video"
@@ -155,15 +155,15 @@ def check_sizes(cameras: list[tuple[str, Camera]]) -> None:
             )
 
 
-def chosen_stack(scene: Scene, args: argparse.Namespace) -> Stack:
+def chosen_stack(scene: Scene, args: argparse.Namespace) -> LayerStack:
     if not args.layers:
         return scene.stack(with_layers=not args.before)
-    from nerf_insert.rendering.stack import Stack
+    from nerf_insert.rendering.stack import LayerStack
 
     chosen = sorted(set(args.layers))
     if chosen[-1] > len(scene.layers):
         raise InputError(f"{args.scene} has no layer {chosen[-1]}: it has {len(scene.layers) or 'none'}")
-    return Stack(scene.base, tuple(scene.load_layer(scene.layers[k - 1]) for k in chosen))
+    return LayerStack(scene.base, tuple(scene.load_layer(scene.layers[k - 1]) for k in chosen))
 
 
 def chosen_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[str, Camera]], float]:

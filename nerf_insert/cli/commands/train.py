@@ -16,7 +16,7 @@ from nerf_insert.errors import InputError
 if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture, View
     from nerf_insert.fields.nerfacto import NerfactoBase
-    from nerf_insert.fields.scene_field import Base
+    from nerf_insert.fields.scene_field import SceneField
     from nerf_insert.runtime.progress import Progress
 
 SUMMARY = "fit a base to the photographs of a capture"
@@ -161,18 +161,20 @@ def run_adopt(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any
     return data, text
 
 
-def small_psnr(base: NerfactoBase | Base, views: Sequence[View], progress: Progress) -> float:
+def small_psnr(base: NerfactoBase | SceneField, views: Sequence[View], progress: Progress) -> float:
     """The mean PSNR, dB, on small copies of some photographs: quick, and tells whether the base fits them."""
     from dataclasses import replace
 
     from nerf_insert.evaluation.image_metrics import psnr
-    from nerf_insert.rendering.stack import Stack
+    from nerf_insert.rendering.stack import LayerStack
 
     values = []
     with progress.task("Comparing with photographs", total=len(views)) as task:
         for view in views:
             small = replace(view, camera=view.camera.scaled(min(1.0, SMALL / max(view.size))))
-            values.append(psnr(Stack(base).picture(small.camera).rgb, small.photograph(), small.valid()))
+            values.append(
+                psnr(LayerStack(base).render_image(small.camera).rgb, small.photograph(), small.valid())
+            )
             task.advance(1)
     return sum(values) / len(values)
 
@@ -188,16 +190,16 @@ def warn_of_size(capture: Capture, progress: Progress) -> None:
         )
 
 
-def test_psnr(base: Base, capture: Capture, progress: Progress) -> float | None:
+def test_psnr(base: SceneField, capture: Capture, progress: Progress) -> float | None:
     """The mean PSNR, dB, over the photographs that were not trained on; None if there are none."""
     from nerf_insert.evaluation.image_metrics import psnr
-    from nerf_insert.rendering.stack import Stack
+    from nerf_insert.rendering.stack import LayerStack
 
     if not capture.test:
         return None
-    stack, values = Stack(base), []
+    stack, values = LayerStack(base), []
     with progress.task("Comparing with the test photographs", total=len(capture.test)) as task:
         for view in capture.test:
-            values.append(psnr(stack.picture(view.camera).rgb, view.photograph(), view.valid()))
+            values.append(psnr(stack.render_image(view.camera).rgb, view.photograph(), view.valid()))
             task.advance(1, note=f"{sum(values) / len(values):.1f} dB")
     return sum(values) / len(values)

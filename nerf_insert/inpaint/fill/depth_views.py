@@ -16,7 +16,7 @@ from nerf_insert.capture.capture import View
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.inpaint.fill.planes import Plane
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Task
 
 RAYS = 120_000  # of all views together
@@ -53,7 +53,7 @@ class Sight:
 
 
 def content(
-    scene: Stack, region: Region, views: Sequence[View]
+    scene: LayerStack, region: Region, views: Sequence[View]
 ) -> tuple[Float[Tensor, " 3"], Float[Tensor, ""]]:
     """Middle and diagonal of a box around what the views see in the region: less than the region where
     that reaches far before or behind what was marked, as a hull of masks from one side does. The
@@ -73,7 +73,7 @@ def content(
 
 
 def look(
-    scene: Stack,
+    scene: LayerStack,
     region: Region,
     views: Sequence[View],
     middle: Float[Tensor, " 3"],
@@ -90,7 +90,7 @@ def look(
         distance[looked] = scene.render(chosen).depth
         crossing = region.entry(chosen).isfinite()
         carved = torch.zeros(chosen.count)
-        carved[crossing] = scene.render(chosen[crossing], carve=region).depth
+        carved[crossing] = scene.render(chosen[crossing], exclude=region).depth
         behind[looked] = carved
         sights.append(Sight(view, camera, looked, distance, behind))
         task.advance(1)

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import to_bytes
+from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.inpaint.api import EditContext, InpaintView
@@ -67,7 +67,7 @@ class FillInpainter:
             planes = find_planes(
                 _around(sights, self.region, middle, radius), eyes, radius, self.planes, context.seed
             )
-            photographs = [to_bytes(view.photograph()) for view in context.views]
+            photographs = [to_uint8(view.photograph()) for view in context.views]
             blanks = [Blank.of(plane, middle, radius, sights, photographs) for plane in planes]
             evidence = [Evidence(blank.plane, blank.points) for blank in blanks]
             for sight, photograph in zip(sights, photographs, strict=True):
@@ -94,7 +94,7 @@ class FillInpainter:
 
     def colors(self, rays: Rays) -> Float[Tensor, "N 3"]:
         """What rays see, sRGB, once the region's content is gone."""
-        carved = self.scene.render(rays, carve=self.region)
+        carved = self.scene.render(rays, exclude=self.region)
         rgb = carved.rgb
         if not self.surfaces:
             return rgb

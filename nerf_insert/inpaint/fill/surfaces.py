@@ -19,7 +19,7 @@ from nerf_insert.inpaint.fill.depth_views import Evidence, Sight, settle
 from nerf_insert.inpaint.fill.planes import Plane
 from nerf_insert.inpaint.fill.texture import complete, membrane
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 
 TEXELS = 512  # along each side of a texture, at most
 FINE = 0.7  # side of a texel in pixels of the nearer photographs
@@ -90,7 +90,7 @@ class Blank:
 
 
 def paint(
-    blank: Blank, evidence: Evidence, scene: Stack, region: Region, keep_seen: bool, seed: int
+    blank: Blank, evidence: Evidence, scene: LayerStack, region: Region, keep_seen: bool, seed: int
 ) -> Surface | None:
     """The surface with all that the object hid completed; None if there is nothing to paint on it.
 
@@ -139,7 +139,7 @@ def _square(n: int, step: float) -> Float[Tensor, "N 2"]:
     return torch.stack([u.reshape(-1), v.reshape(-1)], -1)
 
 
-def _covered(blank: Blank, scene: Stack, region: Region) -> Bool[Tensor, " N"]:
+def _covered(blank: Blank, scene: LayerStack, region: Region) -> Bool[Tensor, " N"]:
     """The texels with something of the region's content close over them: too close for the photographs
     to tell it apart."""
     normal, limit = blank.plane.axes[2], blank.plane.tolerance

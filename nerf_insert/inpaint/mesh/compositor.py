@@ -14,8 +14,8 @@ from torch import Tensor
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.geometry.mesh import to_linear, to_srgb
 from nerf_insert.inpaint.api import InpaintView
-from nerf_insert.lighting.depth_fusion import Glance, Surface, sample_depth
-from nerf_insert.lighting.shading import Shadow, Shine
+from nerf_insert.lighting.depth_fusion import DepthView, Surface, sample_depth
+from nerf_insert.lighting.shading import ShadedMesh, Shadow
 
 PIXELS_AT_ONCE = 1 << 15
 SIDE = 6  # rays along each side of a pixel
@@ -26,7 +26,9 @@ SHOULDER = 0.8  # linear values above it are compressed so that 1 is never passe
 class Painter:
     """Paints any view; `glances` are those that `surface` was made from."""
 
-    def __init__(self, shine: Shine, shadow: Shadow | None, surface: Surface, glances: Sequence[Glance]):
+    def __init__(
+        self, shine: ShadedMesh, shadow: Shadow | None, surface: Surface, glances: Sequence[DepthView]
+    ):
         self.shine, self.shadow, self.surface, self.glances = shine, shadow, surface, glances
         # What lies less than this in front of the mesh may be the base's error and does not hide it.
         self.margin = 0.005 * shine.size + 4 * _error(surface, glances)
@@ -117,7 +119,7 @@ def shoulder(linear: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
     return torch.where(linear <= SHOULDER, linear, 1 - rest * torch.exp(-(linear - SHOULDER) / rest))
 
 
-def _error(surface: Surface, glances: Sequence[Glance]) -> float:
+def _error(surface: Surface, glances: Sequence[DepthView]) -> float:
     """The median distance along rays between the scene's depth in one view and the surface of all."""
     apart = []
     for camera, depth, _ in glances:

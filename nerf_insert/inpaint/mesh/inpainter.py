@@ -22,7 +22,7 @@ from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.inpaint.api import EditContext, InpaintView
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.mesh.compositor import Painter
-from nerf_insert.lighting.depth_fusion import Glance, Surface, far_radiance, fuse, glance, sees
+from nerf_insert.lighting.depth_fusion import DepthView, Surface, far_radiance, fuse_tsdf, glance, sees
 from nerf_insert.lighting.estimation import estimate, gather
 from nerf_insert.lighting.light import Key, Light, sphere
 from nerf_insert.lighting.shading import ROUGHNESS, cast_shadow, shade
@@ -86,7 +86,7 @@ class MeshInpainter:
             glances = glance(context.scene, context.views)
             check_seen(mesh, glances)
             task.advance(1)
-            surface = fuse(glances, bounds)
+            surface = fuse_tsdf(glances, bounds)
             task.advance(1)
             light = self._find_light(context, glances, surface, bounds)
             task.advance(1)
@@ -106,7 +106,7 @@ class MeshInpainter:
         return [self._painter.paint(view) for view in views]
 
     def _find_light(
-        self, context: EditContext, glances: list[Glance], surface: Surface, bounds: Float[Tensor, "2 3"]
+        self, context: EditContext, glances: list[DepthView], surface: Surface, bounds: Float[Tensor, "2 3"]
     ) -> Light:
         center, size = context.region.bounds.mean(0), context.region.diagonal
         up = torch.stack([view.camera.c2w[:, 1] for view in context.views]).mean(0)
@@ -120,7 +120,7 @@ class MeshInpainter:
         if half > REACH * size:  # a small object's surroundings alone tell little
             size = half / REACH
             bounds = torch.stack([center - half, center + half])
-            surface = fuse(glances, bounds)
+            surface = fuse_tsdf(glances, bounds)
         far = far_radiance(context.scene, glances, bounds, sphere())
         things = [surface.thing()]
         evidence = gather(surface, things, far, center, size, up, context.seed)
@@ -171,7 +171,7 @@ def given_light(light: Mapping[str, Any], center: Tensor, size: float, up: Tenso
     return Light(sky.expand(len(sphere()), 3), key)
 
 
-def check_seen(mesh: Mesh, glances: Sequence[Glance]) -> None:
+def check_seen(mesh: Mesh, glances: Sequence[DepthView]) -> None:
     """Raises InputError if no view has the mesh in its picture, or the scene hides it in all of them."""
     points = torch.cat([mesh.vertices[mesh.faces].mean(1), mesh.vertices[mesh.faces.reshape(-1)]])
     tolerance = 0.05 * float((mesh.bounds[1] - mesh.bounds[0]).norm())

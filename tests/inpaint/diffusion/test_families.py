@@ -22,7 +22,7 @@ from nerf_insert.inpaint.diffusion.families import FAMILIES
 from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.io.files import read_json
-from nerf_insert.io.images import read_picture, resize
+from nerf_insert.io.images import read_image, resize
 from nerf_insert.regions import BoxRegion
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
@@ -126,7 +126,7 @@ def test_every_family_edits_a_scene(family, tiny_model, scene_folder, spy, tmp_p
     region = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)
     for file in painted:
         seen = next(v for v in scene.capture.train if v.path.stem == file.stem.partition("-")[2])
-        picture, photograph = read_picture(file)[0], seen.photograph()
+        picture, photograph = read_image(file)[0], seen.photograph()
         inside = region.project(seen.camera)
         far = ~torch.nn.functional.max_pool2d(inside[None, None].float(), 9, 1, 4)[0, 0].bool()
         assert torch.equal(picture[far], photograph[far])
@@ -302,7 +302,7 @@ def test_the_meshs_depth_stands_in_for_what_is_not_yet_there(tiny_model, tiny_fo
     scene = Scene.open(tiny_folder / "scene")
     seen = scene.capture.train[0]
     region = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)
-    rendered = scene.stack().picture(seen.camera)
+    rendered = scene.stack().render_image(seen.camera)
     mask = region.project(seen.camera)
     one = InpaintView(seen.name, seen.photograph(), seen.photograph(), mask, rendered.depth, seen.camera)
     guide = Guide(prompt="a ball", mesh=mesh)

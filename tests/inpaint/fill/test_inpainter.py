@@ -16,7 +16,7 @@ from nerf_insert.inpaint.fill.depth_views import content
 from nerf_insert.inpaint.fill.inpainter import FillInpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.regions.box import BoxRegion
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
 BALL = (0.0, 0.08, 0.2, 0.22, (0.9, 0.2, 0.1))  # sunk 2 cm into the floor, all but touching the wall
@@ -72,14 +72,14 @@ class Shot:
 @cache
 def capture(plain=False, wall=False, around=ROUND):
     """(scene, shots, what each would show without the ball), from ten cameras at three heights."""
-    scene, empty = Stack(Field(plain=plain, wall=wall)), Stack(Field((), plain=plain, wall=wall))
+    scene, empty = LayerStack(Field(plain=plain, wall=wall)), LayerStack(Field((), plain=plain, wall=wall))
     shots, truth = [], []
     for k in range(10):
         turn, up = around * (k * 0.618 % 1 - 0.5) - math.pi / 2, math.radians((24, 38, 52)[k % 3])
         eye = (math.cos(turn) * math.cos(up), math.sin(turn) * math.cos(up), math.sin(up))
         camera = look_at(tuple(1.5 * e for e in eye), (0.0, 0.0, 0.1), size=(80, 60), focal=90.0)
-        shots.append(Shot(f"{k}.png", camera, scene.picture(camera).rgb))
-        truth.append(empty.picture(camera))
+        shots.append(Shot(f"{k}.png", camera, scene.render_image(camera).rgb))
+        truth.append(empty.render_image(camera))
     return scene, tuple(shots), truth
 
 
@@ -167,9 +167,9 @@ def test_a_region_that_reaches_far_is_looked_at_where_something_is():
 
 def test_a_region_that_touches_nothing_shows_what_is_behind_it():
     _, shots, truth = capture(True)
-    floating = Stack(Field(((0.0, 0.0, 0.45, 0.15, (0.9, 0.2, 0.1)),), plain=True))
+    floating = LayerStack(Field(((0.0, 0.0, 0.45, 0.15, (0.9, 0.2, 0.1)),), plain=True))
     region = BoxRegion((0.0, 0.0, 0.45), (0.34, 0.34, 0.34))
-    shots = tuple(Shot(s.name, s.camera, floating.picture(s.camera).rgb) for s in shots[:5])
+    shots = tuple(Shot(s.name, s.camera, floating.render_image(s.camera).rgb) for s in shots[:5])
     painted = prepared(floating, shots, region).inpaint(
         to_paint(shots, region), Guide(), strength=1.0, seed=0
     )
@@ -188,9 +188,9 @@ def test_a_marked_shadow_goes_unless_what_is_seen_is_kept():
             rgb[(points[:, :2].norm(dim=-1) < 0.15) & (density > 0)] *= 0.5
             return density, rgb
 
-    scene, region = Stack(Stained((), plain=True)), BoxRegion((0.0, 0.0, 0.05), (0.5, 0.5, 0.2))
+    scene, region = LayerStack(Stained((), plain=True)), BoxRegion((0.0, 0.0, 0.05), (0.5, 0.5, 0.2))
     _, shots, truth = capture(True)
-    shots = tuple(Shot(s.name, s.camera, scene.picture(s.camera).rgb) for s in shots[:6])
+    shots = tuple(Shot(s.name, s.camera, scene.render_image(s.camera).rgb) for s in shots[:6])
     views = to_paint(shots, region)
     kept, gone, default = (
         prepared(scene, shots, region, keep_seen=keep).inpaint(views, Guide(), strength=1.0, seed=0)
@@ -227,7 +227,7 @@ def test_no_surfaces_wanted_leaves_the_scene_behind():
     region = BoxRegion(*BOX)
     view = to_paint(shots[:1], region)[0]
     painted = prepared(scene, shots, planes=0).inpaint([view], Guide(), strength=1.0, seed=0)[0]
-    behind = scene.picture(view.camera, carve=region).rgb
+    behind = scene.render_image(view.camera, exclude=region).rgb
     assert torch.equal(painted[view.mask], behind[view.mask])
 
 

@@ -8,7 +8,7 @@ from nerf_insert.inpaint.fill.depth_views import Evidence
 from nerf_insert.inpaint.fill.planes import Plane
 from nerf_insert.inpaint.fill.surfaces import Blank, paint, stands
 from nerf_insert.regions.box import BoxRegion
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 
 SIDE, TEXEL = 100, 0.02  # a square of 2 by 2 units
 
@@ -37,7 +37,7 @@ def painted(past):
     evidence.on[~past] = evidence.clear[~past] = 10
     evidence.through[past] = 10
     # Openings of up to 0.12 across count as mistakes of the scene's geometry.
-    surface = paint(made, evidence, Stack(Empty()), REGION, True, seed=0)
+    surface = paint(made, evidence, LayerStack(Empty()), REGION, True, seed=0)
     return torch.zeros(SIDE, SIDE) if surface is None else surface.share
 
 

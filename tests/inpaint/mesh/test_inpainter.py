@@ -16,11 +16,11 @@ from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.mesh.compositor import SHOULDER, shoulder
 from nerf_insert.inpaint.mesh.inpainter import MeshInpainter
 from nerf_insert.inpaint.registry import load_inpainter
-from nerf_insert.io.images import write_picture
+from nerf_insert.io.images import write_image
 from nerf_insert.lighting.light import Key, Light
 from nerf_insert.lighting.shading import MIRRORED, highlight, is_closed, mirrored_shares, shade
 from nerf_insert.regions import BoxRegion, MeshRegion
-from nerf_insert.rendering.stack import Stack
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
 EYES = [
@@ -46,13 +46,13 @@ class Place:
 
     def __init__(self, folder, balls=(), floor=True, size=(64, 48)):
         field = AnalyticField(balls, floor, step=0.02)
-        self.stack = Stack(field)
+        self.stack = LayerStack(field)
         self.views, self.pictures, self.depths = [], [], []
         for k, eye in enumerate(EYES):
             camera = look_at(eye, (0.0, 0.0, 0.25), size, focal=60.0 * size[0] / 64)
-            shown = self.stack.picture(camera)
+            shown = self.stack.render_image(camera)
             path = folder / f"{k}.png"
-            write_picture(path, shown.rgb)
+            write_image(path, shown.rgb)
             self.views.append(View(path.name, path, camera))
             self.pictures.append(self.views[-1].photograph())
             self.depths.append(shown.depth)
