@@ -1,7 +1,7 @@
 """Where the packages are; all else is in pyproject.toml.
 
 app/, kernels/src/ and data/sample/ lie at the top level of the repository and are parts of the package
-nerf_insert: a top-level package `kernels` would shadow Hugging Face's of that name, which diffusers looks for.
+nerf_insert: a top-level package `kernels` would shadow Hugging Face's, which diffusers looks for.
 """
 
 from setuptools import find_packages, setup

@@ -57,7 +57,8 @@ def build(page: Page) -> None:
         steps = gr.Number(
             None,
             label="Steps",
-            info=f"Of fitting the layer; more is sharper and slower. Empty: {CONSISTENT[0]}, or {INCONSISTENT[0]} "
+            info="Of fitting the layer; more is sharper and slower. Empty: "
+            f"{CONSISTENT[0]}, or {INCONSISTENT[0]} "
             "where pictures may contradict one another",
             precision=0,
             minimum=1,

@@ -1,8 +1,8 @@
 """What a model is shown of a view: a window around the mask, with context, at the model's own resolution;
 and how what it paints comes back, with a soft border inside the mask.
 
-Masks that inpainters are given are wider than the region (nerf_insert/editing/region_views.py), and the border is
-narrower than that: what is painted shows in full in the region itself.
+Masks that inpainters are given are wider than the region (nerf_insert/editing/region_views.py); the border
+is narrower than that: what is painted shows in full in the region itself.
 """
 
 from __future__ import annotations
