@@ -50,7 +50,7 @@ def _run(words: list[str], console: Console) -> None:
     args = build_parser().parse_args(repeat_masks(words))
     if args.command in COMPUTING:
         kernel_warmup.start()
-    command = import_module(f"nerf_insert.cli.main.{args.command}")
+    command = import_module(f"nerf_insert.cli.commands.{args.command}")
     console.command = f"nerf-insert {args.command}"
     try:
         with console.only_results_on_stdout():
@@ -97,7 +97,7 @@ def build_parser() -> Parser:
     _common(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name in COMMANDS:
-        module = import_module(f"nerf_insert.cli.main.{name}")
+        module = import_module(f"nerf_insert.cli.commands.{name}")
         command = commands.add_parser(
             name, help=module.SUMMARY, description=module.__doc__, epilog=EXIT_CODES
         )

@@ -1,1 +1,1 @@
-"""One module per command; `nerf_insert.cli.main.main` says what a command module has."""
+"""One module per command; `nerf_insert.cli.main` says what a command module has."""
