@@ -12,6 +12,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
+
 from nerf_insert.app import inpainter_list, mesh_overlay
 from nerf_insert.app import model_list as listed
 from nerf_insert.app.downloads import job_file, layer_zip, recipe_zip, scene_zip
@@ -24,7 +25,6 @@ from nerf_insert.app.steps.edit import add_edit
 from nerf_insert.app.steps.preview import add_preview
 from nerf_insert.app.steps.results import add_export, add_orbit
 from nerf_insert.app.uploads import check_mesh_file, take_picture, take_zip
-
 from nerf_insert.errors import InputError
 
 SAYABLE = (

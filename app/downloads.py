@@ -16,7 +16,6 @@ from pathlib import Path
 
 from nerf_insert.app.jobs.queue import Job
 from nerf_insert.app.workspace import PAGE, slug
-
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json, replacing
 from nerf_insert.scene.scene import Scene

@@ -11,7 +11,6 @@ from typing import Any
 
 from nerf_insert.app.drafts import Draft, Drafts, MeshPose
 from nerf_insert.app.inpainter_list import check_painter
-
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
 from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nerf_insert.app.draft_to_recipe import pose_matrix
 from nerf_insert.app.drafts import Box, MeshPose
-
 from nerf_insert.errors import InputError
 
 

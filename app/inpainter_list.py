@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.app import model_list
-
 from nerf_insert.errors import InputError
 from nerf_insert.inpaint.registry import GROUP
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from nerf_insert.app.draft_to_recipe import pose_matrix
 from nerf_insert.app.drafts import Box, MeshPose
 from nerf_insert.app.orbit_view import up_of
 from nerf_insert.app.scene_cache import RENDERING, OpenScene, data_url
-from torch import Tensor
-
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.mesh import Mesh, load_mesh

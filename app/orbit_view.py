@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from nerf_insert.app.scene_cache import RENDERING, OpenScene, data_url
 from torch import Tensor
 
+from nerf_insert.app.scene_cache import RENDERING, OpenScene, data_url
 from nerf_insert.capture.camera_paths import look_at
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.rendering.outputs import depth_preview

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 
 import gradio as gr
+
 from nerf_insert.app.api import add_endpoints
 from nerf_insert.app.downloads import AGE
 from nerf_insert.app.services import Services
@@ -23,7 +24,6 @@ from nerf_insert.app.steps.common import (
 )
 from nerf_insert.app.widgets import widget
 from nerf_insert.app.workspace import SceneLocation
-
 from nerf_insert.errors import InputError
 
 STEPS = (

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from nerf_insert.app.scene_cache import OpenScene, array_url
-from nerf_insert.app.shutdown import IN_FLIGHT
 from scipy import ndimage
 from torch import Tensor
 
+from nerf_insert.app.scene_cache import OpenScene, array_url
+from nerf_insert.app.shutdown import IN_FLIGHT
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.cameras import Camera

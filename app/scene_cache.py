@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from nerf_insert.app import image_sandbox
-from nerf_insert.app.workspace import SceneLocation
 from PIL import Image
 from torch import Tensor
 
+from nerf_insert.app import image_sandbox
+from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.regions.checks import small

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nerf_insert.app.workspace import SceneLocation, Workspace
-
 from nerf_insert.errors import InputError, RunError
 
 PATIENCE = 30.0  # seconds
@@ -42,6 +41,7 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
     place: SceneLocation | None = workspace.open_path(first) if first is not None else None
 
     import gradio as gr
+
     from nerf_insert.app.jobs.queue import Jobs
     from nerf_insert.app.page import CSS, build
     from nerf_insert.app.services import Services

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from nerf_insert.app import image_sandbox
 from nerf_insert.app.workspace import PAGE, SceneLocation, Workspace
-
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json, write_json
 

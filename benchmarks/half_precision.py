@@ -17,11 +17,10 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
-from nerf_insert.kernels import use_backend, use_precision
-
 from nerf_insert.evaluation.image_metrics import psnr
 from nerf_insert.fields.hash_field import HashField
 from nerf_insert.fields.layer import LAYER_FIELD
+from nerf_insert.kernels import use_backend, use_precision
 from nerf_insert.training.optimizer import Optimizer, at_step
 
 

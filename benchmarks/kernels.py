@@ -28,6 +28,13 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from nerfstudio.field_components.encodings import HashEncoding
+from numba import njit
+from rich.console import Console
+from rich.table import Table
+
+from nerf_insert.fields.layer import Layer
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import (
     GridSpec,
     Samples,
@@ -39,13 +46,6 @@ from nerf_insert.kernels import (
     new_table,
     use_backend,
 )
-from nerfstudio.field_components.encodings import HashEncoding
-from numba import njit
-from rich.console import Console
-from rich.table import Table
-
-from nerf_insert.fields.layer import Layer
-from nerf_insert.geometry.cameras import Rays
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.training.layer_trainer import (

@@ -17,10 +17,11 @@ from pathlib import Path
 os.environ.pop("TRITON_INTERPRET", None)  # or there is nothing to compile
 
 import triton
-from nerf_insert.kernels.gpu import compositing, hashgrid, marching, mlp
-from nerf_insert.kernels.gpu.backend import EXACT, MLP, MLP_BACKWARD, POINTS, RAYS
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+
+from nerf_insert.kernels.gpu import compositing, hashgrid, marching, mlp
+from nerf_insert.kernels.gpu.backend import EXACT, MLP, MLP_BACKWARD, POINTS, RAYS
 
 F32, F16, F64, I64, I8, NUMBER, COUNT = "*fp32", "*fp16", "*fp64", "*i64", "*i8", "fp32", "i32"
 LEVELS = [F32, I64, I8, I64]

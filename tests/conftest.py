@@ -1,14 +1,24 @@
-"""The tiny capture and scene (see support/tiny.py), made once per run."""
+"""The tiny capture and scene (see support/tiny.py), made once per run; shapes in signatures are checked."""
 
 import os
 import shutil
 
 import pytest
+from jaxtyping import install_import_hook
 
-import nerf_insert  # noqa: F401  # before torch: it says how OpenMP's threads are to wait
+# Every function of these packages checks its annotations, shapes included, while the tests run. Kernels that
+# Numba and Triton compile are left out: they compile source, not wrapped functions.
+PACKAGES = (
+    "app capture cli editing evaluation export fields geometry hub inpaint io lighting plugin regions "
+    "rendering runtime scene training "
+    "kernels.compositing kernels.hashgrid kernels.marching kernels.mlp kernels.samples kernels.reference"
+)
+install_import_hook([f"nerf_insert.{name}" for name in PACKAGES.split()], "type_checks.checked")
+
+import nerf_insert  # noqa: E402, F401  # before torch: it says how OpenMP's threads are to wait
 
 # isort: split
-import torch
+import torch  # noqa: E402
 
 if not torch.cuda.is_available():  # Triton's kernels are tried in its interpreter then
     os.environ.setdefault("TRITON_INTERPRET", "1")

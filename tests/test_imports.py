@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nerf_insert.kernels
 import pytest
 
 import nerf_insert
+import nerf_insert.kernels
 
 PACKAGE = Path(nerf_insert.__file__).parent
 KERNELS = Path(nerf_insert.kernels.__file__).parent

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+
 from nerf_insert.app import image_sandbox
 from nerf_insert.app.jobs.queue import OPEN, Job, Jobs
 from nerf_insert.app.scene_cache import RENDERING, OpenScene, array_url, data_url
 from nerf_insert.app.workspace import SceneLocation
-from PIL import Image
-
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import unfinished_layer

@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.app.jobs.job import OPEN, Job, alive, born, ended, event_of, lines, lives, result, send
-
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.inpaint.registry import ONLY_REGISTERED
 from nerf_insert.io.files import read_json, write_json

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from gradio.utils import get_upload_folder
+
 from nerf_insert.app import region_overlay
 from nerf_insert.app.drafts import Draft, Drafts
 from nerf_insert.app.jobs.queue import Jobs
 from nerf_insert.app.scene_cache import OpenScene, SceneCache
 from nerf_insert.app.shutdown import IN_FLIGHT
 from nerf_insert.app.workspace import SceneLocation, Workspace
-
 from nerf_insert.errors import InputError, RunError
 
 log = logging.getLogger("nerf_insert.app")

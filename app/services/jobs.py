@@ -12,7 +12,6 @@ from nerf_insert.app.downloads import job_file
 from nerf_insert.app.jobs import previews
 from nerf_insert.app.services.common import Service, answering
 from nerf_insert.app.workspace import SceneLocation
-
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.progress import duration
 

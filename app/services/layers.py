@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nerf_insert.app.services.common import Service, answering
-
 from nerf_insert.errors import InputError
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene

@@ -9,7 +9,6 @@ from typing import Any
 from nerf_insert.app import image_sandbox, region_overlay
 from nerf_insert.app.draft_to_recipe import region_of
 from nerf_insert.app.services.common import Service, answering
-
 from nerf_insert.errors import InputError
 
 MAX_MASK = 16 << 20  # bytes

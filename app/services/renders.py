@@ -7,7 +7,6 @@ from nerf_insert.app.drafts import Draft
 from nerf_insert.app.form_values import placing_of
 from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.services.common import Service, answering
-
 from nerf_insert.errors import InputError
 
 MOST_TURNS = 10_000

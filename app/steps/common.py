@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+
 from nerf_insert.app.drafts import Draft
 from nerf_insert.app.region_overlay import sentence
 from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.services import Services
 from nerf_insert.app.shutdown import IN_FLIGHT
 from nerf_insert.app.workspace import SceneLocation
-
 from nerf_insert.errors import InputError, RunError
 
 log = logging.getLogger("nerf_insert.app")

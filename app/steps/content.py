@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 
 import gradio as gr
+
 from nerf_insert.app import model_list
 from nerf_insert.app.inpainter_list import inpainters
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.uploads import take_picture
-
 from nerf_insert.editing.session import CONSISTENT, INCONSISTENT
 from nerf_insert.errors import InputError
 from nerf_insert.scene.recipe import Recipe

@@ -6,13 +6,13 @@ import secrets
 from pathlib import Path
 
 import gradio as gr
+
 from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import command_line, recipe_of
 from nerf_insert.app.jobs.queue import keep_recipe
 from nerf_insert.app.region_overlay import sentence
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.widgets import widget
-
 from nerf_insert.errors import InputError
 
 KINDS = ["edit"]

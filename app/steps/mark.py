@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import gradio as gr
+
 from nerf_insert.app import mesh_overlay
 from nerf_insert.app.drafts import MeshPose
 from nerf_insert.app.services import box_of, placing_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import gradio as gr
+
 from nerf_insert.app.steps.common import FRESH, PRIVATE, Page, Session, Work, stage_value, told
 from nerf_insert.app.uploads import take_zip
 from nerf_insert.app.widgets import widget
 from nerf_insert.app.workspace import SceneLocation
-
 from nerf_insert.errors import InputError
 from nerf_insert.training.scene_trainer import TrainConfig
 

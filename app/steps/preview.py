@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 
 import gradio as gr
+
 from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import recipe_of
 from nerf_insert.app.jobs.queue import keep_recipe
 from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
 from nerf_insert.app.widgets import widget
-
 from nerf_insert.scene.recipe import MAX_SEED
 
 KINDS = ["preview"]

@@ -6,12 +6,12 @@ import secrets
 from pathlib import Path
 
 import gradio as gr
+
 from nerf_insert.app import downloads
 from nerf_insert.app.draft_to_recipe import command_line
 from nerf_insert.app.scene_cache import RENDERING
 from nerf_insert.app.steps.common import MANY, PRIVATE, Page, Session, Work, stage_value, stamped, told
 from nerf_insert.app.widgets import widget
-
 from nerf_insert.errors import InputError
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import Recipe

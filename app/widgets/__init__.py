@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+
 from nerf_insert.app.services import Services
 
 HERE = Path(__file__).parent

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
-from nerf_insert.kernels.dispatch import implementation
 from torch import Tensor
+
+from nerf_insert.kernels.dispatch import implementation
 
 
 class Composite(NamedTuple):

@@ -14,8 +14,9 @@ from functools import cached_property
 import numpy as np
 import torch
 from jaxtyping import Float
-from nerf_insert.kernels.dispatch import implementation
 from torch import Tensor
+
+from nerf_insert.kernels.dispatch import implementation
 
 PRIMES = (1, 2654435761, 805459861)
 

@@ -10,9 +10,10 @@ import math
 
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
+
 from nerf_insert.kernels.dispatch import implementation
 from nerf_insert.kernels.samples import Samples
-from torch import Tensor
 
 
 @torch.no_grad()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from nerf_insert.kernels.dispatch import implementation
 from torch import Tensor
 
+from nerf_insert.kernels.dispatch import implementation
 
-def mlp(x: Float[Tensor, "M D"], weights: Sequence[Float[Tensor, "out in"]]) -> Float[Tensor, "M out"]:
+
+def mlp(x: Float[Tensor, "M D"], weights: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "M _"]:
     """Linear layers without bias, with ReLU between them and nothing after the last.
 
     `weights` are one [out, in] matrix a layer, as torch.nn.Linear keeps them. The result may be a view with

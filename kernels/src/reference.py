@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
 from nerf_insert.kernels.compositing import Composite
 from nerf_insert.kernels.hashgrid import PRIMES, GridSpec
 from nerf_insert.kernels.samples import Samples
-from torch import Tensor
 
 OPAQUE = 800.0  # exp(-800) is zero in float64: nothing is lost by stopping there, and sums stay exact
 

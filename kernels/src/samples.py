@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from nerf_insert.kernels.dispatch import implementation
 from torch import Tensor
+
+from nerf_insert.kernels.dispatch import implementation
 
 
 class Samples(NamedTuple):

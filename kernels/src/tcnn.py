@@ -14,11 +14,12 @@ from itertools import pairwise
 
 import tinycudann
 import torch
+from torch import Tensor, nn
+
 from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.precision import number_type
 from nerf_insert.kernels.reference import clamped
-from torch import Tensor, nn
 
 FEATURES = (1, 2, 4, 8)  # a level, that it is compiled for
 WIDTHS = (16, 32, 64, 128)  # of its fully fused networks

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -36,6 +36,7 @@ DENOISE, ALIKE = 20, 0.5  # times, and the cosine between normals from which one
 FEWEST_VIEWS = 2  # that have to see a grid point
 
 
+@runtime_checkable
 class Renders(Protocol):
     """A `Stack`, or what looks like one."""
 

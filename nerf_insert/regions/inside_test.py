@@ -120,7 +120,7 @@ def without_doubles(merged: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
     _, first, place, uses = np.unique(
         np.sort(merged, axis=1), axis=0, return_index=True, return_inverse=True, return_counts=True
     )
-    part = components(merged.max() + 1, merged.reshape(-1), np.roll(merged, -1, axis=1).reshape(-1))[
+    part = components(int(merged.max()) + 1, merged.reshape(-1), np.roll(merged, -1, axis=1).reshape(-1))[
         merged[:, 0]
     ]
     double = uses[place.reshape(-1)] > 1

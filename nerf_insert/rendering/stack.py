@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,6 +33,7 @@ MAX_KEPT = 1 << 25  # pixels of remembered pictures, 20 bytes each
 QUERY_CHUNKS = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
 
 
+@runtime_checkable
 class RadianceField(Protocol):
     """What can be a base: nerfacto, our own hash grid, or a formula in a test."""
 
@@ -51,6 +52,7 @@ class RadianceField(Protocol):
         """Where `sample` looks at nothing, whatever `query` says is there."""
 
 
+@runtime_checkable
 class LayerField(Protocol):
     """What an enabled layer brings to rendering."""
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import browsing
 import pytest
-from nerf_insert.app.jobs import previews
 from PIL import Image
 
+from nerf_insert.app.jobs import previews
 from nerf_insert.scene.scene import Scene
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "drive_the_page.py"

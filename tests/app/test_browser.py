@@ -17,9 +17,9 @@ import psutil
 import pytest
 import tiny
 import torch
-from nerf_insert.app.workspace import SceneLocation
 from PIL import Image
 
+from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.capture.bundled_sample import sample_path
 from nerf_insert.capture.capture import Capture
 from nerf_insert.cli.main import main

@@ -4,11 +4,11 @@ import shlex
 from dataclasses import replace
 
 import pytest
+
 from nerf_insert.app import drafts as drafts_module
 from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import command_line, pose_matrix, recipe_of
 from nerf_insert.app.drafts import Box, Draft, Drafts, MeshPose
-
 from nerf_insert.cli.edit_flags import recipe_of as recipe_of_flags
 from nerf_insert.cli.main import build_parser, repeat_masks
 from nerf_insert.errors import InputError

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 from browsing import until
+
 from nerf_insert.app.jobs.queue import Job, Jobs
 from nerf_insert.app.services import stages_of
-
 from nerf_insert.errors import InputError
 from nerf_insert.scene.scene import Scene
 

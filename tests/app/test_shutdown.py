@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-from nerf_insert.app.shutdown import InFlight
 
+from nerf_insert.app.shutdown import InFlight
 from nerf_insert.errors import RunError
 
 COMPUTING = """

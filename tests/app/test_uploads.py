@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from PIL import Image
+
 from nerf_insert.app import image_sandbox, uploads
 from nerf_insert.app.downloads import layer_zip, recipe_zip, scene_zip
 from nerf_insert.app.workspace import SceneLocation, Workspace
-from PIL import Image
-
 from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.scene.recipe import Recipe

@@ -9,14 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from nerf_insert.app import mesh_overlay, orbit_view, region_overlay
 from nerf_insert.app.drafts import Box, MeshPose
 from nerf_insert.app.jobs import previews
 from nerf_insert.app.jobs.queue import Job
 from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.workspace import SceneLocation
-from PIL import Image
-
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
 from nerf_insert.io.files import write_json

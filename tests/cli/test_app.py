@@ -4,8 +4,8 @@ import json
 from importlib.util import find_spec
 
 import pytest
-from nerf_insert.app import server
 
+from nerf_insert.app import server
 from nerf_insert.cli.main import main
 
 

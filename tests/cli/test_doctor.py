@@ -7,10 +7,10 @@ import sys
 
 import pytest
 import torch
-from nerf_insert.kernels import dispatch, use_backend
-from nerf_insert.kernels.cpu import backend
 
 from nerf_insert.cli.main import main
+from nerf_insert.kernels import dispatch, use_backend
+from nerf_insert.kernels.cpu import backend
 from nerf_insert.runtime import kernel_warmup
 
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 from analytic import look_at
-from nerf_insert.kernels import GridSpec, use_backend
 
 from nerf_insert.errors import InputError
 from nerf_insert.fields import tcnn_compat
 from nerf_insert.fields.load import load_base
 from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec
+from nerf_insert.kernels import GridSpec, use_backend
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from nerf_insert.kernels import composite, median_depth, transmittance, use_backend
 
 BACKENDS = ["cpu", "torch"]

@@ -6,6 +6,8 @@ import threading
 
 import pytest
 import torch
+
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.kernels import (
     GridSpec,
     active_backend,
@@ -16,8 +18,6 @@ from nerf_insert.kernels import (
     use_precision,
 )
 from nerf_insert.kernels.cpu.threads import run
-
-from nerf_insert.errors import InputError, RunError
 
 SPEC = GridSpec(n_levels=2, log2_hashmap_size=8, base_resolution=4, max_resolution=16)
 

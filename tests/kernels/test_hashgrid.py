@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nerf_insert.kernels import GridSpec, HashedGridSpec, hash_encode, new_table, use_backend
 from nerf_insert.kernels.hashgrid import PRIMES
 

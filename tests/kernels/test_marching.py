@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nerf_insert.kernels import march, use_backend
 
 BACKENDS = ["cpu", "torch"]

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+
 from nerf_insert.kernels import mlp, use_backend
 
 LAYERS = {

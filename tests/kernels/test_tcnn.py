@@ -7,6 +7,8 @@ import sys
 import fake_tinycudann
 import pytest
 import torch
+
+from nerf_insert.errors import RunError
 from nerf_insert.kernels import (
     GridSpec,
     active_backend,
@@ -16,8 +18,6 @@ from nerf_insert.kernels import (
     use_backend,
     use_precision,
 )
-
-from nerf_insert.errors import RunError
 
 SPEC = GridSpec(n_levels=5, log2_hashmap_size=10, base_resolution=4, max_resolution=64)
 

@@ -8,7 +8,6 @@ import pytest
 import tiny
 import torch
 from elsewhere import DEVICE, Elsewhere, a_second_device
-from nerf_insert.kernels import use_backend
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.editing.loop import edit
@@ -16,6 +15,7 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.io.files import read_tensors
+from nerf_insert.kernels import use_backend
 from nerf_insert.runtime import devices
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.recipe import Recipe

@@ -1,9 +1,9 @@
 """A radiance field given by a formula: colored balls over a floor, with closed-form answers."""
 
 import torch
-from nerf_insert.kernels import Samples, march
 
 from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.kernels import Samples, march
 
 DENSITY = 80.0  # per world unit: a ball of radius 0.2 stops all but e^-32 of the light
 

@@ -11,6 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from nerf_insert.kernels.compositing import Composite
 from nerf_insert.kernels.cpu import compositing, hashgrid, marching, samples
 from nerf_insert.kernels.cpu import mlp as mlp_kernels
@@ -19,7 +21,6 @@ from nerf_insert.kernels.cpu.threads import run
 from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.samples import Samples
-from torch import Tensor
 
 POINTS = 1 << 15  # of one task of the encoding, a multiple of sixteen
 ROWS = 1 << 13  # of one task of the MLP, a multiple of its tiles

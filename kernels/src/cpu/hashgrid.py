@@ -8,11 +8,12 @@ no two write to the same memory, and sums have one order. A step takes sixteen p
 from __future__ import annotations
 
 import numpy as np
-from nerf_insert.kernels.cpu.simd import LANES, Plane, gather_pairs, scatter_pairs, splat
-from nerf_insert.kernels.hashgrid import PRIMES
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from nerf_insert.kernels.cpu.simd import LANES, Plane, gather_pairs, scatter_pairs, splat
+from nerf_insert.kernels.hashgrid import PRIMES
 
 jit = njit(cache=True, nogil=True, error_model="numpy")
 

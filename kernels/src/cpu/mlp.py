@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import binding, ir
-from nerf_insert.kernels.cpu.simd import FLOATS, I64, LANES, Lanes, Plane, shuffle, splat
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from nerf_insert.kernels.cpu.simd import FLOATS, I64, LANES, Lanes, Plane, shuffle, splat
 
 jit = njit(cache=True, nogil=True, error_model="numpy")
 

@@ -13,6 +13,8 @@ from itertools import pairwise
 
 import torch
 import triton
+from torch import Tensor
+
 from nerf_insert.kernels.compositing import Composite
 from nerf_insert.kernels.dispatch import INTERPRETED, after
 from nerf_insert.kernels.gpu import compositing, hashgrid, marching
@@ -20,7 +22,6 @@ from nerf_insert.kernels.gpu import mlp as mlp_kernels
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.precision import number_type
 from nerf_insert.kernels.samples import Samples
-from torch import Tensor
 
 POINTS, RAYS = 128, 128  # of a program
 MLP = {torch.float16: (64, 4), torch.float32: (32, 8)}  # points of a program, and its warps

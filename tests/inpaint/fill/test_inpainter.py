@@ -7,7 +7,6 @@ from functools import cache
 import pytest
 import torch
 from analytic import DENSITY, AnalyticField, look_at
-from nerf_insert.kernels import march
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera, Rays
@@ -15,6 +14,7 @@ from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.fill.depth_views import content
 from nerf_insert.inpaint.fill.inpainter import FillInpainter
 from nerf_insert.inpaint.guide import Guide
+from nerf_insert.kernels import march
 from nerf_insert.regions.box import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
