@@ -255,7 +255,7 @@ def operations(clock: Clock, threads: int) -> list[dict]:
     weights = [
         torch.randn(shape, generator=generator).mul_(0.2).requires_grad_() for shape in [(64, 16), (4, 64)]
     ]
-    thickness = torch.rand(count, generator=generator).requires_grad_()
+    optical_depth = torch.rand(count, generator=generator).requires_grad_()
     rgb, distances = torch.rand(count, 3, generator=generator), torch.rand(count, generator=generator)
     offsets = torch.arange(0, count + 1, 32)
     origins = torch.randn(RAYS, 3, generator=generator) * 2
@@ -266,7 +266,9 @@ def operations(clock: Clock, threads: int) -> list[dict]:
     box = torch.tensor([[-1.0] * 3, [1.0] * 3])
     works = {
         f"network 16-64-4, {count}": lambda: mlp(x, weights).sum().backward(),
-        f"compositing, {count}": lambda: composite(thickness, rgb, distances, offsets).rgb.sum().backward(),
+        f"compositing, {count}": lambda: (
+            composite(optical_depth, rgb, distances, offsets).rgb.sum().backward()
+        ),
         f"marching a box, {RAYS} rays": lambda: march(origins, directions, cells, bounds=box, step=0.01),
     }
     return [

@@ -5,7 +5,7 @@
     march         rays through an occupancy grid, into packed samples
     merge         packed samples of two sources over the same rays into one list
     composite     packed samples into color, accumulation and depth (arXiv 2003.08934, equation 3)
-    spread        how far apart along its ray that lies which makes up a pixel
+    distortion_loss  how far apart along its ray that lies which makes up a pixel
 
 `torch` is the twin in plain PyTorch that defines the meaning; `cpu` is compiled by Numba when first used and
 cached, `triton`, for GPUs, by Triton; `tcnn` is tiny-cuda-nn where that is installed. Parameters mean the
@@ -13,7 +13,7 @@ same in all of them. NERF_INSERT_KERNELS or `use_backend` forces one, NERF_INSER
 `use_precision` what GPUs compute in.
 """
 
-from nerf_insert.kernels.compositing import Composite, composite, median_depth, spread, transmittance
+from nerf_insert.kernels.compositing import Composite, composite, distortion_loss, median_depth, transmittance
 from nerf_insert.kernels.dispatch import active_backend, use_backend
 from nerf_insert.kernels.hashgrid import GridSpec, HashedGridSpec, hash_encode, new_table
 from nerf_insert.kernels.marching import march
@@ -28,13 +28,13 @@ __all__ = [
     "Samples",
     "active_backend",
     "composite",
+    "distortion_loss",
     "hash_encode",
     "march",
     "median_depth",
     "merge",
     "mlp",
     "new_table",
-    "spread",
     "transmittance",
     "use_backend",
     "use_precision",

@@ -1,8 +1,8 @@
 """Volume rendering of packed samples (arXiv 2003.08934, equation 3).
 
 N rays, M samples in all; ray i owns the samples offsets[i] to offsets[i + 1] - 1, front to back. A
-sample's `thickness` is its density times its length: its opacity is alpha = 1 - exp(-thickness), the
-transmittance T in front of it exp(-sum of the thicknesses before it), its weight T * alpha.
+sample's `optical_depth` is its density times its length: its opacity is alpha = 1 - exp(-optical_depth), the
+transmittance T in front of it exp(-sum of the optical depths before it), its weight T * alpha.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ class Composite(NamedTuple):
 
 
 def composite(
-    thickness: Float[Tensor, " M"],
+    optical_depth: Float[Tensor, " M"],
     rgb: Float[Tensor, "M 3"],
     distances: Float[Tensor, " M"],
     offsets: Int64[Tensor, " N+1"],
 ) -> Composite:
     """Sums of the samples' weights times their color, one, and distance.
 
-    `thickness` is at least zero. Gradients go to `thickness` and `rgb`, none to `distances`.
+    `optical_depth` is at least zero. Gradients go to `optical_depth` and `rgb`, none to `distances`.
     """
-    return implementation("composite", thickness)(thickness, rgb, distances.detach(), offsets)
+    return implementation("composite", optical_depth)(optical_depth, rgb, distances.detach(), offsets)
 
 
-def spread(
-    thickness: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+def distortion_loss(
+    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
 ) -> Float[Tensor, " N"]:
     """How far apart the samples of each ray are that matter: the sum over pairs of them of
     w_i w_j |s_i - s_j| (arXiv 2111.12077, equation 15, first term), in O(M).
 
-    `places` are the samples' s, ascending along each ray. Gradients go to `thickness`, none to `places`.
+    `places` are the samples' s, ascending along each ray. Gradients go to `optical_depth`, none to `places`.
     """
-    return implementation("spread", thickness)(thickness, places.detach(), offsets)
+    return implementation("distortion_loss", optical_depth)(optical_depth, places.detach(), offsets)
 
 
 @torch.no_grad()
 def median_depth(
-    thickness: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+    optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
 ) -> Float[Tensor, " N"]:
     """The distance of the sample in which the transmittance falls below 1/2; infinity where none does."""
-    return implementation("median_depth", thickness)(thickness, distances, offsets)
+    return implementation("median_depth", optical_depth)(optical_depth, distances, offsets)
 
 
 @torch.no_grad()
-def transmittance(thickness: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]) -> Float[Tensor, " M"]:
+def transmittance(optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]) -> Float[Tensor, " M"]:
     """The share of light that reaches the front of each sample."""
-    return implementation("transmittance", thickness)(thickness, offsets)
+    return implementation("transmittance", optical_depth)(optical_depth, offsets)

@@ -58,14 +58,14 @@ def mlp(x: Float[Tensor, "M D"], weights: Sequence[Float[Tensor, "out in"]]) -> 
 
 
 def composite(
-    thickness: Float[Tensor, " M"],
+    optical_depth: Float[Tensor, " M"],
     rgb: Float[Tensor, "M 3"],
     distances: Float[Tensor, " M"],
     offsets: Int64[Tensor, " N+1"],
 ) -> Composite:
     ray = _ray_index(offsets)
-    before, _ = _depths(thickness, offsets, ray)
-    weights = (torch.exp(-before) * -torch.expm1(-thickness.double())).to(thickness.dtype)
+    before, _ = _depths(optical_depth, offsets, ray)
+    weights = (torch.exp(-before) * -torch.expm1(-optical_depth.double())).to(optical_depth.dtype)
 
     def total(values: Tensor) -> Tensor:
         return values.new_zeros(offsets.shape[0] - 1, *values.shape[1:]).index_add(0, ray, values)
@@ -73,12 +73,12 @@ def composite(
     return Composite(total(weights[:, None] * rgb), total(weights), total(weights * distances))
 
 
-def spread(
-    thickness: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+def distortion_loss(
+    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
 ) -> Float[Tensor, " N"]:
     ray = _ray_index(offsets)
-    before, _ = _depths(thickness, offsets, ray)
-    weights = torch.exp(-before) * -torch.expm1(-thickness.double())
+    before, _ = _depths(optical_depth, offsets, ray)
+    weights = torch.exp(-before) * -torch.expm1(-optical_depth.double())
 
     def earlier(values: Tensor) -> Tensor:
         """Sum over the samples in front, of the same ray."""
@@ -86,23 +86,23 @@ def spread(
         return sums[:-1] - sums[offsets[:-1]][ray]
 
     pairs = weights * (places * earlier(weights) - earlier(weights * places))
-    return 2 * pairs.new_zeros(len(offsets) - 1).index_add(0, ray, pairs).to(thickness.dtype)
+    return 2 * pairs.new_zeros(len(offsets) - 1).index_add(0, ray, pairs).to(optical_depth.dtype)
 
 
 def median_depth(
-    thickness: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+    optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
 ) -> Float[Tensor, " N"]:
     ray = _ray_index(offsets)
-    _, behind = _depths(thickness, offsets, ray)
-    count = thickness.shape[0]
+    _, behind = _depths(optical_depth, offsets, ray)
+    count = optical_depth.shape[0]
     crossed = torch.where(behind > math.log(2), torch.arange(count, device=ray.device), count)
     first = crossed.new_full((offsets.shape[0] - 1,), count).scatter_reduce(0, ray, crossed, "amin")
     return torch.cat([distances, distances.new_full((1,), math.inf)])[first]
 
 
-def transmittance(thickness: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]) -> Float[Tensor, " M"]:
-    before, _ = _depths(thickness, offsets, _ray_index(offsets))
-    return torch.exp(-before).to(thickness.dtype)
+def transmittance(optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]) -> Float[Tensor, " M"]:
+    before, _ = _depths(optical_depth, offsets, _ray_index(offsets))
+    return torch.exp(-before).to(optical_depth.dtype)
 
 
 def merge(
@@ -122,11 +122,11 @@ def _ray_index(offsets: Int64[Tensor, " N+1"]) -> Int64[Tensor, " M"]:
 
 
 def _depths(
-    thickness: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"], ray: Int64[Tensor, " M"]
+    optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"], ray: Int64[Tensor, " M"]
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
     """The optical depth in front of and behind each sample, float64."""
-    thickness = thickness.double().clamp_max(OPAQUE)
-    sums = torch.cat([thickness.new_zeros(1), thickness.cumsum(0)])
+    optical_depth = optical_depth.double().clamp_max(OPAQUE)
+    sums = torch.cat([optical_depth.new_zeros(1), optical_depth.cumsum(0)])
     first = sums[offsets[:-1]][ray]
     return sums[:-1] - first, sums[1:] - first
 

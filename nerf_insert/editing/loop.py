@@ -117,7 +117,7 @@ class Loop:
             prepared.field,
             prepared.shell * prepared.region.diagonal,
             seed=prepared.recipe.seed,
-            start=prepared.manner.start,
+            density_bias=prepared.manner.start,
         )
         layer = layer.to(prepared.stack.device)
         prepared.look(prepared.config(self.rounds[0].steps), self.progress)

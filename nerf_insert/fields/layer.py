@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig, HashField, truncated_exp
+from nerf_insert.fields.old_names import accept_old_buffers, rename_metadata
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.io.files import read_json, read_tensors, write_tensors
 from nerf_insert.kernels import Samples
@@ -24,32 +25,38 @@ LAYER_FIELD = FieldConfig(
     n_levels=8, log2_hashmap_size=15, max_resolution=256, view_dependent=False, head_width=32, head_layers=1
 )
 RESOLUTION = 64  # cells of the occupancy grid along each side of the region's box
-EMPTY = 0.01  # share of a pixel's light up to which a cell counts as empty
-FORGET = 0.98  # what a cell keeps of that from one step of the fit to the next
+OCC_THRESHOLD = 0.01  # share of a pixel's light up to which a cell counts as empty
+EMA_DECAY = 0.98  # what a cell keeps of that from one step of the fit to the next
 
 
 class Layer(nn.Module):
     """What `rendering.LayerField` asks for, trainable.
 
-    `shell` is the thickness of the blend shell inside the region's border, in world units (0: none), `start`
-    the logarithm of the whole region's optical thickness before any fit.
+    `blend_width` is the width of the blend shell inside the region's border, in world units (0: none),
+    `density_bias` the logarithm of the whole region's optical depth before any fit.
     """
+
+    occupancy: Bool[Tensor, "R R R"]
+    density_bias: Float[Tensor, ""]
+    weight_ema: Float[Tensor, "R R R"]
+    _whole: Bool[Tensor, "R R R"]
 
     def __init__(
         self,
         region: Region,
         config: FieldConfig = LAYER_FIELD,
-        shell: float = 0.0,
+        blend_width: float = 0.0,
         seed: int = 0,
-        start: float = 0.0,
+        density_bias: float = 0.0,
     ):
         super().__init__()
-        self.region, self.shell = region, shell
+        self.region, self.blend_width = region, blend_width
         self.field = HashField(config, torch.Generator().manual_seed(seed))
         self.register_buffer("_whole", region.occupancy_grid(RESOLUTION), persistent=False)
         self.register_buffer("occupancy", self._whole.clone())
-        self.register_buffer("start", torch.tensor(float(start)))
-        self.register_buffer("seen", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
+        self.register_buffer("density_bias", torch.tensor(float(density_bias)))
+        self.register_buffer("weight_ema", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
+        accept_old_buffers(self)
         self._side = float((region.bounds[1] - region.bounds[0]).max())
 
     def sample(
@@ -65,9 +72,9 @@ class Layer(nn.Module):
 
     def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """A smooth ramp from 0 at the region's border to 1 where the shell ends."""
-        if self.shell <= 0:
+        if self.blend_width <= 0:
             return torch.ones_like(points[:, 0])
-        depth = (-self.region.distance(points) / self.shell).clamp(0, 1)
+        depth = (-self.region.distance(points) / self.blend_width).clamp(0, 1)
         return depth * depth * (3 - 2 * depth)
 
     def _unit(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
@@ -75,12 +82,12 @@ class Layer(nn.Module):
 
     def _density(self, raw: Tensor) -> Tensor:
         """Per world unit."""
-        return truncated_exp(raw + self.start) / self.region.diagonal
+        return truncated_exp(raw + self.density_bias) / self.region.diagonal
 
     def forget_occupancy(self) -> None:
         """Take the whole region to be worth sampling, whatever rays saw before."""
         self.occupancy.copy_(self._whole)
-        self.seen.zero_()
+        self.weight_ema.zero_()
 
     @torch.no_grad()
     def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
@@ -88,29 +95,29 @@ class Layer(nn.Module):
         low, high = self.region.bounds.to(points)
         cell = ((points - low) / (high - low) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
         index = (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
-        self.seen *= FORGET
-        self.seen.view(-1).scatter_reduce_(0, index, weights, "amax")
+        self.weight_ema *= EMA_DECAY
+        self.weight_ema.view(-1).scatter_reduce_(0, index, weights, "amax")
 
     def update_occupancy(self) -> None:
         """Keep the cells in which rays saw something lately, and their neighbors; the others, haze and
         the inside of solids, are never sampled again."""
-        near = torch.nn.functional.max_pool3d(self.seen[None, None], 3, stride=1, padding=1)[0, 0]
-        self.occupancy.copy_(self._whole & (near > EMPTY))
+        near = torch.nn.functional.max_pool3d(self.weight_ema[None, None], 3, stride=1, padding=1)[0, 0]
+        self.occupancy.copy_(self._whole & (near > OCC_THRESHOLD))
 
     def save(self, path: Path) -> None:
-        state = {name: tensor for name, tensor in self.state_dict().items() if name != "seen"}
+        state = {name: tensor for name, tensor in self.state_dict().items() if name != "weight_ema"}
         state["occupancy"] = self.occupancy.to(torch.uint8)
-        write_tensors(path, state, metadata={**self.field.config.to_text(), "shell": repr(self.shell)})
+        metadata = {**self.field.config.to_text(), "blend_width": repr(self.blend_width)}
+        write_tensors(path, state, metadata)
 
     @staticmethod
     def load(path: Path, region: Region) -> Layer:
         """Raises InputError if the file is not a layer of ours."""
         tensors, metadata = read_tensors(path)
         try:
-            layer = Layer(region, FieldConfig.from_text(metadata), float(metadata["shell"]))
-            tensors["occupancy"] = tensors["occupancy"].bool()
-            # layers of before do not say what they started from
-            layer.load_state_dict({"seen": layer.seen, "start": layer.start, **tensors})
+            metadata = rename_metadata(metadata)
+            layer = Layer(region, FieldConfig.from_text(metadata), float(metadata["blend_width"]))
+            layer.load_state_dict({"weight_ema": layer.weight_ema, **tensors})
         except (KeyError, ValueError, TypeError, RuntimeError) as cause:
             raise InputError(f"{path} does not hold a layer of NeRF-Insert: {cause}") from cause
         return layer.eval().requires_grad_(False)
@@ -127,9 +134,8 @@ def unfinished_layer(folder: Path) -> Layer | None:
     prefix = "module.layer." if any(name.startswith("module.layer.") for name in tensors) else "module."
     saved = {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     layer = Layer(region, LAYER_FIELD.with_view_dependence("field.head.0" in saved))
-    state = layer.state_dict()
-    if any(name not in saved or saved[name].shape != tensor.shape for name, tensor in state.items()):
+    try:
+        layer.load_state_dict(saved)
+    except RuntimeError:  # of another size
         return None
-    for name, tensor in state.items():
-        tensor.copy_(saved[name].to(tensor.dtype))
     return layer.eval().requires_grad_(False)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig, HashField, truncated_exp
+from nerf_insert.fields.old_names import accept_old_buffers
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.kernels import Samples, march
@@ -26,22 +27,28 @@ from nerf_insert.kernels import Samples, march
 RESOLUTION = 128  # cells of the occupancy grid along each side of [-2, 2]^3
 STEP = 1 / 128  # length of a sample inside [-1, 1]^3, field units
 NEAR, FAR = 0.02, 1000.0  # field units
-OCCUPIED = 0.01  # share of a training pixel's light from which a cell counts as occupied
-FORGET = 0.8  # what a cell keeps of that from one update of the grid to the next
+OCC_THRESHOLD = 0.01  # share of a training pixel's light from which a cell counts as occupied
+EMA_DECAY = 0.8  # what a cell keeps of that from one update of the grid to the next
 LEARNING = 0.25  # how settled the field must be before anything is left out
-EXPLORE = 0.1  # share of the cells beside occupied ones that are sampled all the same
+RESAMPLE_FRACTION = 0.1  # share of the cells beside occupied ones that are sampled all the same
 
 
 class SceneField(nn.Module):
     """The scene's own radiance field; `RadianceField` for rendering."""
+
+    to_field: Float[Tensor, "3 4"]
+    background: Float[Tensor, "3"]
+    weight_ema: Float[Tensor, "R R R"]
+    occupancy: Bool[Tensor, "R R R"]
 
     def __init__(self, config: FieldConfig, to_field: Float[Tensor, "3 4"], seed: int = 0):
         super().__init__()
         self.field = HashField(config, torch.Generator().manual_seed(seed))
         self.register_buffer("to_field", to_field.float())
         self.register_buffer("background", torch.zeros(3))
-        self.register_buffer("seen", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
+        self.register_buffer("weight_ema", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
         self.register_buffer("occupancy", torch.ones(RESOLUTION, RESOLUTION, RESOLUTION, dtype=torch.bool))
+        accept_old_buffers(self)
         self.scale = float(torch.linalg.det(self.to_field[:, :3].double()) ** (1 / 3))
 
     @staticmethod
@@ -90,7 +97,7 @@ class SceneField(nn.Module):
         for x, y, z in product((slice(None, -1), slice(1, None)), repeat=3):
             corners[x, y, z] |= occupied
         places = corners.nonzero() * (4 / RESOLUTION) - 2
-        placed = torch.cat([spread(places), torch.zeros(1, 3)]) - to_field[:, 3]
+        placed = torch.cat([uncontract(places), torch.zeros(1, 3)]) - to_field[:, 3]
         points = placed @ torch.linalg.inv(to_field[:, :3]).T
         return torch.stack([points.amin(0), points.amax(0)])
 
@@ -115,7 +122,7 @@ class SceneField(nn.Module):
     @torch.no_grad()
     def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
         """Take note of what samples of training rays contributed to their pixels."""
-        self.seen.view(-1).scatter_reduce_(0, self._cell(points), weights, "amax")
+        self.weight_ema.view(-1).scatter_reduce_(0, self._cell(points), weights, "amax")
 
     @torch.no_grad()
     def update_occupancy(self, generator: torch.Generator, settled: float) -> None:
@@ -123,16 +130,17 @@ class SceneField(nn.Module):
         under the ground, costs nothing that way. `settled` in 0..1 says how far the field can be trusted:
         at first all cells are kept, then all neighbors of those, later a random few of them, so that
         surfaces can move."""
-        self.seen *= FORGET
+        self.weight_ema *= EMA_DECAY
         if settled < LEARNING:
             return
-        visible = self.seen > OCCUPIED * settled
+        visible = self.weight_ema > OCC_THRESHOLD * settled
         near = torch.nn.functional.max_pool3d(visible[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
-        lucky = torch.rand(visible.shape, generator=generator).to(near.device) < max(EXPLORE, 1 - settled)
+        fraction = max(RESAMPLE_FRACTION, 1 - settled)
+        lucky = torch.rand(visible.shape, generator=generator).to(near.device) < fraction
         self.occupancy.copy_(visible | (near & lucky))
 
     def save(self, path: Path) -> None:
-        state = {name: tensor for name, tensor in self.state_dict().items() if name != "seen"}
+        state = {name: tensor for name, tensor in self.state_dict().items() if name != "weight_ema"}
         state["occupancy"] = self.occupancy.to(torch.uint8)
         write_tensors(path, state, metadata=self.field.config.to_text())
 
@@ -142,8 +150,7 @@ class SceneField(nn.Module):
         tensors, metadata = read_tensors(path)
         try:
             base = SceneField(FieldConfig.from_text(metadata), tensors["to_field"])
-            tensors["occupancy"] = tensors["occupancy"].bool()
-            base.load_state_dict({"seen": base.seen, **tensors})
+            base.load_state_dict({"weight_ema": base.weight_ema, **tensors})
         except (KeyError, ValueError, TypeError, RuntimeError) as cause:
             raise InputError(
                 f"{path} does not hold a base of NeRF-Insert: {cause}. Train it again."
@@ -157,7 +164,7 @@ def contract(x: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
     return (2 - 1 / norm) * x / norm
 
 
-def spread(x: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
+def uncontract(x: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
     """What `contract` makes these of; the border of [-2, 2]^3 comes from FAR away."""
     norm = x.abs().amax(-1, keepdim=True).clamp_min(1)
     return x / norm / (2 - norm).clamp_min(1 / FAR)

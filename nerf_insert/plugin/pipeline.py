@@ -120,7 +120,7 @@ class NerfInsertPipeline(VanillaPipeline):
             state["growing"] = {
                 "folder": folder.name,
                 "field": self._growing.field.config.to_text(),
-                "shell": self._growing.shell,
+                "shell": self._growing.blend_width,
                 "tensors": {name: t.clone() for name, t in self._growing.state_dict().items()},
             }
         return state
@@ -150,7 +150,7 @@ def grown(scene: Scene, state: dict[str, Any]) -> Layer | None:
         return None
     region = load_region(read_json(home / "region" / "region.json"), home / "region")
     layer = Layer(region, FieldConfig.from_text(state["field"]), float(state["shell"]))
-    layer.load_state_dict({"start": layer.start, **state["tensors"]})
+    layer.load_state_dict(state["tensors"])
     return layer.eval().requires_grad_(False)
 
 

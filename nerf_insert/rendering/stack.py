@@ -28,7 +28,7 @@ from nerf_insert.kernels import Samples, composite, median_depth, merge
 from nerf_insert.regions.region import Region
 
 RAYS_AT_ONCE = 1 << 14
-HIDDEN = 1e-4  # share of the light from which on what is behind does not matter
+EARLY_STOP_EPS = 1e-4  # share of the light from which on what is behind does not matter
 MAX_KEPT = 1 << 25  # pixels of remembered pictures, 20 bytes each
 QUERY_CHUNKS = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
 
@@ -183,7 +183,7 @@ class LayerStack:
             hit |= hits(region, rays)
         index = hit.nonzero()[:, 0].to(self.device)
         rays = rays.to(self.device)
-        rendered = _composite(*_shade(self.base, rays, hidden=HIDDEN))
+        rendered = _composite(*_shade(self.base, rays, hidden=EARLY_STOP_EPS))
         if len(index):
             edited = _composite(*self._overlay(rays[index], exclude))
             for whole, part in zip(rendered, edited, strict=True):
@@ -193,7 +193,7 @@ class LayerStack:
     def _overlay(self, rays: Rays, exclude: Region | None) -> tuple[ShadedSamples, Background]:
         """What is seen along rays, each sample from the topmost owner of its place, and behind them."""
         owners = [layer.region for layer in self.layers] + ([exclude] if exclude is not None else [])
-        base, behind = _shade(self.base, rays, HIDDEN, owners)
+        base, behind = _shade(self.base, rays, EARLY_STOP_EPS, owners)
         seen = base.density > 0  # what is hidden was not looked at; the fewer there are to be sorted
         parts = [ShadedSamples(base.samples.select(seen), base.density[seen], base.rgb[seen])]
         for level, layer in enumerate(self.layers):
@@ -252,10 +252,10 @@ def interleave(parts: Sequence[ShadedSamples]) -> ShadedSamples:
 
 def _composite(shaded: ShadedSamples, behind: Background) -> Rendered:
     samples = shaded.samples
-    thickness = shaded.density * samples.lengths
-    out = composite(thickness, shaded.rgb, samples.distances, samples.offsets)
+    optical_depth = shaded.density * samples.lengths
+    out = composite(optical_depth, shaded.rgb, samples.distances, samples.offsets)
     rgb = out.rgb + (1 - out.accumulation)[:, None] * behind.rgb
-    depth = median_depth(thickness, samples.distances, samples.offsets)
+    depth = median_depth(optical_depth, samples.distances, samples.offsets)
     return Rendered(rgb.clamp(0, 1), out.accumulation, torch.where(depth.isfinite(), depth, behind.distance))
 
 
@@ -274,16 +274,16 @@ def _shade(
         samples, points = samples.select(free), points[free]
     density, rgb = points.new_zeros(samples.count), points.new_zeros(samples.count, 3)
     rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
-    thickness = points.new_zeros(rays.count)
+    optical_depth = points.new_zeros(rays.count)
     in_waves = hidden and source.background is not None
     edges = (0, *QUERY_CHUNKS, samples.count) if in_waves else (0, samples.count)
     for first, last in pairwise(edges):
-        goes_on = (thickness < -math.log(max(hidden, 1e-30))).index_select(0, samples.ray_index)
+        goes_on = (optical_depth < -math.log(max(hidden, 1e-30))).index_select(0, samples.ray_index)
         index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
         ray = samples.ray_index.index_select(0, index)
         found = source.query(points.index_select(0, index), rays.directions.index_select(0, ray))
         density[index], rgb[index] = found
-        thickness.index_add_(0, ray, found[0] * samples.lengths.index_select(0, index))
+        optical_depth.index_add_(0, ray, found[0] * samples.lengths.index_select(0, index))
     shaded = ShadedSamples(samples, density, rgb)
     return shaded, _behind(source, shaded)
 

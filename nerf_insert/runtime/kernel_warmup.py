@@ -67,11 +67,11 @@ def compile_all() -> None:
         kernels.merge(samples, samples)
         shown = kernels.mlp(kernels.hash_encode(points, table, spec), weights)
         out = kernels.composite(shown[:, 0].exp(), shown[:, 1:], points[:, 0], offsets)
-        apart = kernels.spread(shown[:, 0].exp(), points[:, 0], offsets)
+        apart = kernels.distortion_loss(shown[:, 0].exp(), points[:, 0], offsets)
         (out.rgb.sum() + out.depth.sum() + apart.sum()).backward()
-        thickness = shown[:, 0].detach().exp()
-        kernels.transmittance(thickness, offsets)
-        kernels.median_depth(thickness, thickness, offsets)
+        optical_depth = shown[:, 0].detach().exp()
+        kernels.transmittance(optical_depth, offsets)
+        kernels.median_depth(optical_depth, optical_depth, offsets)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,7 @@ class Checkpoint:
         except (InputError, KeyError, ValueError, TypeError):  # cut short by a crash of the machine
             return 0, {}
         state = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
-        for name, tensor in self.module.state_dict().items():
-            tensor.copy_(state[name].to(tensor.dtype))
+        self.module.load_state_dict(state)
         for index, moments in enumerate(optimizer.moments.values()):
             for name, tensor in moments._asdict().items():
                 tensor.copy_(tensors[f"adam.{index}.{name}"])

@@ -2,7 +2,7 @@
 
 A ray that crosses the region is a row of *entries*, front to back. What the scene has outside the region
 is composited once: each stretch of it between two visits to the region is one entry of fixed color and
-thickness. The samples inside are the others, and only these are evaluated in a step. In the blend shell
+optical depth. The samples inside are the others, and only these are evaluated in a step. In the blend shell
 an entry is both, in shares. N is the number of rays, E that of entries; distances are in world units. All
 is on the device of the scene's fields, but for the pixels.
 """
@@ -30,7 +30,7 @@ from nerf_insert.training.losses import distortion
 from nerf_insert.training.optimizer import Optimizer, at_step
 from nerf_insert.training.view_corrections import ViewCorrections
 
-HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
+EARLY_STOP_EPS = 1e-3  # transmittance in front of a sample below which it is left out
 # (share of the steps, length of the samples in steps of the region) of each stage of a fit: the usual ones;
 # where pictures are judged by what the layer shows; and there, of a layer that has its shape already
 STAGES = ((0.0, 3.0), (0.2, 2.0))
@@ -58,7 +58,7 @@ class RayEntries(NamedTuple):
 
     samples: Samples
     weight: Float[Tensor, " E"]  # the layer's share
-    thickness: Float[Tensor, " E"]  # of what lies below the layer
+    optical_depth: Float[Tensor, " E"]  # of what lies below the layer
     rgb: Float[Tensor, "E 3"]  # of what lies below the layer
 
     def take(self, rays: Int64[Tensor, " B"]) -> RayEntries:
@@ -73,7 +73,7 @@ class RayEntries(NamedTuple):
         # index_select, here and below: on a processor several times as fast as indexing
         starts, ends, *rest = (
             part.index_select(0, index)
-            for part in (self.samples.starts, self.samples.ends, self.weight, self.thickness, self.rgb)
+            for part in (self.samples.starts, self.samples.ends, self.weight, self.optical_depth, self.rgb)
         )
         return RayEntries(Samples(starts, ends, ray_index, offsets), *rest)
 
@@ -116,33 +116,33 @@ def _background_intervals(stack: LayerStack, region: Region, rays: Rays) -> tupl
     empty = ShadedSamples(inside, nothing, nothing.new_zeros(inside.count, 3))
     both = interleave([outside, empty])
     is_inside = both.density < 0
-    thickness = (both.density * both.samples.lengths).masked_fill(is_inside, 0)
-    front = transmittance(thickness, both.samples.offsets)
+    optical_depth = (both.density * both.samples.lengths).masked_fill(is_inside, 0)
+    front = transmittance(optical_depth, both.samples.offsets)
     sees = torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
-    sees[both.samples.ray_index[is_inside & (front > HIDDEN)]] = True
+    sees[both.samples.ray_index[is_inside & (front > EARLY_STOP_EPS)]] = True
 
     rest = (~is_inside).nonzero()[:, 0]
-    ray_index, starts, ends, thickness, rgb, visits = (
+    ray_index, starts, ends, optical_depth, rgb, visits = (
         column.index_select(0, rest)
         for column in (
             both.samples.ray_index,
             both.samples.starts,
             both.samples.ends,
-            thickness,
+            optical_depth,
             both.rgb,
             torch.cumsum(is_inside, 0),
         )
     )
     if not len(visits):
         none = Samples.packed(starts, ends, ray_index, rays.count)
-        return RayEntries(none, starts, thickness, rgb), behind.rgb, sees
+        return RayEntries(none, starts, optical_depth, rgb), behind.rgb, sees
     new = torch.ones_like(visits, dtype=torch.bool)
     new[1:] = (visits[1:] != visits[:-1]) | (ray_index[1:] != ray_index[:-1])
     first = new.nonzero()[:, 0]
     run = torch.cumsum(new, 0) - 1
-    total = thickness.new_zeros(len(first)).index_add_(0, run, thickness)
+    total = optical_depth.new_zeros(len(first)).index_add_(0, run, optical_depth)
     offsets = torch.cat([first, first.new_tensor([len(new)])])
-    color = composite(thickness, rgb, (starts + ends) / 2, offsets)
+    color = composite(optical_depth, rgb, (starts + ends) / 2, offsets)
     # A stretch stands where its first sample does: behind all of one visit, in front of all of the next.
     samples = Samples.packed(starts[first], ends[first], ray_index[first], rays.count)
     rgb = color.rgb / color.accumulation.clamp_min(1e-9)[:, None]
@@ -158,7 +158,7 @@ def _concatenate(parts: list[RayEntries]) -> RayEntries:
     join = {name: torch.cat([getattr(p.samples, name) for p in parts]) for name in ("starts", "ends")}
     samples = Samples.packed(join["starts"], join["ends"], torch.cat(index), before)
     return RayEntries(
-        samples, *(torch.cat([getattr(p, n) for p in parts]) for n in ("weight", "thickness", "rgb"))
+        samples, *(torch.cat([getattr(p, n) for p in parts]) for n in ("weight", "optical_depth", "rgb"))
     )
 
 
@@ -169,21 +169,21 @@ def entries_along(stack: LayerStack, layer: Layer, cached: CachedRays, step: flo
     inside = layer.sample(rays, step=step)
     points = inside.midpoints(*rays)
     weight = layer.weight(points)
-    thickness, rgb = torch.zeros_like(weight), torch.zeros_like(points)
+    optical_depth, rgb = torch.zeros_like(weight), torch.zeros_like(points)
     shell = (weight < 1).nonzero()[:, 0]
     for part in shell.split(1 << 20):
         directions = rays.directions[inside.ray_index[part]]
         density, rgb[part] = stack.query(points[part], directions, rendered=True)
-        thickness[part] = density * inside.lengths[part]
+        optical_depth[part] = density * inside.lengths[part]
     samples, order = merge(outside.samples, inside)
-    weight, thickness, rgb = (
+    weight, optical_depth, rgb = (
         torch.cat(both).index_select(0, order)
-        for both in ((outside.weight, weight), (outside.thickness, thickness), (outside.rgb, rgb))
+        for both in ((outside.weight, weight), (outside.optical_depth, optical_depth), (outside.rgb, rgb))
     )
     # Only what lies outside the region surely hides: the share of the scene in the shell may go.
-    front = transmittance(torch.where(weight > 0, 0, thickness), samples.offsets)
-    seen = (front > HIDDEN).nonzero()[:, 0]
-    rest = (column.index_select(0, seen) for column in (weight, thickness, rgb))
+    front = transmittance(torch.where(weight > 0, 0, optical_depth), samples.offsets)
+    seen = (front > EARLY_STOP_EPS).nonzero()[:, 0]
+    rest = (column.index_select(0, seen) for column in (weight, optical_depth, rgb))
     return RayEntries(samples.at(seen), *rest)
 
 
@@ -206,15 +206,15 @@ def shade_entries(
     points = origins + (starts + offsets * lengths)[:, None] * directions
     density, rgb = layer.query(points, directions)
     mixed, color = mix(weight, (density * lengths, rgb), tuple(below))
-    thickness = entries.thickness.index_copy(0, active, mixed)
+    optical_depth = entries.optical_depth.index_copy(0, active, mixed)
     if note:
         with torch.no_grad():
-            front = transmittance(thickness, samples.offsets).index_select(0, active)
+            front = transmittance(optical_depth, samples.offsets).index_select(0, active)
             share = front * -torch.expm1(-mixed)
             layer.update_ema(points, share)
     rgb = entries.rgb.index_copy(0, active, color)
-    spread = distortion(thickness, samples.distances / layer.region.diagonal, samples.offsets)
-    return composite(thickness, rgb, samples.distances, samples.offsets), spread
+    loss = distortion(optical_depth, samples.distances / layer.region.diagonal, samples.offsets)
+    return composite(optical_depth, rgb, samples.distances, samples.offsets), loss
 
 
 def fit_layer(
@@ -295,13 +295,13 @@ def fit_loss(
     device = cached.rays.origins.device
     batch = torch.randint(cached.rays.count, (config.rays,), generator=generator).to(device)
     offsets = torch.rand(config.rays, generator=generator).to(device)
-    out, spread = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
+    out, distorted = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
     shown = out.rgb + (1 - out.accumulation)[:, None] * cached.behind[batch]
     if isinstance(targets, ViewCorrections):
         error = targets.loss(shown, batch, config.huber)
     else:
         error = torch.nn.functional.huber_loss(shown, targets[batch], delta=config.huber)
-    return error + config.distortion * spread
+    return error + config.distortion * distorted
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OCCUPANCY_EVERY = 16  # steps
 SETTLED = 0.3  # share of the steps after which the occupancy grid is trusted
-HIDDEN = 1e-3  # transmittance in front of a sample below which it is left out
+EARLY_STOP_EPS = 1e-3  # transmittance in front of a sample below which it is left out
 DISTORTION = 0.01  # weight of the distortion loss
 STRETCH = ((0.15, 4), (0.3, 2), (1.0, 1))  # (until this share of the steps, samples' length)
 
@@ -133,12 +133,11 @@ def unfinished_base(capture: Capture, checkpoint: Path) -> SceneField | None:
     except InputError:  # not there, or just being replaced
         return None
     base = SceneField.for_cameras([view.camera for view in capture.train + capture.test], FieldConfig())
-    state = base.state_dict()
     saved = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
-    if {k: v.shape for k, v in saved.items()} != {k: v.shape for k, v in state.items()}:
+    try:
+        base.load_state_dict(saved)
+    except RuntimeError:  # of another size
         return None
-    for name, tensor in state.items():
-        tensor.copy_(saved[name].to(tensor.dtype))
     return base.eval().requires_grad_(False)
 
 
@@ -178,10 +177,10 @@ def rays_loss(
     samples = base.sample(rays, torch.rand(rays.count, generator=generator).to(where), stretch)
     looked_at = samples.count
     with torch.no_grad():  # what lies behind surfaces is found once and then left out
-        thickness = base.density(samples.midpoints(*rays)) * samples.lengths
-        arriving = transmittance(thickness, samples.offsets)
-        base.update_ema(samples.midpoints(*rays), arriving * (1 - torch.exp(-thickness)))
-        samples = samples.select(arriving > HIDDEN)
+        optical_depth = base.density(samples.midpoints(*rays)) * samples.lengths
+        arriving = transmittance(optical_depth, samples.offsets)
+        base.update_ema(samples.midpoints(*rays), arriving * (1 - torch.exp(-optical_depth)))
+        samples = samples.select(arriving > EARLY_STOP_EPS)
     lengths = samples.lengths
     density, rgb = base.query(samples.midpoints(*rays), rays.directions[samples.ray_index])
     out = composite(density * lengths, rgb, samples.distances, samples.offsets)

@@ -393,11 +393,11 @@ def test_settings_of_an_inpainter(scene_folder):
     assert [len(call[0]) for call in calls] == [4, 4, 4]  # its batch, and one round
     view = calls[0][0][0]
     assert torch.equal(view.image, view.original) and bool(view.depth.isinf().all())  # uses_render is False
-    assert scene.load_layer(scene.layers[0]).shell == 0
+    assert scene.load_layer(scene.layers[0]).blend_width == 0
     painters.Green.calls.clear()
     edit(scene, recipe("painters:Quick", schedule={"rounds": 2, "shell": 0.1, "fall": 0.8}), SILENT)
     assert [call[2] for call in calls] == pytest.approx([1.0] + [1 - 0.8 * 0.5**0.5] * 2)
-    assert scene.load_layer(scene.layers[1]).shell == pytest.approx(0.1 * REGION.diagonal)
+    assert scene.load_layer(scene.layers[1]).blend_width == pytest.approx(0.1 * REGION.diagonal)
 
 
 def test_renders_inside_the_mask_only(scene_folder):

@@ -27,7 +27,7 @@ def blob(center, radius=0.08, count=4000):
 
 
 def test_a_fresh_layer_is_a_thin_haze():
-    """Of optical thickness near 1 along the region's diagonal, so that a fit can go either way."""
+    """Of optical depth near 1 along the region's diagonal, so that a fit can go either way."""
     layer = Layer(BOX)
     points = BOX.bounds[0] + torch.rand(500, 3) * (BOX.bounds[1] - BOX.bounds[0])
     density, rgb = layer.query(points, points)
@@ -82,13 +82,13 @@ def test_what_rays_see_no_more_is_forgotten():
     assert not bool(layer.occupancy.any())
 
 
-@pytest.mark.parametrize("shell", [0.05, 0.2])
-def test_the_shell_is_a_smooth_ramp_of_the_distance_to_the_border(shell):
+@pytest.mark.parametrize("blend_width", [0.05, 0.2])
+def test_the_shell_is_a_smooth_ramp_of_the_distance_to_the_border(blend_width):
     ball = Ball((0.0, 0.0, 0.0), 0.5)
-    layer = Layer(ball, SMALL, shell)
+    layer = Layer(ball, SMALL, blend_width)
     depth = torch.linspace(0, 0.5, 101)
     points = torch.stack([0.5 - depth, 0 * depth, 0 * depth], -1)
-    t = (depth.double() / shell).clamp(0, 1)
+    t = (depth.double() / blend_width).clamp(0, 1)
     torch.testing.assert_close(layer.weight(points).double(), 3 * t**2 - 2 * t**3, atol=1e-5, rtol=0)
 
 
@@ -114,7 +114,7 @@ def test_a_layer_still_being_fitted_can_be_looked_at(tmp_path, shines, corrected
     """As its checkpoint has it, alone or with the corrections that are fitted with it; whatever else is
     there, cut short or of another kind, is no layer yet."""
     assert unfinished_layer(tmp_path) is None
-    layer = Layer(BOX, LAYER_FIELD.with_view_dependence(shines), shell=0.1, seed=3)
+    layer = Layer(BOX, LAYER_FIELD.with_view_dependence(shines), blend_width=0.1, seed=3)
     with torch.no_grad():
         layer.field.table.normal_()
     seen = blob((0.3, -0.2, 0.4))

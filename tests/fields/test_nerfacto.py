@@ -59,9 +59,9 @@ def test_the_last_sample_is_what_stands_behind():
     directions = rays.directions[samples.ray_index]
     density, rgb = field.query(samples.midpoints(*rays), directions)
     count = SPEC.num_nerf_samples_per_ray
-    thickness = (density * samples.lengths).double().view(-1, count)
-    before = torch.cat([torch.zeros(len(thickness), 1), thickness.cumsum(1)[:, :-1]], 1)
-    share = torch.exp(-before) * -torch.expm1(-thickness)
+    optical_depth = (density * samples.lengths).double().view(-1, count)
+    before = torch.cat([torch.zeros(len(optical_depth), 1), optical_depth.cumsum(1)[:, :-1]], 1)
+    share = torch.exp(-before) * -torch.expm1(-optical_depth)
     colors = rgb.double().view(-1, count, 3)
     expected = (share[..., None] * colors).sum(1) + (1 - share.sum(1))[:, None] * colors[:, -1]
     assert 0.05 < float((1 - share.sum(1)).mean()) < 0.95  # there is something to show behind

@@ -117,7 +117,7 @@ def test_cells_that_are_seen_stay_and_others_go():
     occupied = base.occupancy.nonzero()
     away = (occupied[:, None] - cells[None]).abs().amax(-1).amin(1)
     assert len(occupied) < 60 and int(away.max()) <= 1  # those two and some of their neighbors
-    base.seen *= 0.8**20  # twenty updates in which nobody sees anything there
+    base.weight_ema *= 0.8**20  # twenty updates in which nobody sees anything there
     base.update_occupancy(torch.Generator().manual_seed(1), 1.0)
     assert not bool(base.occupancy.any())
 
@@ -138,7 +138,7 @@ REGION = BoxRegion((0.0, 0.0, 0.2), (0.6, 0.5, 0.4))
 KINDS = {
     "base": (small_base, SceneField.load),
     "layer": (
-        lambda: Layer(REGION, SMALL.with_view_dependence(False), shell=0.037, seed=3).requires_grad_(False),
+        lambda: Layer(REGION, SMALL.with_view_dependence(False), 0.037, seed=3).requires_grad_(False),
         lambda path: Layer.load(path, REGION),
     ),
 }
@@ -242,13 +242,13 @@ def test_a_file_that_is_something_else_is_named(kind, tmp_path, how):
 # --- the distortion loss
 
 
-def double_sum(thickness, places, offsets):
+def double_sum(optical_depth, places, offsets):
     """Mean over rays of the sum over all pairs of w_i w_j |s_i - s_j|, in float64, pair by pair."""
-    total = thickness.new_zeros(())
+    total = optical_depth.new_zeros(())
     for first, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        through, weights = thickness.new_ones(()), []
+        through, weights = optical_depth.new_ones(()), []
         for k in range(first, end):
-            opacity = 1 - torch.exp(-thickness[k])
+            opacity = 1 - torch.exp(-optical_depth[k])
             weights.append(through * opacity)
             through = through * (1 - opacity)
         for i in range(first, end):
@@ -261,9 +261,9 @@ def test_distortion_is_the_double_sum():
     generator = torch.Generator().manual_seed(0)
     counts = torch.tensor([7, 0, 1, 12, 3])  # a ray without samples and one with a single one among them
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
-    thickness = torch.rand(23, generator=generator) ** 3 * 3
+    optical_depth = torch.rand(23, generator=generator) ** 3 * 3
     places = torch.cat([torch.rand(int(n), generator=generator).sort().values for n in counts])
-    ours, theirs = thickness.clone().requires_grad_(), thickness.double().requires_grad_()
+    ours, theirs = optical_depth.clone().requires_grad_(), optical_depth.double().requires_grad_()
     loss = distortion(ours, places, offsets)
     wanted = double_sum(theirs, places.double(), offsets)
     loss.backward()

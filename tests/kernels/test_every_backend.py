@@ -13,12 +13,12 @@ from nerf_insert.kernels import (
     GridSpec,
     Samples,
     composite,
+    distortion_loss,
     hash_encode,
     march,
     median_depth,
     merge,
     mlp,
-    spread,
     transmittance,
     use_backend,
     use_precision,
@@ -143,8 +143,8 @@ def test_more_samples_than_float32_can_count():
         for piece in pieces:
             assert whole[piece].equal(hash_encode(where[piece], table, spec))
         ends = torch.tensor([0, 3, 1 << 24, count])
-        thickness = torch.full((count,), 1e-8)
-        whole = composite(thickness, torch.ones(count, 3), torch.ones(count), ends)
+        optical_depth = torch.full((count,), 1e-8)
+        whole = composite(optical_depth, torch.ones(count, 3), torch.ones(count), ends)
         # 2^24 samples of 1e-8: 1 - exp(-0.16777213), although each is below a float32's last digit of 1
         expected = -torch.expm1(-torch.full((3,), 1e-8, dtype=torch.float64) * ends.diff())
         torch.testing.assert_close(whole.accumulation.double(), expected, rtol=1e-6, atol=0)
@@ -213,10 +213,10 @@ def through(backend, x, weights):
 def test_compositing(backend, counts, kinds, seed, strided):
     offsets = torch.tensor([0, *counts]).cumsum(0)
     count = int(offsets[-1])
-    thickness = torch.tensor(kinds).repeat(count // 8 + 1)[:count] * (1 + random(seed, count).sigmoid())
+    optical_depth = torch.tensor(kinds).repeat(count // 8 + 1)[:count] * (1 + random(seed, count).sigmoid())
     rgb, distances = random(seed, count, 3).sigmoid(), random(seed, count).abs()
-    case = [layouts(t, strided) for t in (thickness, rgb, distances)]
-    exact = [t.double() for t in (thickness, rgb, distances)]
+    case = [layouts(t, strided) for t in (optical_depth, rgb, distances)]
+    exact = [t.double() for t in (optical_depth, rgb, distances)]
     results = composited(backend, *case, offsets), composited("torch", *exact, offsets)
     for ours, theirs in zip(*results, strict=True):
         # Weights of order one, to a few units in float32's last place; gradients are differences of those.
@@ -224,29 +224,29 @@ def test_compositing(backend, counts, kinds, seed, strided):
 
 
 def test_spread_is_the_double_sum():
-    thickness, places = random(0, 9).double().abs(), random(1, 9).double().sort().values
+    optical_depth, places = random(0, 9).double().abs(), random(1, 9).double().sort().values
     offsets = torch.tensor([0, 4, 4, 9])
     expected = []
     for first, last in ((0, 4), (4, 4), (4, 9)):
-        t = thickness[first:last]
+        t = optical_depth[first:last]
         weights = torch.exp(-(t.cumsum(0) - t)) * (1 - torch.exp(-t))
         s = places[first:last]
         expected.append((weights[:, None] * weights * (s[:, None] - s).abs()).sum())
     for backend, dtype, error in (("torch", torch.float64, 1e-12), ("cpu", torch.float32, 1e-6)):
         with use_backend(backend):
-            ours = spread(thickness.to(dtype), places.to(dtype), offsets)
+            ours = distortion_loss(optical_depth.to(dtype), places.to(dtype), offsets)
         torch.testing.assert_close(ours.double(), torch.stack(expected), rtol=0, atol=error)
 
 
-def composited(backend, thickness, rgb, distances, offsets):
-    thickness, rgb = leaf(thickness), leaf(rgb)
+def composited(backend, optical_depth, rgb, distances, offsets):
+    optical_depth, rgb = leaf(optical_depth), leaf(rgb)
     with use_backend(backend):
-        out = composite(thickness, rgb, distances, offsets)
-        front = transmittance(thickness, offsets)
-        median = median_depth(thickness, distances, offsets)
-        apart = spread(thickness, distances, offsets)
+        out = composite(optical_depth, rgb, distances, offsets)
+        front = transmittance(optical_depth, offsets)
+        median = median_depth(optical_depth, distances, offsets)
+        apart = distortion_loss(optical_depth, distances, offsets)
     (out.rgb.sin().sum() + (out.accumulation**2).sum() - out.depth.cos().sum() + apart.sum()).backward()
-    return *(part.detach() for part in (*out, apart)), thickness.grad, rgb.grad, front, median
+    return *(part.detach() for part in (*out, apart)), optical_depth.grad, rgb.grad, front, median
 
 
 # --- marching

@@ -24,14 +24,14 @@ PIECES = {
     "none": [],
     "thin": [FormulaLayer(BALL, 0.5, RED)],
     "dense": [FormulaLayer(TWO, 6.0, GREEN)],
-    "shell": [FormulaLayer(BALL, 4.0, RED, shell=0.15)],
+    "shell": [FormulaLayer(BALL, 4.0, RED, blend_width=0.15)],
     "empty": [FormulaLayer(BOX, 0.0, RED)],
     "overlap": [FormulaLayer(BALL, 4.0, RED), FormulaLayer(BOX, 3.0, BLUE)],
     "reordered": [FormulaLayer(BOX, 3.0, BLUE), FormulaLayer(BALL, 4.0, RED)],
     "three with shells": [
-        FormulaLayer(BOX, 3.0, BLUE, shell=0.1),
-        FormulaLayer(TWO, 5.0, GREEN, shell=0.05),
-        FormulaLayer(BALL, 2.0, RED, shell=0.2),
+        FormulaLayer(BOX, 3.0, BLUE, blend_width=0.1),
+        FormulaLayer(TWO, 5.0, GREEN, blend_width=0.05),
+        FormulaLayer(BALL, 2.0, RED, blend_width=0.2),
     ],
     "an empty one over a full one": [FormulaLayer(BALL, 5.0, RED), FormulaLayer(BOX, 0.0, BLUE)],
 }
@@ -138,8 +138,8 @@ def test_carving_is_an_empty_layer_on_top():
 
 def test_what_a_shell_shows_is_continuous():
     """Crossing the border changes nothing at once; where the shell ends there is nothing but the layer."""
-    base, shell = Haze(), 0.1
-    layer = Layer(BALL, shell=shell).requires_grad_(False)
+    base, blend_width = Haze(), 0.1
+    layer = Layer(BALL, blend_width=blend_width).requires_grad_(False)
     ways = torch.nn.functional.normalize(
         torch.randn(64, 3, generator=torch.Generator().manual_seed(0)), dim=-1
     )
@@ -153,11 +153,11 @@ def test_what_a_shell_shows_is_continuous():
     jump = (layer.query(BALL.center + ways * 0.399, ways)[0] - outside).abs().min()
     # a hundredth of a percent of a shell's thickness below the border, the ramp is at 3e-6
     assert jump > 0.05 and (inside - outside).abs().max() < 1e-3
-    points, deep = at(shell * 1.001)
+    points, deep = at(blend_width * 1.001)
     torch.testing.assert_close(deep, layer.query(points, ways)[0])
-    shares = torch.stack([layer.weight(at(shell * k / 20)[0]) for k in range(1, 20)])
+    shares = torch.stack([layer.weight(at(blend_width * k / 20)[0]) for k in range(1, 20)])
     assert bool((shares.diff(dim=0) > 0).all()) and bool(((shares > 0) & (shares < 1)).all())
-    hard = Layer(BALL, shell=0.0)
+    hard = Layer(BALL, blend_width=0.0)
     assert torch.equal(hard.weight(points), torch.ones(64))
 
 
@@ -173,9 +173,9 @@ def base(request, tiny_folder):
 def layers():
     """Two that overlap, a shell, a region in pieces, one in empty space and one around the ball."""
     return [
-        Layer(BoxRegion((0.5, -0.4, 0.25), (0.4, 0.4, 0.4)), shell=0.05, seed=1).requires_grad_(False),
+        Layer(BoxRegion((0.5, -0.4, 0.25), (0.4, 0.4, 0.4)), blend_width=0.05, seed=1).requires_grad_(False),
         Layer(Ball((0.4, -0.3, 0.3), 0.2), seed=2).requires_grad_(False),
-        FormulaLayer(Intersection([Ball((0.0, 0.0, 0.3), 0.3), BOX]), 60.0, GREEN, shell=0.03),
+        FormulaLayer(Intersection([Ball((0.0, 0.0, 0.3), 0.3), BOX]), 60.0, GREEN, blend_width=0.03),
         FormulaLayer(Union([Ball((-0.6, 0.5, 0.9), 0.1), Ball((-0.5, -0.5, 0.1), 0.15)]), 9.0, BLUE),
     ]
 
@@ -254,7 +254,7 @@ def test_early_ended_rays_lose_nothing_that_shows(monkeypatch):
     """What lies behind surfaces is not looked at; without that, the picture is the same to 1e-4."""
     camera, base = CAMERA, AnalyticField(step=0.02)
     quick = LayerStack(base).render_image(camera)
-    monkeypatch.setattr(stack, "HIDDEN", 0.0)
+    monkeypatch.setattr(stack, "EARLY_STOP_EPS", 0.0)
     whole = LayerStack(base).render_image(camera)
     assert (quick.rgb - whole.rgb).abs().max() <= 1e-4
     assert torch.equal(quick.depth, whole.depth)

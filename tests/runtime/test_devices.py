@@ -113,7 +113,7 @@ def test_training_takes_the_device(capture_folder, tmp_path, request, monkeypatc
     base.save(tmp_path / "base.safetensors")
     saved = read_tensors(tmp_path / "base.safetensors")[0]
     for name, tensor in expected.state_dict().items():
-        assert name == "seen" or saved[name].equal(tensor.to(saved[name].dtype)), name
+        assert name == "weight_ema" or saved[name].equal(tensor.to(saved[name].dtype)), name
 
 
 RECIPE = {"region": {"box": {"center": [*tiny.OBJECT[:3]], "size": [0.5] * 3}}, "inpainter": "painters:Quick"}

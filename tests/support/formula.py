@@ -45,12 +45,12 @@ class Haze(AnalyticField):
 
 @dataclass
 class FormulaLayer:
-    """A layer of constant density and color, with a blend shell of the thickness `shell`."""
+    """A layer of constant density and color, with a blend shell `blend_width` wide."""
 
     region: Region
     density: float
     color: tuple
-    shell: float = 0.0
+    blend_width: float = 0.0
 
     def sample(self, rays: Rays):
         return self.region.sample(rays)
@@ -60,9 +60,9 @@ class FormulaLayer:
         return density, points.new_tensor(self.color).expand(len(points), 3).clone()
 
     def weight(self, points):
-        if not self.shell:
+        if not self.blend_width:
             return torch.ones_like(points[:, 0])
-        t = (-self.region.distance(points) / self.shell).clamp(0, 1)
+        t = (-self.region.distance(points) / self.blend_width).clamp(0, 1)
         return t**2 * (3 - 2 * t)
 
 
@@ -90,8 +90,8 @@ def brute_force(base, layers, rays, step=0.0025, hole=None):
     density[inside], rgb[inside] = in_plain_words(base, layers, points[inside], directions[inside])
     if hole is not None:
         density *= ~hole.contains(points.reshape(-1, 3)).view(inside.shape)
-    thickness = density * step
-    weights = torch.exp(thickness - thickness.cumsum(-1)) * (1 - torch.exp(-thickness))
+    optical_depth = density * step
+    weights = torch.exp(optical_depth - optical_depth.cumsum(-1)) * (1 - torch.exp(-optical_depth))
     accumulation = weights.sum(-1)
     return (weights[..., None] * rgb).sum(1) + (1 - accumulation)[:, None] * base.background, accumulation
 

@@ -40,7 +40,7 @@ CASES = {
     "behind something": (lambda: AnalyticField(step=0.02), [], BEHIND, 0.0),
     "over other layers": (
         lambda: Haze(step=0.03),
-        [FormulaLayer(Ball((-0.2, 0.1, 0.1), 0.4), 3.0, (0.9, 0.1, 0.1), shell=0.1)],
+        [FormulaLayer(Ball((-0.2, 0.1, 0.1), 0.4), 3.0, (0.9, 0.1, 0.1), blend_width=0.1)],
         TWO,
         0.05,
     ),
@@ -67,9 +67,9 @@ def cache(stack, region, pictures=None):
     return pixels, cache_rays(stack, region, pixels, torch.arange(len(pixels)))
 
 
-def lively(region, shell=0.0, seed=0):
+def lively(region, blend_width=0.0, seed=0):
     """A layer in which density and color vary."""
-    layer = Layer(region, SMALL, shell, seed)
+    layer = Layer(region, SMALL, blend_width, seed)
     torch.nn.init.normal_(layer.field.table, std=1.0, generator=torch.Generator().manual_seed(seed))
     return layer.requires_grad_(False)
 
@@ -78,10 +78,10 @@ def lively(region, shell=0.0, seed=0):
 def test_cached_rays_show_what_is_rendered(case, monkeypatch):
     """Compositing the scene in front of, between and behind the visits to the region once, and the layer's
     samples between those, is the same as compositing everything."""
-    monkeypatch.setattr(layer_trainer, "HIDDEN", -1.0)  # leave nothing out
+    monkeypatch.setattr(layer_trainer, "EARLY_STOP_EPS", -1.0)  # leave nothing out
     monkeypatch.setattr(layer_trainer, "RAYS_AT_ONCE", 500)
-    make, below, region, shell = CASES[case]
-    stack, layer = LayerStack(make(), below), lively(region, shell)
+    make, below, region, blend_width = CASES[case]
+    stack, layer = LayerStack(make(), below), lively(region, blend_width)
     _, cached = cache(stack, region)
     entries = entries_along(stack, layer, cached, region.step)
     middle = torch.full((cached.rays.count,), 0.5)
@@ -120,8 +120,8 @@ def test_rays_that_do_not_see_the_region_are_left_out():
 
 def test_what_is_left_out_does_not_show():
     """Hidden entries are dropped from one thousandth of the light on, and that is all that is lost."""
-    make, below, region, shell = CASES["through a floor"]
-    stack, layer = LayerStack(make(), below), lively(region, shell)
+    make, below, region, blend_width = CASES["through a floor"]
+    stack, layer = LayerStack(make(), below), lively(region, blend_width)
     _, cached = cache(stack, region)
     out, _ = shade_entries(
         layer,
@@ -171,7 +171,7 @@ class Fit:
         self.targets = pixels.rgba(self.cached.pixels)[0]
 
     def run(self, steps=24, layer=None, checkpoint=None, seed=0, rays=128):
-        layer = layer or Layer(self.region, SMALL, shell=0.01, seed=seed)
+        layer = layer or Layer(self.region, SMALL, blend_width=0.01, seed=seed)
         config = FitConfig(steps=steps, rays=rays, seed=seed)
         fit_layer(layer, self.stack, self.cached, self.targets, config, SILENT, checkpoint=checkpoint)
         return layer
@@ -230,7 +230,9 @@ STOPS = [[1], [3, 4], [4], [4, 5, 9], [5], [23], [24], list(range(1, 25))]
 def test_stopped_and_gone_on_is_never_stopped(fit, tmp_path, stops, fresh):
     def start():
         return (
-            Layer(fit.region, SMALL, shell=0.01) if fresh else lively(fit.region, 0.01).requires_grad_(True)
+            Layer(fit.region, SMALL, blend_width=0.01)
+            if fresh
+            else lively(fit.region, 0.01).requires_grad_(True)
         )
 
     whole = fit.run(layer=start())
@@ -248,10 +250,10 @@ def test_steps_since_the_last_checkpoint_are_done_again(fit, tmp_path):
     whole = fit.run()
     path = tmp_path / "checkpoint.safetensors"
     for stop in (6, 12, 23):  # the last steps saved before are 5, 10 and 20
-        layer = Layer(fit.region, SMALL, shell=0.01)
+        layer = Layer(fit.region, SMALL, blend_width=0.01)
         with pytest.raises(Stopped):
             fit.run(layer=layer, checkpoint=Fragile(path, layer, SAME, every=5, until=stop))
-    layer = Layer(fit.region, SMALL, shell=0.01)
+    layer = Layer(fit.region, SMALL, blend_width=0.01)
     fit.run(layer=layer, checkpoint=Checkpoint(path, layer, SAME))
     assert same(whole, layer)
 
@@ -260,7 +262,7 @@ def test_steps_since_the_last_checkpoint_are_done_again(fit, tmp_path):
 def test_a_checkpoint_that_is_no_use_is_not_used(fit, tmp_path, how):
     whole = fit.run()
     path = tmp_path / "checkpoint.safetensors"
-    layer = Layer(fit.region, SMALL, shell=0.01)
+    layer = Layer(fit.region, SMALL, blend_width=0.01)
     with pytest.raises(Stopped):
         other = {"identity": "another"} if how == "of another run" else SAME
         fit.run(layer=layer, checkpoint=Fragile(path, layer, other, until=10))
@@ -269,7 +271,7 @@ def test_a_checkpoint_that_is_no_use_is_not_used(fit, tmp_path, how):
     elif how == "none":
         Checkpoint(path, layer, SAME).remove()
         Checkpoint(path, layer, SAME).remove()  # not there any more, which is fine
-    layer = Layer(fit.region, SMALL, shell=0.01)
+    layer = Layer(fit.region, SMALL, blend_width=0.01)
     fit.run(layer=layer, checkpoint=Checkpoint(path, layer, SAME))
     assert same(whole, layer)
 
@@ -279,7 +281,7 @@ def test_checkpoints_are_written_now_and_then(fit, tmp_path, monkeypatch):
     clock = iter(range(1000))  # a second passes at every look at it
     watch = SimpleNamespace(monotonic=lambda: float(next(clock)))
     monkeypatch.setattr(checkpoint, "time", watch)  # of checkpoints alone: the time left is asked for, too
-    layer, written = Layer(fit.region, SMALL, shell=0.01), []
+    layer, written = Layer(fit.region, SMALL, blend_width=0.01), []
 
     class Noted(Checkpoint):
         def save(self, adam, step, extra=None):

@@ -125,21 +125,21 @@ def _unflat(sums: Tensor, widths: list[int], shapes: list[torch.Size]) -> Iterat
         yield matrix[: shape[0], : shape[1]].contiguous()
 
 
-def composite(thickness: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor) -> Composite:
-    return Composite(*_Composite.apply(thickness, rgb, distances, offsets))
+def composite(optical_depth: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor) -> Composite:
+    return Composite(*_Composite.apply(optical_depth, rgb, distances, offsets))
 
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, thickness: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor):
-        ctx.save_for_backward(thickness, rgb, distances, offsets)
+    def forward(ctx, optical_depth: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor):
+        ctx.save_for_backward(optical_depth, rgb, distances, offsets)
         rays = offsets.shape[0] - 1
         sums = torch.empty(rays, 5)
         run(
             compositing.forward,
             _blocks(rays, RAYS),
             RAYS,
-            _array(thickness),
+            _array(optical_depth),
             _array(rgb),
             _array(distances),
             _array(offsets),
@@ -150,58 +150,58 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_rgb: Tensor, grad_accumulation: Tensor, grad_depth: Tensor):
-        thickness, rgb, distances, offsets = ctx.saved_tensors
+        optical_depth, rgb, distances, offsets = ctx.saved_tensors
         grad = torch.cat([grad_rgb, grad_accumulation[:, None], grad_depth[:, None]], 1)
-        to_thickness = torch.empty(thickness.shape)
-        to_rgb = torch.empty(rgb.shape)
+        grad_optical_depth = torch.empty(optical_depth.shape)
+        grad_rgb = torch.empty(rgb.shape)
         run(
             compositing.backward,
             _blocks(grad.shape[0], RAYS),
             RAYS,
-            _array(thickness),
+            _array(optical_depth),
             _array(rgb),
             _array(distances),
             _array(offsets),
             _array(grad),
-            to_thickness.numpy(),
-            to_rgb.numpy(),
+            grad_optical_depth.numpy(),
+            grad_rgb.numpy(),
         )
-        return to_thickness, to_rgb, None, None
+        return grad_optical_depth, grad_rgb, None, None
 
 
-def spread(thickness: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
-    return _Spread.apply(thickness, places, offsets)
+def distortion_loss(optical_depth: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
+    return _DistortionLoss.apply(optical_depth, places, offsets)
 
 
-class _Spread(torch.autograd.Function):
+class _DistortionLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, thickness: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
-        ctx.save_for_backward(thickness, places, offsets)
+    def forward(ctx, optical_depth: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(optical_depth, places, offsets)
         result = torch.empty(offsets.shape[0] - 1)
-        arrays = _arrays(thickness, places, offsets, result)
-        run(compositing.spread, _blocks(result.shape[0], RAYS), RAYS, *arrays)
+        arrays = _arrays(optical_depth, places, offsets, result)
+        run(compositing.distortion_loss, _blocks(result.shape[0], RAYS), RAYS, *arrays)
         return result
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
-        to_thickness = torch.empty(ctx.saved_tensors[0].shape)
-        arrays = _arrays(*ctx.saved_tensors, grad, to_thickness)
-        run(compositing.spread_backward, _blocks(grad.shape[0], RAYS), RAYS, *arrays)
-        return to_thickness, None, None
+        grad_optical_depth = torch.empty(ctx.saved_tensors[0].shape)
+        arrays = _arrays(*ctx.saved_tensors, grad, grad_optical_depth)
+        run(compositing.distortion_loss_backward, _blocks(grad.shape[0], RAYS), RAYS, *arrays)
+        return grad_optical_depth, None, None
 
 
-def median_depth(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
+def median_depth(optical_depth: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
     rays = offsets.shape[0] - 1
     median = torch.empty(rays)
-    arrays = (_array(t) for t in (thickness, distances, offsets, median))
+    arrays = (_array(t) for t in (optical_depth, distances, offsets, median))
     run(compositing.median_depth, _blocks(rays, RAYS), RAYS, *arrays)
     return median
 
 
-def transmittance(thickness: Tensor, offsets: Tensor) -> Tensor:
-    result = torch.empty(thickness.shape)
-    arrays = (_array(t) for t in (thickness, offsets, result))
+def transmittance(optical_depth: Tensor, offsets: Tensor) -> Tensor:
+    result = torch.empty(optical_depth.shape)
+    arrays = (_array(t) for t in (optical_depth, offsets, result))
     run(compositing.transmittance, _blocks(offsets.shape[0] - 1, RAYS), RAYS, *arrays)
     return result
 

@@ -23,12 +23,12 @@ def _flushed(value):
 
 
 @jit
-def forward(task, block, thickness, rgb, distances, offsets, sums):
+def forward(task, block, optical_depth, rgb, distances, offsets, sums):
     for ray in range(task * block, min((task + 1) * block, sums.shape[0])):
         r = g = b = total = depth = 0.0
         before = 1.0
         for i in range(offsets[ray], offsets[ray + 1]):
-            behind = before * math.exp(-np.float64(thickness[i]))
+            behind = before * math.exp(-np.float64(optical_depth[i]))
             weight = before - behind
             r += weight * rgb[i, 0]
             g += weight * rgb[i, 1]
@@ -44,36 +44,36 @@ def forward(task, block, thickness, rgb, distances, offsets, sums):
 
 
 @jit
-def backward(task, block, thickness, rgb, distances, offsets, grad, to_thickness, to_rgb):
+def backward(task, block, optical_depth, rgb, distances, offsets, grad, grad_optical_depth, grad_rgb):
     """With q = d loss / d weight: d loss / d thickness_i = q_i T_(i+1) - sum over j > i of q_j weight_j."""
     for ray in range(task * block, min((task + 1) * block, grad.shape[0])):
         gr, gg, gb, gt, gd = grad[ray, 0], grad[ray, 1], grad[ray, 2], grad[ray, 3], grad[ray, 4]
         first, last = offsets[ray], offsets[ray + 1]
         before = 1.0
         for i in range(first, last):  # front to back: the weights
-            behind = before * math.exp(-np.float64(thickness[i]))
+            behind = before * math.exp(-np.float64(optical_depth[i]))
             weight = before - behind
-            to_rgb[i, 0] = _flushed(weight * gr)
-            to_rgb[i, 1] = _flushed(weight * gg)
-            to_rgb[i, 2] = _flushed(weight * gb)
-            to_thickness[i] = weight
+            grad_rgb[i, 0] = _flushed(weight * gr)
+            grad_rgb[i, 1] = _flushed(weight * gg)
+            grad_rgb[i, 2] = _flushed(weight * gb)
+            grad_optical_depth[i] = weight
             before = behind
         behind_sum = 0.0
         for i in range(last - 1, first - 1, -1):  # back to front: what each sample hides
-            weight = np.float64(to_thickness[i])
+            weight = np.float64(grad_optical_depth[i])
             q = gr * rgb[i, 0] + gg * rgb[i, 1] + gb * rgb[i, 2] + gt + gd * distances[i]
-            to_thickness[i] = _flushed(q * before - behind_sum)
+            grad_optical_depth[i] = _flushed(q * before - behind_sum)
             behind_sum += q * weight
             before += weight
 
 
 @jit
-def spread(task, block, thickness, places, offsets, result):
+def distortion_loss(task, block, optical_depth, places, offsets, result):
     for ray in range(task * block, min((task + 1) * block, result.shape[0])):
         before = 1.0
         total = moment = pairs = 0.0
         for i in range(offsets[ray], offsets[ray + 1]):
-            behind = before * math.exp(-np.float64(thickness[i]))
+            behind = before * math.exp(-np.float64(optical_depth[i]))
             weight = before - behind
             pairs += weight * (places[i] * total - moment)
             total += weight
@@ -83,25 +83,25 @@ def spread(task, block, thickness, places, offsets, result):
 
 
 @jit
-def spread_backward(task, block, thickness, places, offsets, grad, to_thickness):
+def distortion_loss_backward(task, block, optical_depth, places, offsets, grad, grad_optical_depth):
     """As `backward`, with q_i = 2 (sum over j of w_j |s_i - s_j|)."""
     for ray in range(task * block, min((task + 1) * block, grad.shape[0])):
         first, last = offsets[ray], offsets[ray + 1]
         before = 1.0
         total = moment = 0.0
         for i in range(first, last):
-            behind = before * math.exp(-np.float64(thickness[i]))
+            behind = before * math.exp(-np.float64(optical_depth[i]))
             weight = before - behind
-            to_thickness[i] = weight
+            grad_optical_depth[i] = weight
             total += weight
             moment += weight * places[i]
             before = behind
         hidden = after = after_moment = 0.0  # of what lies behind
         for i in range(last - 1, first - 1, -1):
-            weight = np.float64(to_thickness[i])
+            weight = np.float64(grad_optical_depth[i])
             front, front_moment = total - after - weight, moment - after_moment - weight * places[i]
             q = 2 * grad[ray] * ((places[i] * front - front_moment) + (after_moment - places[i] * after))
-            to_thickness[i] = _flushed(q * before - hidden)
+            grad_optical_depth[i] = _flushed(q * before - hidden)
             hidden += q * weight
             after += weight
             after_moment += weight * places[i]
@@ -109,21 +109,21 @@ def spread_backward(task, block, thickness, places, offsets, grad, to_thickness)
 
 
 @jit
-def median_depth(task, block, thickness, distances, offsets, median):
+def median_depth(task, block, optical_depth, distances, offsets, median):
     for ray in range(task * block, min((task + 1) * block, median.shape[0])):
         median[ray] = np.inf
         depth = 0.0
         for i in range(offsets[ray], offsets[ray + 1]):
-            depth += thickness[i]
+            depth += optical_depth[i]
             if depth > math.log(2.0):
                 median[ray] = distances[i]
                 break
 
 
 @jit
-def transmittance(task, block, thickness, offsets, result):
+def transmittance(task, block, optical_depth, offsets, result):
     for ray in range(task * block, min((task + 1) * block, offsets.shape[0] - 1)):
         depth = 0.0
         for i in range(offsets[ray], offsets[ray + 1]):
             result[i] = math.exp(-depth)
-            depth += thickness[i]
+            depth += optical_depth[i]

@@ -181,16 +181,16 @@ def _unflat(flat: Tensor, padded: list[tuple[int, int]], shapes: list[torch.Size
     ]
 
 
-def composite(thickness: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor) -> Composite:
-    return Composite(*_Composite.apply(thickness, rgb, distances, offsets))
+def composite(optical_depth: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor) -> Composite:
+    return Composite(*_Composite.apply(optical_depth, rgb, distances, offsets))
 
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, thickness: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor):
-        samples = [t.contiguous() for t in (thickness, rgb, distances, offsets)]
+    def forward(ctx, optical_depth: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor):
+        samples = [t.contiguous() for t in (optical_depth, rgb, distances, offsets)]
         rays = len(offsets) - 1
-        front, sums = torch.empty_like(samples[0]), thickness.new_empty(rays, 5)
+        front, sums = torch.empty_like(samples[0]), optical_depth.new_empty(rays, 5)
         ctx.save_for_backward(*samples, front)
         if rays:
             block = _block(RAYS, rays)
@@ -202,32 +202,37 @@ class _Composite(torch.autograd.Function):
     def backward(ctx, grad_rgb: Tensor, grad_accumulation: Tensor, grad_depth: Tensor):
         samples = ctx.saved_tensors
         grad = torch.cat([grad_rgb, grad_accumulation[:, None], grad_depth[:, None]], 1)
-        to_thickness, to_rgb = torch.empty_like(samples[0]), torch.empty_like(samples[1])
+        grad_optical_depth, grad_rgb = torch.empty_like(samples[0]), torch.empty_like(samples[1])
         if len(grad):
             block = _block(RAYS, len(grad))
             compositing.backward[_grid(len(grad), block)](
-                *samples, grad, to_thickness, to_rgb, len(grad), BLOCK=block
+                *samples, grad, grad_optical_depth, grad_rgb, len(grad), BLOCK=block
             )
-        return to_thickness, to_rgb, None, None
+        return grad_optical_depth, grad_rgb, None, None
 
 
-def median_depth(thickness: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
+def median_depth(optical_depth: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
     rays = len(offsets) - 1
-    median = thickness.new_empty(rays)
+    median = optical_depth.new_empty(rays)
     if rays:
         block = _block(RAYS, rays)
         compositing.median_depth[_grid(rays, block)](
-            thickness.contiguous(), distances.contiguous(), offsets.contiguous(), median, rays, BLOCK=block
+            optical_depth.contiguous(),
+            distances.contiguous(),
+            offsets.contiguous(),
+            median,
+            rays,
+            BLOCK=block,
         )
     return median
 
 
-def transmittance(thickness: Tensor, offsets: Tensor) -> Tensor:
-    result, rays = torch.empty_like(thickness, memory_format=torch.contiguous_format), len(offsets) - 1
+def transmittance(optical_depth: Tensor, offsets: Tensor) -> Tensor:
+    result, rays = torch.empty_like(optical_depth, memory_format=torch.contiguous_format), len(offsets) - 1
     if rays:
         block = _block(RAYS, rays)
         compositing.transmittance[_grid(rays, block)](
-            thickness.contiguous(), offsets.contiguous(), result, rays, BLOCK=block
+            optical_depth.contiguous(), offsets.contiguous(), result, rays, BLOCK=block
         )
     return result
 

@@ -10,10 +10,10 @@ import triton.language as tl
 
 
 @triton.jit
-def _opacity(thickness):
-    """1 - exp(-thickness), to the last digits also where it is tiny."""
-    small = thickness * (1 - thickness / 2 * (1 - thickness / 3 * (1 - thickness / 4 * (1 - thickness / 5))))
-    return tl.where(thickness < 0.05, small, 1 - tl.exp(-thickness))
+def _opacity(t):
+    """1 - exp(-t) of an optical depth t, accurate to the last digits where t is tiny."""
+    small = t * (1 - t / 2 * (1 - t / 3 * (1 - t / 4 * (1 - t / 5))))
+    return tl.where(t < 0.05, small, 1 - tl.exp(-t))
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def _rays(offsets, rays, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def forward(thickness, rgb, distances, offsets, front, sums, rays, BLOCK: tl.constexpr):
+def forward(optical_depth, rgb, distances, offsets, front, sums, rays, BLOCK: tl.constexpr):
     """Also leaves the share of light in front of each sample, for the backward."""
     ray, inside, first, count = _rays(offsets, rays, BLOCK)
     r = tl.zeros([BLOCK], tl.float32)
@@ -38,7 +38,7 @@ def forward(thickness, rgb, distances, offsets, front, sums, rays, BLOCK: tl.con
     for k in range(tl.max(count, 0)):
         here = k < count
         i = first + k
-        t = tl.load(thickness + i, mask=here, other=0.0)
+        t = tl.load(optical_depth + i, mask=here, other=0.0)
         tl.store(front + i, before, mask=here)
         weight = before * _opacity(t)
         r += weight * tl.load(rgb + 3 * i, mask=here, other=0.0)
@@ -56,7 +56,16 @@ def forward(thickness, rgb, distances, offsets, front, sums, rays, BLOCK: tl.con
 
 @triton.jit
 def backward(
-    thickness, rgb, distances, offsets, front, grad, to_thickness, to_rgb, rays, BLOCK: tl.constexpr
+    optical_depth,
+    rgb,
+    distances,
+    offsets,
+    front,
+    grad,
+    grad_optical_depth,
+    grad_rgb,
+    rays,
+    BLOCK: tl.constexpr,
 ):
     """With q = d loss / d weight: d loss / d thickness_i = q_i T_(i+1) - sum over j > i of q_j weight_j."""
     ray, inside, first, count = _rays(offsets, rays, BLOCK)
@@ -69,38 +78,38 @@ def backward(
     for k in range(tl.max(count, 0)):  # back to front
         here = k < count
         i = first + (count - 1 - k)
-        t = tl.load(thickness + i, mask=here, other=0.0)
+        t = tl.load(optical_depth + i, mask=here, other=0.0)
         before = tl.load(front + i, mask=here, other=0.0)
         weight = before * _opacity(t)
         q = gt + gd * tl.load(distances + i, mask=here, other=0.0)
         q += gr * tl.load(rgb + 3 * i, mask=here, other=0.0)
         q += gg * tl.load(rgb + 3 * i + 1, mask=here, other=0.0)
         q += gb * tl.load(rgb + 3 * i + 2, mask=here, other=0.0)
-        tl.store(to_thickness + i, q * (before * tl.exp(-t)) - hidden, mask=here)
-        tl.store(to_rgb + 3 * i, weight * gr, mask=here)
-        tl.store(to_rgb + 3 * i + 1, weight * gg, mask=here)
-        tl.store(to_rgb + 3 * i + 2, weight * gb, mask=here)
+        tl.store(grad_optical_depth + i, q * (before * tl.exp(-t)) - hidden, mask=here)
+        tl.store(grad_rgb + 3 * i, weight * gr, mask=here)
+        tl.store(grad_rgb + 3 * i + 1, weight * gg, mask=here)
+        tl.store(grad_rgb + 3 * i + 2, weight * gb, mask=here)
         hidden += q * weight
 
 
 @triton.jit
-def transmittance(thickness, offsets, result, rays, BLOCK: tl.constexpr):
+def transmittance(optical_depth, offsets, result, rays, BLOCK: tl.constexpr):
     _ray, _inside, first, count = _rays(offsets, rays, BLOCK)
     depth = tl.zeros([BLOCK], tl.float32)
     for k in range(tl.max(count, 0)):
         here = k < count
         tl.store(result + first + k, tl.exp(-depth), mask=here)
-        depth += tl.load(thickness + first + k, mask=here, other=0.0)
+        depth += tl.load(optical_depth + first + k, mask=here, other=0.0)
 
 
 @triton.jit
-def median_depth(thickness, distances, offsets, median, rays, BLOCK: tl.constexpr):
+def median_depth(optical_depth, distances, offsets, median, rays, BLOCK: tl.constexpr):
     ray, inside, first, count = _rays(offsets, rays, BLOCK)
     depth = tl.zeros([BLOCK], tl.float32)
     found = tl.full([BLOCK], float("inf"), tl.float32)
     for k in range(tl.max(count, 0)):
         here = k < count
-        after = depth + tl.load(thickness + first + k, mask=here, other=0.0)
+        after = depth + tl.load(optical_depth + first + k, mask=here, other=0.0)
         crosses = here & (depth <= 0.6931471805599453) & (after > 0.6931471805599453)
         found = tl.where(crosses, tl.load(distances + first + k, mask=here, other=0.0), found)
         depth = after
