@@ -21,6 +21,7 @@ from nerf_insert.app import image_sandbox
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
+from nerf_insert.io.images import to_uint8
 from nerf_insert.regions.checks import small
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
@@ -125,7 +126,7 @@ class SceneCache:
 
 def data_url(picture: Float[Tensor, "H W *C"], quality: int = 88) -> str:
     """A picture as a JPEG, or with four channels as a PNG, in a data URL."""
-    array = (picture.detach().cpu().float().nan_to_num().clamp(0, 1) * 255).round().byte().numpy()
+    array = to_uint8(picture).cpu().numpy()
     return array_url(array, quality)
 
 

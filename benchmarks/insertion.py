@@ -31,13 +31,13 @@ from rich.console import Console
 from rich.table import Table
 
 from nerf_insert.capture.capture import Capture
-from nerf_insert.capture.pixel_set import PixelSet, to_uint8
+from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.loop import edit
 from nerf_insert.evaluation.evaluate import Truth, evaluate
 from nerf_insert.evaluation.image_metrics import grow, psnr
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.scene_field import SceneField
-from nerf_insert.io.images import read_image, read_mask, write_image
+from nerf_insert.io.images import read_image, read_mask, to_uint8, write_image
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Lines, Task
 from nerf_insert.scene.recipe import GuideSpec, Recipe

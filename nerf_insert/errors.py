@@ -1,10 +1,14 @@
-"""The two ways in which a command ends badly; fronts turn them into a message and an exit code."""
+"""Exceptions raised to callers: bad input, failed run, stopped by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class InputError(Exception):
-    """What a person typed, uploaded or pointed at cannot be used (exit code 2).
+    """Something the user typed, uploaded or pointed at cannot be used (exit code 2).
 
-    The message is for that person: it names the thing, says what is wrong with it and what to do.
+    The message is for the user: it names the offending item, says what is wrong with it and what to do.
     """
 
 
@@ -13,4 +17,10 @@ class RunError(Exception):
 
 
 class Stopped(Exception):
-    """The person has stopped the work; what was done is kept, and the same call goes on from there."""
+    """The user stopped the work. What was done is kept; the same call resumes from there."""
+
+
+def first_few(names: Sequence[object], most: int = 3) -> str:
+    """Format a list of names for a message: "a, b, c and 4 more"."""
+    rest = len(names) - most
+    return ", ".join(map(str, names[:most])) + (f" and {rest} more" if rest > 0 else "")

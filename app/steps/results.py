@@ -13,6 +13,7 @@ from nerf_insert.app.scene_cache import RENDERING
 from nerf_insert.app.steps.common import MANY, PRIVATE, Page, Session, Work, stage_value, stamped, told
 from nerf_insert.app.widgets import widget
 from nerf_insert.errors import InputError
+from nerf_insert.io.images import to_uint8
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import Recipe
 
@@ -66,7 +67,7 @@ def build(page: Page) -> dict:
         stack, camera = work.opened.stack(), view.camera.scaled(min(1.0, WIDTH / view.camera.width))
         with RENDERING:
             pair = [s.render_image(camera).rgb for s in (LayerStack(stack.base), stack)]
-        return tuple((picture.clamp(0, 1) * 255).round().byte().numpy() for picture in pair)
+        return tuple(to_uint8(picture).cpu().numpy() for picture in pair)
 
     def rows(session: Session):
         """Choices for the layer's dropdown, newest chosen, with its command."""

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from nerf_insert.capture import dataparsers
 from nerf_insert.capture.view import View
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, first_few
 from nerf_insert.io.images import image_size
 
 __all__ = ["Capture", "View"]
@@ -58,7 +57,7 @@ class Capture:
         if parsed.missing:
             warnings.append(
                 f"{len(parsed.missing)} of {len(parsed.missing) + len(parsed.views)} photographs that {path} "
-                f"lists do not exist and are left out: {some(parsed.missing)}"
+                f"lists do not exist and are left out: {first_few(parsed.missing)}"
             )
         if len(parsed.views) < FEWEST:
             raise InputError(
@@ -71,7 +70,7 @@ class Capture:
         if rescaled:
             warnings.append(
                 f"{len(rescaled)} photographs have another size than their intrinsics, which were scaled "
-                f"to match: {some(rescaled)}"
+                f"to match: {first_few(rescaled)}"
             )
         for view in views:
             check_mask(view)
@@ -114,13 +113,13 @@ class Capture:
                 return found[0]
             if found:
                 raise InputError(
-                    f"{name} could be any of {some([view.name for view in found])}: give the whole path"
+                    f"{name} could be any of {first_few([view.name for view in found])}: give the whole path"
                 )
         names = [view.name for view in self.views]
         near = (
             difflib.get_close_matches(wanted, names, n=3, cutoff=0.5) or [n for n in names if wanted in n][:3]
         )
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {some(names)}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {first_few(names)}"
         raise InputError(f"the capture {self.path} has no photograph {name}: {hint}")
 
     def adjusted(
@@ -231,9 +230,3 @@ def default_split(names: list[str], mode: str) -> tuple[set[str], set[str]]:
     else:
         train, test = utils.get_train_eval_split_fraction(names, 0.9)
     return {names[i] for i in train}, {names[i] for i in test}
-
-
-def some(names: list[Any], most: int = 3) -> str:
-    """The first of many names, for a message."""
-    rest = len(names) - most
-    return ", ".join(map(str, names[:most])) + (f" and {rest} more" if rest > 0 else "")

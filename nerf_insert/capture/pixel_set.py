@@ -65,8 +65,3 @@ class PixelSet:
         if colors.shape[-1] == 3:
             return colors, torch.ones_like(colors[:, :1])
         return colors[:, :3], colors[:, 3:]
-
-
-def to_uint8(picture: Float[Tensor, "H W C"]) -> UInt8[Tensor, "H W C"]:
-    """0..1 to 0..255, rounded."""
-    return (picture.clamp(0, 1) * 255 + 0.5).to(torch.uint8)

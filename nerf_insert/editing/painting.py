@@ -14,12 +14,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.editing.region_views import RegionView
 from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.inpaint.api import InpaintView
 from nerf_insert.inpaint.guide import Guide
-from nerf_insert.io.images import read_image, resize, write_image
+from nerf_insert.io.images import read_image, resize, to_uint8, write_image
 from nerf_insert.rendering.stack import LayerStack
 
 BEYOND = 1.0  # farthest from the middle of 0..1 that is still cut to it: a painter may overshoot a little

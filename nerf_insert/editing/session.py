@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import PixelSet, to_uint8
+from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
 from nerf_insert.editing.region_views import RegionView, find_region_views
 from nerf_insert.editing.schedule import Round, plan
@@ -20,7 +20,7 @@ from nerf_insert.geometry.mesh import load_mesh
 from nerf_insert.inpaint.api import EditContext
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
-from nerf_insert.io.images import image_size, read_image
+from nerf_insert.io.images import image_size, read_image, to_uint8
 from nerf_insert.regions.from_recipe import build_region, load_pose
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerf_insert.io.images import to_uint8
+
 Embed = Callable[[list[Tensor], list[str]], tuple[Tensor, Tensor]]  # unit vectors [B, D] and [T, D]
 SMALLEST = 1e-6  # change of an embedding that has a direction
 
@@ -46,7 +48,7 @@ def _load(folder: Path) -> Embed:
 
     @torch.no_grad()
     def embed(pictures: list[Tensor], texts: list[str]) -> tuple[Tensor, Tensor]:
-        arrays = [(picture.clamp(0, 1) * 255).round().byte().numpy() for picture in pictures]
+        arrays = [to_uint8(picture).cpu().numpy() for picture in pictures]
         words = tokenizer(texts or [""], padding=True, truncation=True, return_tensors="pt")
         out = model(
             input_ids=words.input_ids,

@@ -19,10 +19,10 @@ from typing import Any
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.evaluation.clip_metrics import Directions, load_clip
 from nerf_insert.evaluation.warp_consistency import Warping, changed
 from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.images import to_uint8
 from nerf_insert.rendering.stack import LayerStack, Rendered
 
 

@@ -24,12 +24,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.evaluation.edit_metrics import Captions, EditFigures
 from nerf_insert.evaluation.image_metrics import grow, load_lpips, psnr, ssim
-from nerf_insert.io.images import read_image, resize
+from nerf_insert.io.images import read_image, resize, to_uint8
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.scene import Scene

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import Rendered
 
@@ -43,7 +44,7 @@ def warped_error(
     )
     if not seen.any():
         return 0.0, 0
-    shown = bilinear(other[1].rgb, where.pixels[seen])
+    shown = sample_bilinear(other[1].rgb, where.pixels[seen])
     mine = render.rgb.reshape(-1, 3)[index[seen]]
     return float(((shown - mine).double() ** 2).mean(-1).sum()), int(seen.sum())
 
@@ -77,16 +78,6 @@ def nearest(values: Float[Tensor, "H W"], pixels: Float[Tensor, "N 2"]) -> Float
     """The value of the pixel that a place (x, y) lies in."""
     x, y = pixels.long().unbind(-1)
     return values[y.clamp(0, values.shape[0] - 1), x.clamp(0, values.shape[1] - 1)]
-
-
-def bilinear(picture: Float[Tensor, "H W 3"], pixels: Float[Tensor, "N 2"]) -> Float[Tensor, "N 3"]:
-    """The picture at places (x, y); pixel centers are at halves."""
-    size = pixels.new_tensor([picture.shape[1], picture.shape[0]])
-    grid = (2 * pixels / size - 1)[None, None]
-    sampled = torch.nn.functional.grid_sample(
-        picture.movedim(-1, 0)[None], grid.to(picture), padding_mode="border", align_corners=False
-    )
-    return sampled[0, :, 0].T
 
 
 def changed(

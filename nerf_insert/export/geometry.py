@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.errors import RunError
 from nerf_insert.io.files import replacing
+from nerf_insert.io.images import to_uint8
 from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.training.optimizer import at_step
@@ -57,7 +58,9 @@ def export_points(
                 raise RunError("the training views show next to nothing solid: there are no points to export")
     points, rgb = (torch.cat(column)[:count] for column in zip(*found, strict=True))
     with replacing(file) as new:
-        new.write_bytes(trimesh.PointCloud(points.numpy(), _bytes(rgb)).export(file_type="ply"))
+        new.write_bytes(
+            trimesh.PointCloud(points.numpy(), to_uint8(rgb).cpu().numpy()).export(file_type="ply")
+        )
     return {"points": len(points), "file": str(file)}
 
 
@@ -90,7 +93,9 @@ def export_mesh(
     except (ValueError, RuntimeError):
         raise RunError("the views show no surface in the box: there is no mesh to export") from None
     vertices = torch.from_numpy(corners.astype(np.float32)) + box[0]
-    mesh = trimesh.Trimesh(vertices.numpy(), faces, vertex_colors=_bytes(_colors(stack, capture, vertices)))
+    mesh = trimesh.Trimesh(
+        vertices.numpy(), faces, vertex_colors=to_uint8(_colors(stack, capture, vertices)).cpu().numpy()
+    )
     with replacing(file) as new:
         new.write_bytes(mesh.export(file_type=file.suffix[1:]))
     return {"vertices": len(vertices), "faces": len(faces), "file": str(file)}
@@ -136,7 +141,3 @@ def _middle(capture: Capture) -> tuple[Float[Tensor, "3"], float]:
     """Where the cameras look, and how far away the farthest of them is."""
     center = capture.center_of_attention
     return center, max(float((view.camera.center - center).norm()) for view in capture.views)
-
-
-def _bytes(rgb: Float[Tensor, "N 3"]) -> UInt8[np.ndarray, "N 3"]:
-    return (rgb.clamp(0, 1) * 255).round().to(torch.uint8).numpy()

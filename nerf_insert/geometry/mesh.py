@@ -25,8 +25,10 @@ from torch import Tensor
 import nerf_insert
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.geometry.mesh_normals import corner_normals, geometric_normals, outward_signs
 from nerf_insert.geometry.pose import Pose
+from nerf_insert.geometry.sampling import sample_texture
 
 __all__ = ["Hits", "Mesh", "Pose", "load_mesh"]
 
@@ -96,14 +98,14 @@ class Mesh:
 
     def color_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """sRGB of places on the surface: corner colors blended as light is, textures bilinearly."""
-        color = to_srgb((barycentric[:, :, None] * to_linear(self.corner_colors[face])).sum(1))
+        color = linear_to_srgb((barycentric[:, :, None] * srgb_to_linear(self.corner_colors[face])).sum(1))
         if self.textures:
             uv = (barycentric[:, :, None] * self.corner_uv[face]).sum(1)
             which = self.texture_index[face]
             for index, texture in enumerate(self.textures):
                 here = (which == index).nonzero()[:, 0]
                 if len(here):
-                    color[here] = tinted(bilinear(texture, uv[here]), color[here])
+                    color[here] = tinted(sample_texture(texture, uv[here]), color[here])
         return color.clamp(0, 1)
 
     @cached_property
@@ -180,35 +182,9 @@ class Mesh:
         return scene, center, scale
 
 
-def bilinear(texture: Float[Tensor, "h w 3"], uv: Float[Tensor, "N 2"]) -> Float[Tensor, "N 3"]:
-    """A texture at UVs with the origin at the bottom left; it repeats."""
-    height, width, _ = texture.shape
-    x = uv[:, 0] * width - 0.5
-    y = (1 - uv[:, 1]) * height - 0.5
-    left, top = x.floor(), y.floor()
-    fx, fy = (x - left)[:, None], (y - top)[:, None]
-    x0, x1 = (left.long() + k for k in (0, 1))
-    y0, y1 = (top.long() + k for k in (0, 1))
-    x0, x1, y0, y1 = x0 % width, x1 % width, y0 % height, y1 % height
-    above = texture[y0, x0] * (1 - fx) + texture[y0, x1] * fx
-    below = texture[y1, x0] * (1 - fx) + texture[y1, x1] * fx
-    return above * (1 - fy) + below * fy
-
-
 def tinted(color: Float[Tensor, "N 3"], tint: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     """The product of two sRGB colors as light; white changes nothing."""
-    return torch.where(tint >= 1, color, to_srgb(to_linear(color) * to_linear(tint)))
-
-
-def to_linear(srgb: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """Linear light of sRGB values (IEC 61966-2-1)."""
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp_min(0) + 0.055) / 1.055) ** 2.4)
-
-
-def to_srgb(linear: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    return torch.where(
-        linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(1e-9) ** (1 / 2.4) - 0.055
-    )
+    return torch.where(tint >= 1, color, linear_to_srgb(srgb_to_linear(color) * srgb_to_linear(tint)))
 
 
 def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:

@@ -21,6 +21,8 @@ import struct
 import sys
 from pathlib import Path
 
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
+
 GREY = 180  # sRGB of what has no color of its own
 ASSETS = (".mtl", ".bin", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tga", ".tif", ".tiff")
 
@@ -191,7 +193,7 @@ def appearance(mesh, faces, is_gltf: bool):
         if factor is not None and (is_gltf or picture is None):
             # A picture takes the place of an OBJ's Kd, which exporters often leave black beside one.
             factor = np.asarray(factor, dtype=np.float64)[:3] / 255
-            tint = tint * (factor if is_gltf else as_linear(factor))
+            tint = tint * (factor if is_gltf else srgb_to_linear(factor))
         own = visual.vertex_attributes.get("color") if len(visual.vertex_attributes) else None
         if own is not None and len(own) == len(mesh.vertices):
             own = np.asarray(own)[faces][..., :3]
@@ -206,18 +208,10 @@ def appearance(mesh, faces, is_gltf: bool):
 
 
 def as_srgb(linear):
-    """uint8 sRGB of linear light in 0..1, the space of glTF's factors and vertex colors (IEC 61966-2-1)."""
+    """Convert linear light, the space of glTF's factors and vertex colors, to uint8 sRGB."""
     import numpy as np
 
-    linear = np.clip(linear, 0, 1)
-    curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(curve * 255).astype(np.uint8)
-
-
-def as_linear(srgb):
-    import numpy as np
-
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.rint(linear_to_srgb(np.clip(linear, 0, 1)) * 255).astype(np.uint8)
 
 
 def answer(request: dict) -> dict:

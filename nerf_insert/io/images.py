@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from torch import Tensor
 
@@ -115,12 +115,18 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     return mask
 
 
+def to_uint8(image: Tensor) -> UInt8[Tensor, "..."]:
+    """Convert values in 0..1, or a mask, to 0..255, rounded to the nearest (ties to even).
+
+    Values outside 0..1 are clamped, NaN becomes 0.
+    """
+    return (image.detach().float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
 def encode_png(picture: Tensor) -> bytes:
     """The bytes of an 8-bit PNG of a picture [H, W, 3], [H, W, 4] or [H, W] in 0..1, or a mask."""
-    values = picture.detach().cpu().float().nan_to_num().clamp(0, 1)
-    array = (values * 255).round().to(torch.uint8).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG")
+    Image.fromarray(to_uint8(picture).cpu().numpy()).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -174,8 +180,8 @@ def contact_sheet(
 
 
 def _cell(picture: Tensor, width: int | None) -> np.ndarray:
-    picture = picture.detach().cpu().float().nan_to_num().clamp(0, 1)
+    picture = picture.detach().cpu().float()
     if width is not None:
         picture = resize(picture, (width, max(1, round(picture.shape[0] * width / picture.shape[1]))))
     picture = picture if picture.ndim == 3 else picture[..., None].expand(-1, -1, 3)
-    return (picture * 255).round().to(torch.uint8).numpy()
+    return to_uint8(picture).numpy()

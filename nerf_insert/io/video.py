@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nerf_insert.errors import RunError
 from nerf_insert.io.files import replacing
+from nerf_insert.io.images import to_uint8
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -63,7 +64,7 @@ class VideoWriter:
         width, height = self.size
         if tuple(picture.shape) != (height, width, 3):
             raise ValueError(f"a frame of {tuple(picture.shape)} in a video of {width}x{height}")
-        array = (picture.detach().cpu().float().nan_to_num().clamp(0, 1) * 255).round().byte().numpy()
+        array = to_uint8(picture).cpu().numpy()
         array = np.pad(array, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         try:
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")

@@ -21,8 +21,10 @@ from torch import Tensor
 
 from nerf_insert.capture.view import View
 from nerf_insert.geometry.cameras import Camera, Rays
-from nerf_insert.geometry.mesh import Hits, Mesh, to_linear
+from nerf_insert.geometry.color import srgb_to_linear
+from nerf_insert.geometry.mesh import Hits, Mesh
 from nerf_insert.geometry.mesh_normals import components, geometric_normals, neighbors
+from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.io.images import resize
 from nerf_insert.lighting.light import Occluder
 from nerf_insert.rendering.stack import Rendered
@@ -62,7 +64,7 @@ def glance(scene: Renders, views: Sequence[View]) -> list[DepthView]:
         pixels = view.camera.width * view.camera.height
         camera = view.camera.scaled(min(1.0, (RAYS / count / pixels) ** 0.5))
         size = (SHARPER * camera.width, SHARPER * camera.height)
-        linear = to_linear(view.photograph())
+        linear = srgb_to_linear(view.photograph())
         linear = resize(linear, size) if size < view.size else linear
         glances.append(DepthView(camera, scene.render_image(camera).depth, linear))
     return glances
@@ -293,12 +295,8 @@ def sample_color(
     picture: Float[Tensor, "H W C"], camera: Camera, pixels: Float[Tensor, "N 2"]
 ) -> Float[Tensor, "N C"]:
     """A picture of any size at the camera's pixel coordinates, bilinear."""
-    unit = pixels / torch.tensor([camera.width, camera.height]) * 2 - 1
-    planes = picture.movedim(-1, 0)[None]
-    out = torch.nn.functional.grid_sample(
-        planes, unit[None, None], padding_mode="border", align_corners=False
-    )
-    return out[0, :, 0].T
+    height, width = picture.shape[:2]
+    return sample_bilinear(picture, pixels * torch.tensor([width / camera.width, height / camera.height]))
 
 
 def far_radiance(

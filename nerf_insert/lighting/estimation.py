@@ -20,8 +20,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from nerf_insert.geometry.frames import orthonormal_frame
 from nerf_insert.lighting.depth_fusion import Surface
-from nerf_insert.lighting.light import Key, Light, Occluders, frame, sphere, transport
+from nerf_insert.lighting.light import Key, Light, Occluders, sphere, transport
 
 SAMPLES = 2000
 GROUPS = 16
@@ -251,7 +252,7 @@ def improve(guess: Guess, evidence: Evidence, things: Occluders, size: float) ->
 def turn(guess: Guess, evidence: Evidence, things: Occluders, degrees: float, finest: float) -> Guess:
     """The best direction near the guess's: rings of tries around the best so far, narrower and narrower."""
     while degrees >= finest:
-        axes = frame(guess.key.direction)
+        axes = orthonormal_frame(guess.key.direction)
         around = torch.arange(6) * math.pi / 3
         ring = guess.key.direction + math.tan(math.radians(degrees)) * (
             around.cos()[:, None] * axes[0] + around.sin()[:, None] * axes[1]

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.frames import orthonormal_frame
 from nerf_insert.geometry.mesh import Hits
 
 DIRECTIONS = 256
@@ -73,7 +74,7 @@ class Key:
         radius = (k / count).sqrt() * self.distance * math.tan(self.angle)
         turn = k * math.pi * (3 - math.sqrt(5))
         across = torch.stack([radius * turn.cos(), radius * turn.sin(), torch.zeros(count)], -1)
-        return self.target + self.distance * self.direction + across @ frame(self.direction)
+        return self.target + self.distance * self.direction + across @ orthonormal_frame(self.direction)
 
     def share(
         self,
@@ -154,10 +155,3 @@ def sphere(count: int = DIRECTIONS) -> Float[Tensor, "K 3"]:
     turn = k * math.pi * (3 - math.sqrt(5))
     radius = (1 - z * z).sqrt()
     return torch.stack([radius * turn.cos(), radius * turn.sin(), z], -1).float()
-
-
-def frame(axis: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
-    """A right-handed frame whose third row is the unit axis."""
-    helper = torch.eye(3)[axis.abs().argmin()]
-    first = torch.nn.functional.normalize(torch.linalg.cross(helper, axis), dim=0)
-    return torch.stack([first, torch.linalg.cross(axis, first), axis])

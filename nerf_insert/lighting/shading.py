@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nerf_insert.geometry.mesh import Hits, Mesh, to_linear
+from nerf_insert.geometry.color import srgb_to_linear
+from nerf_insert.geometry.mesh import Hits, Mesh
 from nerf_insert.geometry.mesh_normals import merged, neighbors
 from nerf_insert.lighting.depth_fusion import Surface
 from nerf_insert.lighting.light import Key, Light, Occluder, Occluders, sphere
@@ -47,7 +48,7 @@ class ShadedMesh:
         self, face: Int64[Tensor, " M"], barycentric: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> Float[Tensor, "M 3"]:
         """What leaves places of the surface against rays of these directions."""
-        albedo = to_linear(self.mesh.color_at(face, barycentric))
+        albedo = srgb_to_linear(self.mesh.color_at(face, barycentric))
         arriving = self.places.interpolate(self.front, face, barycentric)
         normals = self.mesh.normal_at(face, barycentric)
         if self.back is not None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, first_few
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.regions.csg import Dilated, Intersection, Union
 from nerf_insert.regions.region import Region
@@ -140,8 +140,8 @@ def _check_cameras_outside(region: Region, cameras: Sequence[tuple[str, Camera]]
     if inside.any():
         names = [name for (name, _), is_in in zip(cameras, inside.tolist(), strict=True) if is_in]
         raise InputError(
-            f"the region contains {len(names)} of the cameras ({_some(names)}), which would see nothing but "
-            "the inside of it: make it smaller or move it away from where the photographs were taken"
+            f"the region contains {len(names)} of the cameras ({first_few(names)}), which would see nothing "
+            "but the inside of it: make it smaller or move it away from where the photographs were taken"
         )
 
 
@@ -161,7 +161,7 @@ def _check_seen(
 ) -> None:
     if len(seen_by) < min_views:
         behind = f"; something else is in front of it in {hidden}" if hidden else ""
-        which = f" ({_some(seen_by)})" if seen_by else ""
+        which = f" ({first_few(seen_by)})" if seen_by else ""
         raise InputError(
             f"only {len(seen_by)} of the {len(shares)} photographs{which} show the region on at least "
             f"{100 * min_share:.2g} % of the picture, {min_views} are needed{behind}: check its place and "
@@ -176,12 +176,8 @@ def _check_seen(
 
 
 def _disagreement(name: str, share: float, hull: VisualHull) -> str:
-    others = _some([other for other in hull.names if other != name])
+    others = first_few([other for other in hull.names if other != name])
     return (
         f"only {100 * share:.0f} % of the mask for {name} is left, the other masks ({others}) cut off "
         "the rest: draw all of them around the same thing, rather too wide than too narrow"
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -24,7 +24,7 @@ from torch import Tensor
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import ADVICE, atomic_write, write_json
-from nerf_insert.io.images import encode_png, write_image
+from nerf_insert.io.images import encode_png, to_uint8, write_image
 from nerf_insert.io.video import VideoWriter
 from nerf_insert.rendering.stack import LayerStack, Rendered
 from nerf_insert.runtime.progress import Progress
@@ -122,8 +122,9 @@ def write_color(path: Path, picture: Float[Tensor, "H W 3"]) -> None:
         data = encode_png(picture)
     else:
         buffer = io.BytesIO()
-        array = (picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        Image.fromarray(array).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+        Image.fromarray(to_uint8(picture).cpu().numpy()).save(
+            buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0
+        )
         data = buffer.getvalue()
     atomic_write(path, data)
 

@@ -17,12 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
-from nerf_insert.capture.pixel_set import PixelSet, to_uint8
+from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.io.files import read_tensors
+from nerf_insert.io.images import to_uint8
 from nerf_insert.kernels import composite, transmittance
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.devices import device

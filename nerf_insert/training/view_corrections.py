@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.sampling import sample_bilinear
 
 CONTROLS = 5  # points along each side of a view's region at which its warp is free
 ITERATIONS = 3  # Gauss-Newton steps of a warp in one revision
@@ -300,12 +301,8 @@ def _stiffness() -> Float[Tensor, "G2 G2"]:
 
 
 def _sample(channels: Float[Tensor, "C h w"], at: Float[Tensor, "n 2"]) -> Float[Tensor, "n C"]:
-    size = torch.tensor([channels.shape[2] - 1, channels.shape[1] - 1]).clamp_min(1)
-    grid = (at / size * 2 - 1)[None, None]
-    found = torch.nn.functional.grid_sample(
-        channels[None], grid, mode="bilinear", padding_mode="border", align_corners=True
-    )
-    return found[0, :, 0].T
+    """Channels at columns and rows, which are whole numbers at the centers of pixels."""
+    return sample_bilinear(channels.movedim(0, -1), at + 0.5)
 
 
 def _blurred(channels: Float[Tensor, "C h w"], sigma: float) -> Float[Tensor, "C h w"]:

@@ -12,7 +12,6 @@ import tiny
 import torch
 from PIL import Image
 
-from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.editing import painting
 from nerf_insert.editing.loop import edit
 from nerf_insert.editing.painting import inpaint_view, run_inpainter
@@ -22,7 +21,7 @@ from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.evaluation.image_metrics import psnr
 from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.io.files import read_json, read_yaml
-from nerf_insert.io.images import read_image, read_mask, write_image
+from nerf_insert.io.images import read_image, read_mask, to_uint8, write_image
 from nerf_insert.regions import BoxRegion
 from nerf_insert.regions.from_recipe import build_region
 from nerf_insert.rendering.stack import LayerStack

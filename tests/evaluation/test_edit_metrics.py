@@ -8,7 +8,8 @@ import torch
 
 from nerf_insert.cli.main import main
 from nerf_insert.evaluation.clip_metrics import Directions, load_clip
-from nerf_insert.evaluation.warp_consistency import Warping, bilinear, changed, warped_error
+from nerf_insert.evaluation.warp_consistency import Warping, changed, warped_error
+from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack, Rendered
 
@@ -60,7 +61,7 @@ def test_bilinear_is_exact_on_a_ramp():
     ramp = torch.stack([x, y, x + 2 * y], -1)
     places = torch.rand(50, 2) * torch.tensor([6.0, 4.0]) + 0.5
     wanted = torch.stack([places[:, 0], places[:, 1], places[:, 0] + 2 * places[:, 1]], -1)
-    torch.testing.assert_close(bilinear(ramp, places), wanted, atol=1e-4, rtol=0)
+    torch.testing.assert_close(sample_bilinear(ramp, places), wanted, atol=1e-4, rtol=0)
 
 
 def test_change_is_a_mean_over_the_region():

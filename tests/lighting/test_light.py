@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.frames import orthonormal_frame
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.mesh_normals import geometric_normals
 from nerf_insert.lighting.depth_fusion import Surface
 from nerf_insert.lighting.estimation import ALBEDO, estimate, gather, groups
-from nerf_insert.lighting.light import Key, Light, Occluder, arriving, frame, sphere, transport
+from nerf_insert.lighting.light import Key, Light, Occluder, arriving, sphere, transport
 
 UP = torch.tensor([0.0, 0.0, 1.0])
 
@@ -44,7 +45,7 @@ def key(direction=UP, distance=1e4, angle=0.01, irradiance=(1.0, 1.0, 1.0), targ
 @given(st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: sum(x * x for x in v) > 1e-2))
 @settings(max_examples=50, deadline=None)
 def test_a_frame_is_a_rotation_onto_its_axis(axis):
-    rotation = frame(unit(*axis))
+    rotation = orthonormal_frame(unit(*axis))
     # float32 rounding of three products
     assert torch.allclose(rotation @ rotation.T, torch.eye(3), atol=1e-5)
     assert float(torch.linalg.det(rotation)) == pytest.approx(1, abs=1e-5)

@@ -351,7 +351,7 @@ def test_what_a_mesh_names(tmp_path, kind):
         "obj": b"# c\nmtllib a b.mtl\nmtllib " + str(tmp_path / "secret.png").encode() + b"\nv 0 0 0\n",
         "ply": b"ply\nformat ascii 1.0\ncomment TextureFile wood/oak.png\nend_header\nmtllib b.bin\n",
         "gltf": tree.encode(),
-        "glb": b"glTF" + bytes(8) + len(tree).to_uint8(4, "little") + b"JSON" + tree.encode() + b"\0" * 9,
+        "glb": b"glTF" + bytes(8) + len(tree).to_bytes(4, "little") + b"JSON" + tree.encode() + b"\0" * 9,
     }[kind]
     (folder / f"mesh.{kind}").write_bytes(data)
     wanted = {"obj": ["a b.mtl", "wood/oak.png"], "ply": ["wood/oak.png"]}.get(

@@ -8,9 +8,10 @@ import torch
 from analytic import AnalyticField, look_at
 from formula import Ball, FormulaLayer, Haze
 
-from nerf_insert.capture.pixel_set import PixelSet, to_uint8
+from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import Layer
+from nerf_insert.io.images import to_uint8
 from nerf_insert.regions import BoxRegion, Union
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT

@@ -7,7 +7,8 @@ import pytest
 import torch
 from analytic import look_at
 
-from nerf_insert.capture.pixel_set import PixelSet, to_uint8
+from nerf_insert.capture.pixel_set import PixelSet
+from nerf_insert.io.images import to_uint8
 from nerf_insert.training import view_corrections
 from nerf_insert.training.view_corrections import (
     Corrections,

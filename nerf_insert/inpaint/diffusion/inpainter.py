@@ -38,6 +38,7 @@ from nerf_insert.inpaint.diffusion.sampler import Painter, Shown, Wanted
 from nerf_insert.inpaint.diffusion.tiling import Sheet
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.mesh.inpainter import MeshInpainter
+from nerf_insert.io.images import to_uint8
 from nerf_insert.regions.region import Region
 from nerf_insert.runtime.progress import SILENT, Progress
 
@@ -339,4 +340,4 @@ def size_of(model: Model) -> int:
 def to_pil(picture: Float[Tensor, "h w 3"]) -> Any:
     from PIL import Image
 
-    return Image.fromarray((picture.clamp(0, 1) * 255).round().byte().cpu().numpy())
+    return Image.fromarray(to_uint8(picture).cpu().numpy())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nerf_insert.capture.capture import View
 from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.inpaint.fill.planes import Plane
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
@@ -182,12 +183,7 @@ def _colors(
     points: Float[Tensor, "N 3"], sight: Sight, photograph: UInt8[Tensor, "H W 3"]
 ) -> Float[Tensor, "N 3"]:
     """A photograph's colors, sRGB in 0..1, where points fall in it."""
-    where = sight.view.camera.project(points).pixels / torch.tensor(sight.view.size) * 2 - 1
-    picture = photograph.permute(2, 0, 1)[None].float() / 255
-    found = torch.nn.functional.grid_sample(
-        picture, where[None, None], padding_mode="border", align_corners=False
-    )
-    return found[0, :, 0].T
+    return sample_bilinear(photograph.float() / 255, sight.view.camera.project(points).pixels)
 
 
 def settle(

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.capture.pixel_set import to_uint8
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.inpaint.api import EditContext, InpaintView
@@ -25,6 +24,7 @@ from nerf_insert.inpaint.fill.depth_views import FAR, Evidence, Sight, content, 
 from nerf_insert.inpaint.fill.planes import find_planes
 from nerf_insert.inpaint.fill.surfaces import Blank, Surface, paint, stands
 from nerf_insert.inpaint.guide import Guide
+from nerf_insert.io.images import to_uint8
 from nerf_insert.regions.region import Region
 
 AROUND, SEEN = 2.0, 3.2  # radius of what is looked at, in those of the region and of what is seen in it

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.frames import orthonormal_frame
 
 SAMPLE = 6000  # points that are looked at
 TRIALS = 600  # planes that are tried for each one that is found
@@ -65,7 +66,7 @@ def find_planes(
         tolerance = min(max(3 * spread, NEAR * extent), FAR * extent)
         if ((eyes - origin) @ normal > 0).float().mean() < 0.5:
             normal = -normal
-        planes.append(Plane(origin, _frame(normal), tolerance))
+        planes.append(Plane(origin, orthonormal_frame(normal), tolerance))
         left = left[height.abs() > 2 * tolerance]
     return planes
 
@@ -88,11 +89,3 @@ def _best(points: Tensor, tolerance: float, generator: torch.Generator) -> tuple
 
 def _heights(points: Tensor, origin: Tensor, normal: Tensor) -> Tensor:
     return (points - origin) @ normal
-
-
-def _frame(normal: Float[Tensor, " 3"]) -> Float[Tensor, "3 3"]:
-    """An orthonormal frame whose third row is the normal."""
-    helper = torch.zeros(3)
-    helper[int(normal.abs().argmin())] = 1
-    u = torch.nn.functional.normalize(torch.linalg.cross(helper, normal), dim=0)
-    return torch.stack([u, torch.linalg.cross(normal, u), normal])

@@ -15,6 +15,7 @@ from numpy import ndarray
 from scipy.ndimage import binary_propagation, distance_transform_edt, gaussian_filter
 from torch import Tensor
 
+from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.inpaint.fill.depth_views import Evidence, Sight, settle
 from nerf_insert.inpaint.fill.planes import Plane
 from nerf_insert.inpaint.fill.texture import complete, membrane
@@ -44,12 +45,9 @@ class Surface:
 
     def at(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
         """Colors of points of the plane, and how much they count."""
-        where = self.plane.coordinates(points) / (self.texel * len(self.share) / 2)
-        picture = torch.cat([self.texture, self.share[..., None]], -1).permute(2, 0, 1)[None]
-        found = torch.nn.functional.grid_sample(
-            picture, where[None, None], padding_mode="border", align_corners=False
-        )
-        return found[0, :3, 0].T, found[0, 3, 0]
+        texels = self.plane.coordinates(points) / self.texel + len(self.share) / 2
+        found = sample_bilinear(torch.cat([self.texture, self.share[..., None]], -1), texels)
+        return found[:, :3], found[:, 3]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Camera, Rays
-from nerf_insert.geometry.mesh import to_linear, to_srgb
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.inpaint.api import InpaintView
 from nerf_insert.lighting.depth_fusion import DepthView, Surface, sample_depth
 from nerf_insert.lighting.shading import ShadedMesh, Shadow
@@ -35,7 +35,7 @@ class Painter:
 
     def paint(self, view: InpaintView) -> Float[Tensor, "H W 3"]:
         """The photograph with the object and its shadow where the view's mask is true, sRGB."""
-        linear = to_linear(view.original)
+        linear = srgb_to_linear(view.original)
         pixels = view.mask.nonzero()
         if self.shadow is not None and len(pixels):
             linear[tuple(pixels.T)] *= self._shadow_factor(view, pixels)
@@ -43,7 +43,7 @@ class Painter:
             light, cover = self._object(view, pixels)
             at = tuple(pixels.T)
             linear[at] = light + (1 - cover[:, None]) * linear[at]
-        return torch.where(view.mask[..., None], to_srgb(linear), view.original)
+        return torch.where(view.mask[..., None], linear_to_srgb(linear), view.original)
 
     def _near_object(self, camera: Camera, mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
         """The masked pixels that may show some of the object: a ray near by meets it."""

@@ -10,7 +10,8 @@ from analytic import AnalyticField, look_at
 
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.geometry.mesh import Mesh, to_linear
+from nerf_insert.geometry.color import srgb_to_linear
+from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.mesh.compositor import SHOULDER, shoulder
@@ -177,9 +178,9 @@ def test_flat_light_shows_the_mesh_s_own_colors(void):
     inside, _, cosine = cosines(void.views[0])
     share = mirrored(cosine, 0.6)[:, None]
     assert inside.sum() > 30
-    wanted = share + (1 - share) * to_linear(torch.tensor(color))
+    wanted = share + (1 - share) * srgb_to_linear(torch.tensor(color))
     # a pixel averages over its footprint, within which the share bends
-    assert torch.allclose(to_linear(painted[inside]), wanted, atol=2e-3)
+    assert torch.allclose(srgb_to_linear(painted[inside]), wanted, atol=2e-3)
 
 
 def test_the_highlight_is_that_of_a_dielectric():
@@ -213,7 +214,7 @@ def test_a_highlight_lies_where_the_light_is_mirrored(void):
     for roughness in (0.3, 0.6):
         painted = void.paint(ball(color=(0.0, 0.0, 0.0), finely=5), light=light, roughness=roughness)
         inside, normals, _ = cosines(void.views[0])
-        shown[roughness] = to_linear(painted[inside])[:, 0]
+        shown[roughness] = srgb_to_linear(painted[inside])[:, 0]
     rays = void.views[0].camera.rays().directions[inside.view(-1)]
     half = torch.nn.functional.normalize(direction - rays, dim=-1)
     best = (normals * half).sum(-1)
@@ -225,19 +226,19 @@ def test_a_highlight_lies_where_the_light_is_mirrored(void):
 
 
 def test_exposure_is_a_factor_of_light(void):
-    gray = {k: to_linear(void.paint(ball(), light="flat", exposure=k)).amax() for k in (1.0, 0.5)}
+    gray = {k: srgb_to_linear(void.paint(ball(), light="flat", exposure=k)).amax() for k in (1.0, 0.5)}
     assert float(gray[0.5] / gray[1.0]) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_coverage_at_the_silhouette_sums_to_the_ball_s_picture(void):
     """Antialiasing loses and adds nothing: all light is that of the ball's solid angle."""
-    painted = to_linear(void.paint(ball(color=GREY), light="flat"))[..., 0]
+    painted = srgb_to_linear(void.paint(ball(color=GREY), light="flat"))[..., 0]
     rays = void.views[0].camera.scaled(16).rays()
     distance = meets(rays, OBJECT, RADIUS)
     hit = distance.isfinite()
     normals = (rays.at(distance)[hit] - torch.tensor(OBJECT)) / RADIUS
     share = mirrored(-(normals * rays.directions[hit]).sum(-1), 0.6)
-    value = float((share + (1 - share) * to_linear(torch.tensor(0.5))).mean())
+    value = float((share + (1 - share) * srgb_to_linear(torch.tensor(0.5))).mean())
     # 4 x 4 rays in each of about 60 pixels on the border; the mesh is an icosphere of 2562 vertices
     assert float(painted.sum()) == pytest.approx(value * float(hit.sum()) / 256, rel=0.01)
 
@@ -251,10 +252,10 @@ def test_a_matt_ball_obeys_the_cosine_law(void):
     inside = meets(rays, OBJECT, 0.85 * RADIUS).isfinite()
     normals = torch.nn.functional.normalize(rays.at(distance)[inside] - torch.tensor(OBJECT), dim=-1)
     eye = -rays.directions[inside]
-    albedo = (1 - mirrored((normals * eye).sum(-1), 1.0)) * float(to_linear(torch.tensor(0.5)))
+    albedo = (1 - mirrored((normals * eye).sum(-1), 1.0)) * float(srgb_to_linear(torch.tensor(0.5)))
     shine = highlight(normals, direction.expand_as(normals), eye, 1.0)[:, 0]
     wanted = 0.9 * (albedo + shine) * (normals @ direction).clamp_min(0)
-    found = to_linear(painted[inside.view(48, 64)])[:, 0]
+    found = srgb_to_linear(painted[inside.view(48, 64)])[:, 0]
     # the light is kept at places 0.02 radii apart; a pixel averages over the normals of its footprint
     assert torch.allclose(found, wanted, atol=0.006)
 
@@ -336,7 +337,9 @@ def test_the_shadow_is_the_light_that_is_missing(floor):
     rays = floor.views[3].camera.rays()
     free = ahead & meets(rays, OBJECT, 1.1 * RADIUS).isinf()
     away = points[:, :2].norm(dim=-1)
-    factor = (to_linear(painted) / to_linear(floor.pictures[3]).clamp_min(1e-3)).view(-1, 3).mean(-1)
+    factor = (
+        (srgb_to_linear(painted) / srgb_to_linear(floor.pictures[3]).clamp_min(1e-3)).view(-1, 3).mean(-1)
+    )
     umbra = free & (away < 0.5 * RADIUS)
     assert umbra.sum() > 5
     height = torch.tensor(OBJECT[2])
@@ -369,7 +372,7 @@ def test_receivers_that_face_away_from_the_light_keep_theirs(floor):
     points, ahead = floor_points(floor, 3)
     free = ahead & meets(floor.views[3].camera.rays(), (0.0, 0.0, 0.6), 0.12).isinf()
     free &= points[:, :2].norm(dim=-1) < 0.5
-    factor = (to_linear(painted) / to_linear(floor.pictures[3]).clamp_min(1e-3)).view(-1, 3)[free]
+    factor = (srgb_to_linear(painted) / srgb_to_linear(floor.pictures[3]).clamp_min(1e-3)).view(-1, 3)[free]
     assert float(factor.min()) > 0.94  # the ball covers (0.1 / 0.6)^2 of the sky at most
 
 
