@@ -33,4 +33,4 @@ class Oracle(BareOracle):
 
     rounds = 1
     consistent = True
-    uses_render = False
+    uses_render = "none"

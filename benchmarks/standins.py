@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.inpaint.api import InpaintView
+from nerf_insert.inpaint.api import Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.io.images import read_image, read_mask
 
 
 @dataclass
-class Standin:
+class Standin(Inpainter):
     """Paints the truth, changed in each view by its own random
 
     color: gain (15 %) and offset (0.05) of each channel, times this;
@@ -45,7 +45,7 @@ class Standin:
     tiles: int = 1
 
     def __post_init__(self) -> None:
-        self.uses_render = self.follow
+        self.uses_render = "full" if self.follow else "none"
         self.views_painted = self.calls = 0
 
     def inpaint(

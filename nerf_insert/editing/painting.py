@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from nerf_insert.editing.region_views import RegionView
 from nerf_insert.errors import InputError, RunError, Stopped
-from nerf_insert.inpaint.api import InpaintView
+from nerf_insert.inpaint.api import Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.io.images import read_image, resize, to_uint8, write_image
 from nerf_insert.rendering.stack import LayerStack
@@ -25,14 +24,14 @@ BEYOND = 1.0  # farthest from the middle of 0..1 that is still cut to it: a pain
 BATCH = 8  # views that are handed to an inpainter at once, unless it says otherwise
 
 
-def inpaint_view(inpainter: Any, seen: RegionView, current: LayerStack) -> InpaintView:
+def inpaint_view(inpainter: Inpainter, seen: RegionView, current: LayerStack) -> InpaintView:
     """What an inpainter is given of one view: the photograph with the scene as it is now in the region."""
     image = photograph = seen.view.photograph()
     depth = torch.full_like(image[..., 0], float("inf"))
-    camera, wide, uses = seen.view.camera, seen.wide_mask, getattr(inpainter, "uses_render", True)
-    if uses:
-        some = uses == "mask"
-        rendered = current.render_masked(camera, wide) if some else current.render_image(camera, keep=True)
+    camera, wide, uses = seen.view.camera, seen.wide_mask, inpainter.uses_render
+    if uses != "none":
+        whole = uses == "full"
+        rendered = current.render_image(camera, keep=True) if whole else current.render_masked(camera, wide)
         image, depth = torch.where(seen.mask[..., None], rendered.rgb, photograph), rendered.depth.clone()
     return InpaintView(
         name=seen.view.name,
@@ -45,7 +44,7 @@ def inpaint_view(inpainter: Any, seen: RegionView, current: LayerStack) -> Inpai
 
 
 def run_inpainter(
-    name: str, inpainter: Any, views: Sequence[InpaintView], guide: Guide, strength: float, seed: int
+    name: str, inpainter: Inpainter, views: Sequence[InpaintView], guide: Guide, strength: float, seed: int
 ) -> list[Float[Tensor, "H W 3"]]:
     """Call the inpainter and check what it gives back. Raises RunError, naming it, if that is unusable."""
     with wrap_inpainter_errors(name):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
 from nerf_insert.editing.region_views import RegionView, find_region_views
 from nerf_insert.editing.schedule import Round, plan
-from nerf_insert.errors import InputError, RunError
+from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import LAYER_FIELD
 from nerf_insert.geometry.mesh import load_mesh
-from nerf_insert.inpaint.api import EditContext
+from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
 from nerf_insert.io.images import image_size, read_image, to_uint8
@@ -46,8 +44,6 @@ class FitPreset(NamedTuple):
 # that may contradict one another it is slow: they are to be judged before the layer knows them by heart.
 CONSISTENT = FitPreset(FitConfig.steps, FitConfig.rate, warm_up=64, damped=0.2, start=-1.0)
 INCONSISTENT = FitPreset(800, 1e-2, warm_up=32, damped=1.0, start=0.0)
-ROUNDS = 3  # for an inpainter that does not say how many it wants
-SHELL = 0.03  # blend shell, as a share of the region's diagonal, unless the recipe or the inpainter says
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +54,12 @@ class EditSession:
     region: Region
     stack: LayerStack  # what lies below the new layer
     views: tuple[RegionView, ...]  # those that see the region
-    inpainter: Any
+    inpainter: Inpainter
     guide: Guide
     _looked: dict[tuple, CachedRays] = field(default_factory=dict, repr=False)
 
     def introduce(self, seed: int, progress: Progress) -> None:
         """Tell the inpainter what the edit is about, if it wants to know, before it paints with this seed."""
-        if not hasattr(self.inpainter, "prepare"):
-            return
         views, strength = tuple(seen.view for seen in self.views), self.recipe.schedule.strength
         with wrap_inpainter_errors(self.recipe.inpainter):
             self.inpainter.prepare(
@@ -74,22 +68,22 @@ class EditSession:
 
     @property
     def rounds(self) -> int:
-        return self.recipe.schedule.rounds or getattr(self.inpainter, "rounds", ROUNDS)
+        return self.recipe.schedule.rounds or self.inpainter.rounds
 
     @property
     def batch(self) -> int:
         """Most views that the inpainter is handed at once."""
-        return getattr(self.inpainter, "batch", BATCH)
+        return self.inpainter.batch or BATCH
 
     @property
     def batch_together(self) -> int:
         """The same for views that should be painted in one call: all, unless the inpainter has a limit."""
-        return getattr(self.inpainter, "batch", max(1, len(self.views)))
+        return self.inpainter.batch or max(1, len(self.views))
 
     @property
     def shell(self) -> float:
         given = self.recipe.schedule.shell
-        return getattr(self.inpainter, "shell", SHELL) if given is None else given
+        return self.inpainter.blend_width if given is None else given
 
     @property
     def manner(self) -> FitPreset:
@@ -106,13 +100,13 @@ class EditSession:
     def field(self) -> FieldConfig:
         """Of the layer."""
         given = self.recipe.schedule.view_dependent
-        asked = bool(getattr(self.inpainter, "view_dependent", False))
+        asked = self.inpainter.view_dependent
         return LAYER_FIELD.with_view_dependence(asked if given is None else given)
 
     @property
     def corrections(self) -> Corrections:
         """What pictures are corrected by while the layer is fitted to them."""
-        needed, said = not getattr(self.inpainter, "consistent", False), self.recipe.schedule
+        needed, said = not self.inpainter.consistent, self.recipe.schedule
         wanted = (said.match_colors, said.match_shapes, said.weigh)
         return Corrections(*(needed if want is None else want for want in wanted))
 
@@ -153,12 +147,10 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     Raises InputError with what is wrong and what to do.
     """
     inpainter = load_inpainter(recipe.inpainter, recipe.inpainter_options)
-    check_settings(recipe.inpainter, inpainter)
     guide = load_guide(recipe)
-    if hasattr(inpainter, "check"):
-        with wrap_inpainter_errors(recipe.inpainter):
-            inpainter.check(guide)
-    recipe = recipe.with_options(getattr(inpainter, "settled", {}))
+    with wrap_inpainter_errors(recipe.inpainter):
+        inpainter.check(guide)
+    recipe = recipe.with_options(dict(inpainter.settled))
     capture = scene.capture
     for warning in capture.warnings:
         progress.warn(warning)
@@ -166,7 +158,7 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
         region = build_region(recipe.region, capture)
         task.advance(1)
     stack = scene.stack()
-    keep = getattr(inpainter, "uses_render", True) is True
+    keep = inpainter.uses_render == "full"
     views = find_region_views(region, stack, capture, recipe.schedule.min_share, progress, keep)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
     prepared = EditSession(recipe, region, stack, views, inpainter, guide)
@@ -198,26 +190,3 @@ def check_approved(approved: dict[str, str], views: tuple[RegionView, ...], know
             raise InputError(
                 f"the approved picture {file} is {width}x{height} pixels, {name} is {own[0]}x{own[1]}"
             )
-
-
-def check_settings(name: str, inpainter: Any) -> None:
-    """Raises RunError where an inpainter asks for what cannot be."""
-    for key, kind, low, high in (
-        ("rounds", int, 1, 1000),
-        ("batch", int, 1, 10_000),
-        ("shell", float, 0, 0.5),
-    ):
-        value = getattr(inpainter, key, high)
-        if isinstance(value, bool) or not isinstance(value, int | kind) or not low <= value <= high:
-            what = "whole number" if kind is int else "number"
-            raise RunError(
-                f"the inpainter {name} has {key} = {value!r}: a {what} from {low} to {high} is needed"
-            )
-    uses = getattr(inpainter, "uses_render", True)
-    if uses not in (True, False, "mask"):
-        raise RunError(f'the inpainter {name} has uses_render = {uses!r}: True, False or "mask" is needed')
-
-
-def region_masks(prepared: EditSession) -> dict[str, Bool[Tensor, "H W"]]:
-    """The region's visible part in each view that sees it, by the view's name."""
-    return {seen.view.name: seen.mask for seen in prepared.views}

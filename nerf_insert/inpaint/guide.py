@@ -1,4 +1,4 @@
-"""What to put into the region."""
+"""The guide: what is painted into the region."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from nerf_insert.geometry.mesh import Mesh
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """Text, pictures, a mesh, or any mix; an inpainter uses what it understands.
+    """A text, reference images, a mesh, or any mix of them; an inpainter uses what it understands.
 
-    `mesh` is in world coordinates, its pose applied; `references` are sRGB in 0..1, of any sizes.
+    Attributes:
+        prompt: What to paint.
+        negative_prompt: What not to paint.
+        references: Images of what to paint, sRGB in 0..1, of any sizes.
+        mesh: A colored mesh in world coordinates, its pose applied.
     """
 
     prompt: str = ""
@@ -24,5 +28,5 @@ class Guide:
 
     @property
     def reference(self) -> Float[Tensor, "h w 3"] | None:
-        """The first of the reference pictures."""
+        """The first reference image."""
         return self.references[0] if self.references else None

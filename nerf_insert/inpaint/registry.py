@@ -1,4 +1,4 @@
-"""Inpainters by name: the built-in ones, those that other packages register, anybody's own class."""
+"""Load inpainters by name: built-in ones, those that other packages register, anybody's own class."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from nerf_insert.errors import InputError
+from nerf_insert.inpaint.api import Inpainter, as_inpainter
 
 GROUP = "nerf_insert.inpainters"
 ONLY_REGISTERED = "NERF_INSERT_ONLY_REGISTERED"  # set where recipes may come from strangers
 
 
-def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Any:
-    """The inpainter of a registered name or of `package.module:Class`, made with `options`.
+def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Inpainter:
+    """Create the inpainter of a registered name or of `package.module:Class`.
 
-    The current folder counts as a place for modules, as it does for `python -m`. With the environment
-    variable NERF_INSERT_ONLY_REGISTERED nothing but registered names counts. Raises InputError if there is
-    no such inpainter, its module fails, or it does not take these options.
+    Modules are also found in the current folder, as with `python -m`. If the environment variable
+    NERF_INSERT_ONLY_REGISTERED is set, only registered names are accepted.
+
+    Args:
+        name: A name registered under the entry-point group `nerf_insert.inpainters`, or
+            `package.module:Class`. An object that is no `Inpainter` is adapted to one.
+        options: Arguments of the class.
+
+    Raises:
+        InputError: There is no such inpainter, its module fails on import, it does not take these options,
+            or it has no method `inpaint`.
+        RunError: An attribute of it has an impossible value.
     """
     registered = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     if name not in registered and os.environ.get(ONLY_REGISTERED):
@@ -51,9 +61,13 @@ def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Any:
         raise InputError(f"inpainter {name!r} does not take these options: {cause}") from None
     except ValueError:  # no signature to check against
         pass
+    if inspect.isabstract(made_by):
+        raise _no_inpainter(name)
     inpainter = made_by(**options)
     if not callable(getattr(inpainter, "inpaint", None)):
-        raise InputError(
-            f"{name!r} is no inpainter: it has no method inpaint(views, guide, *, strength, seed)"
-        )
-    return inpainter
+        raise _no_inpainter(name)
+    return as_inpainter(inpainter, name)
+
+
+def _no_inpainter(name: str) -> InputError:
+    return InputError(f"{name!r} is no inpainter: it has no method inpaint(views, guide, *, strength, seed)")

@@ -391,7 +391,7 @@ def test_settings_of_an_inpainter(scene_folder):
     calls = painters.Green.calls
     assert [len(call[0]) for call in calls] == [4, 4, 4]  # its batch, and one round
     view = calls[0][0][0]
-    assert torch.equal(view.image, view.original) and bool(view.depth.isinf().all())  # uses_render is False
+    assert torch.equal(view.image, view.original) and bool(view.depth.isinf().all())  # uses_render is "none"
     assert scene.load_layer(scene.layers[0]).blend_width == 0
     painters.Green.calls.clear()
     edit(scene, recipe("painters:Quick", schedule={"rounds": 2, "shell": 0.1, "fall": 0.8}), SILENT)
@@ -463,7 +463,7 @@ WRONG = {
 
 @pytest.mark.parametrize("how", WRONG)
 def test_what_cannot_be_used_is_refused_by_name(prepared, how):
-    prepared.inpainter.how = how
+    prepared.inpainter.wrapped.how = how
     with pytest.raises(RunError) as caught:
         painted_by(prepared)
     assert str(caught.value).startswith("the inpainter painters:Bad ") and WRONG[how] in str(caught.value)
@@ -471,14 +471,14 @@ def test_what_cannot_be_used_is_refused_by_name(prepared, how):
 
 @pytest.mark.parametrize("how", ["good", "NaN outside", "half", "overshoot"])
 def test_what_can_be_used_is_used(prepared, how):
-    prepared.inpainter.how = how
+    prepared.inpainter.wrapped.how = how
     for view, picture in zip(*painted_by(prepared), strict=True):
         assert picture.dtype == torch.float32 and bool(((picture >= 0) & (picture <= 1)).all())
         assert bool((picture[view.mask] == torch.tensor([0.0, 1.0, 0.0])).all())
 
 
 def test_running_out_of_memory_is_not_the_inpainters_word(prepared):
-    prepared.inpainter.how = "memory"
+    prepared.inpainter.wrapped.how = "memory"
     with pytest.raises(MemoryError):
         painted_by(prepared)
 
@@ -491,7 +491,7 @@ def test_running_out_of_memory_is_not_the_inpainters_word(prepared):
         ("rounds=0", "painters:Bad has rounds = 0: a whole number from 1 to 1000 is needed"),
         ("rounds=1.5", "has rounds = 1.5"),
         ("batch=0", "has batch = 0"),
-        ("batch=None", "has batch = None"),
+        ("blend_width=0.9", "has blend_width = 0.9: a number from 0 to 0.5 is needed"),
         ("shell=0.9", "has shell = 0.9: a number from 0 to 0.5 is needed"),
     ],
 )

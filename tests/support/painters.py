@@ -71,7 +71,7 @@ class Foresighted(Seeded):
 class Quick(Green):
     """One round, four views at once, and does not look at renders."""
 
-    rounds, batch, shell, uses_render = 1, 4, 0.0, False
+    rounds, batch, blend_width, uses_render = 1, 4, 0.0, "none"
 
 
 class Masked(Quick):
@@ -116,7 +116,7 @@ class Bad(Quick):
 
     def __init__(self, how):
         self.how = how
-        if how.startswith("rounds") or how.startswith("batch") or how.startswith("shell"):
+        if how.startswith("rounds") or how.startswith("batch") or how.startswith(("shell", "blend_width")):
             name, value = how.split("=")
             setattr(self, name, None if value == "None" else float(value) if "." in value else int(value))
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from nerf_insert.errors import InputError
 from nerf_insert.hub.catalogue import MODELS, names
 from nerf_insert.hub.weights import Model, check_file, find_model, models_here
-from nerf_insert.inpaint.api import EditContext, InpaintView
+from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.diffusion.cropping import Crop, around
 from nerf_insert.inpaint.diffusion.depth_control import depth_picture, distances, stretched
 from nerf_insert.inpaint.diffusion.families import Family, family_of
@@ -43,7 +43,7 @@ from nerf_insert.regions.region import Region
 from nerf_insert.runtime.progress import SILENT, Progress
 
 
-class DiffusionInpainter:
+class DiffusionInpainter(Inpainter):
     """Paints what the guide says in words, shows in reference pictures or gives as a mesh to start from."""
 
     def __init__(self, **options: Any):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Rays
-from nerf_insert.inpaint.api import EditContext, InpaintView
+from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.fill.depth_views import FAR, Evidence, Sight, content, look
 from nerf_insert.inpaint.fill.planes import find_planes
 from nerf_insert.inpaint.fill.surfaces import Blank, Surface, paint, stands
@@ -30,13 +30,13 @@ from nerf_insert.regions.region import Region
 AROUND, SEEN = 2.0, 3.2  # radius of what is looked at, in those of the region and of what is seen in it
 
 
-class FillInpainter:
+class FillInpainter(Inpainter):
     """Paints what is behind and below what the region holds. Text, pictures and meshes are not used."""
 
     rounds = 1  # painting again would give the same pictures
     consistent = True
-    shell = 0.0  # in a blend shell some of what is to go would stay
-    uses_render = False  # the photographs and the scene behind the region are all that is looked at
+    blend_width = 0.0  # in a blend shell some of what is to go would stay
+    uses_render = "none"  # the photographs and the scene behind the region are all that is looked at
 
     def __init__(self, *, planes: int = 3, keep_seen: bool | None = None):
         """`planes`: how many flat surfaces to look for around the region, at most; with 0 all is left to

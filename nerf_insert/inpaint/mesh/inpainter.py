@@ -19,7 +19,7 @@ from torch import Tensor
 
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.mesh import Mesh
-from nerf_insert.inpaint.api import EditContext, InpaintView
+from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.mesh.compositor import Painter
 from nerf_insert.lighting.depth_fusion import DepthView, Surface, far_radiance, fuse_tsdf, glance, sees
@@ -33,7 +33,7 @@ SMOOTHEST = 0.15  # a sharper highlight would fall between the pixels
 AWAY = 100.0  # distance of a key light given by its direction, in diagonals of the region
 
 
-class MeshInpainter:
+class MeshInpainter(Inpainter):
     """Paints `guide.mesh`, its colors taken as albedo, lit like the scene and hidden by what is in front.
 
     light: "auto" finds the light that the photographs show; "flat" is the same from everywhere; or a
@@ -48,7 +48,7 @@ class MeshInpainter:
     rounds = 1
     consistent = True
     view_dependent = True  # for the highlights
-    uses_render = "mask"  # it paints nothing else
+    uses_render = "mask"
 
     def __init__(
         self,
