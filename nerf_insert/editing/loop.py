@@ -115,7 +115,7 @@ class Loop:
         layer = Layer(
             prepared.region,
             prepared.field,
-            prepared.shell * prepared.region.diagonal,
+            prepared.blend_width * prepared.region.diagonal,
             seed=prepared.recipe.seed,
             density_bias=prepared.manner.start,
         )

@@ -81,7 +81,7 @@ class EditSession:
         return self.inpainter.batch or max(1, len(self.views))
 
     @property
-    def shell(self) -> float:
+    def blend_width(self) -> float:
         given = self.recipe.schedule.shell
         return self.inpainter.blend_width if given is None else given
 
