@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.errors import InputError
@@ -28,23 +28,28 @@ with warnings.catch_warnings():  # about torch.jit, which is nerfstudio's busine
 PROJECTABLE = ("PERSPECTIVE", "FISHEYE")
 
 
-class Rays(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Rays:
     """N rays in world coordinates; `directions` have length one, so distances are in world units."""
 
     origins: Float[Tensor, "N 3"]
     directions: Float[Tensor, "N 3"]
 
-    def __getitem__(self, index) -> Rays:  # type: ignore[override]  # rays are indexed, not fields
-        return Rays(self.origins[index], self.directions[index])
-
     @property
     def count(self) -> int:
+        """The number of rays."""
         return self.origins.shape[0]
 
+    def __getitem__(self, index: slice | Int64[Tensor, " M"] | Bool[Tensor, " N"]) -> Rays:
+        """Select rays by a slice, by their numbers or by a mask."""
+        return Rays(self.origins[index], self.directions[index])
+
     def to(self, device: torch.device) -> Rays:
+        """Move the rays to a device."""
         return Rays(self.origins.to(device), self.directions.to(device))
 
     def at(self, distances: Float[Tensor, " N"]) -> Float[Tensor, "N 3"]:
+        """Return the points at `distances` along the rays, world coordinates."""
         return self.origins + distances[:, None] * self.directions
 
 

@@ -99,7 +99,7 @@ class Region(ABC):
         is empty; the samples are then some of those that there would be without it.
         """
         samples = self._march(rays, step, offsets, occupancy)
-        return samples.select(self.contains(samples.midpoints(*rays)))
+        return samples.select(self.contains(samples.midpoints(rays.origins, rays.directions)))
 
     def project(self, camera: Camera, occluders: Float[Tensor, "H W"] | None = None) -> Bool[Tensor, "H W"]:
         """The pixels through whose centers a ray meets the region.

@@ -198,7 +198,7 @@ class LayerStack:
         parts = [ShadedSamples(base.samples.select(seen), base.density[seen], base.rgb[seen])]
         for level, layer in enumerate(self.layers):
             samples = layer.sample(rays)
-            points = samples.midpoints(*rays)
+            points = samples.midpoints(rays.origins, rays.directions)
             free = torch.ones(samples.count, dtype=torch.bool, device=points.device)
             for region in owners[level + 1 :]:
                 free &= ~region.contains(points)
@@ -266,7 +266,7 @@ def _shade(
     that less than this share of the light reaches, whatever is in the regions, may be taken to be empty: a
     ray's first few samples are looked at first, the others where it goes on."""
     samples = source.sample(rays)
-    points = samples.midpoints(*rays)
+    points = samples.midpoints(rays.origins, rays.directions)
     if without:
         free = torch.ones(samples.count, dtype=torch.bool, device=points.device)
         for region in without:

@@ -167,7 +167,7 @@ def entries_along(stack: LayerStack, layer: Layer, cached: CachedRays, step: flo
     """The scene's stretches with the layer's samples between them, those left out that nobody sees."""
     outside, rays = cached.outside, cached.rays
     inside = layer.sample(rays, step=step)
-    points = inside.midpoints(*rays)
+    points = inside.midpoints(rays.origins, rays.directions)
     weight = layer.weight(points)
     optical_depth, rgb = torch.zeros_like(weight), torch.zeros_like(points)
     shell = (weight < 1).nonzero()[:, 0]
@@ -201,7 +201,9 @@ def shade_entries(
         part.index_select(0, active)
         for part in (samples.ray_index, samples.starts, samples.ends, *entries[1:])
     )
-    origins, directions, offsets = (part.index_select(0, ray) for part in (*rays, offsets))
+    origins, directions, offsets = (
+        part.index_select(0, ray) for part in (rays.origins, rays.directions, offsets)
+    )
     lengths = ends - starts
     points = origins + (starts + offsets * lengths)[:, None] * directions
     density, rgb = layer.query(points, directions)

@@ -178,12 +178,16 @@ def rays_loss(
     samples = base.sample(rays, torch.rand(rays.count, generator=generator).to(where), stretch)
     looked_at = samples.count
     with torch.no_grad():  # what lies behind surfaces is found once and then left out
-        optical_depth = base.density(samples.midpoints(*rays)) * samples.lengths
+        optical_depth = base.density(samples.midpoints(rays.origins, rays.directions)) * samples.lengths
         arriving = transmittance(optical_depth, samples.offsets)
-        base.update_ema(samples.midpoints(*rays), arriving * (1 - torch.exp(-optical_depth)))
+        base.update_ema(
+            samples.midpoints(rays.origins, rays.directions), arriving * (1 - torch.exp(-optical_depth))
+        )
         samples = samples.select(arriving > EARLY_STOP_EPS)
     lengths = samples.lengths
-    density, rgb = base.query(samples.midpoints(*rays), rays.directions[samples.ray_index])
+    density, rgb = base.query(
+        samples.midpoints(rays.origins, rays.directions), rays.directions[samples.ray_index]
+    )
     out = composite(density * lengths, rgb, samples.distances, samples.offsets)
     shown = out.rgb + (1 - out.accumulation)[:, None] * behind
     error = ((shown - target - (1 - alpha) * behind) ** 2).mean()

@@ -57,7 +57,7 @@ def test_the_last_sample_is_what_stands_behind():
     rays = CAMERA.rays()
     samples = field.sample(rays)
     directions = rays.directions[samples.ray_index]
-    density, rgb = field.query(samples.midpoints(*rays), directions)
+    density, rgb = field.query(samples.midpoints(rays.origins, rays.directions), directions)
     count = SPEC.num_nerf_samples_per_ray
     optical_depth = (density * samples.lengths).double().view(-1, count)
     before = torch.cat([torch.zeros(len(optical_depth), 1), optical_depth.cumsum(1)[:, :-1]], 1)

@@ -217,10 +217,12 @@ def test_what_is_skipped_is_where_marching_finds_nothing():
     left_out = base.sample(rays)
     base.occupancy.logical_not_()
     for samples, is_empty in ((kept, False), (left_out, True)):
-        points = samples.midpoints(*rays)
+        points = samples.midpoints(rays.origins, rays.directions)
         # cells are found in float64 by the march: a point on a border may fall on its other side
         assert samples.count > 10_000 and float((base.is_empty(points) == is_empty).float().mean()) > 0.999
-    points = torch.cat([samples.midpoints(*rays)[:500] for samples in (kept, left_out)])
+    points = torch.cat(
+        [samples.midpoints(rays.origins, rays.directions)[:500] for samples in (kept, left_out)]
+    )
     directions, stack = torch.nn.functional.normalize(points, dim=-1), LayerStack(base)
     density, rgb = stack.query(points, directions, rendered=True)
     everywhere, there = stack.query(points, directions), ~base.is_empty(points)

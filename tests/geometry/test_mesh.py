@@ -291,11 +291,13 @@ def test_rays_meet_a_box_where_slabs_say(scale):
     assert torch.isinf(hits.distance[~hits.hit]).all() and (hits.barycentric[~hits.hit] == 0).all()
     places = box.points_at(hits.face[hit], hits.barycentric[hit])
     assert (places - rays[hit].at(hits.distance[hit])).norm(dim=-1).max() < 2e-5 * scale
-    assert torch.equal(box.occluded(*rays)[clear], hits.hit[clear])
-    bounded = box.occluded(*rays, torch.where(hits.hit, hits.distance * 0.999, math.inf))
+    assert torch.equal(box.occluded(rays.origins, rays.directions)[clear], hits.hit[clear])
+    bounded = box.occluded(
+        rays.origins, rays.directions, torch.where(hits.hit, hits.distance * 0.999, math.inf)
+    )
     inside = (enter < 0) & (leave < 2e-3 * scale)
     assert not (bounded & hits.hit & ~inside)[clear].any()
-    assert box.occluded(*rays, hits.distance * 1.001)[hit].all()
+    assert box.occluded(rays.origins, rays.directions, hits.distance * 1.001)[hit].all()
 
 
 def test_casting_no_rays_gives_no_hits():

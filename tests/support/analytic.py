@@ -17,7 +17,13 @@ class AnalyticField:
         self.bounds = torch.tensor([[-2.0, -2.0, -0.1], [2.0, 2.0, 1.5]])
 
     def sample(self, rays: Rays) -> Samples:
-        return march(*rays, torch.ones(4, 4, 4, dtype=torch.bool), bounds=self.bounds, step=self.step)
+        return march(
+            rays.origins,
+            rays.directions,
+            torch.ones(4, 4, 4, dtype=torch.bool),
+            bounds=self.bounds,
+            step=self.step,
+        )
 
     def is_empty(self, points):
         return ((points < self.bounds[0]) | (points > self.bounds[1])).any(-1)

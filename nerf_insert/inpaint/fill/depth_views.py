@@ -109,9 +109,9 @@ def _scaled(views: Sequence[View], middle: Float[Tensor, " 3"], radius: float, r
 
 def _meets(camera: Camera, middle: Float[Tensor, " 3"], radius: float) -> Bool[Tensor, "h w"]:
     """The pixels whose rays come within `radius` of a point."""
-    origins, directions = camera.rays()
-    along = ((middle - origins) * directions).sum(-1).clamp_min(0)
-    gap = (origins + along[:, None] * directions - middle).norm(dim=-1)
+    rays = camera.rays()
+    along = ((middle - rays.origins) * rays.directions).sum(-1).clamp_min(0)
+    gap = (rays.at(along) - middle).norm(dim=-1)
     return (gap < radius).view(camera.height, camera.width)
 
 

@@ -38,7 +38,7 @@ class Field(AnalyticField):
         self.occupied = torch.nn.functional.max_pool3d(filled, 9, stride=3, padding=3)[0] > 0
 
     def sample(self, rays):
-        return march(*rays, self.occupied, bounds=self.bounds, step=self.step)
+        return march(rays.origins, rays.directions, self.occupied, bounds=self.bounds, step=self.step)
 
     def query(self, points, directions):
         density, rgb = super().query(points, directions)
