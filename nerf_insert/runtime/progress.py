@@ -15,6 +15,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from nerf_insert.errors import Stopped
@@ -30,17 +31,32 @@ class Task:
         self.owner, self.description, self.total = owner, description, max(float(total), 1e-9)
         self.done = self.first = min(float(done), self.total)  # `first`: done by an earlier run
         self.note = ""
+        self.metrics: dict[str, float] = {}
         self.written = 0.0  # when this task was last reported
         self.began = owner.now()
 
-    def advance(self, steps: float = 1, note: str | None = None) -> None:
-        """`steps` more are done; `note` is a short live figure, kept until the next one."""
-        self.update(self.done + steps, note)
+    def advance(
+        self, steps: float = 1, note: str | None = None, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Report `steps` more steps as done. See `update`."""
+        self.update(self.done + steps, note, metrics)
 
-    def update(self, done: float, note: str | None = None) -> None:
-        """`done` steps are done in all. Waits while the work is paused; raises Stopped when it is stopped."""
+    def update(
+        self, done: float, note: str | None = None, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Report `done` steps as done in all. Wait while the work is paused.
+
+        Args:
+            done: Steps done since the very beginning, those of earlier runs included.
+            note: A short live figure for people, kept until the next one.
+            metrics: Figures for programs, such as {"psnr": 31.2}; each is kept until its next value.
+
+        Raises:
+            Stopped: The work is to end here.
+        """
         self.done = min(done, self.total)
         self.note = self.note if note is None else note
+        self.metrics.update(metrics or {})
         self.owner.changed(self)
         self.owner.check()
 

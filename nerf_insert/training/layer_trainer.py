@@ -268,7 +268,8 @@ def fit_layer(
                 if checkpoint:
                     checkpoint.maybe_save(optimizer, step + 1)
                 try:
-                    task.advance(1, note=f"loss {float(loss.detach()):.4f}")
+                    figure = float(loss.detach())
+                    task.advance(1, note=f"loss {figure:.4f}", metrics={"loss": figure})
                 except Stopped:
                     if checkpoint:
                         checkpoint.save(optimizer, step + 1)

@@ -107,7 +107,8 @@ def train_base(
             if step % OCCUPANCY_EVERY == 0:
                 base.update_occupancy(generator, min(1.0, step / (SETTLED * config.steps)))
             rays_per_step = next_rays(rays_per_step, samples, config.samples)
-            task.advance(1, note=f"{-10 * float(loss.detach().log10()):.1f} dB")
+            psnr = -10 * float(loss.detach().log10())
+            task.advance(1, note=f"{psnr:.1f} dB", metrics={"psnr": psnr})
             saved.maybe_save(optimizer, step + 1, {"rays": rays_per_step})
     if pixels.colors.shape[-1] == 4:
         base.background.copy_(torch.tensor(capture.train[0].background))

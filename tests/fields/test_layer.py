@@ -44,7 +44,7 @@ def test_samples_are_the_regions_own():
     layer.update_occupancy()
     some = layer.sample(RAYS)
     assert 0 < some.count < whole.count / 2
-    assert bool(BOX.contains(some.midpoints(*RAYS)).all())
+    assert bool(BOX.contains(some.midpoints(RAYS.origins, RAYS.directions)).all())
     known = {(int(r), float(s), float(e)) for s, e, r in zip(*whole[:3], strict=True)}
     assert all((int(r), float(s), float(e)) in known for s, e, r in zip(*some[:3], strict=True))
     layer.forget_occupancy()
@@ -61,7 +61,7 @@ def test_what_rays_see_stays_and_the_rest_goes():
     layer.update_occupancy()
 
     def far(samples):
-        return (samples.midpoints(*RAYS) - center).norm(dim=-1)
+        return (samples.midpoints(RAYS.origins, RAYS.directions) - center).norm(dim=-1)
 
     assert int((far(layer.sample(RAYS)) < radius).sum()) == int((far(BOX.sample(RAYS)) < radius).sum()) > 60
     cell = float(((BOX.bounds[1] - BOX.bounds[0]) / 64).norm())
