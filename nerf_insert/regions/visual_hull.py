@@ -167,7 +167,7 @@ def _crossing(cones: Sequence[ViewingCone]) -> Float[Tensor, " 3"]:
     """The point nearest to all rays through the masks' middles (least squares), float64."""
     normal, right = torch.zeros(3, 3).double(), torch.zeros(3).double()
     for cone in cones:
-        origin, direction = (value[0].double() for value in cone.center_ray)
+        origin, direction = cone.center_ray.origins[0].double(), cone.center_ray.directions[0].double()
         across = torch.eye(3).double() - direction[:, None] * direction
         normal, right = normal + across, right + across @ origin
     return torch.linalg.lstsq(normal + 1e-9 * torch.eye(3).double(), right[:, None]).solution[:, 0]
