@@ -1,9 +1,11 @@
-# make demo    set everything up in .venv, then edit the bundled sample capture, end to end
-# make test    set everything up, then run the tests
-# make lint    check the style
+# make demo    install NeRF-Insert in .venv and edit the bundled sample capture, end to end
+# make test    install everything and run all tests
+# make check   run lint and the quick tests: for every commit
+# make lint    check style, types, the direction of imports, and build the documentation
+# make docs    build the documentation in build/site
 # make clean   remove what the others wrote, except .venv
 #
-# Nothing but Python 3.10 or newer has to be there. What is already installed is used again.
+# Only Python 3.10 or newer has to be there. What is already installed is used again.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,17 +14,35 @@ FIT := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c '$(FIT)' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: demo test lint clean
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-demo: $(VENV)/ready
+.PHONY: demo test check quick-test lint docs package clean
+
+demo: $(VENV)/demo
 	$(BIN)/nerf-insert demo --out out/demo
 
 test: $(VENV)/ready $(VENV)/ns-export
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
-lint: $(VENV)/ready
+check: lint quick-test
+
+quick-test: $(VENV)/ready
+	$(PYTEST) -m "not slow"
+
+lint: $(VENV)/ready package docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	cd build/package && ../../$(BIN)/lint-imports --no-cache ../../pyproject.toml
+	$(BIN)/pyright
+
+docs: $(VENV)/ready package
+	$(BIN)/mkdocs build --quiet --strict
+
+# The package as it is installed, with app/ and kernels/src/ in place, and the examples: what the tools of lint read.
+package: $(VENV)/ready
+	@rm -rf build/package
+	@$(BIN)/python -W ignore setup.py --quiet build_py --build-lib build/package 2>/dev/null
+	@cp -r examples build/package/examples
 
 clean:
 	rm -rf out build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
@@ -30,14 +50,16 @@ clean:
 
 # uv installs in a minute what takes pip many, and leaves out what only other parts of nerfstudio
 # use (see pyproject.toml); without uv on the PATH it is put into .venv itself.
-$(VENV)/ready: pyproject.toml | $(BIN)/python
+$(VENV)/demo: EXTRAS :=
+$(VENV)/ready: EXTRAS := [dev]
+$(VENV)/demo $(VENV)/ready: pyproject.toml setup.py | $(BIN)/python
 	@echo "Setting up $(VENV): the first time this downloads several GB (PyTorch and its CUDA libraries)."
 	@if [ -n "$(UV)" ]; then uv="$(UV)"; else \
 		$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
 		$(BIN)/python -m pip install --quiet --upgrade pip && $(BIN)/python -m pip install --quiet uv; \
 		uv=$(BIN)/uv; fi; \
-	if [ -x "$$uv" ]; then "$$uv" pip install --python $(BIN)/python --editable '.[dev]'; \
-	else $(BIN)/python -m pip install --editable '.[dev]'; fi
+	if [ -x "$$uv" ]; then "$$uv" pip install --python $(BIN)/python --editable '.$(EXTRAS)'; \
+	else $(BIN)/python -m pip install --editable '.$(EXTRAS)'; fi
 	@touch $@
 
 # What nerfstudio's ns-export imports and nothing of ours does (1.2 GB). pip has installed it already;
