@@ -21,8 +21,11 @@ from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
 from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.plugin.checkpoint_reader import read_weights
-from nerf_insert.plugin.run_reader import Name, Plain, Run
+from nerf_insert.plugin.run_reader import Name, Plain, Run, read_run
 from nerf_insert.plugin.similarity import into_model, invert, similarity
+from nerf_insert.rendering.outputs import check_folder
+from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.scene.scene import Scene, check_free
 
 NERFACTOS = (
     "nerfstudio.models.nerfacto.NerfactoModelConfig",
@@ -105,6 +108,41 @@ def adopt(
         ) from cause
     name = None if parsed.name in ("nerfstudio-data", "blender-data", "colmap") else parsed.name
     return Adopted(found, base, name, parsed.downscale if parsed.downscale > 1 else None)
+
+
+def import_scene(
+    config: str | Path,
+    out: str | Path,
+    *,
+    capture: str | Path | None = None,
+    appearance: str | None = None,
+    trust: bool = False,
+    progress: Progress = SILENT,
+) -> Scene:
+    """Make a scene folder of a run that was trained in nerfstudio; its model becomes the base.
+
+    Args:
+        config: The `config.yml` of a nerfacto, depth-nerfacto or nerf-insert-base run.
+        out: The scene folder to make. It must not hold a scene yet.
+        capture: Where the photographs are now. Default: where the run says.
+        appearance: Name of a training photograph whose exposure the base is to have. Default: as nerfstudio
+            renders it.
+        trust: Load the run with nerfstudio's own loader, which can execute code embedded in the files.
+        progress: Where warnings go.
+
+    Returns:
+        The new scene, with no layers.
+
+    Raises:
+        InputError: The run cannot be used, or `out` holds something else.
+    """
+    out = Path(out)
+    check_free(out)
+    found = adopt(read_run(config, trust), capture, appearance, trust)
+    for warning in found.capture.warnings:
+        progress.warn(warning)
+    check_folder(out)
+    return Scene.create(out, found.capture, found.base, found.dataparser, found.downscale, keep_views=True)
 
 
 def dataparser_config(run: Run, data: Path, trust: bool = False) -> tuple[str, Any]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SUMMARY = "fit a base to the photographs of a capture"
 TRAINING = ("steps", "downscale", "dataparser", "seed", "samples")
 LOOKED_AT, SMALL = 4, 128  # photographs and pixels along their longer side, to see that an adopted base fits
-LARGE = 1.1e6  # pixels of a photograph from which on --downscale is recommended
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,33 +75,21 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     if args.capture is None:
         raise InputError("say which capture to train on, or give --nerfstudio; `nerf-insert train --help`")
 
-    from nerf_insert.capture.capture import Capture
-    from nerf_insert.fields.hash_field import FieldConfig
-    from nerf_insert.io.locks import only_writer
-    from nerf_insert.rendering.outputs import check_folder
-    from nerf_insert.scene.scene import Scene, check_free
-    from nerf_insert.training.scene_trainer import TrainConfig, train_base
+    from nerf_insert.scene.create import train_scene
 
     began = time.monotonic()
-    check_free(args.out)
-    capture = Capture.load(args.capture, dataparser=args.dataparser, downscale=args.downscale)
-    for warning in capture.warnings:
-        console.progress.warn(warning)
-    warn_of_size(capture, console.progress)
-    for view in capture.test:  # those to train on are read first thing anyway, these only at the very end
-        view.photograph()
-    check_folder(args.out)
-
     console.if_stopped = "give the same command again and it goes on where it was"
-    given = {
-        name: getattr(args, name) for name in ("steps", "samples", "seed") if getattr(args, name) is not None
-    }
-    checkpoint = args.out / "base" / "checkpoint.safetensors"
-    with only_writer(args.out):
-        check_free(args.out)  # still: somebody else may have trained meanwhile
-        base = train_base(capture, TrainConfig(**given), FieldConfig(), console.progress, checkpoint)
-        Scene.create(args.out, capture, base, args.dataparser, args.downscale)
-        checkpoint.unlink(missing_ok=True)
+    scene = train_scene(
+        args.capture,
+        args.out,
+        steps=args.steps,
+        samples=args.samples,
+        seed=args.seed or 0,
+        downscale=args.downscale,
+        dataparser=args.dataparser,
+        progress=console.progress,
+    )
+    base, capture = scene.base, scene.capture
     console.if_stopped = f"the scene {args.out} is complete, only its PSNR is not known"
 
     psnr = test_psnr(base, capture, console.progress)
@@ -132,21 +119,20 @@ def run_adopt(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any
                 f"--{name} is for training, and with --nerfstudio nothing is trained: leave it out"
             )
 
-    from nerf_insert.plugin.import_run import adopt
-    from nerf_insert.plugin.run_reader import read_run
-    from nerf_insert.rendering.outputs import check_folder
-    from nerf_insert.scene.scene import Scene, check_free
+    from nerf_insert.plugin.import_run import import_scene
 
-    check_free(args.out)
-    found = adopt(read_run(args.nerfstudio, args.trust), args.capture, args.appearance, args.trust)
-    for warning in found.capture.warnings:
-        console.progress.warn(warning)
-    check_folder(args.out)
-    Scene.create(args.out, found.capture, found.base, found.dataparser, found.downscale, keep_views=True)
+    scene = import_scene(
+        args.nerfstudio,
+        args.out,
+        capture=args.capture,
+        appearance=args.appearance,
+        trust=args.trust,
+        progress=console.progress,
+    )
     console.if_stopped = f"the scene {args.out} is complete, only its PSNR is not known"
-    views = (found.capture.test or found.capture.train)[:LOOKED_AT]
-    psnr = small_psnr(found.base, views, console.progress)
-    capture = found.capture
+    capture = scene.capture
+    views = (capture.test or capture.train)[:LOOKED_AT]
+    psnr = small_psnr(scene.base, views, console.progress)
     data = {
         "scene": str(args.out),
         "adopted": str(args.nerfstudio),
@@ -177,17 +163,6 @@ def small_psnr(base: NerfactoBase | SceneField, views: Sequence[View], progress:
             )
             task.advance(1)
     return sum(values) / len(values)
-
-
-def warn_of_size(capture: Capture, progress: Progress) -> None:
-    """Recommend --downscale where it would save much."""
-    width, height = max((view.size for view in capture.views), key=lambda size: size[0] * size[1])
-    if width * height > LARGE:
-        factor = -(-((width * height) ** 0.5) // 1000)
-        progress.warn(
-            f"the photographs are large ({width}x{height}): training and edits take long and much memory; "
-            f"--downscale {max(2, factor):.0f} is quicker and rarely looks worse"
-        )
 
 
 def test_psnr(base: SceneField, capture: Capture, progress: Progress) -> float | None:
