@@ -28,7 +28,7 @@ def composite(
     optical_depth: Float[Tensor, " M"],
     rgb: Float[Tensor, "M 3"],
     distances: Float[Tensor, " M"],
-    offsets: Int64[Tensor, " N+1"],
+    offsets: Int64[Tensor, " N_plus_1"],
 ) -> Composite:
     """Sums of the samples' weights times their color, one, and distance.
 
@@ -38,7 +38,7 @@ def composite(
 
 
 def distortion_loss(
-    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
     """How far apart the samples of each ray are that matter: the sum over pairs of them of
     w_i w_j |s_i - s_j| (arXiv 2111.12077, equation 15, first term), in O(M).
@@ -50,13 +50,15 @@ def distortion_loss(
 
 @torch.no_grad()
 def median_depth(
-    optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+    optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
     """The distance of the sample in which the transmittance falls below 1/2; infinity where none does."""
     return implementation("median_depth", optical_depth)(optical_depth, distances, offsets)
 
 
 @torch.no_grad()
-def transmittance(optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]) -> Float[Tensor, " M"]:
+def transmittance(
+    optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
+) -> Float[Tensor, " M"]:
     """The share of light that reaches the front of each sample."""
     return implementation("transmittance", optical_depth)(optical_depth, offsets)

@@ -51,7 +51,7 @@ def _index(cell: Int64[Tensor, "M 8 3"], spec: GridSpec, level: int) -> Int64[Te
     return index % int(spec.sizes[level]) + int(spec.offsets[level])
 
 
-def mlp(x: Float[Tensor, "M D"], weights: Sequence[Float[Tensor, "out in"]]) -> Float[Tensor, "M out"]:
+def mlp(x: Float[Tensor, "M D"], weights: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "M _"]:
     for weight in weights[:-1]:
         x = torch.nn.functional.linear(x, weight).relu()
     return torch.nn.functional.linear(x, weights[-1])
@@ -61,7 +61,7 @@ def composite(
     optical_depth: Float[Tensor, " M"],
     rgb: Float[Tensor, "M 3"],
     distances: Float[Tensor, " M"],
-    offsets: Int64[Tensor, " N+1"],
+    offsets: Int64[Tensor, " N_plus_1"],
 ) -> Composite:
     ray = _ray_index(offsets)
     before, _ = _depths(optical_depth, offsets, ray)
@@ -74,7 +74,7 @@ def composite(
 
 
 def distortion_loss(
-    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
     ray = _ray_index(offsets)
     before, _ = _depths(optical_depth, offsets, ray)
@@ -90,7 +90,7 @@ def distortion_loss(
 
 
 def median_depth(
-    optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+    optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
     ray = _ray_index(offsets)
     _, behind = _depths(optical_depth, offsets, ray)
@@ -100,29 +100,31 @@ def median_depth(
     return torch.cat([distances, distances.new_full((1,), math.inf)])[first]
 
 
-def transmittance(optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]) -> Float[Tensor, " M"]:
+def transmittance(
+    optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
+) -> Float[Tensor, " M"]:
     before, _ = _depths(optical_depth, offsets, _ray_index(offsets))
     return torch.exp(-before).to(optical_depth.dtype)
 
 
 def merge(
     one: Float[Tensor, " A"],
-    one_offsets: Int64[Tensor, " N+1"],
+    one_offsets: Int64[Tensor, " N_plus_1"],
     two: Float[Tensor, " B"],
-    two_offsets: Int64[Tensor, " N+1"],
+    two_offsets: Int64[Tensor, " N_plus_1"],
 ) -> Int64[Tensor, " A+B"]:
     ray_index = torch.cat([_ray_index(one_offsets), _ray_index(two_offsets)])
     order = torch.argsort(torch.cat([one, two]), stable=True)
     return order[torch.argsort(ray_index[order], stable=True)]
 
 
-def _ray_index(offsets: Int64[Tensor, " N+1"]) -> Int64[Tensor, " M"]:
+def _ray_index(offsets: Int64[Tensor, " N_plus_1"]) -> Int64[Tensor, " M"]:
     rays = torch.arange(offsets.shape[0] - 1, device=offsets.device)
     return rays.repeat_interleave(offsets.diff())
 
 
 def _depths(
-    optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"], ray: Int64[Tensor, " M"]
+    optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"], ray: Int64[Tensor, " M"]
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
     """The optical depth in front of and behind each sample, float64."""
     optical_depth = optical_depth.double().clamp_max(OPAQUE)

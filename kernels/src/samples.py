@@ -20,7 +20,7 @@ class Samples(NamedTuple):
     starts: Float[Tensor, " M"]
     ends: Float[Tensor, " M"]
     ray_index: Int64[Tensor, " M"]
-    offsets: Int64[Tensor, " N+1"]
+    offsets: Int64[Tensor, " N_plus_1"]
 
     @property
     def count(self) -> int:

@@ -28,7 +28,7 @@ class BoxRegion(Region):
         self,
         center: Sequence[float] | Float[Tensor, " 3"],
         size: Sequence[float] | Float[Tensor, " 3"],
-        rotation: Sequence[float] | Float[Tensor, "3 3"] | None = None,
+        rotation: Sequence[float] | Sequence[Sequence[float]] | Float[Tensor, "3 3"] | None = None,
     ):
         self.center, self.size = _three(center, "center"), _three(size, "size")
         if not (self.size > 0).all():

@@ -9,7 +9,7 @@ from nerf_insert.kernels import distortion_loss
 
 
 def distortion(
-    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N+1"]
+    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, ""]:
     """How far apart along their rays the samples are that make up a pixel, mean over rays (mip-NeRF 360,
     arXiv 2111.12077, equation 15, first term). It makes haze contract to surfaces.

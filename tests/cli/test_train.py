@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from nerf_insert.cli.commands import train
 from nerf_insert.cli.main import main
 from nerf_insert.evaluation.image_metrics import psnr
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.io.files import read_tensors
+from nerf_insert.scene import create
 from nerf_insert.scene.scene import Scene
 
 SHORT = ["--steps", "12", "--samples", "2048", "--json"]
@@ -117,7 +117,7 @@ def test_few_photographs_are_all_trained_on(capture_folder, scene_folder, tmp_pa
 
 
 def test_large_photographs_are_pointed_out(capture_folder, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train, "LARGE", 1000)
+    monkeypatch.setattr(create, "LARGE", 1000)
     run(capture_folder, tmp_path / "s")
     out, err = capsys.readouterr()
     assert "--downscale 2" in json.loads(out)["warnings"][0]

@@ -1,5 +1,19 @@
-"""The type checker that tests put on every function (see conftest.py): beartype, where an int is a float."""
+"""The type checker that tests put on every function (see conftest.py): beartype.
 
-from beartype import BeartypeConf, beartype
+An int passes for a float, as in PEP 484, and whatever can be written to for a text stream.
+"""
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
+from typing import Protocol, TextIO, runtime_checkable
+
+from beartype import BeartypeConf, BeartypeHintOverrides, beartype
+
+
+@runtime_checkable
+class Writable(Protocol):
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> None: ...
+
+
+checked = beartype(
+    conf=BeartypeConf(is_pep484_tower=True, hint_overrides=BeartypeHintOverrides({TextIO: Writable}))
+)
