@@ -13,6 +13,7 @@ from nerf_insert.app.drafts import Draft, Drafts, MeshPose
 from nerf_insert.app.inpainter_list import check_painter
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
+from nerf_insert.regions.spec import Box, Dilate, Masks, Mesh, RegionSpec, Union
 from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule
 
 NO_REGION = (
@@ -23,8 +24,13 @@ NO_REGION = (
 def check_said(draft: Draft, allowed: Sequence[Path]) -> None:
     """Raises InputError for what a draft says that no recipe may, wherever the edit is to be."""
     box = {"box": {"center": [0.0] * 3, "size": [1.0] * 3}}
-    keys = ("rounds", "steps", "shell", "view_dependent")
-    schedule = {key: getattr(draft, key) for key in keys if getattr(draft, key) is not None}
+    given = {
+        "rounds": draft.rounds,
+        "steps": draft.steps,
+        "blend_width": draft.shell,
+        "view_dependent": draft.view_dependent,
+    }
+    schedule = {key: value for key, value in given.items() if value is not None}
     said = Recipe.from_dict(
         {
             "region": box if draft.dilate is None else {"dilate": {"region": box, "by": draft.dilate}},
@@ -58,30 +64,23 @@ def pose_text(placing: MeshPose) -> str:
     return f"scale={placing.scale:.10g} rotate={turn} translate={move}"
 
 
-def region_of(draft: Draft, drafts: Drafts, key: str) -> dict[str, Any]:
-    """The region's tree: all that was marked, together. Raises InputError where nothing was."""
-    parts: list[dict[str, Any]] = []
+def region_of(draft: Draft, drafts: Drafts, key: str) -> RegionSpec:
+    """Return all that was marked, together. Raises InputError where nothing was."""
+    parts: list[RegionSpec] = []
     if draft.masks:
         files = {view: str(drafts.file(key, "masks", file)) for view, file in sorted(draft.masks.items())}
-        parts.append({"masks": files})
+        parts.append(Masks(files))
     if draft.mesh and draft.mesh_is_region:
         path = str(drafts.file(key, "mesh", draft.mesh))
-        parts.append({"mesh": path, "pose": pose_matrix(draft.placing)})
+        parts.append(Mesh(path, pose_matrix(draft.placing)))
     if draft.box:
-        box = draft.box
-        parts.append(
-            {"box": {"center": list(box.center), "size": list(box.size), "rotation": list(box.rotation)}}
-        )
+        parts.append(Box(draft.box.center, draft.box.size, draft.box.rotation))
     if not parts:
         raise InputError(NO_REGION)
-    tree = parts[0] if len(parts) == 1 else {"union": parts}
+    region = parts[0] if len(parts) == 1 else Union(tuple(parts))
     if draft.dilate is None:
-        return tree
-    return (
-        {**tree, "dilate": draft.dilate}
-        if "mesh" in tree
-        else {"dilate": {"region": tree, "by": draft.dilate}}
-    )
+        return region
+    return replace(region, dilate=draft.dilate) if isinstance(region, Mesh) else region.dilated(draft.dilate)
 
 
 def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
@@ -95,7 +94,9 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         say["reference"] = str(drafts.file(key, "reference", draft.reference))
     if draft.mesh:
         say |= {"mesh": str(drafts.file(key, "mesh", draft.mesh)), "pose": pose_matrix(draft.placing)}
-    schedule = Schedule(view_dependent=draft.view_dependent or None, shell=draft.shell, rounds=draft.rounds)
+    schedule = Schedule(
+        view_dependent=draft.view_dependent or None, blend_width=draft.shell, rounds=draft.rounds
+    )
     schedule = replace(schedule, steps=draft.steps) if draft.steps else schedule
     made = Recipe(
         region=region_of(draft, drafts, key),
@@ -107,7 +108,6 @@ def recipe_of(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         seed=draft.seed,
         approved={view: str(drafts.file(key, "kept", name)) for view, name in sorted(draft.kept.items())},
     )
-    made = Recipe.from_dict(made.to_dict())  # with all of its checks
     check_painter(made.inpainter, made.inpainter_options, drafts.allowed)
     return made
 
@@ -139,38 +139,30 @@ def _flags(recipe: Recipe) -> list[str] | None:
     """The recipe as flags of `nerf-insert edit`; None where those cannot say it."""
     if recipe.approved:
         return None
-    tree, words = recipe.region, []
-    if set(tree) == {"dilate"}:
-        words += ["--dilate", f"{tree['dilate']['by']:.10g}"]
-        tree = tree["dilate"]["region"]
-    parts = tree.get("union", [tree])
-    kinds = [
-        next(kind for kind in ("masks", "mesh", "box", "other") if kind in part or kind == "other")
-        for part in parts
-    ]
-    if (
-        "other" in kinds
-        or len(set(kinds)) != len(kinds)
-        or kinds != sorted(kinds, key=("masks", "mesh", "box").index)
-    ):
+    region, words = recipe.region, []
+    if isinstance(region, Dilate):
+        words += ["--dilate", f"{region.by:.10g}"]
+        region = region.region
+    parts = region.union if isinstance(region, Union) else (region,)
+    kinds = [part.keyword for part in parts]
+    if kinds != [kind.keyword for kind in (Masks, Mesh, Box) if kind.keyword in kinds]:
         return None
-    if recipe.guide.mesh and "mesh" not in kinds:  # --mesh is region and guide in one
+    if recipe.guide.mesh and Mesh.keyword not in kinds:  # --mesh is region and guide in one
         return None
-    for kind, part in zip(kinds, parts, strict=True):
-        if kind == "masks":
-            for view, mask in part["masks"].items():
+    for part in parts:
+        if isinstance(part, Masks):
+            for view, mask in part.masks.items():
                 words += ["--mask", f"{view}={mask}"]
-        elif kind == "mesh":
-            if part["mesh"] != recipe.guide.mesh or part.get("pose") != recipe.guide.pose:
+        elif isinstance(part, Mesh):
+            if part.mesh != recipe.guide.mesh or part.pose != recipe.guide.pose:
                 return None
-            words += ["--mesh", part["mesh"]]
-            if part.get("pose") is not None:
-                words += ["--pose", " ".join(repr(value) for row in part["pose"] for value in row)]
-            if part.get("dilate") is not None:
-                words += ["--dilate", f"{part['dilate']:.10g}"]
-        else:
-            box = part["box"]
-            numbers = [*box["center"], *box["size"], *(box.get("rotation") or [0.0, 0.0, 0.0])]
+            words += ["--mesh", part.mesh]
+            if part.pose is not None:
+                words += ["--pose", " ".join(repr(value) for row in part.pose for value in row)]
+            if part.dilate is not None:
+                words += ["--dilate", f"{part.dilate:.10g}"]
+        elif isinstance(part, Box):
+            numbers = [*part.center, *part.size, *(part.rotation or [0.0, 0.0, 0.0])]
             words.append("--box=" + ",".join(repr(float(value)) for value in numbers))
     said = recipe.guide
     for flag, value in (

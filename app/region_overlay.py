@@ -24,8 +24,9 @@ from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.regions.checks import Look, check_region, look, small
-from nerf_insert.regions.from_recipe import build_region, drawn_mask
+from nerf_insert.regions.drawn_masks import drawn_mask
 from nerf_insert.regions.region import Region
+from nerf_insert.regions.spec import RegionSpec
 from nerf_insert.regions.viewing_cone import ViewingCone
 
 COLOR = (255, 122, 26)  # of the region
@@ -62,28 +63,20 @@ def outlines(opened: OpenScene, region: Region) -> Outlines:
     return Outlines(masks, words, False, len(depths) >= len(views))
 
 
-def region_of_tree(opened: OpenScene, tree: dict) -> Region:
+def build_cached(opened: OpenScene, spec: RegionSpec) -> Region:
     """The region, from memory where it was asked for just now. Raises InputError in the checks' words,
     before any work starts."""
-    key = json.dumps([tree, [Path(name).stat().st_mtime_ns for name in _files(tree)]], sort_keys=True)
+    key = json.dumps([spec.to_dict(), [Path(name).stat().st_mtime_ns for name in spec.files()]])
     with opened.lock:
         if key in opened.regions:
             opened.regions.move_to_end(key)
             return opened.regions[key]
-    region = build_region(tree, opened.capture)
+    region = spec.build(opened.capture)
     with opened.lock:
         opened.regions[key] = region
         while len(opened.regions) > REGIONS:
             opened.regions.popitem(last=False)
     return region
-
-
-def _files(tree: dict) -> list[str]:
-    if "union" in tree:
-        return [name for part in tree["union"] for name in _files(part)]
-    if "dilate" in tree and "mesh" not in tree:
-        return _files(tree["dilate"]["region"])
-    return [*tree.get("masks", {}).values(), *([tree["mesh"]] if "mesh" in tree else [])]
 
 
 def render_depths(opened: OpenScene) -> threading.Thread:

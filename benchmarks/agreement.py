@@ -37,6 +37,7 @@ from nerf_insert.editing.session import INCONSISTENT, EditSession, prepare
 from nerf_insert.evaluation.evaluate import FEWEST, Truth
 from nerf_insert.evaluation.image_metrics import psnr
 from nerf_insert.io.images import write_image
+from nerf_insert.regions.spec import Mesh
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.eta import EtaEstimator
 from nerf_insert.runtime.progress import SILENT, Progress, Task
@@ -53,23 +54,23 @@ CASES = {
     "f": {"color": 1.0, "warp": 1.0, "wrong": 20, "follow": True},
     "g": {"color": 1.0, "warp": 1.0, "kinds": 3, "follow": True},
 }
-PLAIN = {"match_colors": False, "match_shapes": False, "weigh": False}
+PLAIN = {"match_color": False, "match_warp": False, "robust_weights": False}
 ONCE = {"rounds": 1, "anchors": 0, **PLAIN}
 # name: (schedule, cases, views that share a tile)
 WAYS: dict[str, tuple[dict, str, int]] = {
     "paint once and fit": (ONCE, "agree a b c d e f g", 1),
     "paper's schedule, 15 rounds": ({"rounds": 15, "anchors": 0, **PLAIN}, "agree a b c d e f g", 1),
     "ours": ({}, "agree a b c d e f g", 1),
-    "once, colors matched": ({**ONCE, "match_colors": True}, "agree a d", 1),
-    "once, shapes matched": ({**ONCE, "match_shapes": True}, "agree b d", 1),
-    "once, weighed": ({**ONCE, "weigh": True}, "agree c d", 1),
+    "once, colors matched": ({**ONCE, "match_color": True}, "agree a d", 1),
+    "once, shapes matched": ({**ONCE, "match_warp": True}, "agree b d", 1),
+    "once, weighed": ({**ONCE, "robust_weights": True}, "agree c d", 1),
     "once, all three": ({"rounds": 1}, "agree a b c d e f g", 1),
-    "ours without colors": ({"match_colors": False}, "a d e", 1),
-    "ours without shapes": ({"match_shapes": False}, "b d e", 1),
-    "ours without weights": ({"weigh": False}, "c d e", 1),
+    "ours without colors": ({"match_color": False}, "a d e", 1),
+    "ours without shapes": ({"match_warp": False}, "b d e", 1),
+    "ours without weights": ({"robust_weights": False}, "c d e", 1),
     "ours without anchors": ({"anchors": 0}, "c d e f g", 1),
-    "ours, strength kept at 1": ({"fall": 0.0}, "e f g", 1),
-    "ours, strength as the paper's": ({"fall": 0.8}, "e f g", 1),
+    "ours, strength kept at 1": ({"strength_decay": 0.0}, "e f g", 1),
+    "ours, strength as the paper's": ({"strength_decay": 0.8}, "e f g", 1),
     "ours, 4 rounds": ({"rounds": 4}, "e", 1),
     "ours, 5 rounds": ({"rounds": 5}, "e", 1),
     "ours, 4 anchors": ({"anchors": 4}, "e", 1),
@@ -108,7 +109,7 @@ class Benchmark:
         mesh = str(capture / "object.ply")
         options = {"truth": str(capture)}
         recipe = Recipe(
-            region={"mesh": mesh}, inpainter="benchmarks.standins:Standin", inpainter_options=options
+            region=Mesh(mesh), inpainter="benchmarks.standins:Standin", inpainter_options=options
         )
         self.prepared = prepare(self.scene, recipe, SILENT)
         self.truth = Truth(capture / "truth", capture / "object_mask")

@@ -38,6 +38,7 @@ from nerf_insert.evaluation.image_metrics import grow, psnr
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.io.images import read_image, read_mask, to_uint8, write_image
+from nerf_insert.regions.spec import Masks, Mesh
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Lines, Task
 from nerf_insert.scene.recipe import GuideSpec, Recipe
@@ -190,12 +191,12 @@ def main() -> None:
 
     mesh = str(args.capture / "object.ply")
     oracle = {"inpainter": ORACLE, "inpainter_options": {"truth": str(bench.pictures)}}
-    region = {"mesh": mesh}
+    region = Mesh(mesh)
     recipes = {
         "mesh": Recipe(name="mesh", region=region, guide=GuideSpec(mesh=mesh), inpainter="mesh"),
         "oracle": Recipe(name="oracle", region=region, **oracle),
         "hull, oracle": Recipe(
-            name="hull", region={"masks": three_masks(bench, args.out / "masks")}, **oracle
+            name="hull", region=Masks(three_masks(bench, args.out / "masks")), **oracle
         ),
         "bare oracle": Recipe(name="bare", region=region, **{**oracle, "inpainter": BARE_ORACLE}),
     }

@@ -49,5 +49,5 @@ def about(scene: Scene, entry) -> str:
         recipe = Recipe.load(scene.layer_folder(entry) / "recipe.yaml")
     except InputError:
         return "its recipe is damaged"
-    kind = "mesh" if "mesh" in recipe.region else next(iter(recipe.region))
+    kind = recipe.region.keyword
     return f"{kind}, {recipe.inpainter}, seed {recipe.seed}"

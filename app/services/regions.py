@@ -67,7 +67,7 @@ class Marking(Service):
             words = "One mask so far. Paint the same thing on a photograph from another side."
             return answer | {"words": words, "problem": False}
         try:
-            region = region_overlay.region_of_tree(opened, region_of(draft, drafts, key))
+            region = region_overlay.build_cached(opened, region_of(draft, drafts, key))
         except InputError as problem:
             return answer | {"words": region_overlay.sentence(problem), "problem": True}
         if opened.place.trained:
@@ -91,7 +91,7 @@ class Marking(Service):
         opened = self.opened(data)
         drafts, key, draft = self.draft(data)
         try:
-            region = region_overlay.region_of_tree(opened, region_of(draft, drafts, key))
+            region = region_overlay.build_cached(opened, region_of(draft, drafts, key))
         except InputError:
             return {"large": None}
         return {"large": region_overlay.large(opened, region, opened.capture.view(str(data["view"])), LARGE)}

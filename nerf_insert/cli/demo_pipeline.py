@@ -24,6 +24,7 @@ from nerf_insert.io.files import write_json
 from nerf_insert.io.images import contact_sheet, read_image, write_image
 from nerf_insert.io.locks import only_writer
 from nerf_insert.io.video import VideoWriter
+from nerf_insert.regions.spec import Masks, Mesh
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import GuideSpec, Recipe
@@ -62,11 +63,11 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
 
     mesh = str(sample / "object.ply")
     _announce(progress, 1)
-    insert = Recipe(name="rocket", region={"mesh": mesh}, guide=GuideSpec(mesh=mesh), inpainter="mesh")
+    insert = Recipe(name="rocket", region=Mesh(mesh), guide=GuideSpec(mesh=mesh), inpainter="mesh")
     _make(scene, insert, progress)
     _announce(progress, 2)
     masks = {capture.view(file.stem).name: str(file) for file in sorted((sample / "masks").glob("*.png"))}
-    _make(scene, Recipe(name="remove the mug", region={"masks": masks}, inpainter="fill"), progress)
+    _make(scene, Recipe(name="remove the mug", region=Masks(masks), inpainter="fill"), progress)
 
     _announce(progress, 3)
     inserted = evaluate(scene, capture.test, progress, Truth(sample / "truth/both", sample / "object_mask"))

@@ -56,20 +56,21 @@ def edit(
     """
     with scene.locked():
         made = scene.layers[-1] if scene.layers else None
-        if made and not again and _is_of(scene.layer_folder(made), _identity(scene, recipe, made)):
+        if made and not again and _is_of(scene.layer_folder(made), _identities(scene, recipe, made)):
             progress.say(
                 f"Layer {made.name} was made from this very recipe; nothing to do."
                 + ("" if made.enabled else f" It is switched off (layers enable {len(scene.layers)}).")
             )
             return made
-        identity = _identity(scene, recipe)
-        folder = _unfinished(scene, identity)
+        identities = _identities(scene, recipe)
+        folder = _unfinished(scene, identities)
         work = _work(folder) if folder else {}
         prepared = prepare(scene, recipe.with_options(work.get("options", {})), progress)
         if folder is None:
             folder = scene.new_layer_folder(recipe.name)
             options = prepared.recipe.inpainter_options
-            work = {"identity": identity, "options": options, "settled": _identity(scene, prepared.recipe)}
+            settled = _identities(scene, prepared.recipe)[0]
+            work = {"identity": identities[0], "options": options, "settled": settled}
             write_json(folder / "work.json", work)  # first: the folder is found again by it
         else:
             progress.say(f"Going on with the edit in {folder}.")
@@ -263,25 +264,29 @@ def call_seed(recipe: Recipe, number: int, view: int, again: bool) -> int:
     return int.from_bytes(digest[:4], "big") % MAX_SEED
 
 
-def _identity(scene: Scene, recipe: Recipe, without: LayerEntry | None = None) -> str:
-    """What makes an edit the same edit: its recipe, and the layers that it lies on."""
+def _identities(scene: Scene, recipe: Recipe, without: LayerEntry | None = None) -> list[str]:
+    """Digests of what makes an edit the same edit: its recipe, and the layers that it lies on. The first is
+    of this version's recipe format, the others of older ones."""
     below = [entry.folder for entry in scene.layers if entry.enabled and entry is not without]
-    return hashlib.sha256(json.dumps([recipe.fingerprint(), below]).encode()).hexdigest()
+    return [
+        hashlib.sha256(json.dumps([fingerprint, below]).encode()).hexdigest()
+        for fingerprint in recipe.fingerprints()
+    ]
 
 
-def _unfinished(scene: Scene, identity: str) -> Path | None:
-    """The folder of an edit of this identity that never joined the scene."""
+def _unfinished(scene: Scene, identities: Sequence[str]) -> Path | None:
+    """The folder of an edit of one of these identities that never joined the scene."""
     known = scene.known_folders()
     for folder in sorted((scene.folder / "layers").glob("[0-9][0-9][0-9]-*")):
-        if folder.name not in known and _is_of(folder, identity):
+        if folder.name not in known and _is_of(folder, identities):
             return folder
     return None
 
 
-def _is_of(folder: Path, identity: str) -> bool:
+def _is_of(folder: Path, identities: Sequence[str]) -> bool:
     """Whether a layer's folder is of this edit: of its recipe as it was given, or as it is kept there."""
     work = _work(folder)
-    return identity in (work.get("identity"), work.get("settled"))
+    return any(work.get(key) in identities for key in ("identity", "settled"))
 
 
 def _work(folder: Path) -> dict:

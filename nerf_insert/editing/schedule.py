@@ -69,7 +69,8 @@ def plan(
     """The K = `rounds` rounds of an edit. `approved` views have their pictures already; `center` is the
     region's, in world coordinates."""
     anchors = anchors_of(schedule, rounds, views, center, approved)
-    fall = (FALL if anchors else FALL_OF_PAPER) if schedule.fall is None else schedule.fall
+    fall = schedule.strength_decay
+    fall = (FALL if anchors else FALL_OF_PAPER) if fall is None else fall
     everything = tuple(index for index in range(len(views)) if index not in approved)
     if anchors:
         waves = max(1, rounds - 2)
@@ -88,7 +89,7 @@ def plan(
             strength=schedule.strength * strength_of(k, rounds, fall),
             views=painted[k],
             together=bool(anchors) and k == 0,
-            doubted=bool(anchors) and k >= 2 and schedule.repaint == "doubted",
+            doubted=bool(anchors) and k >= 2 and schedule.repaint == "inconsistent",
             steps=max(1, int(schedule.steps * shares[k] / sum(shares))),
         )
         for k in range(rounds)

@@ -19,8 +19,8 @@ from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
 from nerf_insert.io.images import image_size, read_image, to_uint8
-from nerf_insert.regions.from_recipe import build_region, load_pose
 from nerf_insert.regions.region import Region
+from nerf_insert.regions.spec import load_pose
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
@@ -82,7 +82,7 @@ class EditSession:
 
     @property
     def blend_width(self) -> float:
-        given = self.recipe.schedule.shell
+        given = self.recipe.schedule.blend_width
         return self.inpainter.blend_width if given is None else given
 
     @property
@@ -107,7 +107,7 @@ class EditSession:
     def corrections(self) -> Corrections:
         """What pictures are corrected by while the layer is fitted to them."""
         needed, said = not self.inpainter.consistent, self.recipe.schedule
-        wanted = (said.match_colors, said.match_shapes, said.weigh)
+        wanted = (said.match_color, said.match_warp, said.robust_weights)
         return Corrections(*(needed if want is None else want for want in wanted))
 
     @property
@@ -146,6 +146,8 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
 
     Raises InputError with what is wrong and what to do.
     """
+    for deprecation in recipe.deprecations:
+        progress.warn(deprecation)
     inpainter = load_inpainter(recipe.inpainter, recipe.inpainter_options)
     guide = load_guide(recipe)
     with wrap_inpainter_errors(recipe.inpainter):
@@ -155,11 +157,11 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     for warning in capture.warnings:
         progress.warn(warning)
     with progress.task("Building the region", total=1) as task:
-        region = build_region(recipe.region, capture)
+        region = recipe.region.build(capture)
         task.advance(1)
     stack = scene.stack()
     keep = inpainter.uses_render == "full"
-    views = find_region_views(region, stack, capture, recipe.schedule.min_share, progress, keep)
+    views = find_region_views(region, stack, capture, recipe.schedule.min_coverage, progress, keep)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
     prepared = EditSession(recipe, region, stack, views, inpainter, guide)
     prepared.introduce(recipe.seed, progress)

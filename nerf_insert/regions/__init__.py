@@ -1,54 +1,53 @@
-"""Pieces of space that an edit may touch.
+"""Pieces of space that an edit may change, and their descriptions in recipes.
 
-    VisualHull      what masks on two or more photographs have in common
-    MeshRegion      the inside of a mesh, or what is near it
-    BoxRegion       an oriented box
-    Union, Intersection, Dilated
+`RegionSpec` and its kinds (`Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`) are plain data;
+`RegionSpec.build` turns them into a `Region` (`VisualHull`, `MeshRegion`, `BoxRegion`, `UnionRegion`,
+`IntersectionRegion`, `DilatedRegion`). `check_region` tells whether an edit there can succeed.
 
-    check_region    whether an edit there can come out well, before time is spent
-
-All coordinates are the world's (those of the capture's transforms.json, in its units).
+All coordinates are world coordinates (those of the capture's transforms.json, in its units). Names are
+imported when they are first used: the specs need no torch.
 """
 
-from __future__ import annotations
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from pathlib import Path
+if TYPE_CHECKING:
+    from nerf_insert.regions.box import BoxRegion as BoxRegion
+    from nerf_insert.regions.checks import Report as Report
+    from nerf_insert.regions.checks import check_region as check_region
+    from nerf_insert.regions.csg import DilatedRegion as DilatedRegion
+    from nerf_insert.regions.csg import IntersectionRegion as IntersectionRegion
+    from nerf_insert.regions.csg import UnionRegion as UnionRegion
+    from nerf_insert.regions.mesh_region import MeshRegion as MeshRegion
+    from nerf_insert.regions.region import Region as Region
+    from nerf_insert.regions.saved import load_region as load_region
+    from nerf_insert.regions.spec import Box as Box
+    from nerf_insert.regions.spec import Dilate as Dilate
+    from nerf_insert.regions.spec import Intersection as Intersection
+    from nerf_insert.regions.spec import Masks as Masks
+    from nerf_insert.regions.spec import Mesh as Mesh
+    from nerf_insert.regions.spec import RegionSpec as RegionSpec
+    from nerf_insert.regions.spec import Union as Union
+    from nerf_insert.regions.visual_hull import VisualHull as VisualHull
 
-from nerf_insert.errors import InputError
-from nerf_insert.regions.box import BoxRegion
-from nerf_insert.regions.checks import Report, check_region
-from nerf_insert.regions.csg import Dilated, Intersection, Union
-from nerf_insert.regions.mesh_region import MeshRegion
-from nerf_insert.regions.region import Region
-from nerf_insert.regions.visual_hull import VisualHull
-
-__all__ = [
-    "BoxRegion",
-    "Dilated",
-    "Intersection",
-    "MeshRegion",
-    "Region",
-    "Report",
-    "Union",
-    "VisualHull",
-    "check_region",
-    "load_region",
-]
+_MODULES = {
+    "box": ["BoxRegion"],
+    "checks": ["Report", "check_region"],
+    "csg": ["DilatedRegion", "IntersectionRegion", "UnionRegion"],
+    "mesh_region": ["MeshRegion"],
+    "region": ["Region"],
+    "saved": ["load_region"],
+    "spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "RegionSpec", "Union"],
+    "visual_hull": ["VisualHull"],
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def load_region(data: dict, folder: Path) -> Region:
-    """The region that `Region.save(folder)` turned into `data`. Raises InputError when that is damaged."""
-    folder = Path(folder)
-    try:
-        kind = data["kind"]
-        if kind in ("union", "intersection"):
-            parts = [load_region(part, folder / str(index)) for index, part in enumerate(data["regions"])]
-            return Union(parts) if kind == "union" else Intersection(parts)
-        if kind == "dilated":
-            return Dilated(load_region(data["region"], folder / "0"), data["by"])
-        load = {"box": BoxRegion.load, "hull": VisualHull.load, "mesh": MeshRegion.load}[kind]
-        return load(data, folder)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"the region saved in {folder} is damaged or from a newer version ({error!r})"
-        ) from None
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

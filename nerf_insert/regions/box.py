@@ -46,18 +46,6 @@ class BoxRegion(Region):
         self.bounds = torch.stack([self.center - reach, self.center + reach])
         self.thickness = float(self.size.min())
 
-    @staticmethod
-    def parse(text: str) -> BoxRegion:
-        """A box from "cx,cy,cz,sx,sy,sz[,rx,ry,rz]": center, side lengths, degrees. Raises InputError."""
-        form = "write it as cx,cy,cz,sx,sy,sz or with rotation in degrees as cx,cy,cz,sx,sy,sz,rx,ry,rz"
-        try:
-            numbers = [float(value) for value in text.replace(",", " ").split()]
-        except ValueError:
-            raise InputError(f"the box '{text}' is not a list of numbers; {form}") from None
-        if len(numbers) not in (6, 9):
-            raise InputError(f"the box '{text}' has {len(numbers)} numbers, 6 or 9 are needed; {form}")
-        return BoxRegion(numbers[:3], numbers[3:6], numbers[6:] or None)
-
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
         return (self._beyond(points) <= 0).all(-1)
 
@@ -75,7 +63,8 @@ class BoxRegion(Region):
 
     @staticmethod
     def load(data: dict, folder: Path) -> BoxRegion:
-        return BoxRegion(data["center"], data["size"], data["rotation"])
+        center = data["centre"] if "centre" in data else data["center"]  # its name in the first version
+        return BoxRegion(center, data["size"], torch.tensor(data["rotation"], dtype=torch.float64))
 
     def _beyond(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """How far points lie beyond each of the three pairs of faces, negative between them."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nerf_insert.errors import InputError, first_few
 from nerf_insert.geometry.cameras import Camera, Rays
-from nerf_insert.regions.csg import Dilated, Intersection, Union
+from nerf_insert.regions.csg import DilatedRegion, IntersectionRegion, UnionRegion
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.visual_hull import VisualHull
 
@@ -103,10 +103,10 @@ def hulls(region: Region) -> Iterator[VisualHull]:
     """The visual hulls that a region is made of."""
     if isinstance(region, VisualHull):
         yield region
-    elif isinstance(region, Union | Intersection):
+    elif isinstance(region, UnionRegion | IntersectionRegion):
         for part in region.regions:
             yield from hulls(part)
-    elif isinstance(region, Dilated):
+    elif isinstance(region, DilatedRegion):
         yield from hulls(region.region)
 
 

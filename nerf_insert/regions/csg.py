@@ -33,7 +33,7 @@ class _Many(Region):
         return {"kind": self.kind, "regions": parts}
 
 
-class Union(_Many):
+class UnionRegion(_Many):
     """All that is in any of the regions."""
 
     kind = "union"
@@ -55,7 +55,7 @@ class Union(_Many):
         return torch.stack([region.distance(points) for region in self.regions]).amin(0)
 
 
-class Intersection(_Many):
+class IntersectionRegion(_Many):
     """What is in all of the regions. Raises InputError where their boxes do not even meet."""
 
     kind = "intersection"
@@ -80,7 +80,7 @@ class Intersection(_Many):
         return torch.stack([region.distance(points) for region in self.regions]).amax(0)
 
 
-class Dilated(Region):
+class DilatedRegion(Region):
     """All within `by` (world units) of a region.
 
     Around a box, or a union of boxes, this is exact. Around others the distances are kept on a grid of

@@ -8,76 +8,98 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
+from nerf_insert.regions.spec import Box, Masks, Mesh, RegionSpec, Union
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe, Schedule
+from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
 
-WHERE = "say where: --mask on two or more photographs, --mesh, --box, or a --recipe that says it"
+NO_REGION = "say where: --mask on two or more photographs, --mesh, --box, or a --recipe that says it"
 DIFFUSION = "diffusion"
-WITHOUT_WORDS = ("mesh", "fill")  # inpainters that use neither text nor a reference picture
-WORDS = ("prompt", "negative_prompt", "reference")
+WITHOUT_GUIDE = ("mesh", "fill")  # inpainters that read neither prompts nor reference images
+GUIDE_FLAGS = ("prompt", "negative_prompt", "reference")
 
 Flags = Mapping[str, Any]
 
 
 def recipe_of(flags: Flags, progress: Progress, diffusion: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe that the flags describe, with absolute file names, all of which can be read. `diffusion`:
-    options that are that inpainter's alone, which is therefore the default.
+    """Return the recipe that the flags describe, with absolute file names.
 
-    Raises InputError for what cannot be told without opening the scene.
+    Args:
+        flags: What was given. Flags override what a recipe file says.
+        progress: Is told warnings.
+        diffusion: Options that only the inpainter `diffusion` has, which is then the default.
+
+    Raises:
+        InputError: A flag cannot be used, a file cannot be read, or no region is given.
     """
     mesh = flags["mesh"]
-    data = Recipe.load(flags["recipe"]).to_dict() if flags["recipe"] else {"name": _name(mesh)}
-    data["region"] = region_of(flags, data.get("region"))
+    data: dict[str, Any] = {"name": _layer_name(mesh)}
+    loaded = Recipe.load(flags["recipe"]) if flags["recipe"] else None
+    if loaded:
+        for deprecation in loaded.deprecations:
+            progress.warn(f"{flags['recipe']}: {deprecation}")
+        data = loaded.to_dict()
+    data["region"] = region_of(flags, loaded and loaded.region)
     guide = data.setdefault("guide", {})
     if mesh:
         guide |= {"mesh": _file(mesh), "pose": pose_of(flags["pose"])}
-    for key in WORDS:
+    for key in GUIDE_FLAGS:
         if (given := flags[key]) is not None:
             guide[key] = [_file(name) for name in given] if key == "reference" else given
     _choose_inpainter(flags, diffusion or {}, data)
     for key in ("name", "seed"):
         if flags[key] is not None:
             data[key] = flags[key]
-    schedule = {f.name: flags[f.name] for f in fields(Schedule) if flags.get(f.name) is not None}
-    data["schedule"] = {**data.get("schedule", {}), **schedule}
+    data["schedule"] = {**data.get("schedule", {}), **_schedule_of(flags, progress)}
     recipe = Recipe.from_dict(data)
+    for deprecation in recipe.deprecations:
+        progress.warn(deprecation)
     if recipe.inpainter == "mesh" and recipe.guide.mesh is None:
         raise InputError("the inpainter mesh needs a mesh to paint: give --mesh, or another --inpainter")
-    if recipe.inpainter in WITHOUT_WORDS and any(getattr(recipe.guide, key) for key in WORDS):
-        progress.warn(f"the inpainter {recipe.inpainter} reads neither prompts nor reference pictures")
+    if recipe.inpainter in WITHOUT_GUIDE and any(getattr(recipe.guide, key) for key in GUIDE_FLAGS):
+        progress.warn(f"the inpainter {recipe.inpainter} reads neither prompts nor reference images")
     recipe.fingerprint()  # reads all files
-    return recipe
+    return replace(recipe, deprecations=())
 
 
-def region_of(flags: Flags, otherwise: dict | None) -> dict:
-    """The region's tree (see nerf_insert.scene.recipe): that of the flags, else the one of the recipe."""
-    parts: list[dict[str, Any]] = []
+def region_of(flags: Flags, otherwise: RegionSpec | None) -> RegionSpec:
+    """Return the region that the flags describe, together; without any, that of the recipe file.
+
+    Raises:
+        InputError: A flag cannot be used, or there is no region.
+    """
+    parts: list[RegionSpec] = []
     if flags["mask"]:
-        parts.append({"masks": masks_of(flags["mask"])})
+        parts.append(Masks(masks_of(flags["mask"])))
     if flags["mesh"]:
-        parts.append({"mesh": _file(flags["mesh"]), "pose": pose_of(flags["pose"])})
+        parts.append(Mesh(_file(flags["mesh"]), pose_of(flags["pose"])))
     elif flags["pose"]:
         raise InputError("--pose says where the mesh of --mesh stands: give that too")
     if flags["box"]:
-        numbers = [*flags["box"]]
-        box = {"center": numbers[:3], "size": numbers[3:6], "rotation": numbers[6:] or [0.0, 0.0, 0.0]}
-        parts.append({"box": box})
-    if not parts and otherwise is None:
-        raise InputError(WHERE)
-    region = otherwise if not parts else parts[0] if len(parts) == 1 else {"union": parts}
+        x, y, z, length, width, height, *rotation = flags["box"]
+        about_x, about_y, about_z = rotation or (0.0, 0.0, 0.0)
+        parts.append(Box((x, y, z), (length, width, height), (about_x, about_y, about_z)))
+    region = otherwise if not parts else parts[0] if len(parts) == 1 else Union(tuple(parts))
+    if region is None:
+        raise InputError(NO_REGION)
     if flags["dilate"] is None:
         return region
-    if "mesh" in region:
-        return {**region, "dilate": flags["dilate"]}
-    return {"dilate": {"region": region, "by": flags["dilate"]}}
+    if isinstance(region, Mesh):
+        return replace(region, dilate=flags["dilate"])
+    return region.dilated(flags["dilate"])
 
 
 def masks_of(given: Sequence[str]) -> dict[str, str]:
+    """Return the mask files by their photographs' names, from `VIEW=PNG` each.
+
+    Raises:
+        InputError: One has another form, or a photograph is named twice.
+    """
     masks: dict[str, str] = {}
     for text in given:
         view, file = view_and_mask(text)
@@ -90,13 +112,18 @@ def masks_of(given: Sequence[str]) -> dict[str, str]:
 
 
 def view_and_mask(text: str) -> tuple[str, str]:
-    """The two sides of VIEW=PNG; where names have an = in them, the one after which a file is named."""
-    places = [place for place, letter in enumerate(text) if letter == "="] or [len(text)]
-    pairs = [(text[:place], text[place + 1 :]) for place in places]
+    """Split VIEW=PNG; where names contain =, at the one after which an existing file is named."""
+    splits = [index for index, letter in enumerate(text) if letter == "="] or [len(text)]
+    pairs = [(text[:index], text[index + 1 :]) for index in splits]
     return next((pair for pair in pairs if pair[1] and Path(pair[1]).expanduser().is_file()), pairs[0])
 
 
 def pose_of(text: str | None) -> list[list[float]] | None:
+    """Return the matrix of `--pose`.
+
+    Raises:
+        InputError: The text is no pose (see `Pose.parse`).
+    """
     if text is None:
         return None
     from nerf_insert.geometry.pose import Pose
@@ -105,7 +132,11 @@ def pose_of(text: str | None) -> list[list[float]] | None:
 
 
 def options_of(given: Sequence[str]) -> dict[str, Any]:
-    """Options from KEY=VALUE; a value that is JSON (a number, true, a list) is that, any other is text."""
+    """Return options from `KEY=VALUE` each; a value that is JSON (a number, true, a list) is parsed.
+
+    Raises:
+        InputError: One has another form.
+    """
     options: dict[str, Any] = {}
     for text in given:
         key, equals, value = text.partition("=")
@@ -118,18 +149,29 @@ def options_of(given: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def _schedule_of(flags: Flags, progress: Progress) -> dict[str, Any]:
+    """Return the schedule's fields that were given, under their old names too (in a saved config.yml)."""
+    given = {}
+    for old, new in SCHEDULE_KEYS.items():
+        if flags.get(old) is not None:
+            progress.warn(f"{old} is an old name, which is still read: write {new}")
+            given[new] = flags[old]
+    names = [field.name for field in fields(Schedule)]
+    return given | {name: flags[name] for name in names if flags.get(name) is not None}
+
+
 def _choose_inpainter(flags: Flags, diffusion: Mapping[str, Any], data: dict[str, Any]) -> None:
     before = data.get("inpainter")
     if flags["inpainter"]:
         data["inpainter"] = flags["inpainter"]
     elif before is None:
-        words = not flags["mesh"] and any(data["guide"].get(key) for key in WORDS)
-        data["inpainter"] = DIFFUSION if diffusion or words else "mesh" if flags["mesh"] else "fill"
+        guided = not flags["mesh"] and any(data["guide"].get(key) for key in GUIDE_FLAGS)
+        data["inpainter"] = DIFFUSION if diffusion or guided else "mesh" if flags["mesh"] else "fill"
     kept = data.get("inpainter_options", {}) if data["inpainter"] == before else {}
     data["inpainter_options"] = {**kept, **diffusion, **options_of(flags["inpainter_option"] or [])}
 
 
-def _name(mesh: str | Path | None) -> str:
+def _layer_name(mesh: str | Path | None) -> str:
     return Path(mesh).stem if mesh else "edit"
 
 

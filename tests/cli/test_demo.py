@@ -10,7 +10,6 @@ import tiny
 from nerf_insert.cli import demo_pipeline
 from nerf_insert.cli.main import main
 from nerf_insert.io.images import image_size
-from nerf_insert.regions.from_recipe import build_region
 from nerf_insert.scene.scene import Scene
 
 
@@ -34,7 +33,7 @@ def test_a_demo_that_was_played_with_can_be_repeated(sample, scene_folder, capsy
     made = []
 
     def edit(scene, recipe, progress):
-        made.append((recipe, build_region(recipe.region, scene.capture)))
+        made.append((recipe, recipe.region.build(scene.capture)))
         tiny.tiny_layer(scene_folder, name=recipe.name)
         with scene.locked():  # which takes note of it
             pass

@@ -11,6 +11,7 @@ from nerf_insert.cli import edit_flags
 from nerf_insert.cli.main import build_parser, main, repeat_masks
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_yaml
+from nerf_insert.regions import Box, Masks, Mesh
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 
@@ -43,13 +44,13 @@ def recipe(*words, warnings=None) -> Recipe:
 def test_masks(here):
     made = recipe("--mask", "images/003.png=a.png", "--mask", "007=b.png", "--seed", 5)
     masks = {"images/003.png": str(here / "a.png"), "007": str(here / "b.png")}
-    assert made == Recipe(region={"masks": masks}, inpainter="fill", seed=5)
+    assert made == Recipe(region=Masks(masks), inpainter="fill", seed=5)
 
 
 def test_names_with_an_equals_sign(here):
     (here / "x=1.png").write_bytes(b"x")
     made = recipe("--mask", "a=b.jpg=x=1.png", "--mask", "007=b.png")
-    assert made.region == {"masks": {"a=b.jpg": str(here / "x=1.png"), "007": str(here / "b.png")}}
+    assert made.region.to_dict() == {"masks": {"a=b.jpg": str(here / "x=1.png"), "007": str(here / "b.png")}}
 
 
 def test_several_masks_may_follow_one_flag(capsys):
@@ -65,27 +66,27 @@ def test_a_mesh_is_where_and_what(here):
     )
     pose = torch.eye(4)
     pose[:3, 3] = torch.tensor([1.0, 2.0, 3.0])
-    assert made.region == {"mesh": str(here / "chair.glb"), "pose": pose.tolist()}
-    assert made.guide.mesh == str(here / "chair.glb") and made.guide.pose == pose.tolist()
+    assert made.region == Mesh(str(here / "chair.glb"), pose.tolist())
+    assert made.guide.mesh == str(here / "chair.glb") and made.guide.pose == made.region.pose
     assert (made.inpainter, made.name, made.seed) == ("mesh", "chair", 0)
     assert (made.schedule.steps, made.schedule.rounds, made.schedule.strength) == (99, 2, 0.7)
 
 
 def test_a_box_may_lie_on_the_negative_side():
     box = {"center": [-1.0, 0.0, 0.5], "size": [1.0, 2.0, 3.0], "rotation": [0.0, 0.0, 0.0]}
-    assert recipe("--box", "-1,0,.5,1,2,3").region == {"box": box}
-    assert recipe("--box=-1,0,.5,1,2,3").region == {"box": box}
+    assert recipe("--box", "-1,0,.5,1,2,3").region.to_dict() == {"box": box}
+    assert recipe("--box=-1,0,.5,1,2,3").region.to_dict() == {"box": box}
     turned = {**box, "rotation": [0.0, 0.0, -45.0]}
-    assert recipe("--box", "-1,0,.5,1,2,3,0,0,-45").region == {"box": turned}
+    assert recipe("--box", "-1,0,.5,1,2,3,0,0,-45").region.to_dict() == {"box": turned}
 
 
 def test_several_kinds_are_a_union_and_dilation_is_around_all(here):
     words = ["--mask", "1=a.png", "--mask", "2=b.png", "--box", "0,0,0,1,1,1", "--mesh", "chair.glb"]
-    kinds = [next(iter(part)) for part in recipe(*words).region["union"]]
+    kinds = [part.keyword for part in recipe(*words).region.union]
     assert kinds == ["masks", "mesh", "box"]
-    assert recipe(*words, "--dilate", 0.5).region == {"dilate": {"region": recipe(*words).region, "by": 0.5}}
+    assert recipe(*words, "--dilate", 0.5).region == recipe(*words).region.dilated(0.5)
     alone = recipe("--mesh", "chair.glb", "--dilate", 0.5).region
-    assert alone == {"mesh": str(here / "chair.glb"), "pose": None, "dilate": 0.5}
+    assert alone == Mesh(str(here / "chair.glb"), dilate=0.5)
 
 
 def test_options_are_json_or_text():
@@ -124,11 +125,11 @@ def test_flags_override_a_recipe(here):
     same = recipe("--recipe", "r.yaml")
     assert same == recipe("--mesh", "chair.glb", "--seed", 3, "--steps", 50, "--inpainter-option", "shade=1")
     other = recipe("--recipe", "r.yaml", "--seed", 4, "--rounds", 2, "--dilate", 0.1, "--name", "stool")
-    assert (other.seed, other.name, other.region["dilate"]) == (4, "stool", 0.1)
+    assert (other.seed, other.name, other.region.dilate) == (4, "stool", 0.1)
     assert (other.schedule.steps, other.schedule.rounds) == (50, 2)
     assert other.inpainter_options == {"shade": 1} and other.guide == same.guide
     boxed = recipe("--recipe", "r.yaml", "--box", "0,0,0,1,1,1")
-    assert "box" in boxed.region and boxed.guide == same.guide and boxed.inpainter == "mesh"
+    assert isinstance(boxed.region, Box) and boxed.guide == same.guide and boxed.inpainter == "mesh"
     # options belong to the inpainter that they were given for
     assert recipe("--recipe", "r.yaml", "--inpainter", "fill").inpainter_options == {}
 

@@ -23,7 +23,7 @@ from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.io.files import read_json, read_yaml
 from nerf_insert.io.images import read_image, read_mask, to_uint8, write_image
 from nerf_insert.regions import BoxRegion
-from nerf_insert.regions.from_recipe import build_region
+from nerf_insert.regions.spec import RegionSpec
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
@@ -223,7 +223,7 @@ def test_rounds_grow_weaker_and_see_what_was_made(scene_folder):
 def test_anchors_come_first_and_the_others_are_painted_after_them(scene_folder):
     """The anchors in one call, the others once each from the render of what is there."""
     scene = Scene.open(scene_folder)
-    schedule = {"rounds": 3, "anchors": 4, "fall": 0.3}
+    schedule = {"rounds": 3, "anchors": 4, "strength_decay": 0.3}
     edit(scene, recipe("painters:Green", steps=480, schedule=schedule), SILENT)
     calls, again = painters.Green.calls[:2], painters.Green.calls[2:]
     assert [len(call[0]) for call in calls] == [4, 8]
@@ -372,7 +372,7 @@ def test_masks_and_pictures_in_the_photographs_own_size(scene_folder, tiny_folde
     write_image(tmp_path / "own.png", given)
     wanted = recipe(region={"masks": masks}, approved={"images/000.png": str(tmp_path / "own.png")})
     entry = edit(scene, wanted, SILENT)
-    hull, same = scene.load_layer(entry).region, build_region({"masks": masks}, full)
+    hull, same = scene.load_layer(entry).region, RegionSpec.parse({"masks": masks}).build(full)
     for ours, theirs in zip(hull.cones, same.cones, strict=True):
         assert torch.equal(ours.mask, theirs.mask) and torch.equal(ours.camera.c2w, theirs.camera.c2w)
         assert ours.camera.fx == pytest.approx(theirs.camera.fx) and ours.mask.shape == (36, 48)
@@ -382,7 +382,7 @@ def test_masks_and_pictures_in_the_photographs_own_size(scene_folder, tiny_folde
     assert kept.shape == small.shape and float((kept - small).abs().mean()) < 0.1
     write_image(tmp_path / "m.png", torch.ones(30, 40) * (torch.arange(40) > 9))
     with pytest.raises(InputError, match="is 40x30 pixels but its photograph is 48x36"):
-        build_region({"masks": masks | {"images/004.png": str(tmp_path / "m.png")}}, scene.capture)
+        RegionSpec.parse({"masks": masks | {"images/004.png": str(tmp_path / "m.png")}}).build(scene.capture)
 
 
 def test_settings_of_an_inpainter(scene_folder):
@@ -394,7 +394,11 @@ def test_settings_of_an_inpainter(scene_folder):
     assert torch.equal(view.image, view.original) and bool(view.depth.isinf().all())  # uses_render is "none"
     assert scene.load_layer(scene.layers[0]).blend_width == 0
     painters.Green.calls.clear()
-    edit(scene, recipe("painters:Quick", schedule={"rounds": 2, "shell": 0.1, "fall": 0.8}), SILENT)
+    edit(
+        scene,
+        recipe("painters:Quick", schedule={"rounds": 2, "blend_width": 0.1, "strength_decay": 0.8}),
+        SILENT,
+    )
     assert [call[2] for call in calls] == pytest.approx([1.0] + [1 - 0.8 * 0.5**0.5] * 2)
     assert scene.load_layer(scene.layers[1]).blend_width == pytest.approx(0.1 * REGION.diagonal)
 

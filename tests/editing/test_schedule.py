@@ -56,7 +56,7 @@ def test_the_nearest_come_first():
 @pytest.mark.parametrize("anchors", [None, 0, 3, 6])
 @pytest.mark.parametrize("fall", [None, 0.0, 0.5])
 def test_every_view_is_painted(rounds, count, anchors, fall):
-    schedule = Schedule(anchors=anchors, steps=800, fall=fall)
+    schedule = Schedule(anchors=anchors, steps=800, strength_decay=fall)
     made = plan(schedule, rounds, around(count), CENTER)
     assert [this.number for this in made] == list(range(rounds))
     fall = (0.1 if made[0].together else 0.8) if fall is None else fall
@@ -90,7 +90,7 @@ def test_approved_views_are_anchors_and_are_never_painted():
 def test_what_is_painted_again():
     last = {
         how: plan(Schedule(steps=400, repaint=how), 3, around(24), CENTER)[-1]
-        for how in ("doubted", "all", "none")
+        for how in ("inconsistent", "all", "none")
     }
-    assert last["doubted"].doubted and not last["all"].doubted and not last["none"].doubted
-    assert last["all"].views == tuple(range(24)) and last["none"].views == last["doubted"].views == ()
+    assert last["inconsistent"].doubted and not last["all"].doubted and not last["none"].doubted
+    assert last["all"].views == tuple(range(24)) and last["none"].views == last["inconsistent"].views == ()

@@ -108,13 +108,13 @@ def test_flags_override_a_recipe_file(tmp_path):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe(seed=3).to_dict()))
     made = recipe_of(EditConfig(recipe=tmp_path / "r.yaml", steps=11), "a hat")
     assert (made.seed, made.schedule.steps, made.guide.prompt) == (3, 11, "a hat")
-    assert made.inpainter == "painters:Quick" and made.region == BOX
+    assert made.inpainter == "painters:Quick" and made.region.to_dict() == BOX
 
 
 def test_what_is_given_together_is_one_region(tiny_folder):
     mask = tiny_folder / "capture/object_mask/000.png"
     made = recipe_of(EditConfig(mask=(f"000.png={mask}",), box=(0, 0, 0, 1, 1, 1)), None)
-    assert [list(part) for part in made.region["union"]] == [["masks"], ["box"]] and made.inpainter == "fill"
+    assert [part.keyword for part in made.region.union] == ["masks", "box"] and made.inpainter == "fill"
     assert recipe_of(EditConfig(box=(0, 0, 0, 1, 1, 1)), "a hat").inpainter == "diffusion"
     assert recipe_of(EditConfig(), None) is None
 
@@ -131,17 +131,17 @@ def test_flags_are_read_as_the_command_line_reads_them(tmp_path):
         ),
         None,
     )
-    assert made.region == {"masks": {"a=b.jpg": f"{tmp_path}/x=1.png"}}
+    assert made.region.to_dict() == {"masks": {"a=b.jpg": f"{tmp_path}/x=1.png"}}
     assert made.guide.references == (f"{tmp_path}/look.jpg", f"{tmp_path}/more.jpg")
     assert made.inpainter_options == {"a": 1.5, "b": "", "c": [1, 2]}
 
 
 def test_every_field_of_the_schedule_is_a_flag():
     words = ["--box", "0", "0", "0", "1", "1", "1", "--rays", "99", "--strength", "0.5", "--anchors", "0"]
-    words += ["--match-colors", "False", "--share-seed", "False", "--repaint", "all", "--shell", "0.1"]
+    words += ["--match-color", "False", "--share-seed", "False", "--repaint", "all", "--blend-width", "0.1"]
     made = recipe_of(tyro.cli(EditConfig, args=words), None)
     wanted = Schedule(
-        rays=99, strength=0.5, anchors=0, match_colors=False, share_seed=False, repaint="all", shell=0.1
+        rays=99, strength=0.5, anchors=0, match_color=False, share_seed=False, repaint="all", blend_width=0.1
     )
     assert made.schedule == wanted
     assert {field.name for field in fields(Schedule)} <= {field.name for field in fields(EditConfig)}

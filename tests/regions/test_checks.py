@@ -6,7 +6,7 @@ from analytic import look_at
 from region_shapes import cameras_around, disc
 
 from nerf_insert.errors import InputError
-from nerf_insert.regions import BoxRegion, Dilated, Union, VisualHull, check_region
+from nerf_insert.regions import BoxRegion, DilatedRegion, UnionRegion, VisualHull, check_region
 
 NAMES = [f"images/{k:03d}.png" for k in range(8)]
 CAMERAS = list(zip(NAMES, cameras_around(8), strict=True))
@@ -24,7 +24,7 @@ def test_a_good_region_is_reported():
 def test_a_good_hull_is_reported_with_its_masks():
     names = NAMES[:3]
     hull = VisualHull([(camera, disc(camera)) for _, camera in CAMERAS[:3]], names=names)
-    report = check_region(Union([Dilated(hull, 0.02), BOX]), CAMERAS)
+    report = check_region(UnionRegion([DilatedRegion(hull, 0.02), BOX]), CAMERAS)
     assert list(report.mask_coverage) == names and report.warnings == ()
     # a ray through the last pixels at a disc's rim touches the ball for less than a step
     assert all(share > 0.95 for share in report.mask_coverage.values())

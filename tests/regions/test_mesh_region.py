@@ -12,7 +12,7 @@ from region_shapes import as_mesh, first_hits, points_around
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.mesh import Mesh
-from nerf_insert.regions import Dilated, MeshRegion, load_region, mesh_region
+from nerf_insert.regions import DilatedRegion, MeshRegion, load_region, mesh_region
 from nerf_insert.regions.inside_test import inside_points
 from nerf_insert.regions.triangle_distance import near_distances, split, to_triangles
 
@@ -87,7 +87,7 @@ def test_a_dilated_ball_is_a_larger_ball(dilate):
 
 def test_dilating_the_region_is_dilating_the_mesh():
     shape = turned(trimesh.creation.box())
-    one, two = MeshRegion(as_mesh(shape), 0.2), Dilated(MeshRegion(as_mesh(shape)), 0.2)
+    one, two = MeshRegion(as_mesh(shape), 0.2), DilatedRegion(MeshRegion(as_mesh(shape)), 0.2)
     points = points_around(one, 20_000)
     differ = one.contains(points) != two.contains(points)
     assert one.distance(points[differ]).abs().max() < two.precision

@@ -10,7 +10,7 @@ from formula import Ball, FormulaLayer, Haze, brute_force, in_plain_words, strai
 
 from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
-from nerf_insert.regions import BoxRegion, Intersection, Union
+from nerf_insert.regions import BoxRegion, IntersectionRegion, UnionRegion
 from nerf_insert.rendering import stack
 from nerf_insert.rendering.stack import LayerStack, hits
 from nerf_insert.scene.scene import Scene
@@ -19,7 +19,7 @@ RED, GREEN, BLUE = (0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9)
 # Regions that overlap in all ways, one of them in two pieces that a ray may visit with base in between
 BALL = Ball((0.1, 0.0, 0.0), 0.4)
 BOX = BoxRegion((0.0, 0.1, 0.1), (0.5, 0.4, 0.7), (20.0, 0.0, 35.0))
-TWO = Union([BoxRegion((-0.4, 0.0, 0.0), (0.2, 0.6, 0.6)), BoxRegion((0.4, 0.0, 0.0), (0.2, 0.6, 0.6))])
+TWO = UnionRegion([BoxRegion((-0.4, 0.0, 0.0), (0.2, 0.6, 0.6)), BoxRegion((0.4, 0.0, 0.0), (0.2, 0.6, 0.6))])
 PIECES = {
     "none": [],
     "thin": [FormulaLayer(BALL, 0.5, RED)],
@@ -175,8 +175,8 @@ def layers():
     return [
         Layer(BoxRegion((0.5, -0.4, 0.25), (0.4, 0.4, 0.4)), blend_width=0.05, seed=1).requires_grad_(False),
         Layer(Ball((0.4, -0.3, 0.3), 0.2), seed=2).requires_grad_(False),
-        FormulaLayer(Intersection([Ball((0.0, 0.0, 0.3), 0.3), BOX]), 60.0, GREEN, blend_width=0.03),
-        FormulaLayer(Union([Ball((-0.6, 0.5, 0.9), 0.1), Ball((-0.5, -0.5, 0.1), 0.15)]), 9.0, BLUE),
+        FormulaLayer(IntersectionRegion([Ball((0.0, 0.0, 0.3), 0.3), BOX]), 60.0, GREEN, blend_width=0.03),
+        FormulaLayer(UnionRegion([Ball((-0.6, 0.5, 0.9), 0.1), Ball((-0.5, -0.5, 0.1), 0.15)]), 9.0, BLUE),
     ]
 
 

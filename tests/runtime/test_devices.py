@@ -123,7 +123,7 @@ def small_edit(folder, capture, base):
     base.save(folder / "base.safetensors")
     Scene.create(folder / "scene", capture, SceneField.load(folder / "base.safetensors"))
     scene = Scene.open(folder / "scene")
-    schedule = {"steps": 4, "rays": 128, "rounds": 2, "shell": 0.05, "min_share": 0.001}
+    schedule = {"steps": 4, "rays": 128, "rounds": 2, "blend_width": 0.05, "min_coverage": 0.001}
     entry = edit(scene, Recipe.from_dict({**RECIPE, "schedule": schedule}), SILENT)
     stack = Scene.open(folder / "scene").stack()
     picture = stack.render_image(capture.test[0].camera.scaled(0.5))

@@ -22,7 +22,7 @@ from nerf_insert.geometry.mesh import load_mesh
 from nerf_insert.geometry.mesh_assets import companions
 from nerf_insert.io.files import write_yaml
 from nerf_insert.regions import BoxRegion
-from nerf_insert.regions.from_recipe import build_region
+from nerf_insert.regions.spec import Mesh, RegionSpec
 from nerf_insert.scene.recipe import MAX_SEED, Recipe
 
 BOX = {"box": {"center": [0.1, 0, 2], "size": [1, 2, 3], "rotation": [0, 0, 30]}}
@@ -77,7 +77,7 @@ recipes = st.fixed_dictionaries(
             optional={
                 "rounds": st.none() | st.integers(1, 9),
                 "steps": st.none() | st.integers(1, 9),
-                "shell": st.none() | st.floats(0, 0.5),
+                "blend_width": st.none() | st.floats(0, 0.5),
                 "view_dependent": st.none() | st.booleans(),
             },
         ),
@@ -90,7 +90,7 @@ recipes = st.fixed_dictionaries(
 @given(recipes)
 def test_data_comes_back_through_yaml_and_json(data):
     recipe = Recipe.from_dict(data)
-    assert recipe.region == data["region"]
+    assert recipe.region == RegionSpec.parse(data["region"]) == RegionSpec.parse(recipe.region.to_dict())
     assert Recipe.from_dict(yaml.safe_load(yaml.safe_dump(recipe.to_dict()))) == recipe
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     assert recipe.map_files(lambda name: name) == recipe
@@ -114,7 +114,7 @@ WRONG = [
     ([], "a recipe must be a mapping"),
     (None, "a recipe must be a mapping of names to values, not nothing"),
     ({}, "it has no region; give one of masks, mesh, box"),
-    ({"format": 2, "region": BOX}, "its format is 2, this NeRF-Insert reads format 1: update"),
+    ({"format": 3, "region": BOX}, "its format is 3, this NeRF-Insert reads up to format 2: update"),
     ({"format": "new", "region": BOX}, "its format is 'new'"),
     ({"region": BOX, "promt": "a fern"}, "a recipe has no 'promt'; it may have region"),
     ({"region": BOX, "inpaniter": "fill"}, "has no 'inpaniter'; did you mean inpainter?"),
@@ -129,36 +129,47 @@ WRONG = [
     ({"region": {**BOX, "dilate": 0.1}}, "region needs exactly one of"),
     ({"region": {**BOX, "pose": POSE}}, "region has no 'pose'"),
     ({"region": {"box": [0, 0, 0, 1, 1, 1]}}, "region.box must be a mapping"),
-    ({"region": {"box": without("size")}}, "region.box.size must be 3 numbers, not nothing"),
-    ({"region": {"box": without("center")}}, "region.box.center must be 3 numbers, not nothing"),
-    ({"region": {"box": {**BOX["box"], "center": [0, 0, 0]}}}, "has no 'center'; did you mean center?"),
-    ({"region": {"box": {**BOX["box"], "size": [1, 2]}}}, "region.box.size must be 3 numbers, not [1, 2]"),
-    ({"region": {"box": {**BOX["box"], "size": [1, 2, "3"]}}}, "region.box.size must be a number, not '3'"),
-    ({"region": {"box": {**BOX["box"], "size": [1, 2, True]}}}, "region.box.size must be a number, not True"),
-    ({"region": {"box": {**BOX["box"], "size": [1, 0, 1]}}}, "region.box.size must be above 0"),
+    (
+        {"region": {"box": without("size")}},
+        "region.box.size must be a list of 3 numbers above 0, not nothing",
+    ),
+    ({"region": {"box": without("center")}}, "region.box.center must be a list of 3 numbers, not nothing"),
+    ({"region": {"box": {**BOX["box"], "centr": [0, 0, 0]}}}, "has no 'centr'; did you mean center?"),
+    (
+        {"region": {"box": {**BOX["box"], "centre": [0, 0, 0]}}},
+        "box has both center and centre, its old name",
+    ),
+    ({"region": {"box": {**BOX["box"], "size": [1, 2]}}}, "region.box.size must be a list of 3 numbers"),
+    ({"region": {"box": {**BOX["box"], "size": [1, 2, "3"]}}}, "region.box.size[2] must be a number above 0"),
+    ({"region": {"box": {**BOX["box"], "size": [1, 2, True]}}}, "region.box.size[2] must be a number above"),
+    ({"region": {"box": {**BOX["box"], "size": [1, 0, 1]}}}, "region.box.size[1] must be a number above 0"),
     (
         {"region": {"box": {**BOX["box"], "center": [0, 0, float("nan")]}}},
-        "region.box.center must be a number",
+        "region.box.center[2] must be a nu",
     ),
-    ({"region": {"box": {**BOX["box"], "rotation": 30}}}, "region.box.rotation must be 3 numbers, not 30"),
+    ({"region": {"box": {**BOX["box"], "center": [0, 0, 10**400]}}}, "region.box.center[2] must be a number"),
+    ({"region": {"box": {**BOX["box"], "rotation": 30}}}, "region.box.rotation must be a list of 3 numbers"),
     ({"region": {"masks": ["a.png", "b.png"]}}, "region.masks must be a mapping"),
-    ({"region": {"masks": {3: "a.png"}}}, "a view in region.masks must be text, not 3"),
+    ({"region": {"masks": {3: "a.png"}}}, "the names in region.masks must be text, not 3"),
     ({"region": {"masks": {"003": None}}}, "region.masks.003 must be text, not nothing"),
     ({"region": {"mesh": ["a.ply"]}}, "region.mesh must be text"),
-    ({"region": {"mesh": "a.ply", "dilate": -1}}, "region.dilate must be at least 0, not -1"),
-    ({"region": {"mesh": "a.ply", "dilate": "much"}}, "region.dilate must be a number, not 'much'"),
+    ({"region": {"mesh": "a.ply", "dilate": -1}}, "region.dilate must be a number of at least 0, not -1"),
+    (
+        {"region": {"mesh": "a.ply", "dilate": "much"}},
+        "region.dilate must be a number of at least 0, not 'much'",
+    ),
     ({"region": {"mesh": "a.ply", "pose": [[1, 0, 0, 0]]}}, "region.pose must be a matrix of four rows"),
-    ({"region": {"mesh": "a.ply", "pose": [[1, 0]] * 4}}, "region.pose must be 4 numbers"),
+    ({"region": {"mesh": "a.ply", "pose": [[1, 0]] * 4}}, "region.pose[0] must be a list of 4 numbers"),
     ({"region": {"mesh": "a.ply", "pose": "scale=2"}}, "region.pose must be a matrix"),
-    ({"region": {"union": []}}, "region.union needs a list of regions"),
-    ({"region": {"union": BOX}}, "region.union needs a list of regions"),
+    ({"region": {"union": []}}, "region.union must be a list of regions"),
+    ({"region": {"union": BOX}}, "region.union must be a list of regions"),
     (
         {"region": {"union": [BOX, {"intersection": [{"box": 3}]}]}},
         "region.union[1].intersection[0].box must",
     ),
     ({"region": {"dilate": 0.1}}, "region.dilate must be a mapping"),
-    ({"region": {"dilate": {"region": BOX}}}, "region.dilate.by must be a number, not nothing"),
-    ({"region": {"dilate": {"region": BOX, "by": -0.1}}}, "region.dilate.by must be at least 0"),
+    ({"region": {"dilate": {"region": BOX}}}, "region.dilate.by must be a number of at least 0, not nothing"),
+    ({"region": {"dilate": {"region": BOX, "by": -0.1}}}, "region.dilate.by must be a number of at least 0"),
     (
         {"region": {"dilate": {"by": 1}}},
         "region.dilate.region must be a mapping of names to values, not nothing",
@@ -179,21 +190,33 @@ WRONG = [
     ({"region": BOX, "inpainter_options": {"a": {1: 2, "b": 3}}}, "inpainter_options may hold"),
     ({"region": BOX, "schedule": [1]}, "schedule must be a mapping"),
     ({"region": BOX, "schedule": {"epochs": 3}}, "schedule has no 'epochs'"),
-    ({"region": BOX, "schedule": {"rounds": 0}}, "schedule.rounds must be between 1 and 1000, not 0"),
-    ({"region": BOX, "schedule": {"rounds": 2.5}}, "schedule.rounds must be a whole number, not 2.5"),
-    ({"region": BOX, "schedule": {"steps": 0}}, "schedule.steps must be between 1 and"),
-    ({"region": BOX, "schedule": {"steps": "nothing"}}, "schedule.steps must be a whole number, not"),
-    ({"region": BOX, "schedule": {"rays": -1}}, "schedule.rays must be between"),
-    ({"region": BOX, "schedule": {"shell": 2}}, "schedule.shell must be between 0 and 0.5, not 2"),
-    ({"region": BOX, "schedule": {"min_share": "all"}}, "schedule.min_share must be a number"),
+    (
+        {"region": BOX, "schedule": {"rounds": 0}},
+        "schedule.rounds must be a whole number between 1 and 1000, not 0",
+    ),
+    (
+        {"region": BOX, "schedule": {"rounds": 2.5}},
+        "schedule.rounds must be a whole number between 1 and 1000, not 2.5",
+    ),
+    (
+        {"region": BOX, "schedule": {"steps": 0}},
+        "schedule.steps must be a whole number between 1 and 10000000",
+    ),
+    ({"region": BOX, "schedule": {"steps": "nothing"}}, "schedule.steps must be a whole number"),
+    ({"region": BOX, "schedule": {"rays": -1}}, "schedule.rays must be a whole number between 1 and 1048576"),
+    (
+        {"region": BOX, "schedule": {"blend_width": 2}},
+        "schedule.blend_width must be a number between 0 and 0.5, not 2",
+    ),
+    ({"region": BOX, "schedule": {"min_coverage": "all"}}, "schedule.min_coverage must be a number"),
     ({"region": BOX, "schedule": {"view_dependent": "no"}}, "schedule.view_dependent must be true or false"),
     ({"region": BOX, "name": 7}, "name must be text, not 7"),
     ({"region": BOX, "name": " "}, "name must be one line of text"),
     ({"region": BOX, "name": "a" * 201}, "at most 200 letters"),
-    ({"region": BOX, "seed": -1}, "seed must be between 0 and"),
-    ({"region": BOX, "seed": 1.0}, "seed must be a whole number, not 1.0"),
-    ({"region": BOX, "seed": True}, "seed must be a whole number, not True"),
-    ({"region": BOX, "seed": MAX_SEED + 1}, "seed must be between 0 and"),
+    ({"region": BOX, "seed": -1}, "seed must be a whole number between 0 and"),
+    ({"region": BOX, "seed": 1.0}, "seed must be a whole number between 0 and 2147483647, not 1.0"),
+    ({"region": BOX, "seed": True}, "seed must be a whole number between"),
+    ({"region": BOX, "seed": MAX_SEED + 1}, "seed must be a whole number between 0 and"),
 ]
 
 
@@ -207,7 +230,7 @@ def test_a_file_with_a_mistake_is_named(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("region:\n  masks: {003: a.png}\n")  # YAML takes that for a number
     with pytest.raises(
-        InputError, match=r"recipe .*recipe\.yaml: a view in region\.masks must be text, not 3"
+        InputError, match=r"recipe .*recipe\.yaml: the names in region\.masks must be text, not 3"
     ):
         Recipe.load(path)
     path.write_text("region: &again {union: [*again]}\n")
@@ -255,7 +278,7 @@ def ready(capture_folder, textured, tmp_path):
 
 def test_a_copy_needs_nothing_else(ready, capture_folder, textured, tmp_path):
     capture = Capture.load(capture_folder)
-    masks, mesh = build_region(ready.region["union"][0], capture), load_mesh(ready.guide.mesh)
+    masks, mesh = ready.region.union[0].build(capture), load_mesh(ready.guide.mesh)
     assert companions(textured) == ["chair.mtl", "material_0.png"]
     home = tmp_path / "layer"
     copy = ready.copied_into(home)
@@ -269,10 +292,11 @@ def test_a_copy_needs_nothing_else(ready, capture_folder, textured, tmp_path):
         mask.unlink()
     again = Recipe.load(moved / "recipe.yaml")
     assert all(Path(name).is_relative_to(moved) for name in files_of(again))
-    same = build_region(again.region["union"][0], capture)
+    same = again.region.union[0].build(capture)
     inside = masks.contains(points := points_around(masks, 3000))
     assert torch.equal(inside, same.contains(points)) and bool(inside.any())
-    assert again.region["union"][1]["mesh"] == again.guide.mesh and again.region["union"][2] == BOX
+    assert again.region.union[1].mesh == again.guide.mesh
+    assert again.region.union[2] == RegionSpec.parse(BOX)
     other = load_mesh(again.guide.mesh)
     assert torch.equal(mesh.vertices, other.vertices)
     assert len(mesh.textures) == 1 and torch.equal(mesh.textures[0], other.textures[0])
@@ -371,13 +395,13 @@ def test_trees_become_the_regions_that_they_name(capture_folder, textured):
     other = {"box": {"center": [0.5, 0, 0.3], "size": [0.6, 0.4, 0.4]}}
     one, two = (BoxRegion(tree["box"]["center"], tree["box"]["size"]) for tree in (box, other))
     points = points_around(Ball((0.2, 0.0, 0.3), 0.8), 4000)
-    union = build_region({"union": [box, other]}, capture).contains(points)
-    both = build_region({"intersection": [box, other]}, capture).contains(points)
-    wide = build_region({"dilate": {"region": box, "by": 0.1}}, capture).contains(points)
+    union = RegionSpec.parse({"union": [box, other]}).build(capture).contains(points)
+    both = RegionSpec.parse({"intersection": [box, other]}).build(capture).contains(points)
+    wide = RegionSpec.parse({"dilate": {"region": box, "by": 0.1}}).build(capture).contains(points)
     assert torch.equal(union, one.contains(points) | two.contains(points))
     assert torch.equal(both, one.contains(points) & two.contains(points))
     assert torch.equal(wide, one.distance(points) <= 0.1)
-    mesh = build_region({"mesh": str(textured), "pose": POSE, "dilate": 0.0}, capture)
+    mesh = Mesh(str(textured), POSE, dilate=0.0).build(capture)
     moved = BoxRegion((0.5, 0, 0), (0.4, 0.4, 0.4))
     off_border = moved.distance(points).abs() > mesh.precision + 1e-4
     assert torch.equal(mesh.contains(points)[off_border], moved.contains(points)[off_border])

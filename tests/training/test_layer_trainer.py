@@ -12,7 +12,7 @@ from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import Layer
 from nerf_insert.io.images import to_uint8
-from nerf_insert.regions import BoxRegion, Union
+from nerf_insert.regions import BoxRegion, UnionRegion
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.training import checkpoint, layer_trainer
@@ -27,7 +27,7 @@ from nerf_insert.training.layer_trainer import (
 )
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=12, max_resolution=64, width=16, view_dependent=False)
-TWO = Union([BoxRegion((-0.4, 0.0, 0.1), (0.2, 0.6, 0.6)), BoxRegion((0.4, 0.0, 0.1), (0.2, 0.6, 0.6))])
+TWO = UnionRegion([BoxRegion((-0.4, 0.0, 0.1), (0.2, 0.6, 0.6)), BoxRegion((0.4, 0.0, 0.1), (0.2, 0.6, 0.6))])
 ON_FLOOR = BoxRegion((0.5, -0.4, 0.2), (0.4, 0.4, 0.5))  # down through the floor
 BEHIND = BoxRegion((-0.45, -0.1, 0.3), (0.3, 0.3, 0.4))  # seen past the ball, and through it
 CASES = {

@@ -88,7 +88,7 @@ def describe(scene: Scene, number: int, entry: LayerEntry) -> dict[str, Any]:
     except InputError as error:
         row |= {"region": None, "inpainter": None, "seed": None, "problem": str(error)}
     else:
-        kind = "mesh" if "mesh" in recipe.region else next(iter(recipe.region))
+        kind = recipe.region.keyword
         row |= {"region": kind, "inpainter": recipe.inpainter, "seed": recipe.seed}
     row["bytes"] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     row["folder"] = str(folder)

@@ -1,0 +1,50 @@
+"""Masks that a person drew on photographs, and the visual hull that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from nerf_insert.capture.capture import Capture, View
+from nerf_insert.errors import InputError
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.images import image_size, read_mask
+from nerf_insert.regions.visual_hull import VisualHull
+
+
+def hull_of_masks(masks: Mapping[str, str | Path], capture: Capture) -> VisualHull:
+    """Return the visual hull of mask files, in world coordinates.
+
+    Args:
+        masks: The mask's file for each photograph, by the photograph's name in the capture.
+        capture: Provides the photographs' cameras.
+
+    Raises:
+        InputError: The capture has no such photograph, a photograph has two masks, a file cannot be used,
+            or the masks have no point in common (see `VisualHull`).
+    """
+    views = {}
+    for name, file in masks.items():
+        view = capture.view(name)
+        if view.name in views:
+            raise InputError(f"there are two masks for {view.name}: give one per photograph")
+        views[view.name] = drawn_mask(view, file)
+    return VisualHull(list(views.values()), names=list(views))
+
+
+def drawn_mask(view: View, file: str | Path) -> tuple[Camera, Bool[Tensor, "H W"]]:
+    """Read the mask that was drawn on a view's photograph.
+
+    Returns:
+        The view's camera in the mask's size, and the mask. That is the size of the view or, where the
+        capture is used scaled down, of the photograph itself, so that no detail of the mask is lost.
+
+    Raises:
+        InputError: The mask has another size, or is no image (see `read_mask`).
+    """
+    size = image_size(file)
+    camera = view.camera if size == view.size else view.camera.resized(*image_size(view.path))
+    return camera, read_mask(file, (camera.width, camera.height))

@@ -1,0 +1,250 @@
+"""Regions as a recipe describes them: small immutable trees of plain values and file names.
+
+    masks: {images/003.png: mask.png, ...}      the visual hull of masks drawn on photographs
+    mesh: object.glb, pose: [[...]], dilate: d  a solid and everything within d of it
+    box: {center: [x, y, z], size: [x, y, z], rotation: [degrees about x, y, z]}
+    union: [region, ...]   intersection: [region, ...]   dilate: {region: ..., by: d}
+
+A spec opens no file until `build` is called, and this module imports no torch. Lengths and positions are in
+world units and world coordinates (those of the capture's transforms.json).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from msgspec import Meta
+
+from nerf_insert.errors import InputError
+from nerf_insert.io import schema
+from nerf_insert.io.schema import LARGEST, Number
+
+if TYPE_CHECKING:
+    from nerf_insert.capture.capture import Capture
+    from nerf_insert.geometry.pose import Pose
+    from nerf_insert.regions.region import Region
+
+DILATION = 0.08  # default dilation of a mesh, as a fraction of the diagonal of its bounding box
+
+Distance = Annotated[int | float, Meta(ge=0, le=LARGEST)]
+Length = Annotated[int | float, Meta(gt=0, le=LARGEST)]
+Row = Annotated[list[Number], Meta(min_length=4, max_length=4, description="a list of 4 numbers")]
+Matrix = Annotated[
+    list[Row], Meta(min_length=4, max_length=4, description="a matrix of four rows of four numbers")
+]
+
+
+class RegionSpec(schema.Checked, ABC):
+    """A region as plain data: one of `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`.
+
+    Combine specs with `a | b`, `a & b` and `a.dilated(by)`.
+    """
+
+    keyword: ClassVar[str]  # the key that names this kind in plain data
+    nested: ClassVar[bool] = False  # whether the fields are a mapping below that key, or keys beside it
+
+    @staticmethod
+    def parse(data: Any, where: str = "region") -> RegionSpec:
+        """Return the region that plain data describes (see this module's docstring for the form).
+
+        Raises:
+            InputError: The data has another form; the message names the key, beginning with `where`.
+        """
+        if isinstance(data, RegionSpec):
+            return data
+        data = schema.mapping(data, where)
+        found = [kind for kind in KINDS if kind.keyword in data and not (kind is Dilate and "mesh" in data)]
+        if len(found) != 1:
+            names = ", ".join(kind.keyword for kind in KINDS)
+            raise InputError(f"{where} needs exactly one of {names}; it has {[*data]}")
+        kind = found[0]
+        if not kind.nested:
+            return schema.parse_fields(data, kind, where)
+        schema.check_keys(data, [kind.keyword], where)
+        return schema.parse_fields(data[kind.keyword], kind, f"{where}.{kind.keyword}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `parse` reads back; fields that are None are left out."""
+        values = {name: schema.to_plain(value) for name, value in vars(self).items() if value is not None}
+        return {self.keyword: values} if self.nested else values
+
+    def files(self) -> list[str]:
+        """Return the names of all files that the region is made of."""
+        names: list[str] = []
+        self.map_files(lambda name: names.append(name) or name)
+        return names
+
+    @abstractmethod
+    def map_files(self, change: Callable[[str], str]) -> RegionSpec:
+        """Return a copy with every file name changed."""
+
+    @abstractmethod
+    def build(self, capture: Capture) -> Region:
+        """Read the files and return the region in world coordinates.
+
+        Args:
+            capture: Provides the cameras of the photographs that masks are drawn on.
+
+        Raises:
+            InputError: A file cannot be used, or the region is empty.
+        """
+
+    def dilated(self, by: float) -> Dilate:
+        """Return everything within `by` (world units) of this region."""
+        return Dilate(self, by)
+
+    def __or__(self, other: RegionSpec) -> Union:
+        return Union((*_parts(self, Union), *_parts(other, Union)))
+
+    def __and__(self, other: RegionSpec) -> Intersection:
+        return Intersection((*_parts(self, Intersection), *_parts(other, Intersection)))
+
+
+@dataclass(frozen=True)
+class Masks(RegionSpec):
+    """The visual hull of masks drawn on photographs.
+
+    Attributes:
+        masks: The mask's file for each photograph, by its name in the capture; white is inside.
+    """
+
+    keyword = "masks"
+    masks: dict[str, str]
+
+    def map_files(self, change: Callable[[str], str]) -> Masks:
+        return Masks({view: change(file) for view, file in self.masks.items()})
+
+    def build(self, capture: Capture) -> Region:
+        from nerf_insert.regions.drawn_masks import hull_of_masks
+
+        return hull_of_masks(self.masks, capture)
+
+
+@dataclass(frozen=True)
+class Mesh(RegionSpec):
+    """The inside of a mesh and everything near it.
+
+    Attributes:
+        mesh: A GLB, glTF, OBJ, PLY or STL file.
+        pose: The 4x4 matrix from the mesh's coordinates to the world's; None: they are the same.
+        dilate: The distance (world units) around the mesh that belongs to the region; None: 8 % of the
+            diagonal of its bounding box.
+    """
+
+    keyword = "mesh"
+    mesh: str
+    pose: Matrix | None = None
+    dilate: Distance | None = None
+
+    def map_files(self, change: Callable[[str], str]) -> Mesh:
+        return replace(self, mesh=change(self.mesh))
+
+    def build(self, capture: Capture) -> Region:
+        from nerf_insert.geometry.mesh import load_mesh
+        from nerf_insert.regions.mesh_region import MeshRegion
+
+        mesh = load_mesh(self.mesh, load_pose(self.pose))
+        diagonal = float((mesh.bounds[1] - mesh.bounds[0]).norm())
+        return MeshRegion(mesh, dilate=DILATION * diagonal if self.dilate is None else float(self.dilate))
+
+
+@dataclass(frozen=True)
+class Box(RegionSpec):
+    """An oriented box.
+
+    Attributes:
+        center: World coordinates.
+        size: The full side lengths, world units.
+        rotation: Degrees about the fixed x, then y, then z axis; None: along the world's axes.
+    """
+
+    keyword = "box"
+    nested = True
+    center: tuple[Number, Number, Number]
+    size: tuple[Length, Length, Length]
+    rotation: tuple[Number, Number, Number] | None = None
+
+    def map_files(self, change: Callable[[str], str]) -> Box:
+        return self
+
+    def build(self, capture: Capture) -> Region:
+        from nerf_insert.regions.box import BoxRegion
+
+        return BoxRegion(self.center, self.size, self.rotation)
+
+
+Parts = Annotated[tuple[RegionSpec, ...], Meta(min_length=1, description="a list of regions, at least one")]
+
+
+@dataclass(frozen=True)
+class Union(RegionSpec):
+    """Everything that lies in any of the regions."""
+
+    keyword = "union"
+    union: Parts
+
+    def map_files(self, change: Callable[[str], str]) -> Union:
+        return Union(tuple(part.map_files(change) for part in self.union))
+
+    def build(self, capture: Capture) -> Region:
+        from nerf_insert.regions.csg import UnionRegion
+
+        return UnionRegion([part.build(capture) for part in self.union])
+
+
+@dataclass(frozen=True)
+class Intersection(RegionSpec):
+    """What lies in all of the regions."""
+
+    keyword = "intersection"
+    intersection: Parts
+
+    def map_files(self, change: Callable[[str], str]) -> Intersection:
+        return Intersection(tuple(part.map_files(change) for part in self.intersection))
+
+    def build(self, capture: Capture) -> Region:
+        from nerf_insert.regions.csg import IntersectionRegion
+
+        return IntersectionRegion([part.build(capture) for part in self.intersection])
+
+
+@dataclass(frozen=True)
+class Dilate(RegionSpec):
+    """Everything within a distance `by` (world units) of a region."""
+
+    keyword = "dilate"
+    nested = True
+    region: RegionSpec
+    by: Distance
+
+    def map_files(self, change: Callable[[str], str]) -> Dilate:
+        return Dilate(self.region.map_files(change), self.by)
+
+    def build(self, capture: Capture) -> Region:
+        from nerf_insert.regions.csg import DilatedRegion
+
+        return DilatedRegion(self.region.build(capture), float(self.by))
+
+
+KINDS: tuple[type[RegionSpec], ...] = (Masks, Mesh, Box, Union, Intersection, Dilate)
+
+
+def load_pose(matrix: Matrix | None) -> Pose | None:
+    """Return the pose of a matrix from a mesh's coordinates to the world's; None for None.
+
+    Raises:
+        InputError: The matrix is no affine map, or is singular.
+    """
+    import torch
+
+    from nerf_insert.geometry.pose import Pose
+
+    return None if matrix is None else Pose(torch.tensor(matrix, dtype=torch.float64))
+
+
+def _parts(region: RegionSpec, kind: type[Union] | type[Intersection]) -> tuple[RegionSpec, ...]:
+    """Return the parts of a region of that kind, so that chains of operators stay flat."""
+    return getattr(region, kind.keyword) if isinstance(region, kind) else (region,)
