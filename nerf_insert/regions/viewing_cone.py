@@ -75,7 +75,7 @@ class ViewingCone:
         return self.camera.scaled(min(1.0, MAP_SIDE / max(self.camera.width, self.camera.height)))
 
     @cached_property
-    def _directions(self) -> Float[Tensor, "h+2 w+2 3"]:
+    def _directions(self) -> Float[Tensor, "h w 3"]:
         """The rays of the map's pixels, with one more around the picture on each side."""
         y, x = torch.meshgrid(
             *(torch.arange(n + 2) for n in (self._small.height, self._small.width)), indexing="ij"
@@ -90,7 +90,7 @@ class ViewingCone:
         return max(float(rays.diff(dim=k).norm(dim=-1).max()) for k in (0, 1))
 
     @cached_property
-    def _map(self) -> Float[Tensor, "h+2 w+2"]:
+    def _map(self) -> Float[Tensor, "h w"]:
         """Signed angles at the map's pixels, never larger than true, to either side."""
         share = torch.nn.functional.adaptive_avg_pool2d(
             self.mask[None].float(), (self._small.height, self._small.width)

@@ -13,15 +13,21 @@ import yaml
 
 from nerf_insert.cli.main import COMMANDS, main
 from nerf_insert.io.images import read_image
-from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule
+from nerf_insert.regions.spec import KINDS
+from nerf_insert.scene.recipe import FORMAT, GuideSpec, Recipe, Schedule
+from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
 from nerf_insert.scene.scene import LayerEntry, Scene
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def blocks(page, language):
+def page(name):
+    return (DOCS / name).read_text()
+
+
+def blocks(name, language):
     """The fenced blocks of a language in a page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
 
 
 def commands(page):
@@ -71,15 +77,26 @@ def test_an_inpainter_of_ones_own(scene_folder, tmp_path, monkeypatch, capsys):
 def test_every_field_of_a_recipe_is_explained():
     example, *regions = [yaml.safe_load(block) for block in blocks("recipes.md", "yaml")]
     recipe = Recipe.from_dict(example)
-    assert set(example) == {"format", *(field.name for field in fields(Recipe))}
+    assert set(example) == set(recipe.to_dict())
+    assert recipe.deprecations == () and example["format"] == FORMAT
     assert set(example["guide"]) == {field.name for field in fields(GuideSpec)}
     assert set(example["schedule"]) == {field.name for field in fields(Schedule)}
     assert recipe.schedule == Schedule()  # what is shown is what counts if it is left out
     for region in regions:
         Recipe.from_dict({"region": region})
-    assert {next(iter(region)) for region in regions} == {
-        *("masks", "mesh", "box", "union", "intersection", "dilate")
-    }
+    assert {next(iter(region)) for region in regions} == {kind.keyword for kind in KINDS}
+    names = {**SCHEDULE_KEYS, "centre": "center", "repaint: doubted": "repaint: inconsistent"}
+    table = re.findall(
+        r"^\| `(?:schedule|box)\.(.*)` \| `(?:schedule|box)\.(.*)` \|$", page("recipes.md"), re.M
+    )
+    assert dict(table) == names
+
+
+def test_regions_in_python():
+    (code,) = blocks("recipes.md", "python")
+    made: dict = {}
+    exec(code, made)
+    assert [part.keyword for part in made["recipe"].region.region.union] == ["intersection", "masks"]
 
 
 def test_every_key_of_scene_json_is_explained(scene_folder):
