@@ -108,9 +108,7 @@ class Benchmark:
         self.scene = Scene.open(scene)
         mesh = str(capture / "object.ply")
         options = {"truth": str(capture)}
-        recipe = Recipe(
-            region=Mesh(mesh), inpainter="benchmarks.standins:Standin", inpainter_options=options
-        )
+        recipe = Recipe(region=Mesh(mesh), inpainter="benchmarks.standins:Standin", inpainter_options=options)
         self.prepared = prepare(self.scene, recipe, SILENT)
         self.truth = Truth(capture / "truth", capture / "object_mask")
 

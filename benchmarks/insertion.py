@@ -195,9 +195,7 @@ def main() -> None:
     recipes = {
         "mesh": Recipe(name="mesh", region=region, guide=GuideSpec(mesh=mesh), inpainter="mesh"),
         "oracle": Recipe(name="oracle", region=region, **oracle),
-        "hull, oracle": Recipe(
-            name="hull", region=Masks(three_masks(bench, args.out / "masks")), **oracle
-        ),
+        "hull, oracle": Recipe(name="hull", region=Masks(three_masks(bench, args.out / "masks")), **oracle),
         "bare oracle": Recipe(name="bare", region=region, **{**oracle, "inpainter": BARE_ORACLE}),
     }
     for name, recipe in recipes.items():
