@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.transforms_json import (
     FISHEYE,
     camera_model,
@@ -160,6 +161,44 @@ def orbit(
         eye = target + radius * (around * math.cos(elevation) + up * math.sin(elevation))
         cameras.append(replace(like, c2w=look_at(eye, target, up).float()))
     return cameras
+
+
+def orbit_cameras(
+    capture: Capture,
+    frames: int,
+    *,
+    target: Float[Tensor, " 3"] | None = None,
+    radius: float | None = None,
+    elevation_degrees: float | None = None,
+    max_side: int | None = None,
+) -> list[Camera]:
+    """Circle a target once, as the photographs of a capture were taken.
+
+    Args:
+        capture: Gives the up direction, the lens (the first training photograph's, without its distortion)
+            and the defaults below.
+        frames: The number of cameras.
+        target: What to circle, world coordinates (default: what the photographs look at).
+        radius: Distance from the target, world units (default: the photographs' mean distance).
+        elevation_degrees: Angle above the plane through the target across the up direction (default: the
+            photographs' mean, at most 80 either way).
+        max_side: Pixels along the longer side of the images, at most (default: as the photographs).
+
+    Returns:
+        Cameras that all look at the target; the last is one step before the first, so that a video loops.
+    """
+    target = capture.center_of_attention if target is None else target
+    away = torch.stack([view.camera.center for view in capture.views]) - target
+    distances = away.norm(dim=-1).clamp_min(1e-9)
+    if radius is None:
+        radius = float(distances.mean())
+    if elevation_degrees is None:
+        height = ((away @ capture.up) / distances).clamp(-1, 1)
+        elevation_degrees = float(torch.rad2deg(torch.asin(height)).mean().clamp(-80, 80))
+    like = replace(capture.train[0].camera, distortion=(0.0,) * 6)
+    if max_side is not None:
+        like = like.scaled(min(1.0, max_side / max(like.width, like.height)))
+    return orbit(target, capture.up, radius, elevation_degrees, frames, like)
 
 
 def interpolate(cameras: Sequence[Camera], frames: int) -> list[Camera]:

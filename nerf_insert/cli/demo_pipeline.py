@@ -6,7 +6,6 @@ Every step is the same call that the command line makes, and each goes on where 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,11 @@ import torch
 from torch import Tensor
 
 from nerf_insert.capture.bundled_sample import sample_path
-from nerf_insert.capture.camera_paths import orbit
+from nerf_insert.capture.camera_paths import orbit_cameras
 from nerf_insert.capture.capture import Capture
 from nerf_insert.editing.loop import edit
 from nerf_insert.evaluation.evaluate import Truth, evaluate
 from nerf_insert.fields.hash_field import FieldConfig
-from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import write_json
 from nerf_insert.io.images import contact_sheet, read_image, write_image
 from nerf_insert.io.locks import only_writer
@@ -104,7 +102,7 @@ def _announce(progress: Progress, step: int) -> None:
 def _orbit_video(scene: Scene, capture: Capture, path: Path, progress: Progress) -> None:
     """Both edits from all around, the untouched scene on the left."""
     after = scene.stack()
-    cameras = _arc(capture)
+    cameras = orbit_cameras(capture, FRAMES)
     width, height = cameras[0].width, cameras[0].height
     with progress.task("Rendering the orbit", total=len(cameras)) as task:
         with VideoWriter(path, FPS, (2 * width, height)) as video:
@@ -112,15 +110,6 @@ def _orbit_video(scene: Scene, capture: Capture, path: Path, progress: Progress)
                 both = [stack.render_image(camera).rgb for stack in (LayerStack(after.base), after)]
                 video.write(torch.cat(both, 1))
                 task.advance(1)
-
-
-def _arc(capture: Capture) -> Sequence[Camera]:
-    target = capture.center_of_attention
-    away = torch.stack([view.camera.center for view in capture.train]) - target
-    up = capture.up
-    radius = float(away.norm(dim=-1).mean())
-    elevation = float(torch.rad2deg(torch.asin((away @ up / away.norm(dim=-1)).mean())))
-    return orbit(target, up, radius, elevation, FRAMES, like=capture.train[0].camera)
 
 
 def _sheet(scene: Scene, capture: Capture, sample: Path) -> Tensor:

@@ -6,7 +6,8 @@ in which the run was trained. Where the run corrected its cameras, the scene's c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
 from nerf_insert.fields.scene_field import SceneField
+from nerf_insert.geometry.cameras import Camera
 from nerf_insert.plugin.checkpoint_reader import read_weights
 from nerf_insert.plugin.run_reader import Name, Plain, Run, read_run
 from nerf_insert.plugin.similarity import into_model, invert, similarity
@@ -305,3 +307,26 @@ def field_config(fields: dict[str, Any]) -> FieldConfig:
         max_resolution=fields["max_res"],
         width=fields["hidden_dim"],
     )
+
+
+def cameras_in_world(
+    named: Sequence[tuple[str, Camera]], capture: Capture, config: Path, trust: bool = False
+) -> list[tuple[str, Camera]]:
+    """Bring cameras that were placed in a run's viewer, in model coordinates, into the capture's world.
+
+    Args:
+        named: (name, camera) pairs in the coordinates of the run, which rotates, moves and scales the capture
+            when it reads it.
+        capture: The capture that the run was trained on, with its cameras as they were found.
+        config: The run's config.yml.
+        trust: Open the run with nerfstudio's own loader, which runs whatever code it holds.
+
+    Raises:
+        InputError: The run is of another capture, or cannot be read.
+    """
+    parsed = parse(read_run(config, trust), capture.path, trust)
+    world = torch.stack([capture.view(name_of(capture, path)).camera.c2w for path in parsed.train])
+    back = invert(similarity(world, parsed.poses))
+    return [
+        (name, replace(camera, c2w=into_model(camera.c2w.double(), back).float())) for name, camera in named
+    ]

@@ -2,13 +2,15 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from PIL import Image
 
-from nerf_insert.capture.camera_paths import interpolate, look_at, orbit, read_cameras
+from nerf_insert.capture.camera_paths import interpolate, look_at, orbit, orbit_cameras, read_cameras
+from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 
@@ -164,3 +166,20 @@ def test_interpolation_passes_through_its_cameras_and_stays_rigid():
     wider = interpolate([LIKE, LIKE.scaled(2)], 3)
     assert [c.fx for c in wider] == pytest.approx([LIKE.fx] * 3)  # the same lens in another size
     assert len(interpolate([LIKE], 5)) == 5
+
+
+def test_an_orbit_of_a_capture_goes_as_far_and_as_high_as_its_photographs():
+    ring = orbit(torch.tensor([0.5, 0.0, 0.0]), UP, 2.5, 30, 8, LIKE)
+    views = tuple(View(f"{k}.png", Path(f"{k}.png"), camera) for k, camera in enumerate(ring))
+    capture = Capture(Path("capture"), views, views, ())
+    target = capture.center_of_attention
+    assert torch.allclose(target, torch.tensor([0.5, 0.0, 0.0]), atol=1e-4)
+    cameras = orbit_cameras(capture, 5, max_side=10)
+    for camera in cameras:
+        away = camera.center - target
+        assert float(away.norm()) == pytest.approx(2.5, rel=1e-4)
+        assert math.degrees(math.asin(float(away @ capture.up) / 2.5)) == pytest.approx(30, abs=0.01)
+        assert max(camera.width, camera.height) == 10 and not any(camera.distortion)
+    assert len(cameras) == 5
+    (above,) = orbit_cameras(capture, 1, target=torch.zeros(3), radius=7.0, elevation_degrees=90.0)
+    assert torch.allclose(above.center, 7 * capture.up, atol=1e-4)

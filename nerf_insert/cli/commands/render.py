@@ -177,30 +177,12 @@ def chosen_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[s
         from nerf_insert.capture.camera_paths import read_cameras
 
         named, fps = read_cameras(args.cameras), path_fps(args.cameras)
-        return in_world(named, scene, args.nerfstudio, args.trust) if args.nerfstudio else named, fps
-    return orbit_cameras(scene, args), args.fps or FPS
+        if args.nerfstudio:
+            from nerf_insert.plugin.import_run import cameras_in_world
 
-
-def in_world(
-    named: list[tuple[str, Camera]], scene: Scene, config: Path, trust: bool = False
-) -> list[tuple[str, Camera]]:
-    """Cameras that were placed in the coordinates of a run of nerfstudio, which turns, moves and scales the
-    capture when it reads it, in those of the capture. Raises InputError if the run is of another one."""
-    from dataclasses import replace
-
-    import torch
-
-    from nerf_insert.plugin.import_run import name_of, parse
-    from nerf_insert.plugin.run_reader import read_run
-    from nerf_insert.plugin.similarity import into_model, invert, similarity
-
-    capture = scene.capture_as_found
-    parsed = parse(read_run(config, trust), capture.path, trust)
-    world = torch.stack([capture.view(name_of(capture, path)).camera.c2w for path in parsed.train])
-    back = invert(similarity(world, parsed.poses))
-    return [
-        (name, replace(camera, c2w=into_model(camera.c2w.double(), back).float())) for name, camera in named
-    ]
+            named = cameras_in_world(named, scene.capture_as_found, args.nerfstudio, args.trust)
+        return named, fps
+    return cameras_around(scene, args), args.fps or FPS
 
 
 def path_fps(path: Path) -> float:
@@ -213,40 +195,26 @@ def path_fps(path: Path) -> float:
     return min(max(frames / seconds, MIN_FPS), MAX_FPS)
 
 
-def orbit_cameras(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Camera]]:
-    """One turn, as far away and as high above it as the photographs were taken on average."""
-    from dataclasses import replace
-
+def cameras_around(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Camera]]:
+    """Circle the target that was asked for, else the topmost layer's region, else what the views look at."""
     import torch
 
-    from nerf_insert.capture.camera_paths import orbit
+    from nerf_insert.capture.camera_paths import orbit_cameras
 
-    capture = scene.capture
+    target = None
     if args.target:
         target = torch.tensor(args.target)
     elif scene.layers:
         target = scene.load_layer(scene.layers[-1]).region.bounds.mean(0)
-    else:
-        target = capture.center_of_attention
-    away = centers(capture) - target
-    distances = away.norm(dim=-1).clamp_min(1e-9)
-    radius = args.radius or float(distances.mean())
-    elevation = args.elevation
-    if elevation is None:
-        height = ((away @ capture.up) / distances).clamp(-1, 1)
-        elevation = float(torch.rad2deg(torch.asin(height)).mean().clamp(-80, 80))
-    like = replace(capture.train[0].camera, distortion=(0.0,) * 6)
-    like = like.scaled(min(1.0, ORBIT_SIDE / max(like.width, like.height)))
-    frames = max(1, round((args.seconds or SECONDS) * (args.fps or FPS)))
-    cameras = orbit(target, capture.up, radius, elevation, frames, like)
+    cameras = orbit_cameras(
+        scene.capture,
+        max(1, round((args.seconds or SECONDS) * (args.fps or FPS))),
+        target=target,
+        radius=args.radius,
+        elevation_degrees=args.elevation,
+        max_side=ORBIT_SIDE,
+    )
     return [(f"{k:05d}", camera) for k, camera in enumerate(cameras)]
-
-
-def centers(capture: Capture):
-    """The centers of all cameras, [N, 3], world coordinates."""
-    import torch
-
-    return torch.stack([view.camera.center for view in capture.views])
 
 
 def spare_photographs(capture: Capture, out: Path, cameras: list[tuple[str, Camera]], suffix: str) -> None:
