@@ -23,7 +23,7 @@ from nerf_insert.app.shutdown import IN_FLIGHT
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.regions.checks import Look, check_region, look, small
+from nerf_insert.regions.checks import RegionProjection, check_region, project_region, small_camera
 from nerf_insert.regions.drawn_masks import drawn_mask
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.spec import RegionSpec
@@ -48,17 +48,21 @@ class Outlines:
 def outlines(opened: OpenScene, region: Region) -> Outlines:
     views = opened.capture.views
     depths = dict(opened.depths)
-    looks = {}
-    for view, seen in zip(views, look(region, [small(view.camera) for view in views]), strict=True):
+    projections = {}
+    for view, seen in zip(
+        views, project_region(region, [small_camera(view.camera) for view in views]), strict=True
+    ):
         nearest = depths.get(view.name)
-        looks[view.name] = seen if nearest is None else Look(seen.entry, seen.entry < nearest)
-    masks = {name: seen.visible for name, seen in looks.items()}
+        projections[view.name] = (
+            seen if nearest is None else RegionProjection(seen.entry, seen.entry < nearest)
+        )
+    masks = {name: seen.visible for name, seen in projections.items()}
     train = [(view.name, view.camera) for view in opened.capture.train]
     try:
-        report = check_region(region, train, looks=[looks[name] for name, _ in train])
+        report = check_region(region, train, projections=[projections[name] for name, _ in train])
     except InputError as problem:
         return Outlines(masks, sentence(problem), True, len(depths) >= len(views))
-    words = f"The region shows in {len(report.seen_by)} of {len(train)} training photographs."
+    words = f"The region shows in {len(report.visible_in)} of {len(train)} training photographs."
     words = " ".join([words, *(sentence(warning) for warning in report.warnings)])
     return Outlines(masks, words, False, len(depths) >= len(views))
 
@@ -114,7 +118,7 @@ def large(opened: OpenScene, region: Region, view: View, width: int) -> str | No
     camera = view.camera.scaled(width / view.camera.width)
     depth = opened.depths.get(view.name)
     hidden = None if depth is None else lambda camera: enlarged(depth, camera)
-    return drawn(look(region, [camera], hidden)[0].visible)
+    return drawn(project_region(region, [camera], hidden)[0].visible)
 
 
 def enlarged(depth: Float[Tensor, "h w"], camera: Camera) -> Float[Tensor, "H W"]:

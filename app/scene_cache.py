@@ -22,7 +22,7 @@ from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.io.images import to_uint8
-from nerf_insert.regions.checks import small
+from nerf_insert.regions.checks import small_camera
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.scene import Scene
@@ -61,13 +61,8 @@ class OpenScene:
         with self.lock:
             if not self.place.trained:
                 raise InputError("This capture has no 3D scene yet: build it first (step Open).")
-            fresh = Scene.open(self.place.folder)
-            if self._scene is not None:
-                for name in ("base", "capture"):
-                    if name in self._scene.__dict__:
-                        fresh.__dict__[name] = self._scene.__dict__[name]
-            self._scene = fresh
-            return fresh
+            self._scene = self._scene.reload() if self._scene else Scene.open(self.place.folder)
+            return self._scene
 
     def stack(self) -> LayerStack:
         """The base and the enabled layers."""
@@ -84,7 +79,7 @@ class OpenScene:
         stack, known = self.stack(), self.depths
         if view.name not in known:
             with RENDERING:
-                known[view.name] = stack.render_image(small(view.camera)).depth
+                known[view.name] = stack.render_image(small_camera(view.camera)).depth
         return known[view.name]
 
     def photograph(self, view: View, width: int = PICTURE) -> str:

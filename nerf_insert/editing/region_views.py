@@ -43,7 +43,7 @@ def find_region_views(
     region: Region,
     stack: LayerStack,
     capture: Capture,
-    min_share: float,
+    min_coverage: float,
     progress: Progress,
     keep: bool = False,
 ) -> tuple[RegionView, ...]:
@@ -51,14 +51,14 @@ def find_region_views(
     stack, too. Raises InputError if the region cannot be used."""
     cameras = [(view.name, view.camera) for view in capture.train]
     bounds = scene_bounds(stack, [camera for _, camera in cameras])
-    report = check_region(region, cameras, scene_bounds=bounds, min_share=min_share)
+    report = check_region(region, cameras, scene_bounds=bounds, min_coverage=min_coverage)
     for warning in report.warnings:
         progress.warn(warning)
     seen = []
     with progress.task("Finding the region in the photographs", total=len(capture.train)) as task:
         for view in capture.train:
             mask = visible(region, stack, view, keep)
-            if int(mask.sum()) > max(8, min_share * mask.numel()):
+            if int(mask.sum()) > max(8, min_coverage * mask.numel()):
                 seen.append(RegionView(view, mask))
             task.advance(1)
     if len(seen) < 3:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nerf_insert.regions.box import BoxRegion as BoxRegion
-    from nerf_insert.regions.checks import Report as Report
+    from nerf_insert.regions.checks import RegionReport as RegionReport
     from nerf_insert.regions.checks import check_region as check_region
     from nerf_insert.regions.csg import DilatedRegion as DilatedRegion
     from nerf_insert.regions.csg import IntersectionRegion as IntersectionRegion
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "box": ["BoxRegion"],
-    "checks": ["Report", "check_region"],
+    "checks": ["RegionReport", "check_region"],
     "csg": ["DilatedRegion", "IntersectionRegion", "UnionRegion"],
     "mesh_region": ["MeshRegion"],
     "region": ["Region"],

@@ -44,7 +44,7 @@ class BoxRegion(Region):
         self.rotation = turn.float()
         reach = (self.rotation.abs() @ self.size) / 2
         self.bounds = torch.stack([self.center - reach, self.center + reach])
-        self.thickness = float(self.size.min())
+        self.min_width = float(self.size.min())
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
         return (self._beyond(points) <= 0).all(-1)

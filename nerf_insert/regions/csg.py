@@ -26,7 +26,7 @@ class _Many(Region):
             raise InputError(f"{self.kind} needs at least one region")
         self.regions = tuple(regions)
         self.precision = max(region.precision for region in self.regions)
-        self.thickness = min(region.thickness for region in self.regions)
+        self.min_width = min(region.min_width for region in self.regions)
 
     def save(self, folder: Path) -> dict:
         parts = [region.save(folder / str(index)) for index, region in enumerate(self.regions)]
@@ -92,7 +92,7 @@ class DilatedRegion(Region):
             raise InputError(f"a region can be dilated by a distance of 0 or more (world units), not by {by}")
         self.region, self.by, self.exact = region, float(by), region.exact
         self.bounds = torch.stack([region.bounds[0] - self.by, region.bounds[1] + self.by])
-        self.thickness = region.thickness + 2 * self.by
+        self.min_width = region.min_width + 2 * self.by
         self.precision = region.precision if self.exact else region.precision + self._grid.lattice.spacing
 
     @cached_property

@@ -42,7 +42,7 @@ class MeshRegion(Region):
         self.mesh, self.dilate = mesh, float(dilate)
         self._grid = _bake(mesh, self.dilate)
         spacing = self._grid.lattice.spacing
-        self.precision, self.thickness = spacing, 2 * THIN * spacing
+        self.precision, self.min_width = spacing, 2 * THIN * spacing
         self.bounds = _bounds(self._grid)
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:

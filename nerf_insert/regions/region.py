@@ -29,13 +29,13 @@ class Region(ABC):
     """A closed piece of space. `bounds` is its axis-aligned box: lowest and highest corner, world units.
 
     `precision`: by how much, in world units, `distance` may be wrong where it matters: outside it never
-    exceeds the true distance by more. `thickness`: what its thin parts measure across, roughly.
+    exceeds the true distance by more. `min_width`: what its thin parts measure across, roughly.
     `exact`: whether `distance` is the true distance also far away from the border, outside.
     """
 
     bounds: Float[Tensor, "2 3"]
     precision: float = 0.0
-    thickness: float = float("inf")
+    min_width: float = float("inf")
     exact: bool = False
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Region(ABC):
     def step(self) -> float:
         """The distance between samples along a ray through the region, world units: small against the
         region, and where it can be no more than half of what its thin parts measure."""
-        return min(self.diagonal / STEPS, max(self.thickness / 2, self.diagonal / MAX_STEPS))
+        return min(self.diagonal / STEPS, max(self.min_width / 2, self.diagonal / MAX_STEPS))
 
     @cached_property
     def occupancy(self) -> Bool[Tensor, "R R R"]:

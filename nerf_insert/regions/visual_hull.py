@@ -74,7 +74,7 @@ class VisualHull(Region):
         self.bounds = torch.as_tensor(bounds, dtype=torch.float32)
         range_ = [_range(cone.camera, self.bounds) for cone in self.cones]
         self.precision = max(cone.slack * far for cone, (_, far) in zip(self.cones, range_, strict=True))
-        self.thickness = min(cone.width * near for cone, (near, _) in zip(self.cones, range_, strict=True))
+        self.min_width = min(cone.width * near for cone, (near, _) in zip(self.cones, range_, strict=True))
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
         low, high = self.bounds.to(points)

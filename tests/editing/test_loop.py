@@ -169,7 +169,7 @@ def true_distances(camera):
 
 def test_what_an_inpainter_is_given(scene_folder):
     scene = Scene.open(scene_folder)
-    scene.__dict__["base"] = tiny.TinyField([tiny.BALL], step=0.02)  # about which all is known
+    scene.base = tiny.TinyField([tiny.BALL], step=0.02)  # about which all is known
     edit(scene, recipe("painters:Green", seed=5, guide={"prompt": "a hedge"}, schedule={"rounds": 1}), SILENT)
     views = [view for call in painters.Green.calls for view in call[0]]
     assert [len(call[0]) for call in painters.Green.calls] == [8, 4]  # no more than eight at once

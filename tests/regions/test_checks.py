@@ -15,10 +15,10 @@ BOX = BoxRegion([0, 0, 0.2], [0.5, 0.5, 0.4])
 
 def test_a_good_region_is_reported():
     report = check_region(BOX, CAMERAS)
-    assert report.seen_by == tuple(NAMES) and report.warnings == () and report.mask_coverage == {}
+    assert report.visible_in == tuple(NAMES) and report.warnings == () and report.mask_coverage == {}
     for name, camera in CAMERAS:
         true = float(BOX.project(camera).float().mean())
-        assert report.shares[name] == pytest.approx(true, abs=0.005)  # seen at 128 pixels instead of 160
+        assert report.coverage[name] == pytest.approx(true, abs=0.005)  # seen at 128 pixels instead of 160
 
 
 def test_a_good_hull_is_reported_with_its_masks():
@@ -34,9 +34,9 @@ def test_a_good_hull_is_reported_with_its_masks():
     "box, says",
     [
         (BoxRegion([0, 0, -9], [1, 1, 1]), "none of the 8 photographs shows the region"),
-        (BoxRegion([0, 0, 0.2], [0.01, 0.01, 0.01]), r"too small: .* 0\.1 % of every picture"),
+        (BoxRegion([0, 0, 0.2], [0.01, 0.01, 0.01]), r"too small: .* 0\.1 % of every image"),
         (BoxRegion([0, 0, 0.2], [9, 9, 9]), r"contains 8 of the cameras \(images/000.png, .* and 5 more\)"),
-        (BoxRegion([0, 0, 0.2], [2.6, 2.6, 2.6]), "of the picture in the median view.*make it smaller"),
+        (BoxRegion([0, 0, 0.2], [2.6, 2.6, 2.6]), "of the image in the median view.*make it smaller"),
         (BoxRegion([2.2, 0.0, 0.6], [0.5, 0.5, 0.9]), r"contains 1 of the cameras \(images/000\.png\)"),
     ],
 )
@@ -49,7 +49,7 @@ def test_a_region_that_few_cameras_see_is_refused():
     away = [(name, look_at(camera.center.tolist(), target=(5.0, 5.0, 5.0))) for name, camera in CAMERAS]
     with pytest.raises(InputError, match=r"only 2 of the 8 photographs \(images/000.png, images/001.png\)"):
         check_region(BOX, CAMERAS[:2] + away[2:])
-    assert len(check_region(BOX, CAMERAS[:2] + away[2:], min_views=2).seen_by) == 2
+    assert len(check_region(BOX, CAMERAS[:2] + away[2:], min_views=2).visible_in) == 2
 
 
 def test_a_region_behind_something_is_refused():
@@ -64,7 +64,7 @@ def test_a_region_behind_something_is_refused():
 
 def test_a_region_outside_the_scene_is_refused():
     scene = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
-    assert check_region(BOX, CAMERAS, scene_bounds=scene).seen_by == tuple(NAMES)
+    assert check_region(BOX, CAMERAS, scene_bounds=scene).visible_in == tuple(NAMES)
     with pytest.raises(InputError, match=r"outside the scene: it is around \(0, 0, 0\.2\)"):
         check_region(BOX, CAMERAS, scene_bounds=scene + 3)
 
