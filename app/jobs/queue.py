@@ -144,7 +144,7 @@ class Jobs:
                 shutil.rmtree(self.folder(page, key), ignore_errors=True)
 
     def progress(self, page: Path, key: str) -> list[dict[str, Any]]:
-        """What the command has said so far, one dict a line (nerf_insert.runtime.progress.Machine)."""
+        """Return the events that the command has written so far (see runtime/progress_display.py)."""
         file = self.folder(page, key) / "log.jsonl"
         return [event for line in lines(file) if (event := event_of(line)) is not None]
 

@@ -13,7 +13,7 @@ from nerf_insert.app.jobs import previews
 from nerf_insert.app.services.common import Service, answering
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError
-from nerf_insert.runtime.progress import duration
+from nerf_insert.runtime.progress_display import duration
 
 
 class Working(Service):

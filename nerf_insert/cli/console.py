@@ -11,6 +11,7 @@ from typing import Any, TextIO, cast
 
 from nerf_insert.io.files import finite
 from nerf_insert.runtime.progress import Progress
+from nerf_insert.runtime.progress_display import create_progress
 
 
 class Forgiving:
@@ -36,6 +37,9 @@ class Forgiving:
             self.stream.flush()
         except OSError as error:
             self._failed(error)
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
 
     def _failed(self, error: OSError) -> None:
         """Send what is still buffered, and all that follows, nowhere."""
@@ -71,7 +75,7 @@ class Console:
         if quiet:
             self.progress: Progress = Progress(self.err) if as_json else Quiet(self.err)
         else:
-            self.progress = Progress.of("json" if as_json else "auto", self.err)
+            self.progress = create_progress("json" if as_json else "auto", self.err)
         self._warn, self.progress.warn = self.progress.warn, self._remember  # type: ignore[method-assign]
 
     def _remember(self, text: str) -> None:

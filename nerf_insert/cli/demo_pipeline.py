@@ -20,13 +20,12 @@ from nerf_insert.evaluation.evaluate import Truth, evaluate
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.io.files import write_json
 from nerf_insert.io.images import contact_sheet, read_image, write_image
-from nerf_insert.io.locks import only_writer
 from nerf_insert.io.video import VideoWriter
 from nerf_insert.regions.spec import Masks, Mesh
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import GuideSpec, Recipe
-from nerf_insert.scene.scene import Scene
+from nerf_insert.scene.scene import Scene, lock_scene
 from nerf_insert.training.scene_trainer import TrainConfig, train_base
 
 FRAMES, FPS = 48, 16
@@ -54,7 +53,7 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
         scene = Scene.open(folder)
     else:
         checkpoint = folder / "base" / "checkpoint.safetensors"
-        with only_writer(folder):
+        with lock_scene(folder):
             base = train_base(capture, TrainConfig(), FieldConfig(), progress, checkpoint)
             scene = Scene.create(folder, capture, base)
             checkpoint.unlink(missing_ok=True)

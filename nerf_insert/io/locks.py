@@ -1,10 +1,14 @@
-"""One writer at a time: a lock that the system releases when its process ends, in whatever way."""
+"""One writer at a time: a lock that the system releases when its process ends, in whatever way.
+
+Written here rather than taken from `filelock`, which on disks without flock falls back to a marker file that
+a killed process leaves behind.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -16,11 +20,19 @@ BUSY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Nobody else holds `folder`, a scene's, for as long as the block lasts; what writers that were killed
-    left half written in it, or in its base/, is removed.
+def only_writer(folder: Path, subfolders: Sequence[str] = ()) -> Iterator[None]:
+    """Hold the lock of `folder` while the block lasts.
 
-    Raises InputError if another process holds it, RunError if it cannot be written to.
+    The folder is made where it is missing, and removed again if the block leaves nothing in it. What writers
+    that were killed left half written in it is removed first.
+
+    Args:
+        folder: The folder to lock.
+        subfolders: Folders in it that are swept of half-written files as well.
+
+    Raises:
+        InputError: Another process holds the lock.
+        RunError: The folder cannot be written to.
     """
     is_new = not folder.exists()
     try:
@@ -33,19 +45,19 @@ def only_writer(folder: Path) -> Iterator[None]:
         with handle:
             if not _take(handle):
                 raise InputError(f"another NeRF-Insert is working on {folder}: wait for it or stop it")
-            sweep(folder)
-            sweep(folder / "base")
+            for swept in (folder, *(folder / name for name in subfolders)):
+                sweep(swept)
             yield
     finally:
         if is_new:
             with suppress(OSError):
-                if os.listdir(folder) == [".lock"]:  # nothing came of it
+                if os.listdir(folder) == [".lock"]:
                     os.unlink(folder / ".lock")
                     folder.rmdir()
 
 
 def _take(handle: IO) -> bool:
-    """Whether the lock is ours now. Where the disk knows no locks, as some network disks, it always is."""
+    """Try to take the lock. Succeeds always where the disk knows no locks, as some network disks."""
     try:
         import fcntl
     except ImportError:  # Windows

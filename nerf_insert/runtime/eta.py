@@ -1,42 +1,48 @@
-"""How long something takes that is made of several kinds of work, said as soon as it can be known.
+"""The time left of work of several kinds, told as soon as it can be known.
 
-    outlook = Outlook(progress, "The edit", {"pictures": 120, "steps": 800})
-    with outlook:
-        with outlook.spending("pictures", 8):
+    estimator = EtaEstimator(progress, "The edit", {"images": 120, "steps": 800})
+    with estimator:
+        with estimator.spending("images", 8):
             ...
 
-Time left is, for each kind, what is left of it at the rate at which the latest of it went.
+The time left is, for each kind, what is left of it at the pace of its latest pieces.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from nerf_insert.runtime.pace import Pace
 from nerf_insert.runtime.progress import Progress, Task
 
-LATEST = 40  # pieces of a kind from which its rate follows
+LATEST = 40  # pieces of a kind that its pace is taken from
 
 
 class EtaEstimator(Task):
-    """A task whose `total` is 1 and whose `left` is an estimate over kinds of work."""
+    """A task whose `total` is 1 and whose `left` is an estimate over kinds of work.
+
+    Args:
+        owner: The progress that the task reports to.
+        description: The task's name.
+        amounts: How much there is to do of each kind, in any unit.
+    """
 
     def __init__(self, owner: Progress, description: str, amounts: Mapping[str, float]) -> None:
         super().__init__(owner, description, 1.0)
         self.amounts = dict(amounts)  # what is left of each kind
-        self._pieces: dict[str, deque[tuple[float, float]]] = {}
+        self._paces: dict[str, Pace] = {}
 
     @contextmanager
     def spending(self, kind: str, amount: float) -> Iterator[None]:
-        """Do so much of one kind of work, and take note of how long it took."""
+        """Measure a block that does `amount` of one kind of work."""
         began = self.owner.now()
         yield
         self.spent(kind, amount, self.owner.now() - began)
 
     def spent(self, kind: str, amount: float, seconds: float) -> None:
-        pieces = self._pieces.setdefault(kind, deque(maxlen=LATEST))
-        pieces.append((amount, seconds))
+        """Record that `amount` of one kind of work took `seconds`."""
+        self._paces.setdefault(kind, Pace(LATEST)).add(amount, seconds)
         self.skip(kind, amount)
         left = self.left
         if left is not None:
@@ -44,27 +50,20 @@ class EtaEstimator(Task):
             self.owner.changed(self)
 
     def skip(self, kind: str, amount: float) -> None:
-        """So much of a kind need not be done, or was done by an earlier run."""
+        """Take `amount` off what is left of a kind: it need not be done, or an earlier run did it."""
         self.amounts[kind] = max(0.0, self.amounts.get(kind, 0.0) - amount)
 
     def add(self, kind: str, amount: float) -> None:
-        """There is more to do than was known."""
+        """Add `amount` to what is left of a kind."""
         self.amounts[kind] = self.amounts.get(kind, 0.0) + amount
-
-    def rate(self, kind: str) -> float | None:
-        """Seconds for one of a kind, None while that is not known."""
-        pieces = self._pieces.get(kind)
-        total = sum(amount for amount, _ in pieces or ())
-        return sum(seconds for _, seconds in pieces or ()) / total if total else None
 
     @property
     def left(self) -> float | None:
-        """Seconds left, None while there is a kind of work left of which nothing was done yet."""
-        seconds = 0.0
+        """Seconds left, or None while too little is known of a kind of which something is left."""
+        total = 0.0
         for kind, amount in self.amounts.items():
-            if amount > 0:
-                rate = self.rate(kind)
-                if rate is None:
-                    return None
-                seconds += amount * rate
-        return seconds
+            seconds = self._paces[kind].seconds_for(amount) if kind in self._paces else None
+            if amount > 0 and seconds is None:
+                return None
+            total += seconds or 0.0
+        return total

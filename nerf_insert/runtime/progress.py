@@ -1,27 +1,33 @@
-"""Progress for people and for machines; everything goes to stderr, so that stdout stays for results.
+"""Tasks that report how far they are, and the control that pauses, resumes and stops them.
 
-    progress = Progress.of("auto")
-    with progress.task("Training the base", total=2000) as task:
-        task.advance(1, note="31.2 dB")
+    with progress.task("Training the scene", total=2000) as task:
+        task.advance(1, note="31.2 dB", metrics={"psnr": 31.2})
 
-A terminal gets a bar with time left, a log file a plain line every ten seconds, a machine one JSON
-object a line. Whoever holds a Progress can pause, resume and stop the work that reports to it, from any
-thread; the work notices when it next reports. Time spent pausing does not count.
+`Progress` itself shows nothing; `progress_display` has the kinds that do. Whoever holds a Progress can pause,
+resume and stop the work that reports to it, from any thread; the work notices at its next report.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 from nerf_insert.errors import Stopped
+from nerf_insert.runtime.pace import Pace
 
-EVERY = 10.0  # seconds between plain lines
-EVERY_JSON = 1.0  # seconds between JSON lines
+
+@runtime_checkable
+class TextStream(Protocol):
+    """Where text is shown, such as sys.stderr."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+    def isatty(self) -> bool: ...
 
 
 class Task:
@@ -29,11 +35,12 @@ class Task:
 
     def __init__(self, owner: Progress, description: str, total: float, done: float = 0.0) -> None:
         self.owner, self.description, self.total = owner, description, max(float(total), 1e-9)
-        self.done = self.first = min(float(done), self.total)  # `first`: done by an earlier run
+        self.done = min(float(done), self.total)
         self.note = ""
         self.metrics: dict[str, float] = {}
-        self.written = 0.0  # when this task was last reported
-        self.began = owner.now()
+        self.written = 0.0  # when a display last showed this task
+        self._pace = Pace()
+        self._began = self._reported = owner.now()
 
     def advance(
         self, steps: float = 1, note: str | None = None, metrics: Mapping[str, float] | None = None
@@ -54,7 +61,10 @@ class Task:
         Raises:
             Stopped: The work is to end here.
         """
+        now, before = self.owner.now(), self.done
         self.done = min(done, self.total)
+        self._pace.add(self.done - before, now - self._reported)
+        self._reported = now
         self.note = self.note if note is None else note
         self.metrics.update(metrics or {})
         self.owner.changed(self)
@@ -62,213 +72,104 @@ class Task:
 
     @property
     def share(self) -> float:
+        """The fraction that is done, 0..1."""
         return self.done / self.total
 
     @property
     def elapsed(self) -> float:
         """Seconds since the task began, without pauses."""
-        return self.owner.now() - self.began
+        return self.owner.now() - self._began
 
     @property
     def left(self) -> float | None:
-        """Seconds left if it goes on as it went, None before anything is done."""
-        now = self.done - self.first
-        return self.elapsed * (self.total - self.done) / now if now > 0 else None
+        """Seconds left, or None while too little is known to tell (see `Pace`)."""
+        return self._pace.seconds_for(self.total - self.done)
 
     def __enter__(self) -> Task:
-        self.began = self.owner.now()
+        self._began = self._reported = self.owner.now()
         self.owner.opened(self)
         return self
 
-    def __exit__(self, kind: type | None, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.owner.closed(self, finished=kind is None)
 
 
 class Progress:
-    """Says nothing at all, and is what the other kinds share."""
+    """Keeps the clock and the control of the work; shows nothing.
 
-    @staticmethod
-    def of(mode: str = "auto", stream: TextIO | None = None) -> Progress:
-        """`mode`: "auto" (a bar on a terminal, else lines), "bar", "lines", "json" or "silent"."""
-        stream = stream or sys.stderr
-        if mode == "auto":
-            mode = "bar" if stream.isatty() else "lines"
-        return {"bar": Bar, "lines": Lines, "json": Machine, "silent": Progress}[mode](stream)
+    Args:
+        stream: Where displays write (default: stderr, so that stdout stays for results).
+        clock: Wall time in seconds.
+        cpu_clock: CPU time of the working thread in seconds.
+    """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self.stream = stream or sys.stderr
-        self.idle = 0.0  # seconds spent pausing
+    def __init__(
+        self,
+        stream: TextStream | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self.stream: TextStream = stream or sys.stderr
+        self.clock, self.cpu_clock = clock, cpu_clock
+        self.idle = 0.0  # seconds that do not count: pauses, and time in which the process was suspended
+        self.last_sign = (clock(), cpu_clock())  # of life of the working thread
         self._running, self._stopped = threading.Event(), False
         self._running.set()
 
     def now(self) -> float:
         """A clock in seconds that stands still while the work is paused."""
-        return time.monotonic() - self.idle
+        return self.clock() - self.idle
 
     def pause(self) -> None:
         """Let the work wait at its next report; what it holds in memory stays there."""
         self._running.clear()
 
     def resume(self) -> None:
+        """End a pause."""
         self._running.set()
 
     def stop(self) -> None:
-        """Let the work end at its next report with Stopped; what it keeps on disk is where it goes on."""
+        """Let the work end at its next report with Stopped; it resumes later from what it keeps on disk."""
         self._stopped = True
         self._running.set()
 
     def check(self) -> None:
-        """Wait while paused; raises Stopped once `stop` was called."""
+        """Wait while the work is paused.
+
+        Raises:
+            Stopped: `stop` was called.
+        """
         if not self._running.is_set():
-            began = time.monotonic()
+            began = self.now()
             self.paused(True)
             self._running.wait()
-            self.idle += time.monotonic() - began
+            self.idle += self.now() - began
             self.paused(False)
+        self.last_sign = self.clock(), self.cpu_clock()
         if self._stopped:
             raise Stopped("stopped")
 
-    def paused(self, on: bool) -> None:
-        """The work has begun to wait, or goes on."""
-
     def task(self, description: str, total: float, done: float = 0.0) -> Task:
-        """A piece of work of `total` steps, to be entered with `with`."""
+        """Create a task of `total` steps, `done` of them by an earlier run, to be entered with `with`."""
         return Task(self, description, total, done)
 
     def say(self, text: str) -> None:
-        """Tell the person something."""
+        """Show a message."""
 
     def warn(self, text: str) -> None:
-        """Tell the person of something that can be lived with."""
-
-    def opened(self, task: Task) -> None: ...
-
-    def changed(self, task: Task) -> None: ...
-
-    def closed(self, task: Task, finished: bool) -> None: ...
-
-
-class Lines(Progress):
-    """Plain lines, as a log file wants them."""
-
-    every = EVERY
-
-    def say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
-
-    def warn(self, text: str) -> None:
-        self.say(f"warning: {text}")
+        """Show a warning: something is wrong but the work can continue."""
 
     def paused(self, on: bool) -> None:
-        self.say("paused" if on else "going on")
+        """Called when the work begins to wait, and when it resumes."""
 
     def opened(self, task: Task) -> None:
-        task.written = time.monotonic()
-        self.say(f"{task.description} ...")
+        """Called when a task begins."""
 
     def changed(self, task: Task) -> None:
-        if time.monotonic() - task.written >= self.every:
-            task.written = time.monotonic()
-            self.report(task)
-
-    def report(self, task: Task) -> None:
-        left = f", {duration(task.left)} left" if task.left is not None else ""
-        self.say(f"{task.description}: {task.share:.0%}{left}" + (f", {task.note}" if task.note else ""))
+        """Called when a task reports."""
 
     def closed(self, task: Task, finished: bool) -> None:
-        how = "done in" if finished else f"stopped at {task.share:.0%} after"
-        self.say(
-            f"{task.description}: {how} {duration(task.elapsed)}" + (f", {task.note}" if task.note else "")
-        )
-
-
-class Machine(Lines):
-    """JSON objects, one a line: {"event": "start" | "progress" | "end" | "message" | "warning", ...}."""
-
-    every = EVERY_JSON
-
-    def write(self, event: str, **fields: Any) -> None:
-        print(json.dumps({"event": event, **fields}), file=self.stream, flush=True)
-
-    def say(self, text: str) -> None:
-        self.write("message", text=text)
-
-    def warn(self, text: str) -> None:
-        self.write("warning", text=text)
-
-    def opened(self, task: Task) -> None:
-        task.written = time.monotonic()
-        self.write("start", task=task.description, total=task.total)
-
-    def report(self, task: Task) -> None:
-        left = None if task.left is None else round(task.left, 1)
-        self.write("progress", task=task.description, share=round(task.share, 4), left=left, note=task.note)
-
-    def closed(self, task: Task, finished: bool) -> None:
-        self.write(
-            "end", task=task.description, finished=finished, seconds=round(task.elapsed, 2), note=task.note
-        )
-
-
-class Bar(Progress):
-    """A live bar for each open task; a finished one leaves a line with its time."""
-
-    def __init__(self, stream: TextIO | None = None) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-        from rich.progress import Progress as Live
-
-        super().__init__(stream)
-        self.console = Console(file=self.stream, highlight=False)
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[left]}", markup=False),
-            TextColumn("{task.fields[note]}", style="cyan", markup=False),
-        )
-        self.live = Live(*columns, console=self.console, transient=True, redirect_stdout=False)
-        self.shown: dict[Task, Any] = {}
-
-    def say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
-
-    def paused(self, on: bool) -> None:
-        self.say("paused" if on else "going on")
-
-    def warn(self, text: str) -> None:
-        self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
-
-    def opened(self, task: Task) -> None:
-        if not self.shown:
-            self.live.start()
-        self.shown[task] = self.live.add_task(task.description, total=task.total, left="", note="")
-
-    def changed(self, task: Task) -> None:
-        if task in self.shown:
-            left = "" if task.left is None else f"{duration(task.left)} left"
-            self.live.update(self.shown[task], completed=task.done, left=left, note=task.note)
-
-    def closed(self, task: Task, finished: bool) -> None:
-        self.live.remove_task(self.shown.pop(task))
-        if not self.shown:
-            self.live.stop()
-        how = "done in" if finished else f"stopped at {task.share:.0%} after"
-        self.say(
-            f"{task.description}: {how} {duration(task.elapsed)}" + (f", {task.note}" if task.note else "")
-        )
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 8 s, 1 min 20 s, 2 h 5 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        """Called when a task ends; `finished` is false where an exception ended it."""
 
 
 SILENT = Progress()

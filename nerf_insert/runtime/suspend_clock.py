@@ -1,41 +1,38 @@
-"""Time in which the whole process stood still, by Ctrl-Z or by the page's Pause, is no work.
+"""Exclude time during which the process was suspended (Ctrl-Z, the web page's Pause) from the progress clock.
 
-Nothing tells a process that it was stopped. But while it is, its clock goes on and its processor time does
-not, and a thread that wakes ten times a second sees that.
+Nothing tells a process that it is being suspended, but SIGCONT tells it that it no longer is. What has passed
+since its last report without the working thread computing is then taken as the time that it was suspended.
 """
 
 from __future__ import annotations
 
+import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from nerf_insert.runtime.progress import Progress
 
-TICK = 0.1  # seconds
-LONG = 1.0  # seconds; shorter gaps are other programs' turns
-BUSY = 0.1  # share of a gap in processor time: the thread only waited for Python's lock
-
 
 @contextmanager
 def ignore_suspended_time(progress: Progress) -> Iterator[None]:
-    """Meanwhile, let the progress' clock stand still whenever the process does."""
-    over = threading.Event()
+    """Make `progress.now()` stand still while the process is suspended; for the main thread's work.
 
-    def watch() -> None:
-        clock, work = time.monotonic(), time.process_time()
-        while not over.wait(TICK):
-            before, clock = clock, time.monotonic()
-            worked, work = work, time.process_time()
-            gap = clock - before - TICK
-            if gap > LONG and work - worked < BUSY * gap:
-                progress.idle += gap
+    Does nothing in other threads, which cannot handle signals, and on Windows, which suspends no process.
+    """
+    if not hasattr(signal, "SIGCONT") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
-    thread = threading.Thread(target=watch, name="standstill", daemon=True)
-    thread.start()
+    def on_resumed(*_: object) -> None:
+        wall, cpu = progress.clock(), progress.cpu_clock()
+        last_wall, last_cpu = progress.last_sign
+        progress.idle += max(0.0, (wall - last_wall) - (cpu - last_cpu))
+        progress.last_sign = wall, cpu
+
+    progress.last_sign = progress.clock(), progress.cpu_clock()
+    before = signal.signal(signal.SIGCONT, on_resumed)
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        signal.signal(signal.SIGCONT, before)

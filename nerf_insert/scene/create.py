@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_insert.io.locks import only_writer
 from nerf_insert.runtime.progress import SILENT, Progress
-from nerf_insert.scene.scene import Scene, check_free
+from nerf_insert.scene.scene import Scene, check_free, lock_scene
 
 if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture
@@ -68,7 +67,7 @@ def train_scene(
     given = {"steps": steps, "samples": samples, "seed": seed}
     config = TrainConfig(**{name: value for name, value in given.items() if value is not None})
     checkpoint = out / "base" / "checkpoint.safetensors"
-    with only_writer(out):
+    with lock_scene(out):
         check_free(out)  # another process may have trained meanwhile
         base = train_base(found, config, FieldConfig(), progress, checkpoint)
         scene = Scene.create(out, found, base, dataparser, downscale)

@@ -41,9 +41,16 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching lay
     from nerf_insert.fields.scene_field import SceneField
     from nerf_insert.rendering.stack import LayerStack
 
-__all__ = ["FORMAT", "LayerEntry", "Scene", "check_free"]
+__all__ = ["FORMAT", "LayerEntry", "Scene", "check_free", "lock_scene"]
 
 UNDO_DEPTH = 100
+
+
+@contextmanager
+def lock_scene(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a scene folder while the block lasts. See `only_writer`."""
+    with only_writer(folder, subfolders=("base",)):
+        yield
 
 
 class Scene:
@@ -297,7 +304,7 @@ class Scene:
         Raises:
             InputError: Another process is working on the scene, or its scene.json is damaged.
         """
-        with only_writer(self.folder):
+        with lock_scene(self.folder):
             self._file = SceneFile.read(self.folder)
             yield
 

@@ -1,7 +1,6 @@
-"""Files are there as a whole or untouched, whatever goes wrong, and messages name them. Video, progress."""
+"""Files are there as a whole or untouched, whatever goes wrong, and messages name them. Video."""
 
 import errno
-import io
 import json
 import math
 import os
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.io import files
 from nerf_insert.io.video import VideoWriter
-from nerf_insert.runtime.progress import Progress, duration
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\u0085\u2028\u2029\ufeff"))
 NUMBERS = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
@@ -197,63 +195,6 @@ def test_a_broken_off_video_leaves_nothing(tmp_path):
         VideoWriter(tmp_path / "a.mp4", 24, (16, 16)) as video,
     ):
         video.write(torch.zeros(8, 8, 3))
-
-
-def test_progress_as_lines():
-    out = io.StringIO()
-    progress = Progress.of("auto", out)  # not a terminal
-    with progress.task("Training [the] base", total=4) as task:
-        progress.every = 0
-        task.advance(1, note="31.2 dB")
-        progress.warn("careful")
-    text = out.getvalue()
-    assert "Training [the] base: 25%" in text and "left" in text and "31.2 dB" in text
-    assert "warning: careful" in text and "done in" in text
-
-
-def test_progress_for_machines_is_one_object_a_line():
-    out = io.StringIO()
-    progress = Progress.of("json", out)
-    progress.every = 0
-    with pytest.raises(KeyError), progress.task("Painting", total=3) as task:
-        progress.say('a "quoted"\nline')
-        task.advance(note="x")
-        raise KeyError
-    events = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [event["event"] for event in events] == ["start", "message", "progress", "end"]
-    assert events[2]["share"] == pytest.approx(1 / 3, abs=1e-4) and events[2]["left"] >= 0
-    assert events[3]["finished"] is False
-
-
-def test_progress_as_a_bar_and_silent():
-    out = io.StringIO()
-    for mode in ("bar", "silent"):
-        progress = Progress.of(mode, out)
-        with progress.task("Outer [x]", total=2) as outer:
-            with progress.task("Inner", total=1) as inner:
-                inner.advance(5)
-                assert inner.share == 1
-            outer.advance()
-            progress.say("[bold]literally")
-        if mode == "bar":
-            assert "Outer [x]" in out.getvalue() and "[bold]literally" in out.getvalue()
-            out.truncate(0)
-    assert out.getvalue() == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.04, "0.0 s"),
-        (9.96, "10 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (80, "1 min 20 s"),
-        (7500, "2 h 5 min"),
-    ],
-)
-def test_durations_read_well(seconds, text):
-    assert duration(seconds) == text
 
 
 def test_file_names_that_are_not_unicode(tmp_path):
