@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,10 +17,16 @@ from nerf_insert.regions.region import Region
 
 
 class BoxRegion(Region):
-    """The box of full side lengths `size` around `center`, world units.
+    """An oriented box.
 
-    `rotation` turns the box's axes into the world's: a 3x3 matrix, or three angles in degrees about the
-    fixed x, then y, then z axis. Raises InputError when the numbers do not make a box.
+    Args:
+        center: World coordinates.
+        size: The full side lengths, world units.
+        rotation: Turns the box's axes into the world's: a 3x3 matrix, or three angles in degrees about the
+            fixed x, then y, then z axis. None: no rotation.
+
+    Raises:
+        InputError: The numbers do not make a box.
     """
 
     exact = True
@@ -34,26 +41,26 @@ class BoxRegion(Region):
         if not (self.size > 0).all():
             shown = ", ".join(f"{value:g}" for value in self.size.tolist())
             raise InputError(
-                f"the box's size is {shown}: all three side lengths should be above 0 (world units)"
+                f"the box's size is {shown}: all three side lengths must be above 0 (world units)"
             )
         turn = torch.as_tensor([0.0, 0.0, 0.0] if rotation is None else rotation, dtype=torch.float64)
         if turn.shape == (3,):
             turn = euler_rotation(turn.tolist())
         if turn.shape != (3, 3) or not torch.allclose(turn @ turn.T, torch.eye(3).double(), atol=1e-4):
-            raise InputError("the box's rotation should be three angles in degrees or a 3x3 rotation matrix")
+            raise InputError("the box's rotation must be three angles in degrees or a 3x3 rotation matrix")
         self.rotation = turn.float()
-        reach = (self.rotation.abs() @ self.size) / 2
-        self.bounds = torch.stack([self.center - reach, self.center + reach])
+        half = (self.rotation.abs() @ self.size) / 2
+        self.bounds = torch.stack([self.center - half, self.center + half])
         self.min_width = float(self.size.min())
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
-        return (self._beyond(points) <= 0).all(-1)
+        return (self._excess(points) <= 0).all(-1)
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        beyond = self._beyond(points)
-        return beyond.clamp_min(0).norm(dim=-1) + beyond.amax(-1).clamp_max(0)
+        excess = self._excess(points)
+        return excess.clamp_min(0).norm(dim=-1) + excess.amax(-1).clamp_max(0)
 
-    def save(self, folder: Path) -> dict:
+    def save(self, folder: Path) -> dict[str, Any]:
         return {
             "kind": "box",
             "center": self.center.tolist(),
@@ -62,12 +69,17 @@ class BoxRegion(Region):
         }
 
     @staticmethod
-    def load(data: dict, folder: Path) -> BoxRegion:
+    def load(data: dict[str, Any], folder: Path) -> BoxRegion:
+        """Return the region that `save` described.
+
+        Raises:
+            InputError, KeyError, TypeError, ValueError: The data is damaged.
+        """
         center = data["centre"] if "centre" in data else data["center"]  # its name in the first version
         return BoxRegion(center, data["size"], torch.tensor(data["rotation"], dtype=torch.float64))
 
-    def _beyond(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """How far points lie beyond each of the three pairs of faces, negative between them."""
+    def _excess(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Return how far points lie beyond each of the three pairs of faces, negative between them."""
         local = (points - self.center.to(points)) @ self.rotation.to(points)
         return local.abs() - self.size.to(points) / 2
 
@@ -75,5 +87,5 @@ class BoxRegion(Region):
 def _three(values: Sequence[float] | Tensor, name: str) -> Float[Tensor, " 3"]:
     values = torch.as_tensor(values, dtype=torch.float32)
     if values.shape != (3,) or not all(math.isfinite(value) for value in values.tolist()):
-        raise InputError(f"the box's {name} should be three finite numbers")
+        raise InputError(f"the box's {name} must be three finite numbers")
     return values

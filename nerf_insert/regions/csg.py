@@ -1,4 +1,4 @@
-"""Regions made of regions."""
+"""Union, intersection and dilation of regions (constructive solid geometry)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,11 +16,11 @@ from nerf_insert.errors import InputError
 from nerf_insert.regions.distance_grid import DistanceGrid, Lattice, bake
 from nerf_insert.regions.region import Region
 
-POINTS = 1 << 20  # of the grid that a dilated region keeps its distances on
+POINTS = 1 << 20  # points of the grid on which a dilated region keeps its distances
 
 
-class _Many(Region):
-    kind: str
+class _Combination(Region):
+    kind: ClassVar[str]
 
     def __init__(self, regions: Sequence[Region]):
         if not regions:
@@ -28,13 +29,17 @@ class _Many(Region):
         self.precision = max(region.precision for region in self.regions)
         self.min_width = min(region.min_width for region in self.regions)
 
-    def save(self, folder: Path) -> dict:
+    def save(self, folder: Path) -> dict[str, Any]:
         parts = [region.save(folder / str(index)) for index, region in enumerate(self.regions)]
         return {"kind": self.kind, "regions": parts}
 
 
-class UnionRegion(_Many):
-    """All that is in any of the regions."""
+class UnionRegion(_Combination):
+    """Everything that lies in any of the regions.
+
+    Raises:
+        InputError: There are no regions.
+    """
 
     kind = "union"
 
@@ -55,8 +60,12 @@ class UnionRegion(_Many):
         return torch.stack([region.distance(points) for region in self.regions]).amin(0)
 
 
-class IntersectionRegion(_Many):
-    """What is in all of the regions. Raises InputError where their boxes do not even meet."""
+class IntersectionRegion(_Combination):
+    """What lies in all of the regions.
+
+    Raises:
+        InputError: There are no regions, or their bounding boxes have no point in common.
+    """
 
     kind = "intersection"
 
@@ -81,10 +90,17 @@ class IntersectionRegion(_Many):
 
 
 class DilatedRegion(Region):
-    """All within `by` (world units) of a region.
+    """Everything within a distance of a region.
 
     Around a box, or a union of boxes, this is exact. Around others the distances are kept on a grid of
-    about a million points: the border is right within `precision`, one spacing of it.
+    about a million points, whose spacing is part of `precision`.
+
+    Args:
+        region: The inner region.
+        by: The distance, world units.
+
+    Raises:
+        InputError: The distance is negative or not finite.
     """
 
     def __init__(self, region: Region, by: float):
@@ -106,12 +122,12 @@ class DilatedRegion(Region):
         inside = self.distance(points) <= 0
         if self.exact:
             return inside
-        rest = (~inside).nonzero()[:, 0]  # what is in the region stays in it, grid or not
+        rest = (~inside).nonzero()[:, 0]  # the inner region belongs to it, whatever the grid says
         inside[rest] = self.region.contains(points[rest])
         return inside
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
         return (self.region.distance if self.exact else self._grid)(points) - self.by
 
-    def save(self, folder: Path) -> dict:
+    def save(self, folder: Path) -> dict[str, Any]:
         return {"kind": "dilated", "by": self.by, "region": self.region.save(folder / "0")}

@@ -1,12 +1,12 @@
-"""Which points of a grid lie inside a mesh that nobody promised to be a solid.
+"""Inside test for grid points and meshes that need not be watertight: parity votes along the three axes.
 
-All lines through the grid's points along the three axes are intersected with all triangles. Seen from
-either end of its three lines, a point is inside where the number of crossings on the way is odd: six
-votes, and more than half decide. A closed surface gets six of six; a hole costs the votes that look
-through it; an open sheet never gets a majority. Winding plays no part. Each connected part is judged
-by itself, so that parts may overlap. Triangle coordinates are in grid units, points at the integers.
+All grid lines along the three axes are intersected with all triangles. From either end of its three lines, a
+point is inside where the number of crossings on the way is odd: six votes, of which a majority decides. A
+closed surface gets six of six; a hole costs the votes that look through it; an open sheet never gets a
+majority. Winding plays no part. Each connected part is tested by itself, so that parts may overlap. A ray
+caster would need a hundred times the rays and leak through edges.
 
-Rays from an intersector would do the same for a hundred times the rays, and leak through edges.
+Triangle coordinates are in grid units: grid points have integer coordinates. V vertices, F faces, P parts.
 """
 
 from __future__ import annotations
@@ -15,27 +15,33 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 VOTES = 6
-PIECE = 1 << 18  # pairs worked on at once: few enough for the processor's cache
+PIECE = 1 << 18  # pairs worked on at once: few enough for the CPU's cache
 
 
 class Crossings(NamedTuple):
-    """Where grid lines along one axis meet triangles, K times."""
+    """The K crossings of grid lines along one axis with triangles."""
 
-    line: Int[np.ndarray, "K 2"]  # the line's place on the other two axes, in their order
-    depth: Float[np.ndarray, " K"]  # along the axis
+    line: Int[np.ndarray, "K 2"]  # the line's coordinates on the other two axes, in their order
+    depth: Float[np.ndarray, " K"]  # coordinate along the axis
     part: Int[np.ndarray, " K"]  # ascending
 
 
 def inside_points(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"], shape: tuple[int, int, int]
 ) -> Bool[np.ndarray, "X Y Z"]:
-    """The grid points inside any part of the mesh, all of which lies within the grid."""
+    """Return the grid points inside any part of a mesh.
+
+    Args:
+        vertices: Grid units; the whole mesh must lie within the grid.
+        faces: Indices of vertices; the winding does not matter.
+        shape: Grid points along each axis.
+    """
     inside = np.zeros(shape, dtype=bool)
     faces, is_open, part = parts_of(vertices, faces)
     if not len(faces):
@@ -55,7 +61,7 @@ def inside_points(
             )
         block = tuple(slice(a, a + n) for a, n in zip(low[number], size[number], strict=True))
         decided = votes > VOTES // 2
-        if is_open[number]:  # holes see through: a point is not alone against all of its neighbors
+        if is_open[number]:  # votes leak through holes: no point decides against all of its neighbors
             around = ndimage.uniform_filter(votes.astype(np.float32), 5, mode="nearest")
             decided = np.where(np.abs(around - VOTES / 2) > VOTES / 4, around > VOTES / 2, decided)
         inside[block] |= decided
@@ -65,10 +71,14 @@ def inside_points(
 def parts_of(
     vertices: Float[np.ndarray, "V 3"], faces: Int[np.ndarray, "F 3"]
 ) -> tuple[Int[np.ndarray, "G 3"], Bool[np.ndarray, " P"], Int[np.ndarray, " G"]]:
-    """Faces, which parts have a boundary, and the part that each face belongs to, numbered from 0.
+    """Split a mesh into parts connected by edges that exactly two faces share.
 
-    A part is what hangs together by edges that just two faces share. Parts with a boundary appear once
-    more, all together as one: they may be patches of one surface with gaps between them."""
+    Parts with a boundary appear once more, all together as one part: they may be patches of one surface with
+    gaps between them.
+
+    Returns:
+        The faces, whether each part has a boundary, and the number of each face's part, from 0.
+    """
     _, inverse = np.unique(vertices + 0.0, axis=0, return_inverse=True)  # + 0.0: no minus zero
     merged = inverse.reshape(-1)[faces]
     proper = (merged != np.roll(merged, 1, axis=1)).all(1)
@@ -78,13 +88,13 @@ def parts_of(
     keep = without_doubles(merged)
     faces, merged = faces[keep], merged[keep]
 
-    place, uses = edges_of(merged)
-    order = np.argsort(place, kind="stable")
+    edge, uses = edges_of(merged)
+    order = np.argsort(edge, kind="stable")
     pairs = order[np.repeat(uses == 2, uses)] // 3
     part = components(len(faces), pairs[0::2], pairs[1::2])
-    own_place, own_uses = edges_of(merged, part)
+    own_edge, own_uses = edges_of(merged, part)
     is_open = np.zeros(part.max(initial=-1) + 1, dtype=bool)
-    is_open[part.repeat(3)[own_uses[own_place] % 2 == 1]] = True
+    is_open[part.repeat(3)[own_uses[own_edge] % 2 == 1]] = True
     if is_open.sum() > 1:
         loose = is_open[part]
         faces = np.concatenate([faces, faces[loose]])
@@ -93,37 +103,48 @@ def parts_of(
     return faces, is_open, part
 
 
-def components(count: int, one, two) -> Int[np.ndarray, " count"]:
-    """The number of the connected component of each of `count` things, joined in pairs."""
+def components(
+    count: int, one: Int[np.ndarray, " E"], two: Int[np.ndarray, " E"]
+) -> Int[np.ndarray, " count"]:
+    """Return the number of each node's connected component in a graph with edges between `one` and `two`."""
     graph = coo_matrix((np.ones(len(one), dtype=np.int8), (one, two)), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def edges_of(merged: Int[np.ndarray, "F 3"], part: Int[np.ndarray, " F"] | None = None) -> tuple:
-    """The number of the edge on each side of each face, in order, and how many faces (of the same part)
-    have each edge."""
+def edges_of(
+    merged: Int[np.ndarray, "F 3"], part: Int[np.ndarray, " F"] | None = None
+) -> tuple[Int[np.ndarray, " F3"], Int[np.ndarray, " E"]]:
+    """Number the edges of faces.
+
+    Args:
+        merged: Faces whose coinciding vertices have one index.
+        part: The part of each face; if given, edges of different parts are different.
+
+    Returns:
+        The number of each edge of each face, and how many faces have each edge.
+    """
     ends = np.sort(np.stack([merged, np.roll(merged, -1, axis=1)], -1).reshape(-1, 2), axis=1)
     key = ends[:, 0] * (merged.max(initial=0) + 1) + ends[:, 1]
-    _, place, uses = np.unique(key, return_inverse=True, return_counts=True)
+    _, edge, uses = np.unique(key, return_inverse=True, return_counts=True)
     if part is not None:
-        key = place.reshape(-1) * (part.max(initial=0) + 1) + part.repeat(3)
-        _, place, uses = np.unique(key, return_inverse=True, return_counts=True)
-    return place.reshape(-1), uses
+        key = edge.reshape(-1) * (part.max(initial=0) + 1) + part.repeat(3)
+        _, edge, uses = np.unique(key, return_inverse=True, return_counts=True)
+    return edge.reshape(-1), uses
 
 
 def without_doubles(merged: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
-    """Which faces to keep of those that lie on one another.
+    """Return which faces to keep of those that coincide.
 
-    Where most faces of what hangs together are double, each is the front or the back of one: keep one.
-    Elsewhere doubles are walls between cells that touch: none in pairs, one of an odd number.
+    Where most faces of a connected part are double, each pair is front and back of one face: keep one.
+    Elsewhere doubles are walls between cells that touch: keep none of an even number, one of an odd one.
     """
-    _, first, place, uses = np.unique(
+    _, first, double_of, uses = np.unique(
         np.sort(merged, axis=1), axis=0, return_index=True, return_inverse=True, return_counts=True
     )
     part = components(int(merged.max()) + 1, merged.reshape(-1), np.roll(merged, -1, axis=1).reshape(-1))[
         merged[:, 0]
     ]
-    double = uses[place.reshape(-1)] > 1
+    double = uses[double_of.reshape(-1)] > 1
     mostly = np.bincount(part, weights=double) > 0.5 * np.bincount(part)
     kept = np.zeros(len(merged), dtype=bool)
     kept[first] = (uses % 2 == 1) | mostly[part[first]]
@@ -133,7 +154,12 @@ def without_doubles(merged: Int[np.ndarray, "F 3"]) -> Bool[np.ndarray, " F"]:
 def boxes(
     corners: Float[np.ndarray, "F 3 3"], part: Int[np.ndarray, " F"]
 ) -> tuple[Int[np.ndarray, "P 3"], Int[np.ndarray, "P 3"]]:
-    """The first and last grid points within each part's box (ascending `part`); none: last < first."""
+    """Return the first and the last grid point within each part's box; last < first where there is none.
+
+    Args:
+        corners: Triangles, sorted by part.
+        part: The part of each triangle, ascending.
+    """
     begin = np.searchsorted(part, np.arange(part[-1] + 1))
     begin = np.append(begin, len(part))
     low, high = corners.min(1), corners.max(1)
@@ -147,10 +173,10 @@ def boxes(
 def crossings_along(
     axis: int, corners: Float[np.ndarray, "F 3 3"], part: Int[np.ndarray, " F"], shape: tuple[int, ...]
 ) -> Crossings:
-    """All crossings of grid lines along `axis`, by scan conversion.
+    """Find all crossings of grid lines along an axis with triangles, by scan conversion.
 
-    Rows and columns are half open and an edge is always computed from the same end, so that a line
-    through a shared edge or vertex crosses exactly one of the triangles, as often as it should.
+    Rows and columns are half open and an edge is always computed from the same end, so that a line through a
+    shared edge or vertex crosses exactly one of the triangles.
     """
     u, v = (other for other in range(3) if other != axis)
     rank = np.argsort(corners[:, :, v], axis=1, kind="stable")
@@ -169,24 +195,33 @@ def crossings_along(
         begin = np.clip(np.ceil(one), 0, shape[u]).astype(np.int64)
         end = np.clip(np.ceil(two), 0, shape[u]).astype(np.int64)
         for index, column in spans(begin, end):
-            share = (column - one[index]) / (two[index] - one[index])
+            fraction = (column - one[index]) / (two[index] - one[index])
             lines.append(np.stack([column, row[index]], -1))
-            depths.append(d_one[index] + share * (d_two[index] - d_one[index]))
+            depths.append(d_one[index] + fraction * (d_two[index] - d_one[index]))
             parts.append(part[face[index]])
     if not lines:
         return Crossings(np.zeros((0, 2), np.int64), np.zeros(0), np.zeros(0, np.int64))
     return Crossings(np.concatenate(lines), np.concatenate(depths), np.concatenate(parts))
 
 
-def along_edge(a, b, row, u: int, v: int, axis: int):
-    """Where edges from a up to b meet rows: their place along u and along the axis."""
+def along_edge(
+    a: Float[np.ndarray, "K 3"],
+    b: Float[np.ndarray, "K 3"],
+    row: Int[np.ndarray, " K"],
+    u: int,
+    v: int,
+    axis: int,
+) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
+    """Return where edges from a up to b meet rows: the coordinates along u and along the axis."""
     rise = b[:, v] - a[:, v]
-    share = (row - a[:, v]) / np.where(rise > 0, rise, 1)
-    return a[:, u] + share * (b[:, u] - a[:, u]), a[:, axis] + share * (b[:, axis] - a[:, axis])
+    fraction = (row - a[:, v]) / np.where(rise > 0, rise, 1)
+    return a[:, u] + fraction * (b[:, u] - a[:, u]), a[:, axis] + fraction * (b[:, axis] - a[:, axis])
 
 
-def spans(first: Int[np.ndarray, " N"], last: Int[np.ndarray, " N"]) -> Iterator[tuple]:
-    """(index, value) for all first[index] <= value < last[index], in order, in pieces of bounded size."""
+def spans(
+    first: Int[np.ndarray, " N"], last: Int[np.ndarray, " N"]
+) -> Iterator[tuple[Int[np.ndarray, " K"], Int[np.ndarray, " K"]]]:
+    """Yield arrays (index, value) of all first[index] <= value < last[index], in order, in bounded pieces."""
     counts = np.maximum(last - first, 0)
     total = np.append(0, np.cumsum(counts))
     begin = 0
@@ -198,12 +233,18 @@ def spans(first: Int[np.ndarray, " N"], last: Int[np.ndarray, " N"]) -> Iterator
         begin = end
 
 
-def votes_along(axis: int, line, depth, low, size) -> np.ndarray:
-    """0 to 2 votes for each point of a block at `low` from the two ends of its line along `axis`."""
+def votes_along(
+    axis: int,
+    line: Int[np.ndarray, "K 2"],
+    depth: Float[np.ndarray, " K"],
+    low: Int[np.ndarray, " 3"],
+    size: Int[np.ndarray, " 3"],
+) -> UInt8[np.ndarray, "X Y Z"]:
+    """Return 0 to 2 votes for each point of a block, from the two ends of its grid line along `axis`."""
     u, v = (other for other in range(3) if other != axis)
-    place = np.clip(np.ceil(depth).astype(np.int64) - low[axis], 0, size[axis])
+    index = np.clip(np.ceil(depth).astype(np.int64) - low[axis], 0, size[axis])
     column, row = line[:, 0] - low[u], line[:, 1] - low[v]
-    flat = (column * size[v] + row) * (size[axis] + 1) + place
+    flat = (column * size[v] + row) * (size[axis] + 1) + index
     count = np.bincount(flat, minlength=size[u] * size[v] * (size[axis] + 1)).astype(np.uint8)
     before = np.cumsum(
         count.reshape(size[u], size[v], size[axis] + 1), axis=-1, dtype=np.uint8

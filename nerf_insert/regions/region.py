@@ -1,8 +1,7 @@
-"""What every region can do.
+"""The interface of all regions: closed pieces of space in world coordinates.
 
-A region is a closed piece of space in world coordinates. Everything that asks "is this in the edit?"
-(rendering, fitting, masks) asks it through `sample`, so that all of them agree to the last ray.
-N points or rays, R cells along a side of an occupancy grid.
+Rendering, fitting and masks all decide through `Region.sample` what is inside, so that they agree on every
+ray. N points or rays, R cells along a side of an occupancy grid; lengths are in world units.
 """
 
 from __future__ import annotations
@@ -18,19 +17,21 @@ from torch import Tensor
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.kernels import Samples, march
 
-CELLS = 64  # cells along each side of the grid that lets a ray skip what is surely outside
-STEPS = 192  # samples along the diagonal of a region that has no thin parts
-MAX_STEPS = 1024  # ... and at most
-RAYS_AT_ONCE = 1 << 17
-FEW = 1 << 15  # samples
+CELLS = 64  # cells along each side of the grid by which rays skip what is surely outside
+STEPS = 192  # samples along the diagonal of a region without thin parts
+MAX_STEPS = 1024  # the most samples along a diagonal
+RAY_CHUNK = 1 << 17  # rays traced at once
+TESTED_AT_ONCE = 1 << 15  # remaining samples from which on all are tested, instead of sphere tracing
 
 
 class Region(ABC):
-    """A closed piece of space. `bounds` is its axis-aligned box: lowest and highest corner, world units.
+    """A closed piece of space.
 
-    `precision`: by how much, in world units, `distance` may be wrong where it matters: outside it never
-    exceeds the true distance by more. `min_width`: what its thin parts measure across, roughly.
-    `exact`: whether `distance` is the true distance also far away from the border, outside.
+    Attributes:
+        bounds: The axis-aligned bounding box: lowest and highest corner.
+        precision: By how much `distance` may exceed the true distance outside.
+        min_width: The approximate width of the thinnest parts.
+        exact: Whether `distance` is the true distance outside, also far away from the border.
     """
 
     bounds: Float[Tensor, "2 3"]
@@ -40,44 +41,54 @@ class Region(ABC):
 
     @abstractmethod
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
-        """Which points (world coordinates) are inside."""
+        """Return which points (world coordinates) are inside."""
 
     @abstractmethod
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """Signed distance to the border, negative inside, world units.
+        """Return the signed distance of points (world coordinates) to the border, negative inside.
 
-        Its sign may differ from `contains` within the region's precision of the border; it serves
-        smooth ramps and skipping, `contains` decides. Far from the border it may be too small.
+        The sign may differ from `contains`, which decides, within `precision` of the border. Far from the
+        border the distance may be too small. It serves smooth ramps and skipping.
         """
 
     @abstractmethod
     def save(self, folder: Path) -> dict:
-        """Plain data that `nerf_insert.regions.load_region`, given the folder again, turns back into the
-        same region; what is too large for that goes to files in `folder`, which need not exist yet."""
+        """Return plain data that `nerf_insert.regions.load_region` turns back into the same region.
+
+        Args:
+            folder: Gets files for what is too large for plain data; need not exist yet.
+
+        Raises:
+            RunError: A file cannot be written.
+        """
 
     @property
     def diagonal(self) -> float:
+        """The diagonal of the bounding box."""
         return float((self.bounds[1] - self.bounds[0]).norm())
 
     @property
     def step(self) -> float:
-        """The distance between samples along a ray through the region, world units: small against the
-        region, and where it can be no more than half of what its thin parts measure."""
+        """The distance between samples along a ray: small against the region and, within limits, at most
+        half of `min_width`."""
         return min(self.diagonal / STEPS, max(self.min_width / 2, self.diagonal / MAX_STEPS))
 
     @cached_property
     def occupancy(self) -> Bool[Tensor, "R R R"]:
+        """The occupancy grid that `sample` uses by default."""
         return self.occupancy_grid(CELLS)
 
     def occupancy_grid(self, cells: int) -> Bool[Tensor, "R R R"]:
-        """Cells of `bounds` that may hold a point of the region (axes x, y, z); never misses one,
-        however thin the region is there."""
+        """Return the cells of `bounds` that may hold a point of the region (axes x, y, z).
+
+        No such cell is missed, however thin the region is there.
+        """
         distance, reach = self.cell_distances(cells)
         return distance <= reach
 
     def cell_distances(self, cells: int) -> tuple[Float[Tensor, "R R R"], float]:
-        """Signed distances of the middles of the cells of `bounds`; how far from there a cell reaches, with
-        the region's precision added."""
+        """Return the signed distances of the centers of the cells of `bounds`, and half a cell's diagonal
+        plus the region's precision."""
         size = (self.bounds[1] - self.bounds[0]) / cells
         axes = [self.bounds[0, k] + size[k] * (torch.arange(cells) + 0.5) for k in range(3)]
         middles = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
@@ -91,33 +102,44 @@ class Region(ABC):
         offsets: Float[Tensor, " N"] | None = None,
         occupancy: Bool[Tensor, "R R R"] | None = None,
     ) -> Samples:
-        """Samples of equal length along each ray, those whose midpoints are inside.
+        """Return the samples of equal length along each ray whose midpoints are inside.
 
-        `step` is their length (default: the region's own), `offsets` in 0..1 shifts each ray's samples
-        by a share of it. Sample borders are multiples of the step counted from the entry into `bounds`.
-        `occupancy`: cells of `bounds` outside which nothing is wanted, for a layer that knows where it
-        is empty; the samples are then some of those that there would be without it.
+        Args:
+            rays: World coordinates.
+            step: The samples' length; None: the region's own `step`. Samples begin at multiples of it,
+                counted from where the ray enters `bounds`.
+            offsets: Shift each ray's samples by this fraction of the step, 0 to 1.
+            occupancy: Cells of `bounds` outside which no samples are wanted, for a layer that knows where it
+                is empty; the result is a subset of the samples without it.
         """
         samples = self._march(rays, step, offsets, occupancy)
         return samples.select(self.contains(samples.midpoints(rays.origins, rays.directions)))
 
     def project(self, camera: Camera, occluders: Float[Tensor, "H W"] | None = None) -> Bool[Tensor, "H W"]:
-        """The pixels through whose centers a ray meets the region.
+        """Return the mask of the pixels through whose centers a ray meets the region.
 
-        `occluders`: for each pixel the distance along its ray at which the scene *outside* the region
-        becomes opaque (infinity: never); a pixel counts only where the region begins before that.
+        Args:
+            camera: In world coordinates.
+            occluders: The distance along each pixel's ray at which the scene *outside* the region becomes
+                opaque (infinity: never); a pixel counts only where the region begins before that.
         """
         mask = self.entry(camera.rays()).view(camera.height, camera.width)
         return mask < (float("inf") if occluders is None else occluders)
 
     def entry(self, rays: Rays) -> Float[Tensor, " N"]:
-        """The distance at which each ray first meets the region, infinity where it never does: the start
-        of its first sample."""
-        starts = range(0, rays.count, RAYS_AT_ONCE)
-        return torch.cat([self._entry(rays[k : k + RAYS_AT_ONCE]) for k in starts] or [rays.origins[:, 0]])
+        """Return the distance at which each ray first meets the region: the start of its first sample,
+        infinity where it has none."""
+        starts = range(0, rays.count, RAY_CHUNK)
+        return torch.cat([self._entry(rays[k : k + RAY_CHUNK]) for k in starts] or [rays.origins[:, 0]])
 
-    def _march(self, rays: Rays, step=None, offsets=None, occupancy=None) -> Samples:
-        """The samples that may be inside."""
+    def _march(
+        self,
+        rays: Rays,
+        step: float | None = None,
+        offsets: Float[Tensor, " N"] | None = None,
+        occupancy: Bool[Tensor, "R R R"] | None = None,
+    ) -> Samples:
+        """Return the samples that may be inside."""
         return march(
             rays.origins,
             rays.directions,
@@ -128,31 +150,31 @@ class Region(ABC):
         )
 
     def _entry(self, rays: Rays) -> Float[Tensor, " N"]:
-        # Each ray stands at one of its samples and moves on, past those that are surely too near to
-        # where it stands to be inside, until it meets the region (sphere tracing, over samples). What is
-        # left when few samples are is quicker looked at all at once.
+        # Sphere tracing over samples: each ray is at one of its samples and skips those that the distance
+        # there shows to be outside, until it meets the region. When few samples are left in all, it is
+        # quicker to test every one of them at once.
         samples = self._march(rays)
         first = torch.full_like(rays.origins[:, 0], float("inf"))
         if samples.count == 0:
             return first
-        middles = samples.distances
-        along = middles.double()
+        distances = samples.distances
+        along = distances.double()
         key = along + samples.ray_index * (2 * float(along.max()) + self.diagonal)  # ascending over all rays
-        place, end = samples.offsets[:-1], samples.offsets[1:]
-        ray = (place < end).nonzero()[:, 0]
-        place = place[ray]
-        while int((end[ray] - place).sum()) > FEW:
-            points = rays.origins[ray] + middles[place][:, None] * rays.directions[ray]
+        current, end = samples.offsets[:-1], samples.offsets[1:]
+        ray = (current < end).nonzero()[:, 0]
+        current = current[ray]
+        while int((end[ray] - current).sum()) > TESTED_AT_ONCE:
+            points = rays.origins[ray] + distances[current][:, None] * rays.directions[ray]
             inside = self.contains(points)
-            first[ray[inside]] = samples.starts[place[inside]]
-            ray, place, points = ray[~inside], place[~inside], points[~inside]
+            first[ray[inside]] = samples.starts[current[inside]]
+            ray, current, points = ray[~inside], current[~inside], points[~inside]
             gap = (self.distance(points) - self.precision).clamp_min(0)
-            place = torch.maximum(place + 1, torch.searchsorted(key, key[place] + gap))
-            more = place < end[ray]
-            ray, place = ray[more], place[more]
-        counts = end[ray] - place
-        skipped = place - (counts.cumsum(0) - counts)
+            current = torch.maximum(current + 1, torch.searchsorted(key, key[current] + gap))
+            more = current < end[ray]
+            ray, current = ray[more], current[more]
+        counts = end[ray] - current
+        skipped = current - (counts.cumsum(0) - counts)
         rest = torch.arange(int(counts.sum()), device=ray.device) + skipped.repeat_interleave(counts)
         ray = ray.repeat_interleave(counts)
-        inside = self.contains(rays.origins[ray] + middles[rest][:, None] * rays.directions[ray])
+        inside = self.contains(rays.origins[ray] + distances[rest][:, None] * rays.directions[ray])
         return first.scatter_reduce(0, ray[inside], samples.starts[rest[inside]], "amin")

@@ -1,6 +1,7 @@
 """Distances from the points of a grid to triangles near them.
 
-Coordinates are in grid units, points at the integers. F triangles, K pairs of a point and a triangle.
+Coordinates are in grid units: grid points have integer coordinates. F triangles, K pairs of a point and a
+triangle.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from jaxtyping import Float, Int
 
 from nerf_insert.regions.inside_test import spans
 
-LONGEST = 6.0  # edges of triangles, after splitting
+LONGEST = 6.0  # longest edge of a triangle after splitting, grid units
 FAR = np.float32(1e9)
 
 
 def split(corners: Float[np.ndarray, "F 3 3"]) -> Float[np.ndarray, "G 3 3"]:
-    """The same surface in triangles without edges longer than LONGEST."""
+    """Split triangles until no edge is longer than LONGEST."""
     done = []
     while len(corners):
         edges = np.roll(corners, -1, axis=1) - corners
@@ -34,8 +35,16 @@ def split(corners: Float[np.ndarray, "F 3 3"]) -> Float[np.ndarray, "G 3 3"]:
 def near_distances(
     corners: Float[np.ndarray, "F 3 3"], shape: tuple[int, int, int], reach: float
 ) -> tuple[Float[np.ndarray, "X Y Z"], Int[np.ndarray, "X Y Z"]]:
-    """The distance from each grid point to the nearest triangle, and which one that is; exact up to
-    `reach`, FAR or too large beyond. Triangles should be small (`split`)."""
+    """Find the nearest triangle of each grid point.
+
+    Args:
+        corners: Triangles; they should be small (see `split`).
+        shape: Grid points along each axis.
+        reach: The distance up to which the result is exact; beyond it is too large, or FAR.
+
+    Returns:
+        The distance to the nearest triangle, and that triangle's index.
+    """
     distance = np.full(np.prod(shape), FAR)
     nearest = np.zeros(np.prod(shape), dtype=np.int32)
     corners = corners.astype(np.float32)
@@ -61,7 +70,7 @@ def near_distances(
 def to_triangles(
     points: Float[np.ndarray, "K 3"], corners: Float[np.ndarray, "K 3 3"]
 ) -> Float[np.ndarray, " K"]:
-    """The distance from each point to the triangle beside it in the list."""
+    """Return the distance from each point to the triangle of the same index."""
     # Coordinates first: numpy is several times quicker on long rows than on triples.
     p = points.T
     a, b, c = np.ascontiguousarray(corners.transpose(1, 2, 0))
@@ -73,8 +82,8 @@ def to_triangles(
     for start, end in ((a, b), (b, c), (c, a)):
         edge, away = end - start, p - start
         length = dot(edge, edge)
-        share = np.clip(dot(away, edge) / np.where(length > 0, length, 1), 0, 1)
-        rest = away - share * edge
+        fraction = np.clip(dot(away, edge) / np.where(length > 0, length, 1), 0, 1)
+        rest = away - fraction * edge
         np.minimum(best, dot(rest, rest), out=best)
         above &= dot(cross(normal, edge), away) >= 0
     best = np.where(above, height * height / np.where(area > 0, area, 1), best)
@@ -82,8 +91,10 @@ def to_triangles(
 
 
 def dot(a: Float[np.ndarray, "3 K"], b: Float[np.ndarray, "3 K"]) -> Float[np.ndarray, " K"]:
+    """Return the dot products of rows of coordinates."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def cross(a: Float[np.ndarray, "3 K"], b: Float[np.ndarray, "3 K"]) -> Float[np.ndarray, "3 K"]:
+    """Return the cross products of rows of coordinates."""
     return np.stack([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])

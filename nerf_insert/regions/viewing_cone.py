@@ -1,4 +1,4 @@
-"""All that one photograph shows within a mask, as a piece of space: a cone from the camera's center.
+"""Viewing cones: everything that a photograph shows within a mask, a cone from the camera's center.
 
 N points; angles in radians, seen from the camera; distances in world units.
 """
@@ -16,18 +16,23 @@ from torch import Tensor
 
 from nerf_insert.geometry.cameras import Camera, Projection, Rays
 
-MAP_SIDE = 512  # pixels of the map of angles along the picture's longer side, at most
-BLOCKS = 40  # along the longer side: directions that stand for the mask in points off the picture
+MAP_SIDE = 512  # the most pixels of the map of angles along the image's longer side
+BLOCKS = 40  # blocks along the longer side, whose directions stand for the mask outside the image
 
 
 class ViewingCone:
-    """The points whose projection falls into the mask of a camera's picture."""
+    """The points whose projection falls into a mask of a camera's image.
+
+    Args:
+        camera: In world coordinates.
+        mask: In the size of the camera's image.
+    """
 
     def __init__(self, camera: Camera, mask: Bool[Tensor, "H W"]):
         self.camera, self.mask = camera, mask
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
-        """In front of the camera, within its picture, and there in the mask."""
+        """Return which points are in front of the camera and project into the mask."""
         projection = self.camera.project(points)
         inside = projection.inside.clone()
         x, y = projection.pixels[inside].long().unbind(-1)
@@ -35,34 +40,41 @@ class ViewingCone:
         return inside
 
     def angle(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """The signed angle from the ray to a point to the nearest ray on the cone's border, negative
-        inside. Right within `slack`; for points off the picture it may be too small by a few per cent of
-        the picture's width, never too large."""
+        """Return the signed angle from the ray to each point to the nearest ray on the cone's border.
+
+        It is negative inside, and right within `slack`. For points outside the image it may be too small by a
+        few per cent of the image's width, never too large.
+        """
         projection = self.camera.project(points)
         angle = torch.empty_like(points[:, 0])
         inside = projection.inside
-        angle[inside] = self._in_picture(projection, inside)
+        angle[inside] = self._angle_inside_image(projection, inside)
         outside = ~inside
         towards = torch.nn.functional.normalize(points[outside] - self.camera.center.to(points), dim=-1)
-        angle[outside] = self._off_picture(towards)
+        angle[outside] = self._angle_outside_image(towards)
         return angle
 
     def distance(self, points: Float[Tensor, "N 3"], slack: float = 0.0) -> Float[Tensor, " N"]:
-        """The signed distance to the cone's border, negative inside. `slack` is taken off the angle of
-        points outside: with self.slack the distance is never too large."""
+        """Return the signed distance of points to the cone's border, negative inside.
+
+        Args:
+            points: World coordinates.
+            slack: Subtracted from the angle of points outside; with `self.slack` the distance is never too
+                large.
+        """
         angle = self.angle(points)
         angle = torch.where(angle > 0, (angle - slack).clamp_min(0), angle).clamp(-np.pi / 2, np.pi / 2)
         return (points - self.camera.center.to(points)).norm(dim=-1) * torch.sin(angle)
 
     @cached_property
     def center_ray(self) -> Rays:
-        """One ray, through the middle of the mask."""
+        """One ray, through the center of the mask."""
         middle = self.mask.nonzero().float().mean(0).flip(-1) + 0.5
         return self.camera.rays_through(middle[None])
 
     @cached_property
     def slack(self) -> float:
-        """An angle that `angle` is surely not off by more than: a pixel of the map and a bit."""
+        """The largest possible error of `angle`: a little more than a pixel of the map."""
         return 1.25 * self._pixel
 
     @cached_property
@@ -76,7 +88,7 @@ class ViewingCone:
 
     @cached_property
     def _directions(self) -> Float[Tensor, "h w 3"]:
-        """The rays of the map's pixels, with one more around the picture on each side."""
+        """The ray directions of the map's pixels, with one more pixel around the image on each side."""
         y, x = torch.meshgrid(
             *(torch.arange(n + 2) for n in (self._small.height, self._small.width)), indexing="ij"
         )
@@ -91,17 +103,17 @@ class ViewingCone:
 
     @cached_property
     def _map(self) -> Float[Tensor, "h w"]:
-        """Signed angles at the map's pixels, never larger than true, to either side."""
-        share = torch.nn.functional.adaptive_avg_pool2d(
+        """Signed angles at the map's pixels, never larger than the true ones on either side."""
+        covered = torch.nn.functional.adaptive_avg_pool2d(
             self.mask[None].float(), (self._small.height, self._small.width)
         )
-        share = np.pad(share[0].numpy(), 1)
-        inside, outside = share >= 1 - 1e-6, share <= 1e-6
+        covered = np.pad(covered[0].numpy(), 1)
+        inside, outside = covered >= 1 - 1e-6, covered <= 1e-6
         return torch.from_numpy(_angles(outside, self._directions) - _angles(inside, self._directions))
 
     @cached_property
-    def _stand_ins(self) -> tuple[Float[Tensor, "B 3"], float]:
-        """Directions of blocks of pixels that have a part of the mask; the angle within a block."""
+    def _block_directions(self) -> tuple[Float[Tensor, "B 3"], float]:
+        """Directions of the blocks of pixels that have a part of the mask, and the angle within a block."""
         height, width = self.mask.shape
         block = max(1, -(-max(height, width) // BLOCKS))
         y, x = self.mask.nonzero().unbind(-1)
@@ -109,28 +121,28 @@ class ViewingCone:
         directions = self.camera.rays_through((blocks + 0.5) * block).directions
         return directions, 0.75 * block * self._pixel * self._small.width / width
 
-    def _in_picture(self, projection: Projection, inside: Bool[Tensor, " N"]) -> Float[Tensor, " M"]:
-        """Signed angles of the points that fall into the picture."""
+    def _angle_inside_image(self, projection: Projection, inside: Bool[Tensor, " N"]) -> Float[Tensor, " M"]:
+        """Return the signed angles of the points that project into the image."""
         height, width = self._map.shape
         scale = torch.tensor([(width - 2) / self.camera.width, (height - 2) / self.camera.height])
         size = torch.tensor([width, height])
-        place = (
+        unit = (
             2 * (projection.pixels[inside] * scale.to(projection.pixels) + 1) / size.to(projection.pixels) - 1
         )
         return torch.nn.functional.grid_sample(
-            self._map.to(place)[None, None], place[None, None], align_corners=False
+            self._map.to(unit)[None, None], unit[None, None], align_corners=False
         ).view(-1)
 
-    def _off_picture(self, directions: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """Angles from directions to the mask, less what is between the pixels of a block."""
-        there, within = self._stand_ins
+    def _angle_outside_image(self, directions: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Return the angles from directions to the mask, less the angle within a block."""
+        there, within = self._block_directions
         near = [(part @ there.to(part).T).amax(-1) for part in directions.split(1 << 16)]
         cosine = torch.cat(near) if near else directions[:, 0]
         return (torch.acos(cosine.clamp(-1, 1)) - within).clamp_min(1e-4)
 
 
 def _angles(here: Bool[np.ndarray, "h w"], directions: Float[Tensor, "h w 3"]) -> Float[np.ndarray, "h w"]:
-    """The angle from each pixel that is `here` to the border of the nearest that is not; 0 for these."""
+    """Return the angle from each pixel that is `here` to the border of the nearest other pixel; else 0."""
     angle = np.zeros(here.shape, dtype=np.float32)
     border = ~here & ndimage.binary_dilation(here)
     if not border.any():

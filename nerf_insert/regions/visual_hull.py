@@ -1,4 +1,4 @@
-"""The visual hull of masks: all that every masked photograph shows within its mask.
+"""Visual hulls: everything that each of several photographs shows within its mask.
 
 A. Laurentini, "The visual hull concept for silhouette-based image understanding", PAMI 1994.
 """
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,23 +23,28 @@ from nerf_insert.io.images import read_image, write_image
 from nerf_insert.regions.region import CELLS, Region
 from nerf_insert.regions.viewing_cone import ViewingCone
 
-REACH = 8.0  # the hull is looked for this many times as far around as the cameras and their crossing lie
-FINE = 200  # cells that the longest side of a hull's box is found in
-DEPTH = 24  # halvings of a cell after which a hull is empty
+SEARCH_FACTOR = 8.0  # size of the cube that is searched, relative to the extent of cameras and crossing
+FINE = 200  # cells along the longest side of a hull's bounding box, when the search ends
+MAX_HALVINGS = 24  # halvings of a cell after which a hull is empty
 MAX_CELLS = 1 << 20
-MASK = re.compile(r"mask-\d+\.png")  # as `save` names them
-WORTH_CELLS = 1 << 14  # points from which on it is quicker to ask first which cells are surely in or out
+MASK_FILE = re.compile(r"mask-\d+\.png")  # as `save` names them
+GRID_WORTHWHILE = 1 << 14  # points from which on a look-up of cells that are surely in or out pays off
 
 
 class VisualHull(Region):
-    """The points that project into the masks of all `views`, in front of every camera.
+    """The points that project into the masks of all views, in front of every camera.
 
-    Lens distortion is honoured; a point that falls outside one of the pictures is outside. A mask is
-    [H, W] of the camera's own picture size, true where the hull may be. `names` are for messages.
-    `bounds`, when given, only spares the search for it and cuts the hull off.
+    Lens distortion is taken into account. A point that projects outside one of the images is outside.
 
-    Raises InputError with fewer than two views, for an empty mask or one of another size, when the
-    masks have no point in common, and when they share a direction and the hull has no end.
+    Args:
+        views: Cameras in world coordinates, each with a mask in the size of its image, true where the hull
+            may be.
+        bounds: The bounding box, if it is known; the hull is cut off there.
+        names: The masks' names, for messages.
+
+    Raises:
+        InputError: There are fewer than two views, a mask is empty or of another size, the masks have no
+            point in common, or they share a direction, so that the hull is unbounded.
     """
 
     def __init__(
@@ -49,9 +55,7 @@ class VisualHull(Region):
     ):
         self.names = tuple(names or (f"mask {k + 1}" for k in range(len(views))))
         if len(views) < 2:
-            raise InputError(
-                "masks on at least two photographs are needed to know where something is in space"
-            )
+            raise InputError("masks on at least two photographs are needed to locate something in space")
         for name, (camera, mask) in zip(self.names, views, strict=True):
             if tuple(mask.shape) != (camera.height, camera.width):
                 raise InputError(
@@ -60,7 +64,7 @@ class VisualHull(Region):
                 )
             if not mask.any():
                 raise InputError(f"the mask for {name} is empty: paint what is to be edited")
-            camera.project(torch.zeros(1, 3))  # raises InputError for a kind of camera that has no such thing
+            camera.project(torch.zeros(1, 3))  # raises InputError for a camera model without projection
         self.cones = tuple(ViewingCone(camera, mask.bool().cpu()) for camera, mask in views)
         if bounds is None:
             bounds = find_bounds(self.cones)
@@ -69,17 +73,17 @@ class VisualHull(Region):
             if not bounds.isfinite().all():
                 raise InputError(
                     f"the masks ({', '.join(self.names)}) were drawn from nearly the same direction, so that "
-                    "the piece of space they share has no end: draw one on a photograph from another side"
+                    "the space they share is unbounded: draw one on a photograph from another side"
                 )
         self.bounds = torch.as_tensor(bounds, dtype=torch.float32)
-        range_ = [_range(cone.camera, self.bounds) for cone in self.cones]
-        self.precision = max(cone.slack * far for cone, (_, far) in zip(self.cones, range_, strict=True))
-        self.min_width = min(cone.width * near for cone, (near, _) in zip(self.cones, range_, strict=True))
+        ranges = [_range(cone.camera, self.bounds) for cone in self.cones]
+        self.precision = max(cone.slack * far for cone, (_, far) in zip(self.cones, ranges, strict=True))
+        self.min_width = min(cone.width * near for cone, (near, _) in zip(self.cones, ranges, strict=True))
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
         low, high = self.bounds.to(points)
         inside = ((points >= low) & (points <= high)).all(-1)
-        if len(points) > WORTH_CELLS:
+        if len(points) > GRID_WORTHWHILE:
             cell = ((points - low) / (high - low) * CELLS).long().clamp(0, CELLS - 1)
             outside, sure = (grid.to(points.device)[tuple(cell.T)] for grid in self._sure)
             inside &= ~outside
@@ -92,16 +96,18 @@ class VisualHull(Region):
 
     @cached_property
     def _sure(self) -> tuple[Bool[Tensor, "R R R"], Bool[Tensor, "R R R"]]:
-        """Cells of the bounds that are surely outside, and surely inside; the rest has to be projected."""
+        """The cells of the bounds that are surely outside, and those that are surely inside."""
         distance, reach = self.cell_distances(CELLS)
         return distance > reach, distance < -reach
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """Inside right to a pixel's width there; outside the distance to the farthest cone, which is too
-        small where cones meet at an angle."""
+        """Return the distance to the farthest cone.
+
+        Inside it is right within a pixel's width. Outside it is too small where cones meet at an angle.
+        """
         return torch.stack([cone.distance(points) for cone in self.cones]).amax(0)
 
-    def save(self, folder: Path) -> dict:
+    def save(self, folder: Path) -> dict[str, Any]:
         views = []
         for index, (name, cone) in enumerate(zip(self.names, self.cones, strict=True)):
             write_image(folder / f"mask-{index:02d}.png", cone.mask)
@@ -114,10 +120,15 @@ class VisualHull(Region):
         return {"kind": "hull", "bounds": self.bounds.tolist(), "views": views}
 
     @staticmethod
-    def load(data: dict, folder: Path) -> VisualHull:
+    def load(data: dict[str, Any], folder: Path) -> VisualHull:
+        """Return the region that `save` described.
+
+        Raises:
+            InputError, KeyError, TypeError, ValueError: The data or a mask's file is damaged.
+        """
         views = []
         for view in data["views"]:
-            if not MASK.fullmatch(view["mask"]):  # not a path: scenes come from others too
+            if not MASK_FILE.fullmatch(view["mask"]):  # not a path: scenes come from others too
                 raise ValueError(f"{view['mask']!r} is none of its masks")
             camera = {key: value for key, value in view.items() if key not in ("name", "mask")}
             camera["c2w"], camera["distortion"] = torch.tensor(camera["c2w"]), tuple(camera["distortion"])
@@ -127,20 +138,23 @@ class VisualHull(Region):
 
 
 def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
-    """The box of the cones' intersection; None where they do not meet, infinite where it has no end.
+    """Return the bounding box of the intersection of cones.
 
-    From one large cube around the cameras, cells that are surely outside one of the cones are dropped,
-    and those that cannot make the box of what is surely inside any larger; the others are halved in all
-    directions, until they are small against that box.
+    The search begins with one large cube around the cameras. Cells that are surely outside one of the cones
+    are dropped, and those that cannot enlarge the box of what is surely inside; the others are halved along
+    all axes, until they are small against that box.
+
+    Returns:
+        The box; None if the cones do not meet; infinite values if their intersection is unbounded.
     """
     centers = torch.stack([cone.camera.center for cone in cones]).double()
     around, crossing = centers.mean(0), _crossing(cones)
     far = max(float((centers - around).norm(dim=-1).max()), float((crossing - around).norm()))
-    whole = half = REACH * far if far > 0 else 1.0
+    whole = half = SEARCH_FACTOR * far if far > 0 else 1.0
     cells = around[None].float()
     low, high = torch.full((3,), math.inf), torch.full((3,), -math.inf)  # of points that are inside
     corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
-    for _ in range(DEPTH):
+    for _ in range(MAX_HALVINGS):
         cells = (cells[:, None] + corners * (half / 2)).view(-1, 3)
         half /= 2
         for cone in cones:
@@ -159,12 +173,12 @@ def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
     if not found:
         return None
     box = torch.stack([torch.minimum(low, cells.amin(0) - half), torch.maximum(high, cells.amax(0) + half)])
-    endless = float((box - around.float()).abs().max()) >= 0.999 * whole
-    return torch.full((2, 3), math.inf) if endless else box
+    unbounded = float((box - around.float()).abs().max()) >= 0.999 * whole
+    return torch.full((2, 3), math.inf) if unbounded else box
 
 
 def _crossing(cones: Sequence[ViewingCone]) -> Float[Tensor, " 3"]:
-    """The point nearest to all rays through the masks' middles (least squares), float64."""
+    """Return the point nearest to all rays through the masks' centers (least squares), float64."""
     normal, right = torch.zeros(3, 3).double(), torch.zeros(3).double()
     for cone in cones:
         origin, direction = cone.center_ray.origins[0].double(), cone.center_ray.directions[0].double()
@@ -174,7 +188,7 @@ def _crossing(cones: Sequence[ViewingCone]) -> Float[Tensor, " 3"]:
 
 
 def ray_gap(one: Rays, two: Rays) -> float:
-    """The smallest distance between two rays, each from its origin on (world units)."""
+    """Return the smallest distance between two rays, each beginning at its origin (world units)."""
     (o1, d1), (o2, d2) = ((rays.origins[0].double(), rays.directions[0].double()) for rays in (one, two))
     away, cosine = o2 - o1, float(d1 @ d2)
     gaps = []
@@ -191,15 +205,15 @@ def ray_gap(one: Rays, two: Rays) -> float:
 
 
 def why_empty(cones: Sequence[ViewingCone], names: Sequence[str]) -> str:
-    """What to tell the person whose masks have no point in common."""
+    """Return the message for a person whose masks have no point in common."""
     pairs = list(combinations(range(len(cones)), 2))
     apart = [pair for pair in pairs if len(cones) == 2 or find_bounds([cones[k] for k in pair]) is None]
     gaps = {pair: ray_gap(cones[pair[0]].center_ray, cones[pair[1]].center_ray) for pair in apart or pairs}
     (one, two), gap = max(gaps.items(), key=lambda item: item[1])
     between = (
-        f"the rays through the middles of the masks for {names[one]} and {names[two]} pass {gap:.3g} apart"
+        f"the rays through the centers of the masks for {names[one]} and {names[two]} pass {gap:.3g} apart"
     )
-    advice = "check that they mark the same thing, and that the photographs' poses are right"
+    advice = "check that they mark the same object, and that the photographs' poses are right"
     if apart:
         pair = f"the masks for {names[one]} and {names[two]} do not meet in space"
         return f"{pair}: {between} (world units); {advice}"
@@ -207,7 +221,7 @@ def why_empty(cones: Sequence[ViewingCone], names: Sequence[str]) -> str:
 
 
 def _range(camera: Camera, bounds: Float[Tensor, "2 3"]) -> tuple[float, float]:
-    """The smallest and the largest distance from a camera to a box."""
+    """Return the smallest and the largest distance from a camera to a box."""
     center = camera.center.to(bounds)
     beyond = torch.maximum(bounds[0] - center, center - bounds[1])
     farthest = torch.maximum((bounds[0] - center).abs(), (bounds[1] - center).abs())

@@ -156,7 +156,7 @@ def test_nothing_that_all_masks_show_lies_outside_the_bounds():
 def test_large_batches_are_decided_as_small_ones():
     region = ball_hull(6)
     points = points_around(region, 60_000)
-    assert len(points) > visual_hull.WORTH_CELLS
+    assert len(points) > visual_hull.GRID_WORTHWHILE
     at_once = region.contains(points)
     assert torch.equal(at_once, torch.cat([region.contains(part) for part in points.split(1000)]))
 

@@ -19,7 +19,7 @@ from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.io.files import write_json, write_yaml
 from nerf_insert.io.images import resize, write_image
 from nerf_insert.regions import BoxRegion
-from nerf_insert.regions.spec import Box
+from nerf_insert.regions.spec import RegionSpec
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import LayerEntry, Scene
@@ -140,7 +140,9 @@ def tiny_layer(folder, center=OBJECT[:3], size=(0.4, 0.4, 0.4), name="haze") -> 
     scene, region = Scene.open(folder), BoxRegion(center, size)
     home = scene.new_layer_folder(name)
     box = {"center": [*map(float, center)], "size": [*map(float, size)]}
-    write_yaml(home / "recipe.yaml", Recipe(region=Box(**box), name=name, seed=7).to_dict())
+    write_yaml(
+        home / "recipe.yaml", Recipe(region=RegionSpec.parse({"box": box}), name=name, seed=7).to_dict()
+    )
     write_json(home / "region" / "region.json", region.save(home / "region"))
     Layer(region).save(home / "field.safetensors")
     scene.add(LayerEntry(home.name, name))
