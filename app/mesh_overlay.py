@@ -22,7 +22,8 @@ from nerf_insert.app.orbit_view import up_of
 from nerf_insert.app.scene_cache import RENDERING, OpenScene, data_url
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.geometry.mesh import Mesh, load_mesh
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.regions import BoxRegion
 
 SUN = torch.nn.functional.normalize(torch.tensor([0.4, 0.3, 0.85]), dim=0)

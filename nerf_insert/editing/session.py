@@ -14,7 +14,7 @@ from nerf_insert.editing.schedule import Round, plan
 from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import LAYER_FIELD
-from nerf_insert.geometry.mesh import load_mesh
+from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter

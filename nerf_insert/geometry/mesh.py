@@ -1,20 +1,13 @@
-"""Triangle meshes: read from files that people bring, colored, cast rays at.
+"""Colored triangle meshes at which rays can be cast.
 
-V vertices, F faces, N rays or places on the surface. Coordinates are world coordinates, colors
-float32 sRGB in 0..1.
+V vertices, F faces, N rays or points on the surface, which are given by a face and barycentric weights of its
+corners. Coordinates are world coordinates, colors float32 sRGB in 0..1.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,22 +15,11 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-import nerf_insert
-from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.geometry.mesh_normals import corner_normals, geometric_normals, outward_signs
-from nerf_insert.geometry.pose import Pose
 from nerf_insert.geometry.sampling import sample_texture
 
-__all__ = ["Hits", "Mesh", "Pose", "load_mesh"]
-
-SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
-MAX_BYTES = 512 << 20  # of a file
-MAX_FACES = 2_000_000
-MAX_TEXTURE = 4096  # pixels along a side; larger pictures are scaled down
-MAX_MEMORY = 6 << 30  # bytes of address space for the reading process
-MAX_SECONDS = 90
 RAYS_AT_ONCE = 1 << 20
 
 
@@ -111,7 +93,8 @@ class Mesh:
     @cached_property
     def face_normals(self) -> Float[Tensor, "F 3"]:
         """Unit normals across the faces, outwards as far as that can be told, whatever the winding."""
-        return geometric_normals(self.vertices, self.faces) * outward_signs(self)[:, None]
+        signs = outward_signs(self.vertices, self.faces, self.occluded)
+        return geometric_normals(self.vertices, self.faces) * signs[:, None]
 
     @cached_property
     def corner_normals(self) -> Float[Tensor, "F 3 3"]:
@@ -185,92 +168,3 @@ class Mesh:
 def tinted(color: Float[Tensor, "N 3"], tint: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
     """The product of two sRGB colors as light; white changes nothing."""
     return torch.where(tint >= 1, color, linear_to_srgb(srgb_to_linear(color) * srgb_to_linear(tint)))
-
-
-def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
-    """A mesh from a GLB, glTF, OBJ, PLY or STL file, all its parts in one, in world coordinates.
-
-    `pose` maps the file's coordinates to the world's; without it they are the same. The file is read
-    by a process of its own with bounded memory and time (meshes_worker.py). Raises InputError for a
-    file that is missing, of another kind, damaged, empty, too large, or without a surface.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"the mesh {path} has the suffix '{path.suffix}', these can be read: {', '.join(SUFFIXES)}; "
-            "convert it, to GLB for example"
-        )
-    if not path.is_file():
-        raise InputError(f"there is no mesh file {path}")
-    if path.stat().st_size > MAX_BYTES:
-        size = path.stat().st_size >> 20
-        raise InputError(
-            f"the mesh {path} is {size} MB large, at most {MAX_BYTES >> 20} MB can be read; simplify it"
-        )
-    arrays, warnings = _read_apart(path)
-    textures = tuple(
-        torch.from_numpy(arrays[f"texture_{k}"]).float() / 255
-        for k in range(sum(name.startswith("texture_") for name in arrays) - 1)
-    )
-    vertices = torch.from_numpy(arrays["vertices"])
-    matrix = (pose or Pose()).matrix
-    vertices = (vertices @ matrix[:3, :3].T + matrix[:3, 3]).float()
-    if not vertices.isfinite().all():
-        raise InputError(f"the mesh {path} has coordinates too large to work with; check its pose and scale")
-    return Mesh(
-        vertices=vertices,
-        faces=torch.from_numpy(arrays["faces"]),
-        corner_colors=torch.from_numpy(arrays["corner_colors"]).float() / 255,
-        corner_uv=torch.from_numpy(arrays["corner_uv"]) if textures else None,
-        texture_index=torch.from_numpy(arrays["texture_index"]) if textures else None,
-        textures=textures,
-        warnings=tuple(f"the mesh {path}: {warning}" for warning in warnings),
-    )
-
-
-def _read_apart(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays and warnings of meshes_worker.py."""
-    package = Path(nerf_insert.__file__).resolve().parents[1]
-    search = [
-        str(package),
-        *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p),
-    ]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    with tempfile.TemporaryDirectory(prefix="nerf-insert-") as folder:
-        out = Path(folder) / "mesh.npz"
-        request = {
-            "path": str(path.resolve()),
-            "out": str(out),
-            "memory": MAX_MEMORY,
-            "seconds": MAX_SECONDS,
-            "faces": MAX_FACES,
-            "texture": MAX_TEXTURE,
-        }
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "nerf_insert.geometry.mesh_reader_worker"],
-                input=json.dumps(request),
-                capture_output=True,
-                text=True,
-                timeout=MAX_SECONDS,
-                cwd=folder,
-                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(search)},
-            )
-        except subprocess.TimeoutExpired:
-            raise InputError(
-                f"the mesh {path} takes longer than {MAX_SECONDS} s to read; simplify it"
-            ) from None
-        try:
-            answer = json.loads(done.stdout.strip().splitlines()[-1])
-        except (IndexError, ValueError):
-            raise InputError(
-                f"the mesh {path} cannot be read: reading it needs more than {MAX_MEMORY >> 30} GB of memory "
-                f"or {MAX_SECONDS} s, or it is damaged (exit code {done.returncode}); simplify or repair it"
-            ) from None
-        if "error" in answer:
-            raise InputError(f"the mesh {path} {answer['error']}")
-        try:
-            with np.load(out, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}, answer["warnings"]
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(f"the mesh {path} cannot be read: {error}") from None

@@ -1,10 +1,11 @@
-"""Where a mesh stands in the world: a 4x4 matrix, however a person likes to write it."""
+"""The pose of a mesh in world coordinates: a 4x4 matrix, however the user likes to write it."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -24,7 +25,11 @@ FORMS = (
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """An affine map from a mesh's own coordinates to world coordinates, acting on columns."""
+    """An affine map from a mesh's own coordinates to world coordinates, acting on columns.
+
+    Raises:
+        InputError: The matrix is not 4x4, not finite, singular, or its last row is not 0 0 0 1.
+    """
 
     matrix: Float64[Tensor, "4 4"] = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
 
@@ -46,11 +51,15 @@ class Pose:
 
     @staticmethod
     def parse(text: str) -> Pose:
-        """A pose from what a person typed.
+        """Parse a pose that the user typed.
 
-        A JSON 4x4 matrix or 16 numbers, row by row, inline or in a text file; or any of the terms
-        `scale=s` or `scale=x,y,z`, `rotate=x,y,z` (degrees, about the world's x, then y, then z axis) or
-        `rotate=w,x,y,z` (quaternion), `translate=x,y,z`, applied in this order. Raises InputError.
+        Args:
+            text: A JSON 4x4 matrix or 16 numbers, row by row, inline or in a text file; or any of the terms
+                `scale=s` or `scale=x,y,z`, `rotate=x,y,z` (degrees, about the world's x, then y, then z
+                axis) or `rotate=w,x,y,z` (quaternion), `translate=x,y,z`, applied in this order.
+
+        Raises:
+            InputError: The text is none of these, or the matrix is no pose (see the class).
         """
         text = text.strip()
         if "=" in text and not text.startswith(("[", "{")):
@@ -66,6 +75,7 @@ class Pose:
 
 
 def _read(path: str) -> str:
+    """The text of a pose file."""
     try:
         return read_text(path)
     except (InputError, ValueError) as error:
@@ -90,6 +100,7 @@ def _numbers(text: str) -> list[float] | None:
 
 
 def _from_terms(text: str) -> Float64[Tensor, "4 4"]:
+    """The matrix of terms like 'translate=0,0,1 scale=2'."""
     rest = TERM.sub("", text).strip(" ,;")
     if rest:
         raise InputError(f"cannot understand '{rest}' in the pose '{text}'; {FORMS}")
@@ -113,31 +124,29 @@ def _from_terms(text: str) -> Float64[Tensor, "4 4"]:
             )
     matrix = torch.eye(4, dtype=torch.float64)
     scale = torch.tensor(terms.get("scale", [1.0]), dtype=torch.float64)
-    matrix[:3, :3] = rotation(terms.get("rotate", [0.0, 0.0, 0.0])) * scale
+    matrix[:3, :3] = rotation_matrix(terms.get("rotate", [0.0, 0.0, 0.0])) * scale
     matrix[:3, 3] = torch.tensor(terms.get("translate", [0.0, 0.0, 0.0]), dtype=torch.float64)
     return matrix
 
 
-def rotation(values: list[float]) -> Float64[Tensor, "3 3"]:
-    """A rotation from 3 angles (degrees, about the fixed x, then y, then z axis) or a quaternion w, x, y, z.
+def rotation_matrix(values: Sequence[float]) -> Float64[Tensor, "3 3"]:
+    """Build a rotation matrix that acts on columns.
 
-    Raises InputError for a quaternion of length zero or values that are not finite.
+    Args:
+        values: Three angles in degrees, about the fixed x, then y, then z axis, or a quaternion w, x, y, z of
+            any length but zero.
+
+    Raises:
+        InputError: The values are not finite, or the quaternion is zero.
     """
+    from scipy.spatial.transform import Rotation
+
     if not all(math.isfinite(value) for value in values):
         raise InputError("a rotation has values that are not finite (NaN or infinity)")
-    if len(values) == 4:
-        length = math.hypot(*values)
-        if length == 0:
-            raise InputError("the quaternion 0,0,0,0 is not a rotation: 1,0,0,0 turns nothing")
-        w, x, y, z = (value / length for value in values)
-        rows = [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-        return torch.tensor(rows, dtype=torch.float64)
-    (cx, sx), (cy, sy), (cz, sz) = ((math.cos(math.radians(v)), math.sin(math.radians(v))) for v in values)
-    about_x = torch.tensor([[1, 0, 0], [0, cx, -sx], [0, sx, cx]], dtype=torch.float64)
-    about_y = torch.tensor([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]], dtype=torch.float64)
-    about_z = torch.tensor([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]], dtype=torch.float64)
-    return about_z @ about_y @ about_x
+    if len(values) == 3:
+        return torch.from_numpy(Rotation.from_euler("xyz", values, degrees=True).as_matrix())
+    length = math.hypot(*values)
+    if length == 0:
+        raise InputError("the quaternion 0,0,0,0 is not a rotation; the identity is 1,0,0,0")
+    w, x, y, z = (value / length for value in values)
+    return torch.from_numpy(Rotation.from_quat([x, y, z, w]).as_matrix())

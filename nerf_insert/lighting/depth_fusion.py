@@ -23,7 +23,8 @@ from nerf_insert.capture.view import View
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.geometry.color import srgb_to_linear
 from nerf_insert.geometry.mesh import Hits, Mesh
-from nerf_insert.geometry.mesh_normals import components, geometric_normals, neighbors
+from nerf_insert.geometry.mesh_normals import geometric_normals
+from nerf_insert.geometry.mesh_topology import adjacent_faces, connected_components
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.io.images import resize
 from nerf_insert.lighting.light import Occluder
@@ -230,7 +231,7 @@ def _without_crumbs(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     """Without the pieces of fewer than FEWEST_FACES faces and what belongs to no face."""
     if not len(faces):
         return vertices[:0], faces
-    label = components(len(vertices), faces[:, 0].repeat(2), faces[:, 1:].T.reshape(-1))
+    label = connected_components(len(vertices), faces[:, 0].repeat(2), faces[:, 1:].T.reshape(-1))
     large = torch.bincount(label[faces[:, 0]], minlength=len(vertices)) >= FEWEST_FACES
     faces = faces[large[label[faces[:, 0]]]]
     used, numbers = faces.unique(return_inverse=True)
@@ -243,7 +244,7 @@ def _denoised(vertices: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     if not len(faces):
         return vertices, faces
     normals = geometric_normals(vertices, faces)
-    one, two, _, _ = neighbors(faces)
+    one, two, _, _ = adjacent_faces(faces)
     for _ in range(DENOISE):
         alike = ((normals[one] * normals[two]).sum(-1, keepdim=True) - ALIKE).clamp_min(0) ** 2
         total = (1 - ALIKE) ** 2 * normals

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nerf_insert.geometry.color import srgb_to_linear
 from nerf_insert.geometry.mesh import Hits, Mesh
-from nerf_insert.geometry.mesh_normals import merged, neighbors
+from nerf_insert.geometry.mesh_topology import adjacent_faces, merge_vertices
 from nerf_insert.lighting.depth_fusion import Surface
 from nerf_insert.lighting.light import Key, Light, Occluder, Occluders, sphere
 from nerf_insert.lighting.mesh_colors import MeshColors, places_on
@@ -151,7 +151,7 @@ def _lit(
 
 def is_closed(mesh: Mesh) -> bool:
     """Whether every edge joins two faces."""
-    pairs = neighbors(merged(mesh.vertices, mesh.faces))[0]
+    pairs = adjacent_faces(merge_vertices(mesh.vertices, mesh.faces)).one
     return 2 * len(pairs) == 3 * len(mesh.faces)
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.geometry.pose import rotation as euler_rotation
+from nerf_insert.geometry.pose import rotation_matrix
 from nerf_insert.regions.region import Region
 
 
@@ -45,7 +45,7 @@ class BoxRegion(Region):
             )
         turn = torch.as_tensor([0.0, 0.0, 0.0] if rotation is None else rotation, dtype=torch.float64)
         if turn.shape == (3,):
-            turn = euler_rotation(turn.tolist())
+            turn = rotation_matrix(turn.tolist())
         if turn.shape != (3, 3) or not torch.allclose(turn @ turn.T, torch.eye(3).double(), atol=1e-4):
             raise InputError("the box's rotation must be three angles in degrees or a 3x3 rotation matrix")
         self.rotation = turn.float()

@@ -143,7 +143,7 @@ class Mesh(RegionSpec):
         return replace(self, mesh=change(self.mesh))
 
     def build(self, capture: Capture) -> Region:
-        from nerf_insert.geometry.mesh import load_mesh
+        from nerf_insert.geometry.mesh_reader import load_mesh
         from nerf_insert.regions.mesh_region import MeshRegion
 
         mesh = load_mesh(self.mesh, load_pose(self.pose))

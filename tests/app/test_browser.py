@@ -23,7 +23,7 @@ from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.capture.bundled_sample import sample_path
 from nerf_insert.capture.capture import Capture
 from nerf_insert.cli.main import main
-from nerf_insert.geometry.mesh import load_mesh
+from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.geometry.pose import Pose
 from nerf_insert.io.images import read_image
 from nerf_insert.regions import MeshRegion, VisualHull

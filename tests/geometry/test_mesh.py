@@ -14,9 +14,10 @@ from region_shapes import as_mesh
 from scipy.spatial.transform import Rotation
 
 from nerf_insert.errors import InputError
-from nerf_insert.geometry import mesh, mesh_reader_worker
+from nerf_insert.geometry import mesh_reader, mesh_reader_worker
 from nerf_insert.geometry.cameras import Rays
-from nerf_insert.geometry.mesh import Mesh, load_mesh
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.geometry.pose import Pose
 
 
@@ -33,7 +34,7 @@ def in_process(monkeypatch):
         with np.load(str(path) + ".npz") as file:
             return {name: file[name] for name in file.files}, answer["warnings"]
 
-    monkeypatch.setattr(mesh, "_read_apart", read)
+    monkeypatch.setattr(mesh_reader, "_read_in_child", read)
 
 
 def translation(*values) -> np.ndarray:
@@ -86,11 +87,11 @@ def test_a_glb_is_flattened_with_its_nodes_transforms(tmp_path):
 
 def test_the_reading_process_is_bounded(tmp_path, monkeypatch):
     trimesh.creation.box().export(tmp_path / "box.stl")
-    monkeypatch.setattr(mesh, "MAX_MEMORY", 1 << 28)  # numpy alone needs more address space
+    monkeypatch.setattr(mesh_reader, "MAX_MEMORY", 1 << 28)  # numpy alone needs more address space
     with pytest.raises(InputError, match=r"box\.stl .*memory"):
         load_mesh(tmp_path / "box.stl")
     monkeypatch.undo()
-    monkeypatch.setattr(mesh, "MAX_SECONDS", 0.05)
+    monkeypatch.setattr(mesh_reader, "MAX_SECONDS", 0.05)
     with pytest.raises(InputError, match=r"takes longer than 0\.05 s"):
         load_mesh(tmp_path / "box.stl")
 
@@ -255,7 +256,7 @@ def test_missing_and_oversized_files_are_refused(tmp_path, monkeypatch):
         (tmp_path / "folder.obj").mkdir()
         load_mesh(tmp_path / "folder.obj")
     (tmp_path / "big.obj").write_bytes(b"v 0 0 0\n" * 1000)
-    monkeypatch.setattr(mesh, "MAX_BYTES", 1000)
+    monkeypatch.setattr(mesh_reader, "MAX_BYTES", 1000)
     with pytest.raises(InputError, match="MB large"):
         load_mesh(tmp_path / "big.obj")
 

@@ -18,8 +18,8 @@ from region_shapes import points_around
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.geometry.mesh import load_mesh
 from nerf_insert.geometry.mesh_assets import companions
+from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.io.files import write_yaml
 from nerf_insert.regions import BoxRegion
 from nerf_insert.regions.spec import Mesh, RegionSpec

@@ -1,0 +1,123 @@
+"""Reading mesh files that people bring, in a process of its own with bounded memory and time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import nerf_insert
+from nerf_insert.errors import InputError
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.geometry.pose import Pose
+
+SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+MAX_BYTES = 512 << 20  # of a file
+MAX_FACES = 2_000_000
+MAX_TEXTURE = 4096  # pixels along a side; larger pictures are scaled down
+MAX_MEMORY = 6 << 30  # bytes of address space for the reading process
+MAX_SECONDS = 90
+
+
+def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
+    """Load a mesh from a GLB, glTF, OBJ, PLY or STL file, all its parts in one.
+
+    A process of its own reads the file, with bounded memory and time (mesh_reader_worker.py).
+
+    Args:
+        path: The file.
+        pose: Maps the file's coordinates to world coordinates (default: they are the same).
+
+    Returns:
+        The mesh in world coordinates; what could not be read of its appearance is in its `warnings`.
+
+    Raises:
+        InputError: The file is missing, of another kind, damaged, empty, too large, or has no surface.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"the mesh {path} has the suffix '{path.suffix}', these can be read: {', '.join(SUFFIXES)}; "
+            "convert it, to GLB for example"
+        )
+    if not path.is_file():
+        raise InputError(f"there is no mesh file {path}")
+    if path.stat().st_size > MAX_BYTES:
+        size = path.stat().st_size >> 20
+        raise InputError(
+            f"the mesh {path} is {size} MB large, at most {MAX_BYTES >> 20} MB can be read; simplify it"
+        )
+    arrays, warnings = _read_in_child(path)
+    textures = tuple(
+        torch.from_numpy(arrays[f"texture_{k}"]).float() / 255
+        for k in range(sum(name.startswith("texture_") for name in arrays) - 1)
+    )
+    vertices = torch.from_numpy(arrays["vertices"])
+    matrix = (pose or Pose()).matrix
+    vertices = (vertices @ matrix[:3, :3].T + matrix[:3, 3]).float()
+    if not vertices.isfinite().all():
+        raise InputError(f"the mesh {path} has coordinates too large to work with; check its pose and scale")
+    return Mesh(
+        vertices=vertices,
+        faces=torch.from_numpy(arrays["faces"]),
+        corner_colors=torch.from_numpy(arrays["corner_colors"]).float() / 255,
+        corner_uv=torch.from_numpy(arrays["corner_uv"]) if textures else None,
+        texture_index=torch.from_numpy(arrays["texture_index"]) if textures else None,
+        textures=textures,
+        warnings=tuple(f"the mesh {path}: {warning}" for warning in warnings),
+    )
+
+
+def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Run mesh_reader_worker.py; its arrays and warnings."""
+    package = Path(nerf_insert.__file__).resolve().parents[1]
+    search = [
+        str(package),
+        *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p),
+    ]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    with tempfile.TemporaryDirectory(prefix="nerf-insert-") as folder:
+        out = Path(folder) / "mesh.npz"
+        request = {
+            "path": str(path.resolve()),
+            "out": str(out),
+            "memory": MAX_MEMORY,
+            "seconds": MAX_SECONDS,
+            "faces": MAX_FACES,
+            "texture": MAX_TEXTURE,
+        }
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "nerf_insert.geometry.mesh_reader_worker"],
+                input=json.dumps(request),
+                capture_output=True,
+                text=True,
+                timeout=MAX_SECONDS,
+                cwd=folder,
+                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(search)},
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                f"the mesh {path} takes longer than {MAX_SECONDS} s to read; simplify it"
+            ) from None
+        try:
+            answer = json.loads(done.stdout.strip().splitlines()[-1])
+        except (IndexError, ValueError):
+            raise InputError(
+                f"the mesh {path} cannot be read: reading it needs more than {MAX_MEMORY >> 30} GB of memory "
+                f"or {MAX_SECONDS} s, or it is damaged (exit code {done.returncode}); simplify or repair it"
+            ) from None
+        if "error" in answer:
+            raise InputError(f"the mesh {path} {answer['error']}")
+        try:
+            with np.load(out, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}, answer["warnings"]
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise InputError(f"the mesh {path} cannot be read: {error}") from None
