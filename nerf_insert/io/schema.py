@@ -70,7 +70,7 @@ def parse(data: Any, kind: Any, where: str) -> Any:
         return _parse_dict(data, kind, where)
     if hasattr(bare, "parse"):
         return bare.parse(data, where)
-    if is_dataclass(bare):
+    if isinstance(bare, type) and is_dataclass(bare):
         return parse_fields(data, bare, where)
     try:
         msgspec.convert(data, kind)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
@@ -107,13 +108,22 @@ def bake(
     )
 
 
+def nearest_marked(
+    marked: Bool[np.ndarray, "X Y Z"],
+) -> tuple[Float[np.ndarray, "X Y Z"], tuple[Int[np.ndarray, "X Y Z"], ...]]:
+    """Return each grid point's distance to the nearest marked one, in spacings, and that one's indices."""
+    found = ndimage.distance_transform_edt(~marked, return_indices=True)
+    distance, indices = cast(tuple[np.ndarray, np.ndarray], found)
+    return distance, tuple(indices)
+
+
 def extend(
     values: Float[np.ndarray, "X Y Z"], inside: Bool[np.ndarray, "X Y Z"], near: Bool[np.ndarray, "X Y Z"]
 ) -> Float[np.ndarray, "X Y Z"]:
     """Return signed distances everywhere, extended from those where `near`; in units of the spacing."""
     if not near.any():
         return values
-    way, nearest = ndimage.distance_transform_edt(~near, return_indices=True)
-    there = values[tuple(nearest)]
+    way, nearest = nearest_marked(near)
+    there = values[nearest]
     far = np.where(inside, -np.maximum(way - there, 0), np.maximum(way + there, 0))
     return np.where(near, values, far).astype(np.float32)

@@ -15,7 +15,7 @@ from torch import Tensor
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.io.files import read_tensors, write_tensors
-from nerf_insert.regions.distance_grid import DistanceGrid, Lattice
+from nerf_insert.regions.distance_grid import DistanceGrid, Lattice, nearest_marked
 from nerf_insert.regions.inside_test import inside_points
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.triangle_distance import near_distances, split, to_triangles
@@ -91,8 +91,7 @@ def _bake(mesh: Mesh, dilate: float) -> DistanceGrid:
     # The mesh is thin where no grid point nearby lies deep inside.
     near = distance < 1
     deep = ndimage.maximum_filter((inside & (distance >= 0.5)).view(np.uint8), 5) > 0
-    to_near, near_index = ndimage.distance_transform_edt(~near, return_indices=True)
-    near_index = tuple(near_index)
+    to_near, near_index = nearest_marked(near)
     thin = (near & ~deep)[near_index] & ~deep
     # A point farther away takes the triangle of the nearest near point, which is its nearest triangle or
     # about as near. Where no border of the region is, an estimate from that point's distance is enough.

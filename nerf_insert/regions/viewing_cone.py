@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy import ndimage
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Camera, Projection, Rays
@@ -148,7 +148,7 @@ def _angles(here: Bool[np.ndarray, "h w"], directions: Float[Tensor, "h w 3"]) -
     if not border.any():
         return angle
     rays = directions.numpy()
-    chord, nearest = cKDTree(rays[border]).query(rays[here])
+    chord, nearest = KDTree(rays[border]).query(rays[here])
     pixels = np.linalg.norm(np.argwhere(here) - np.argwhere(border)[nearest], axis=1)
     # the border runs half a pixel before the pixel's middle
     angle[here] = 2 * np.arcsin(np.minimum(chord / 2, 1)) * (pixels - 0.5) / pixels
