@@ -100,11 +100,12 @@ def test_regions_in_python():
 
 
 def test_every_key_of_scene_json_is_explained(scene_folder):
-    text = (DOCS / "scene-folder.md").read_text()
-    (shown,) = re.findall(r"^    \{\n(?:    .*\n)+?    \}$", text, re.MULTILINE)
-    shown, real = json.loads(shown), json.loads((scene_folder / "scene.json").read_text())
+    (shown,) = map(json.loads, blocks("scene-folder.md", "json"))
+    real = json.loads((scene_folder / "scene.json").read_text())
     assert shown.keys() == real.keys() and shown["capture"].keys() == real["capture"].keys()
     assert shown["layers"][0].keys() == {field.name for field in fields(LayerEntry)}
+    table = set(re.findall(r"`([a-z.]+)`(?=[^|\n]* \| )", page("scene-folder.md")))
+    assert {*real, *(f"capture.{key}" for key in real["capture"])} - {"capture"} <= table
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -11,8 +11,10 @@ import torch
 import yaml
 
 from nerf_insert.errors import InputError
+from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import FORMAT, Recipe, Schedule
 from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
+from nerf_insert.scene.recipe_from_flags import recipe_of
 
 FIRST = Path(__file__).parents[1] / "data/first_version"
 FINGERPRINTS = json.loads((FIRST / "recipes/fingerprints.json").read_text())
@@ -76,3 +78,35 @@ def test_fingerprints_of_the_first_version_kept_a_region_as_it_was_written(mesh,
     assert len(set(ones[0].fingerprints())) == 1 + 4
     with_values = Recipe.from_dict({"region": {"mesh": "a", "dilate": 1, "pose": torch.eye(4).tolist()}})
     assert len(with_values.fingerprints()) == 1 + 1
+
+
+class Told(Progress):
+    def __init__(self):
+        self.warnings = []
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+
+FLAGS = dict.fromkeys(
+    "recipe mask mesh pose box dilate prompt negative_prompt reference inpainter name seed".split()
+)
+NO_FLAGS = {**FLAGS, "inpainter_option": ()}
+
+
+def test_who_gives_an_old_recipe_file_is_told_once():
+    told = Told()
+    recipe = recipe_of({**NO_FLAGS, "recipe": FIRST / "recipes/defaults.yaml"}, told)
+    (warning,) = told.warnings
+    assert "defaults.yaml" in warning and "schedule.fall is now strength_decay" in warning
+    assert recipe.deprecations == ()  # nobody is told again when it is run
+
+
+def test_flags_under_old_names_are_read():
+    """As in the config.yml of a run of the first version."""
+    told = Told()
+    flags = {**NO_FLAGS, "box": (0, 0, 0, 1, 1, 1), "fall": 0.5, "weigh": False, "repaint": "doubted"}
+    schedule = recipe_of(flags, told).schedule
+    assert schedule == Schedule(strength_decay=0.5, robust_weights=False)
+    assert len(told.warnings) == 3 and "strength_decay" in told.warnings[0]
+    assert recipe_of({**flags, "strength_decay": 0.25}, Told()).schedule.strength_decay == 0.25
