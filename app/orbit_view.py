@@ -20,7 +20,8 @@ from nerf_insert.app.scene_cache import RENDERING, OpenScene, data_url
 from nerf_insert.capture.camera_paths import look_at
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.rendering.outputs import depth_preview
-from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack, Rendered
+from nerf_insert.rendering.shaded_samples import Rendered
+from nerf_insert.rendering.stack import LayerStack
 
 ASPECT = 4 / 3
 FOV = 50.0  # degrees, vertical
@@ -109,13 +110,13 @@ def render(
     stack = opened.stack()
     if what == "before":
         stack = LayerStack(stack.base)
-    rays, parts = camera.rays(), []
+    rays, parts, size = camera.rays(), [], stack.options.rays_per_batch
     began = time.monotonic()
-    for start in range(0, rays.count, RAYS_AT_ONCE):  # others get their turn in between
+    for start in range(0, rays.count, size):  # others get their turn in between
         if not wanted():
             return None
         with RENDERING:
-            parts.append(stack.render(rays[start : start + RAYS_AT_ONCE]))
+            parts.append(stack.render(rays[start : start + size]))
     seconds = time.monotonic() - began
     flat = Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
     rendered = Rendered(*(c.view(camera.height, camera.width, *c.shape[1:]) for c in flat))

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
-from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.regions.checks import check_region
 from nerf_insert.regions.region import Region
@@ -73,9 +72,10 @@ def find_region_views(
 def scene_bounds(stack: LayerStack, cameras: Sequence[Camera]) -> Float[Tensor, "2 3"] | None:
     """The box in which an edit makes sense, world coordinates: that of the cameras and of all that the base
     shows, with some room around it. None where that is not known, as of models of nerfstudio."""
-    if not isinstance(stack.base, SceneField):
+    bounds = stack.base.content_bounds()
+    if bounds is None:
         return None
-    points = torch.cat([stack.base.bounds, torch.stack([camera.center for camera in cameras])])
+    points = torch.cat([bounds, torch.stack([camera.center for camera in cameras])])
     low, high = points.amin(0), points.amax(0)
     return torch.stack([low, high]) + ROOM * (high - low).max() * torch.tensor([[-1.0], [1.0]])
 

@@ -23,7 +23,8 @@ from nerf_insert.evaluation.clip_metrics import Directions, load_clip
 from nerf_insert.evaluation.warp_consistency import Warping, changed
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.images import to_uint8
-from nerf_insert.rendering.stack import LayerStack, Rendered
+from nerf_insert.rendering.shaded_samples import Rendered
+from nerf_insert.rendering.stack import LayerStack
 
 
 @dataclass(frozen=True)

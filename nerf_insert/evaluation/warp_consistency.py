@@ -16,7 +16,7 @@ from torch import Tensor
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import Rendered
+from nerf_insert.rendering.shaded_samples import Rendered
 
 NEAR = 0.02  # a point is visible if the other view's depth is that close to its distance, as a share of it
 FEWEST = 50  # pixels that two views must share

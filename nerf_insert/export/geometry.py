@@ -18,7 +18,7 @@ from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.errors import RunError
 from nerf_insert.io.files import replacing
 from nerf_insert.io.images import to_uint8
-from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack
+from nerf_insert.rendering.stack import RAYS_PER_BATCH, LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.training.optimizer import at_step
 
@@ -44,7 +44,7 @@ def export_points(
     have, asked = 0, 0
     with progress.task("Looking for points", total=count) as task:
         while have < count:
-            chosen = torch.randint(len(pixels), (RAYS_AT_ONCE,), generator=at_step(seed, asked))
+            chosen = torch.randint(len(pixels), (RAYS_PER_BATCH,), generator=at_step(seed, asked))
             asked += 1
             rays = pixels.rays(chosen)
             seen = stack.render(rays)

@@ -1,4 +1,4 @@
-"""The base of a scene folder, of whichever kind it is."""
+"""Loading a scene's base field, of whichever kind it is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerf_insert.io.files import read_tensors
+from nerf_insert.runtime.devices import device
 
 if TYPE_CHECKING:
     from nerf_insert.fields.nerfacto import NerfactoBase
@@ -13,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def load_base(path: Path) -> SceneField | NerfactoBase:
-    """Our own hash-grid field, or an adopted nerfacto. Raises InputError if the file holds neither."""
+    """Load our own hash-grid field, on the device for fields, or an imported nerfacto, on the CPU.
+
+    Raises:
+        InputError: The file holds neither.
+    """
     _, metadata = read_tensors(path)
     if metadata.get("kind") == "nerfacto":
         from nerf_insert.fields.nerfacto import NerfactoBase
@@ -21,4 +26,4 @@ def load_base(path: Path) -> SceneField | NerfactoBase:
         return NerfactoBase.load(path)
     from nerf_insert.fields.scene_field import SceneField
 
-    return SceneField.load(path)
+    return SceneField.load(path).to(device())

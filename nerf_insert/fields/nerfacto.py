@@ -201,6 +201,10 @@ class NerfactoBase(nn.Module):
         rgb = self.field.get_outputs(samples, density_embedding=features)[FieldHeadNames.RGB]
         return density[:, 0] * self.scale, rgb.nan_to_num()
 
+    def content_bounds(self) -> None:
+        """Return None: the proposal networks find what there is for each ray."""
+        return None
+
     def density(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """The density alone, per world unit."""
         return self.query(points, torch.tensor([0.0, 0.0, 1.0]).expand(len(points), 3))[0]

@@ -89,8 +89,7 @@ class SceneField(nn.Module):
         """Which points are in cells of the occupancy grid that are empty."""
         return ~self.occupancy.view(-1)[self._cell(points)]
 
-    @property
-    def bounds(self) -> Float[Tensor, "2 3"]:
+    def content_bounds(self) -> Float[Tensor, "2 3"]:
         """The box of all that may hold something, and of the middle of the cameras: world coordinates."""
         occupied, to_field = self.occupancy.cpu(), self.to_field.cpu()
         corners = torch.zeros([side + 1 for side in occupied.shape], dtype=torch.bool)

@@ -28,7 +28,7 @@ from nerf_insert.geometry.mesh_topology import adjacent_faces, connected_compone
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.io.images import resize
 from nerf_insert.lighting.light import Occluder
-from nerf_insert.rendering.stack import Rendered
+from nerf_insert.rendering.shaded_samples import Rendered
 
 RAYS = 60_000  # asked of the scene in all
 MOST_VIEWS = 30

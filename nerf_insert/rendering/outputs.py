@@ -26,7 +26,8 @@ from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import ADVICE, atomic_write, write_json
 from nerf_insert.io.images import encode_png, to_uint8, write_image
 from nerf_insert.io.video import VideoWriter
-from nerf_insert.rendering.stack import LayerStack, Rendered
+from nerf_insert.rendering.shaded_samples import Rendered
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
 Named = Sequence[tuple[str, Camera]]

@@ -3,166 +3,145 @@
     density, color (x, d) = topmost enabled layer whose region contains x, else base
 
 Locality holds by construction: the base is always sampled, queried and composited by itself, over the
-same rays in the same pieces whatever the layers are; only rays with a sample inside a region are then
+same rays in the same batches whatever the layers are; only rays with a sample inside a region are then
 composited again. Every other pixel keeps the very bits that the base gave it.
 
-N is the number of rays, M the number of samples; coordinates and distances are in world units. Fields
-may be on a GPU; rays, points and what is found along them are where whoever asks has them. Which rays meet
-a region is found out there, too: masks and pixels then agree, whatever a GPU rounds differently.
+N rays, M samples or points; coordinates and distances are in world units. Fields may be on a GPU; rays,
+points and results are on the caller's device. Which rays meet a region is computed there, too, so that
+masks and pixels agree, whatever a GPU rounds differently.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nerf_insert.geometry.cameras import Camera, Rays
-from nerf_insert.kernels import Samples, composite, median_depth, merge
 from nerf_insert.regions.region import Region
+from nerf_insert.rendering.protocols import LayerField, RadianceField
+from nerf_insert.rendering.render_cache import RenderCache
+from nerf_insert.rendering.shaded_samples import (
+    Background,
+    Rendered,
+    ShadedSamples,
+    composite_over,
+    interleave,
+    mix,
+    outside,
+    shade_field,
+)
 
-RAYS_AT_ONCE = 1 << 14
-EARLY_STOP_EPS = 1e-4  # share of the light from which on what is behind does not matter
-MAX_KEPT = 1 << 25  # pixels of remembered pictures, 20 bytes each
-QUERY_CHUNKS = (6, 12, 24)  # of a ray's samples, after which it is asked whether it goes on
-
-
-@runtime_checkable
-class RadianceField(Protocol):
-    """What can be a base: nerfacto, our own hash grid, or a formula in a test."""
-
-    # sRGB, what shows where a ray meets nothing; none: each ray's last sample (nerfstudio's `last_sample`)
-    background: Float[Tensor, "3"] | None
-
-    def sample(self, rays: Rays) -> Samples:
-        """Where along the rays there may be something."""
-
-    def query(
-        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
-    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-        """Density per world unit, at least 0, and sRGB color in 0..1."""
-
-    def is_empty(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
-        """Where `sample` looks at nothing, whatever `query` says is there."""
-
-
-@runtime_checkable
-class LayerField(Protocol):
-    """What an enabled layer brings to rendering."""
-
-    region: Region
-
-    def sample(self, rays: Rays) -> Samples:
-        """Samples inside the region, skipping where the layer is known to be empty."""
-
-    def query(
-        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
-    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]: ...
-
-    def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
-        """The layer's share at points of its region: 1, but for the blend shell at the border."""
-
-
-class Rendered(NamedTuple):
-    rgb: Float[Tensor, "N 3"]  # sRGB 0..1 over the background
-    accumulation: Float[Tensor, " N"]  # 0..1
-    depth: Float[Tensor, " N"]  # distance at which half of the light is stopped; infinity: never
-
-
-class Background(NamedTuple):
-    """What shows where rays have met nothing."""
-
-    rgb: Float[Tensor, "N 3"]  # sRGB
-    distance: Float[Tensor, " N"]  # infinity: nowhere
-
-
-class ShadedSamples(NamedTuple):
-    """Samples with what is there."""
-
-    samples: Samples
-    density: Float[Tensor, " M"]
-    rgb: Float[Tensor, "M 3"]
+RAYS_PER_BATCH = 1 << 14
 
 
 @dataclass(frozen=True)
+class RenderOptions:
+    """How a stack renders."""
+
+    rays_per_batch: int = RAYS_PER_BATCH
+    early_stop_eps: float = 1e-4
+    """Transmittance below which what lies behind is left out (as in nerfacc); 0: nothing is left out."""
+
+
+@dataclass(frozen=True, eq=False)
 class LayerStack:
-    """A base and the enabled layers over it, bottom to top."""
+    """A base and the enabled layers over it, bottom to top.
+
+    Attributes:
+        below: A stack of the same base without the topmost layer, see `with_layer`.
+        cache: Images rendered with `keep`. It belongs to this stack, whose fields must not change any more
+            once it is used.
+    """
 
     base: RadianceField
     layers: Sequence[LayerField] = ()
-    _below: LayerStack | None = field(default=None, repr=False, compare=False)
-    _kept: dict[Camera, Rendered] = field(default_factory=dict, repr=False, compare=False)
+    options: RenderOptions = RenderOptions()
+    below: LayerStack | None = field(default=None, repr=False)
+    cache: RenderCache = field(default_factory=RenderCache, repr=False)
 
     @property
     def device(self) -> torch.device:
-        """Where the base is; the processor if it is not a module."""
+        """The device of the base; the CPU if the base is not a module."""
         weights = next(self.base.parameters(), None) if isinstance(self.base, nn.Module) else None
         return torch.device("cpu") if weights is None else weights.device
 
     def with_layer(self, layer: LayerField) -> LayerStack:
-        """The same with one more layer on top. Its pictures are this one's where rays miss the layer: what is
-        remembered of these is used, and need not be rendered again while the layer grows."""
-        return LayerStack(self.base, (*self.layers, layer), self)
+        """Return a stack with one more layer on top, which may still change.
+
+        Where rays miss the layer, its images are those of this stack, which keeps them: they need not be
+        rendered again while the layer grows.
+        """
+        return LayerStack(self.base, (*self.layers, layer), self.options, below=self)
 
     @torch.no_grad()
     def render(self, rays: Rays, exclude: Region | None = None) -> Rendered:
-        """The pixels of N rays. `carve`: a region taken to be empty."""
-        parts = [
-            self._render(rays[start : start + RAYS_AT_ONCE], exclude)
-            for start in range(0, rays.count, RAYS_AT_ONCE)
-        ]
+        """Render N rays.
+
+        Args:
+            exclude: A region taken to be empty.
+        """
+        size = self.options.rays_per_batch
+        parts = [self._render(rays[start : start + size], exclude) for start in range(0, rays.count, size)]
         if not parts:
             return Rendered(rays.origins, rays.origins[:, 0], rays.origins[:, 0])
         return Rendered(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def render_masked(self, camera: Camera, mask: Bool[Tensor, "H W"]) -> Rendered:
-        """The same for some pixels of a camera: [H, W, 3], [H, W], [H, W]; the others are as if there were
-        nothing at all, not even a background."""
+        """Render the pixels of a camera where the mask is true: [H, W, 3], [H, W], [H, W].
+
+        The others get rgb 0, accumulation 0 and depth infinity.
+        """
         shape, index = (camera.height, camera.width), mask.reshape(-1).nonzero()[:, 0]
-        found = self._kept.get(camera)
-        if found is not None:
-            some = Rendered(*(column.reshape(-1, *column.shape[2:])[index] for column in found))
+        kept = self.cache.get(camera)
+        if kept is not None:
+            some = Rendered(*(column.reshape(-1, *column.shape[2:])[index] for column in kept))
         else:
             some = self.render(camera.rays()[index])
-        nothing = torch.zeros(*shape, 3), torch.zeros(shape), torch.full(shape, float("inf"))
-        for whole, part in zip(nothing, some, strict=True):
+        image = Rendered(torch.zeros(*shape, 3), torch.zeros(shape), torch.full(shape, float("inf")))
+        for whole, part in zip(image, some, strict=True):
             whole[mask] = part
-        return Rendered(*nothing)
+        return image
 
     def render_image(self, camera: Camera, exclude: Region | None = None, keep: bool = False) -> Rendered:
-        """The same for all pixels of a camera. With `keep` it is remembered for the next time that this
-        camera's picture is wanted, as long as there is room for it."""
-        if keep and exclude is None and camera in self._kept:
-            return self._kept[camera]
+        """Render all pixels of a camera: [H, W, 3], [H, W], [H, W].
+
+        Args:
+            exclude: A region taken to be empty.
+            keep: Take the image from the cache, or keep it there if it fits. Not with `exclude`.
+        """
+        keep = keep and exclude is None
+        if keep and (kept := self.cache.get(camera)) is not None:
+            return kept
         shape, rays = (camera.height, camera.width), camera.rays()
-        if exclude is None and self._below is not None:
-            flat = [column.flatten(0, 1).clone() for column in self._below.render_image(camera, keep=True)]
+        if exclude is None and self.below is not None:
+            flat = [column.flatten(0, 1).clone() for column in self.below.render_image(camera, keep=True)]
             index = hits(self.layers[-1].region, rays).nonzero()[:, 0]
             for whole, part in zip(flat, self.render(rays[index]), strict=True):
                 whole[index] = part
         else:
             flat = self.render(rays, exclude)
-        picture = Rendered(*(column.view(*shape, *column.shape[1:]) for column in flat))
-        if keep and exclude is None and (len(self._kept) + 1) * shape[0] * shape[1] <= MAX_KEPT:
-            self._kept[camera] = picture
-        return picture
+        image = Rendered(*(column.view(*shape, *column.shape[1:]) for column in flat))
+        if keep:
+            self.cache.put(camera, image)
+        return image
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"], rendered: bool = False
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-        """Density and color of the whole stack at points, blend shells included. With `rendered`, nothing
-        where the base would not be looked at."""
-        asked, points, directions = points.device, points.to(self.device), directions.to(self.device)
+        """Return density per world unit and sRGB color of the stack at points, blend shells included.
+
+        Args:
+            rendered: As rendering sees the base: without what lies where it is never sampled.
+        """
+        home, points, directions = points.device, points.to(self.device), directions.to(self.device)
         if rendered:
-            looked_at = (~self.base.is_empty(points)).nonzero()[:, 0]
+            sampled = (~self.base.is_empty(points)).nonzero()[:, 0]
             density, rgb = points.new_zeros(len(points)), torch.zeros_like(points)
-            density[looked_at], rgb[looked_at] = self.base.query(points[looked_at], directions[looked_at])
+            density[sampled], rgb[sampled] = self.base.query(points[sampled], directions[sampled])
         else:
             density, rgb = self.base.query(points, directions)
         for layer in self.layers:
@@ -170,52 +149,55 @@ class LayerStack:
             if len(inside):
                 below = density[inside], rgb[inside]
                 density[inside], rgb[inside] = blend(layer, points[inside], directions[inside], below)
-        return density.to(asked), rgb.to(asked)
+        return density.to(home), rgb.to(home)
 
     def shade_outside(self, rays: Rays, region: Region) -> tuple[ShadedSamples, Background]:
-        """All that the stack has outside a region, front to back along each ray, and what shows behind
-        that; on the stack's device."""
+        """Return all that the stack has outside a region, front to back along each ray, and what shows
+        behind that; on the stack's device."""
         return self._overlay(rays.to(self.device), exclude=region)
 
     def _render(self, rays: Rays, exclude: Region | None) -> Rendered:
-        asked, hit = rays.origins.device, torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
-        for region in [layer.region for layer in self.layers] + ([exclude] if exclude is not None else []):
+        """Render one batch: the base by itself, then the rays that meet a region once more."""
+        home, hit = rays.origins.device, torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
+        for region in self._owners(exclude):
             hit |= hits(region, rays)
         index = hit.nonzero()[:, 0].to(self.device)
         rays = rays.to(self.device)
-        rendered = _composite(*_shade(self.base, rays, hidden=EARLY_STOP_EPS))
+        rendered = composite_over(*shade_field(self.base, rays, self.options.early_stop_eps))
         if len(index):
-            edited = _composite(*self._overlay(rays[index], exclude))
+            edited = composite_over(*self._overlay(rays[index], exclude))
             for whole, part in zip(rendered, edited, strict=True):
                 whole[index] = part
-        return Rendered(*(column.to(asked) for column in rendered))
+        return Rendered(*(column.to(home) for column in rendered))
 
     def _overlay(self, rays: Rays, exclude: Region | None) -> tuple[ShadedSamples, Background]:
-        """What is seen along rays, each sample from the topmost owner of its place, and behind them."""
-        owners = [layer.region for layer in self.layers] + ([exclude] if exclude is not None else [])
-        base, behind = _shade(self.base, rays, EARLY_STOP_EPS, owners)
-        seen = base.density > 0  # what is hidden was not looked at; the fewer there are to be sorted
-        parts = [ShadedSamples(base.samples.select(seen), base.density[seen], base.rgb[seen])]
+        """Return the samples along rays, each from the topmost owner of its point, and what is behind."""
+        owners = self._owners(exclude)
+        base, background = shade_field(self.base, rays, self.options.early_stop_eps, owners)
+        dense = base.density > 0  # the fewer there are to be sorted; hidden samples have density 0, too
+        parts = [ShadedSamples(base.samples.select(dense), base.density[dense], base.rgb[dense])]
         for level, layer in enumerate(self.layers):
             samples = layer.sample(rays)
             points = samples.midpoints(rays.origins, rays.directions)
-            free = torch.ones(samples.count, dtype=torch.bool, device=points.device)
-            for region in owners[level + 1 :]:
-                free &= ~region.contains(points)
+            free = outside(owners[level + 1 :], points)
             samples, points = samples.select(free), points[free]
             directions = rays.directions[samples.ray_index]
             density, rgb = layer.query(points, directions)
             shell = (layer.weight(points) < 1).nonzero()[:, 0]
             if len(shell):
-                below = LayerStack(self.base, self.layers[:level])
-                below = below.query(points[shell], directions[shell], rendered=True)
+                lower = LayerStack(self.base, self.layers[:level], self.options)
+                below = lower.query(points[shell], directions[shell], rendered=True)
                 density[shell], rgb[shell] = blend(layer, points[shell], directions[shell], below)
             parts.append(ShadedSamples(samples, density, rgb))
-        return interleave(parts), behind
+        return interleave(parts), background
+
+    def _owners(self, exclude: Region | None) -> list[Region]:
+        """The regions that hide the base, bottom to top."""
+        return [layer.region for layer in self.layers] + ([] if exclude is None else [exclude])
 
 
 def hits(region: Region, rays: Rays) -> Bool[Tensor, " N"]:
-    """Which rays have a sample in the region; the same answer for masks, fitting and rendering."""
+    """Tell which rays have a sample in the region; masks, fitting and rendering agree on it."""
     return region.entry(rays).isfinite()
 
 
@@ -225,77 +207,5 @@ def blend(
     directions: Float[Tensor, "M 3"],
     below: tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]],
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-    """A layer over what lies below it, at points of its region: densities are mixed by the layer's
-    weight, colors by the densities that they come with."""
+    """Return density and color of a layer over `below`, at points of its region (see `mix`)."""
     return mix(layer.weight(points), layer.query(points, directions), below)
-
-
-def mix(
-    weight: Float[Tensor, " M"], above: tuple[Tensor, Tensor], below: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor]:
-    upper, lower = weight * above[0], (1 - weight) * below[0]
-    density = upper + lower
-    share = (upper / density.clamp_min(1e-12))[:, None]
-    return density, share * above[1] + (1 - share) * below[1]
-
-
-def interleave(parts: Sequence[ShadedSamples]) -> ShadedSamples:
-    """Samples of several sources over the same rays, sorted along each ray."""
-    parts = [part for part in parts if part.samples.count] or list(parts[:1])
-    whole = parts[0]
-    for part in parts[1:]:
-        samples, order = merge(whole.samples, part.samples)
-        density, rgb = torch.cat([whole.density, part.density]), torch.cat([whole.rgb, part.rgb])
-        whole = ShadedSamples(samples, density.index_select(0, order), rgb.index_select(0, order))
-    return whole
-
-
-def _composite(shaded: ShadedSamples, behind: Background) -> Rendered:
-    samples = shaded.samples
-    optical_depth = shaded.density * samples.lengths
-    out = composite(optical_depth, shaded.rgb, samples.distances, samples.offsets)
-    rgb = out.rgb + (1 - out.accumulation)[:, None] * behind.rgb
-    depth = median_depth(optical_depth, samples.distances, samples.offsets)
-    return Rendered(rgb.clamp(0, 1), out.accumulation, torch.where(depth.isfinite(), depth, behind.distance))
-
-
-def _shade(
-    source: RadianceField, rays: Rays, hidden: float = 0.0, without: Sequence[Region] = ()
-) -> tuple[ShadedSamples, Background]:
-    """What a field has along rays, outside of the regions `without`, and behind that. With `hidden`, samples
-    that less than this share of the light reaches, whatever is in the regions, may be taken to be empty: a
-    ray's first few samples are looked at first, the others where it goes on."""
-    samples = source.sample(rays)
-    points = samples.midpoints(rays.origins, rays.directions)
-    if without:
-        free = torch.ones(samples.count, dtype=torch.bool, device=points.device)
-        for region in without:
-            free &= ~region.contains(points)
-        samples, points = samples.select(free), points[free]
-    density, rgb = points.new_zeros(samples.count), points.new_zeros(samples.count, 3)
-    rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
-    optical_depth = points.new_zeros(rays.count)
-    in_waves = hidden and source.background is not None
-    edges = (0, *QUERY_CHUNKS, samples.count) if in_waves else (0, samples.count)
-    for first, last in pairwise(edges):
-        goes_on = (optical_depth < -math.log(max(hidden, 1e-30))).index_select(0, samples.ray_index)
-        index = ((rank >= first) & (rank < last) & goes_on).nonzero()[:, 0]
-        ray = samples.ray_index.index_select(0, index)
-        found = source.query(points.index_select(0, index), rays.directions.index_select(0, ray))
-        density[index], rgb[index] = found
-        optical_depth.index_add_(0, ray, found[0] * samples.lengths.index_select(0, index))
-    shaded = ShadedSamples(samples, density, rgb)
-    return shaded, _behind(source, shaded)
-
-
-def _behind(source: RadianceField, shaded: ShadedSamples) -> Background:
-    """Behind each ray's samples: the field's background or, without one, what the last of them has."""
-    samples, count = shaded.samples, shaded.samples.ray_count
-    distance = torch.full((count,), math.inf, device=shaded.density.device)
-    if source.background is not None:
-        return Background(source.background.to(distance).expand(count, 3), distance)
-    rgb = distance.new_zeros(count, 3)
-    seen = (samples.offsets.diff() > 0).nonzero()[:, 0]
-    last = samples.offsets[seen + 1] - 1
-    rgb[seen], distance[seen] = shaded.rgb[last], samples.distances[last]
-    return Background(rgb, distance)

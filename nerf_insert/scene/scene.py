@@ -184,11 +184,8 @@ class Scene:
             InputError: Its file is missing or damaged.
         """
         from nerf_insert.fields.load import load_base
-        from nerf_insert.fields.scene_field import SceneField
-        from nerf_insert.runtime.devices import device
 
-        base = load_base(self.folder / self._file.base)
-        return base.to(device()) if isinstance(base, SceneField) else base
+        return load_base(self.folder / self._file.base)
 
     def load_layer(self, entry: LayerEntry) -> Layer:
         """Load a layer onto the base's device.

@@ -22,7 +22,8 @@ from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Composite, Samples, composite, merge, transmittance
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack, ShadedSamples, interleave, mix
+from nerf_insert.rendering.shaded_samples import ShadedSamples, interleave, mix
+from nerf_insert.rendering.stack import RAYS_PER_BATCH, LayerStack
 from nerf_insert.runtime.eta import EtaEstimator
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.training.checkpoint import Checkpoint
@@ -97,7 +98,7 @@ def cache_rays(
 ) -> CachedRays:
     """Look at each of the chosen pixels' rays once and keep those that see the region."""
     kept, parts, behind = [], [], []
-    for index in chosen.split(RAYS_AT_ONCE):
+    for index in chosen.split(RAYS_PER_BATCH):
         rays = pixels.rays(index).to(stack.device)
         outside, back, sees = _background_intervals(stack, region, rays)
         kept.append(index[sees.to(index.device)])
@@ -313,7 +314,7 @@ def _shown(
 ) -> Float[Tensor, "B 3"]:
     """What some of the rays show with the layer as it is."""
     parts = []
-    for index in chosen.to(cached.rays.origins.device).split(RAYS_AT_ONCE):
+    for index in chosen.to(cached.rays.origins.device).split(RAYS_PER_BATCH):
         middle = torch.full_like(index, 0.5, dtype=torch.float32)
         out, _ = shade_entries(layer, cached.rays[index], entries.take(index), middle, note=False)
         parts.append(out.rgb + (1 - out.accumulation)[:, None] * cached.behind[index])

@@ -11,7 +11,8 @@ from nerf_insert.evaluation.clip_metrics import Directions, load_clip
 from nerf_insert.evaluation.warp_consistency import Warping, changed, warped_error
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering.stack import LayerStack, Rendered
+from nerf_insert.rendering.shaded_samples import Rendered
+from nerf_insert.rendering.stack import LayerStack
 
 REGION = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)
 

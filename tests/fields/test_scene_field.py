@@ -197,15 +197,15 @@ def test_the_box_of_what_there_is():
     near = middle + torch.tensor([[0.3, -0.1, 0.2], [-0.5, 0.4, -0.3], [0.1, 0.6, 0.5]]) / base.scale
     cell = (2 * 3**0.5 * 4 / 128) / base.scale  # both ends, turned anyhow
     base.occupancy.zero_()
-    assert torch.allclose(base.bounds, middle.expand(2, 3), atol=1e-5)
+    assert torch.allclose(base.content_bounds(), middle.expand(2, 3), atol=1e-5)
     base.occupancy.view(-1)[base._cell(near)] = True
-    low, high = base.bounds
+    low, high = base.content_bounds()
     all_ = torch.cat([near, middle[None]])
     assert bool((low <= all_.amin(0)).all() and (high >= all_.amax(0)).all())
     assert bool((high - low <= all_.amax(0) - all_.amin(0) + cell).all())
     far = middle + torch.tensor([[30.0, 0, 0]]) / base.scale  # in the contracted part of space
     base.occupancy.view(-1)[base._cell(far)] = True
-    assert base.bounds[1, 0] >= far[0, 0] and bool(base.bounds.isfinite().all())
+    assert base.content_bounds()[1, 0] >= far[0, 0] and bool(base.content_bounds().isfinite().all())
 
 
 def test_what_is_skipped_is_where_marching_finds_nothing():

@@ -16,7 +16,7 @@ from nerf_insert.lighting.depth_fusion import (
     sees,
     surface_net,
 )
-from nerf_insert.rendering.stack import Rendered
+from nerf_insert.rendering.shaded_samples import Rendered
 
 BOX = torch.tensor([[-1.0, -1.0, -0.3], [1.0, 1.0, 1.0]])
 CENTER, RADIUS = torch.tensor([0.1, -0.1, 0.4]), 0.4

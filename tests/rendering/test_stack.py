@@ -11,8 +11,7 @@ from formula import Ball, FormulaLayer, Haze, brute_force, in_plain_words, strai
 from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.regions import BoxRegion, IntersectionRegion, UnionRegion
-from nerf_insert.rendering import stack
-from nerf_insert.rendering.stack import LayerStack, hits
+from nerf_insert.rendering.stack import RAYS_PER_BATCH, LayerStack, RenderOptions, hits
 from nerf_insert.scene.scene import Scene
 
 RED, GREEN, BLUE = (0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9)
@@ -180,16 +179,16 @@ def layers():
     ]
 
 
-def test_a_pixel_whose_ray_misses_every_region_keeps_its_bits(base, layers, monkeypatch):
-    monkeypatch.setattr(stack, "RAYS_AT_ONCE", 500)  # several pieces, the last one shorter
+def test_a_pixel_whose_ray_misses_every_region_keeps_its_bits(base, layers):
+    options = RenderOptions(rays_per_batch=500)  # several batches, the last one shorter
     rays = CAMERA.rays()
-    assert rays.count > 2 * stack.RAYS_AT_ONCE
-    before = LayerStack(base).render(rays)
+    assert rays.count > 2 * options.rays_per_batch
+    before = LayerStack(base, options=options).render(rays)
     crossed = torch.stack([near(layer.region, rays) for layer in layers])
     changed = 0
     for number in range(1, len(layers) + 1):
         for chosen in itertools.islice(itertools.permutations(range(len(layers)), number), 4):
-            after = LayerStack(base, [layers[index] for index in chosen]).render(rays)
+            after = LayerStack(base, [layers[index] for index in chosen], options).render(rays)
             missed = ~crossed[list(chosen)].any(0)
             assert 100 < missed.sum() < rays.count - 20
             for old, new in zip(before, after, strict=True):
@@ -217,7 +216,7 @@ def near(region, rays):
 def test_locality_in_a_picture_larger_than_what_is_rendered_at_once(tiny_folder):
     base = Scene.open(tiny_folder / "scene").base
     camera = look_at((1.4, -0.9, 0.9), size=(160, 120), focal=150.0)
-    assert camera.width * camera.height > stack.RAYS_AT_ONCE
+    assert camera.width * camera.height > RAYS_PER_BATCH
     region = BoxRegion((0.5, -0.4, 0.25), (0.3, 0.3, 0.4))
     before = LayerStack(base).render_image(camera)
     after = LayerStack(base, [Layer(region).requires_grad_(False)]).render_image(camera)
@@ -250,11 +249,10 @@ def test_a_picture_with_one_more_layer_starts_from_the_one_below(base, layers):
     assert not old.rgb.equal(seen.rgb) and below.render_image(CAMERA, keep=True).rgb.equal(old.rgb)
 
 
-def test_early_ended_rays_lose_nothing_that_shows(monkeypatch):
-    """What lies behind surfaces is not looked at; without that, the picture is the same to 1e-4."""
+def test_early_ended_rays_lose_nothing_that_shows():
+    """What lies behind surfaces is not queried; without that, the image is the same to 1e-4."""
     camera, base = CAMERA, AnalyticField(step=0.02)
     quick = LayerStack(base).render_image(camera)
-    monkeypatch.setattr(stack, "EARLY_STOP_EPS", 0.0)
-    whole = LayerStack(base).render_image(camera)
+    whole = LayerStack(base, options=RenderOptions(early_stop_eps=0.0)).render_image(camera)
     assert (quick.rgb - whole.rgb).abs().max() <= 1e-4
     assert torch.equal(quick.depth, whole.depth)

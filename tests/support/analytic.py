@@ -13,6 +13,7 @@ class AnalyticField:
 
     def __init__(self, balls=((0.0, 0.0, 0.3, 0.25, (0.9, 0.2, 0.1)),), floor=True, step=0.01):
         self.balls, self.floor, self.step = balls, floor, step
+        self.scale = 1.0
         self.background = torch.zeros(3)
         self.bounds = torch.tensor([[-2.0, -2.0, -0.1], [2.0, 2.0, 1.5]])
 
@@ -24,6 +25,9 @@ class AnalyticField:
             bounds=self.bounds,
             step=self.step,
         )
+
+    def content_bounds(self):
+        return self.bounds
 
     def is_empty(self, points):
         return ((points < self.bounds[0]) | (points > self.bounds[1])).any(-1)

@@ -80,7 +80,7 @@ def test_cached_rays_show_what_is_rendered(case, monkeypatch):
     """Compositing the scene in front of, between and behind the visits to the region once, and the layer's
     samples between those, is the same as compositing everything."""
     monkeypatch.setattr(layer_trainer, "EARLY_STOP_EPS", -1.0)  # leave nothing out
-    monkeypatch.setattr(layer_trainer, "RAYS_AT_ONCE", 500)
+    monkeypatch.setattr(layer_trainer, "RAYS_PER_BATCH", 500)
     make, below, region, blend_width = CASES[case]
     stack, layer = LayerStack(make(), below), lively(region, blend_width)
     _, cached = cache(stack, region)

@@ -1,0 +1,73 @@
+"""What rendering asks of a base field and of a layer.
+
+M points, N rays. Points and distances are in world units, directions have length one, colors are sRGB in
+0..1. A field may be on a GPU: rays and points come on its device, and results are on it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.kernels import Samples
+from nerf_insert.regions.region import Region
+
+
+@runtime_checkable
+class RadianceField(Protocol):
+    """A base: our own hash grid, an adopted nerfacto, or a formula in a test."""
+
+    @property
+    def background(self) -> Float[Tensor, "3"] | None:
+        """The color behind the samples; None: that of each ray's last sample (nerfstudio's `last_sample`)."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """Field units per world unit. The cameras lie within about 1 / scale world units of their center."""
+        ...
+
+    def sample(self, rays: Rays) -> Samples:
+        """Sample the rays where the field may have density."""
+        ...
+
+    def query(
+        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+        """Return the density per world unit, at least 0, and the color."""
+        ...
+
+    def is_empty(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+        """Tell which points `sample` never covers, whatever `query` returns for them."""
+        ...
+
+    def content_bounds(self) -> Float[Tensor, "2 3"] | None:
+        """Return the box (lowest and highest corner) of all that the field shows; None: it is not known."""
+        ...
+
+
+@runtime_checkable
+class LayerField(Protocol):
+    """An enabled layer: a region and the field in it."""
+
+    @property
+    def region(self) -> Region:
+        """Where the layer replaces what lies below it."""
+        ...
+
+    def sample(self, rays: Rays) -> Samples:
+        """Sample the rays inside the region, without the cells in which the layer is known to be empty."""
+        ...
+
+    def query(
+        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+        """Return the density per world unit, at least 0, and the color."""
+        ...
+
+    def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
+        """Return the layer's blend weight at points of its region: 1, less in the blend shell."""
+        ...
