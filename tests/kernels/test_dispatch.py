@@ -153,7 +153,7 @@ def test_kernels_work_in_a_forked_child():
     """As in the workers of a data loader, whose parent has used kernels already."""
     program = """
 import os, torch
-from nerf_insert.kernels.threads import run
+from nerf_insert.kernels.cpu.threads import run
 torch.set_num_threads(2)
 run(lambda task: None, 8)
 child = os.fork()
