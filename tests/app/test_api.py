@@ -15,7 +15,7 @@ from PIL import Image
 from nerf_insert.app.jobs import previews
 from nerf_insert.scene.scene import Scene
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "drive_the_page.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "07_drive_the_page.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Drive a running page from a program: place a mesh, look at the region, run the edit, look at the result.
 
     nerf-insert app --port 7860 &
-    python docs/examples/drive_the_page.py http://127.0.0.1:7860 SCENE_KEY object.ply result.jpg
+    python examples/07_drive_the_page.py http://127.0.0.1:7860 SCENE_KEY object.ply result.jpg
 
 Without a SCENE_KEY (give `-`) it builds the bundled sample first. `client.view_api()` lists all endpoints.
 """
