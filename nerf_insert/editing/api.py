@@ -45,7 +45,7 @@ def edit(
     strength: float | None = None,
     name: str | None = None,
     seed: int | None = None,
-    again: bool = False,
+    force: bool = False,
     progress: Progress = SILENT,
 ) -> LayerEntry:
     """Edit a scene: make a layer and put it on top.
@@ -73,7 +73,7 @@ def edit(
         strength: Strength of the first round.
         name: The layer's name.
         seed: Random seed.
-        again: Make the layer even if the topmost one was made by the same edit.
+        force: Make the layer even if the topmost one was made by the same edit.
         progress: Where progress and warnings go. Its `stop` method, called from another thread, ends the
             edit with `Stopped`.
 
@@ -85,7 +85,7 @@ def edit(
         RunError: The work failed, for example because the disk is full. What was done is kept.
         Stopped: `progress` was stopped. What was done is kept.
 
-    Example:
+    Examples:
         >>> scene = Scene.open("my-scene")
         >>> edit(scene, mesh="chair.glb", pose="scale=0.5 translate=1.2,0.4,0")
         >>> edit(scene, region=Masks({"004": "a.png", "017": "b.png"}))  # remove what the masks show
@@ -109,7 +109,7 @@ def edit(
         name=name,
         seed=seed,
     )
-    return loop.edit(opened, made, progress, again=again)
+    return loop.edit(opened, made, progress, again=force)
 
 
 def make_recipe(
@@ -157,7 +157,7 @@ def make_recipe(
     Raises:
         InputError: There is no region, or an argument cannot be used.
 
-    Example:
+    Examples:
         >>> make_recipe(region=Box(center=(0, 0, 0.5), size=(1, 1, 1)), prompt="a potted fern").save(path)
     """
     base = recipe if isinstance(recipe, Recipe) or recipe is None else Recipe.load(recipe)

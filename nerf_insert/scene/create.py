@@ -47,7 +47,7 @@ def train_scene(
         InputError: The capture cannot be used, or `out` holds something else.
         RunError: The work failed, for example because the disk is full.
 
-    Example:
+    Examples:
         >>> scene = train_scene("data/sample", "my-scene", steps=500)
     """
     from nerf_insert.capture.capture import Capture

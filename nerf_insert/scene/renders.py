@@ -61,7 +61,7 @@ def render(scene: Scene | LayerStack, camera: Camera, *, layers: Layers = True) 
     Raises:
         InputError: The scene has no such layer, or the image would be too large.
 
-    Example:
+    Examples:
         >>> scene = Scene.open("my-scene")
         >>> image = render(scene, scene.capture.test[0].camera).rgb
     """
@@ -104,7 +104,7 @@ def render_path(
         InputError: There are no cameras, an image would be too large, or `out` cannot be used.
         RunError: A file cannot be written.
 
-    Example:
+    Examples:
         >>> render_path(scene, orbit_cameras(scene), "orbit.mp4")
         >>> render_path(scene, [(view.name, view.camera) for view in scene.capture.test], "renders")
     """
