@@ -198,6 +198,7 @@ def make_recipe(
         name=name or (base.name if base else Path(mesh).stem if mesh is not None else "edit"),
         seed=seed if seed is not None else base.seed if base else 0,
         approved=base.approved if base else {},
+        deprecations=base.deprecations if base else (),
     )
     return made.map_files(lambda file: str(Path(file).expanduser().absolute()))
 

@@ -9,7 +9,27 @@ imported when they are first used: the specs need no torch.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+__all__ = [
+    "Box",
+    "BoxRegion",
+    "Dilate",
+    "DilatedRegion",
+    "Intersection",
+    "IntersectionRegion",
+    "Masks",
+    "Mesh",
+    "MeshRegion",
+    "Region",
+    "RegionReport",
+    "RegionSpec",
+    "Union",
+    "UnionRegion",
+    "VisualHull",
+    "check_region",
+    "load_region",
+]
 
 if TYPE_CHECKING:
     from nerf_insert.regions.box import BoxRegion as BoxRegion
@@ -43,11 +63,14 @@ _MODULES = {
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    """Import a name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES})
