@@ -1,20 +1,23 @@
-"""The web page, `nerf-insert app`: open a scene, mark a place, say what goes there, look, keep.
+"""The web page, `nerf-insert app`: open a scene, mark a region, choose its content, preview, edit, compare.
 
-The page makes recipes and shows results; all work is done by the engine, long work by the command line in
-a process of its own (jobs.py). The engine knows nothing of this package. Its modules, bottom to top:
+The page makes recipes and shows results. The engine does all work, long work in a `nerf-insert` process of
+its own (jobs/queue.py); it knows nothing of this package. The modules, bottom to top:
 
-    workspace, drafts      folders: scenes that can be opened, what a person is about to do
-    ending                 what computes is waited for when the server ends
-    bounded                pictures, read by a child process (picture_worker)
-    opened, outlines,      an open scene; where a region shows in the photographs; a mesh in them;
-    placing, live          renders for the view that can be orbited
-    painters, recipes,     who can paint; from a draft to a recipe and its command line; numbers that
-    numbers, job, jobs     were typed; one job, and the queue
-    uploads, downloads     files that come and go
-    services               what the page's widgets and the API call, as plain data
-    widgets, steps, page   the page itself: one module per step
-    api, server            the same as functions for programs; how it is started
+    workspace, drafts       folders: the scenes that can be opened; the edit that a browser is preparing
+    shutdown, messages      requests in flight when the server ends; messages as sentences
+    image_sandbox           decodes uploaded images in a child process (image_worker)
+    scene_cache             open scenes: photographs, depths, regions, layer stacks
+    region_overlay          where a region shows in the photographs
+    orbit_view              the 3D view
+    mesh_overlay            a mesh in photographs and the 3D view
+    model_list, inpainter_list    what can paint
+    draft_to_recipe, form_values  from a draft to a recipe and its command line; numbers that a person typed
+    jobs/                   one job, the queue, images of a job's output
+    uploads, downloads      files that come and go
+    services/               what the page's widgets and the API call, as plain data
+    widgets/, steps/, page  the page itself, a module per step
+    api, server             the endpoints for programs; how the page is served
 
-No handler leans on a global: what a browser works on travels with every call as (scene, draft), two names
+No handler uses a global: what a browser works on travels with every call as a scene and a draft, two names
 that `Workspace` and `Drafts` turn into folders.
 """

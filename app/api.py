@@ -1,250 +1,290 @@
-"""The page for programs: named endpoints with plain data, for gradio_client, and for MCP when that is on.
+"""The page for programs: named endpoints with plain data, for gradio_client and, where enabled, MCP.
 
-`scene` is the key that `scenes` lists; `draft` is a name of the caller's own choosing, 8 to 40 small letters
-and digits, under which masks, mesh, box and words are kept until they become an edit.
+`scene` is a key that the endpoint `scenes` lists. `draft` is a name of the caller's choosing, 8 to 40
+lower-case letters and digits, under which masks, mesh, box and content are kept until they become an edit.
+Positions are world coordinates, lengths world units, angles degrees; positions in images are fractions of
+their width and height. Gradio shows the docstrings of the endpoints.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
-from nerf_insert.app import inpainter_list, mesh_overlay
-from nerf_insert.app import model_list as listed
-from nerf_insert.app.downloads import job_file, layer_zip, recipe_zip, scene_zip
-from nerf_insert.app.draft_to_recipe import check_said, command_line, recipe_of
-from nerf_insert.app.drafts import Draft, MeshPose
-from nerf_insert.app.form_values import box_of, placing_of
+from nerf_insert.app import inpainter_list, mesh_overlay, model_list
+from nerf_insert.app.downloads import job_file, zip_file
+from nerf_insert.app.draft_to_recipe import check_content, command_line, recipe_from_draft
+from nerf_insert.app.drafts import RENAMED, Draft, MeshPose
+from nerf_insert.app.form_values import parse_box, parse_mesh_pose
 from nerf_insert.app.services import Services
-from nerf_insert.app.steps.common import Work, told
+from nerf_insert.app.steps.common import Context, show_errors
 from nerf_insert.app.steps.edit import add_edit
+from nerf_insert.app.steps.open import add_training
 from nerf_insert.app.steps.preview import add_preview
 from nerf_insert.app.steps.results import add_export, add_orbit
-from nerf_insert.app.uploads import check_mesh_file, take_picture, take_zip
+from nerf_insert.app.uploads import check_mesh_file, take_image, take_zip
+from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError
 
-SAYABLE = (
-    "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds", "shell",
-    "view_dependent", "dilate", "mesh_is_region",
+CONTENT = (
+    "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds",
+    "blend_width", "view_dependent", "dilate", "mesh_is_region",
 )  # fmt: skip
+EMPTY: dict[str, Any] = {"masks": {}, "mesh": None, "box": None, "reference": None, "kept": {}}
 
 
 def add_endpoints(services: Services) -> None:
     """Add the endpoints to the page that is being built."""
 
-    def work(scene: str, draft: str) -> Work:
-        return Work(services, {"scene": scene, "draft": draft})
-
-    def answered(answer: dict) -> dict:
-        if "error" in answer:
-            raise InputError(answer["error"])
-        return answer
+    def context(scene: str, draft: str = "") -> Context:
+        return Context(services, {"scene": scene, "draft": draft})
 
     def scenes() -> list:
-        """All scenes and captures that can be opened: key, title, and whether a 3D scene was built."""
-        return [{"scene": p.key, "title": p.title, "trained": p.trained} for p in services.workspace.places()]
+        """List all scenes and captures that can be opened: key, title, whether the 3D scene is built."""
+        return [_listed(location) for location in services.workspace.locations()]
 
     def open_sample() -> dict:
-        """The bundled sample capture, as a scene to build."""
-        place = services.workspace.sample()
-        return {"scene": place.key, "title": place.title, "trained": place.trained}
+        """Open the bundled sample capture."""
+        return _listed(services.workspace.sample())
 
     def upload(file: dict) -> dict:
-        """Take a zipped capture, or a scene that was downloaded here."""
-        place = take_zip(uploaded(file), services.workspace)
-        return {"scene": place.key, "title": place.title, "trained": place.trained}
+        """Upload a zipped capture, or a scene that was downloaded from this page."""
+        return _listed(take_zip(uploaded(file), services.workspace))
 
     def build_scene(scene: str, steps: int = 1500) -> dict:
-        """Start to build the 3D scene of a capture; the job."""
-        place = services.workspace.find(scene)
-        if place.trained or place.capture_path is None:
-            raise InputError("this scene is built already")
-        words = ["train", str(place.capture_path), "--out", str(place.folder), "--steps", str(int(steps))]
-        return asdict(services.jobs.add(place.page, "train", f"Build {place.title}", lambda folder: words))
+        """Start building the 3D scene of a capture; returns the job."""
+        return asdict(add_training(services, services.workspace.find(scene), int(steps)))
 
     def photographs(scene: str) -> dict:
-        """The photographs' names and sizes."""
+        """Return the names and sizes of the photographs."""
         return answered(services.scene({"scene": scene}))
 
     def mark(scene: str, draft: str, view: str, png: str) -> dict:
-        """Keep a mask for a photograph: a PNG data URL with opacity where the edit is; empty removes it."""
+        """Set the mask of a photograph: a PNG data URL that is opaque in the mask; empty removes it."""
         return answered(services.mark({"scene": scene, "draft": draft, "view": view, "png": png or None}))
 
     def set_mesh(scene: str, draft: str, file: dict, where: dict) -> dict:
-        """Take a mesh; `where` may have translate, rotate (degrees about x, y, z) and scale. Its placing."""
-        on, path = work(scene, draft), uploaded(file)
+        """Upload a mesh; `where` may have translate, rotate (about x, y, z) and scale. Returns its pose."""
+        on, path = context(scene, draft), uploaded(file)
         check_mesh_file(path)
-        first = mesh_overlay.first_placing(on.opened, path)
-        return asdict(on.drafts.set_mesh(draft, path, placing_of({**asdict(first), **where})).placing)
+        initial = mesh_overlay.initial_pose(on.open_scene, path)
+        pose = parse_mesh_pose({**asdict(initial), **where})
+        return asdict(on.drafts.set_mesh(draft, path, pose).mesh_pose)
 
     def drop(
         scene: str, draft: str, what: str, x: float, y: float, view: str = "", orbit: dict | None = None
     ) -> dict:
-        """Stand `what`, mesh or box, on the surface that a photograph, or an orbit {yaw, pitch, distance},
-        shows at x, y (shares of the picture's width and height). {"placing", "box"}"""
-        asked = {"scene": scene, "draft": draft, "what": what, "x": x, "y": y, "view": view, "orbit": orbit}
-        return answered(services.drop(asked))
+        """Stand the mesh or box (`what`) on the surface that an image shows at x, y.
+
+        The image is a photograph (`view`) or an orbit {yaw, pitch, distance}. Returns {"mesh_pose", "box"}.
+        """
+        call = {"scene": scene, "draft": draft, "what": what, "x": x, "y": y, "view": view, "orbit": orbit}
+        return _with_old_keys(answered(services.drop(call)))
 
     def move(scene: str, draft: str, where: dict) -> dict:
-        """Change where the mesh stands: translate, rotate (degrees about x, y, z) or scale. {"placing",
-        "box"}"""
-        return answered(services.move({**where, "scene": scene, "draft": draft}))
+        """Set translate, rotate (about x, y, z) or scale of the mesh. Returns {"mesh_pose", "box"}."""
+        return _with_old_keys(answered(services.move({**where, "scene": scene, "draft": draft})))
 
     def undo(scene: str, draft: str) -> dict:
-        """Take back the draft's last change of where the edit is. {"how": paint, mesh or box, "view"}"""
+        """Undo the last change of the draft's region. Returns {"how": paint, mesh or box, "view"}."""
         return answered(services.undo({"scene": scene, "draft": draft}))
 
     def set_box(scene: str, draft: str, center: list, size: list, rotation: list) -> dict:
-        """Set a box: center, side lengths, rotation in degrees; world coordinates."""
-        made = box_of(center, size, rotation or [0.0, 0.0, 0.0])
-        return asdict(work(scene, draft).drafts.change(draft, box=made).box)
+        """Set a box by its center, side lengths and rotation about x, y, z."""
+        box = parse_box(center, size, rotation or [0.0, 0.0, 0.0])
+        context(scene, draft).drafts.change(draft, box=box)
+        return asdict(box)
+
+    def content(scene: str, draft: str, values: dict) -> dict:
+        """Set fields of a draft and return the whole draft.
+
+        The fields: prompt, negative_prompt, inpainter, model, options, name, seed, steps, rounds,
+        blend_width, view_dependent, dilate, mesh_is_region.
+        """
+        values = {RENAMED.get(key, key): value for key, value in values.items()}
+        unknown = [key for key in values if key not in CONTENT]
+        if unknown:
+            raise InputError(f"a draft has no field {unknown[0]!r}; it has {', '.join(CONTENT)}")
+        on = context(scene, draft)
+        changed = replace(on.draft, **values)
+        check_content(changed, on.drafts.allowed)
+        if changed.has_region:
+            recipe_from_draft(changed, on.drafts, draft)  # raises if no recipe can be made
+        on.drafts.change(draft, **values)
+        return _with_old_keys({field.name: asdict(on.draft)[field.name] for field in fields(Draft)})
 
     def say(scene: str, draft: str, words: dict) -> dict:
-        """Set prompt, negative_prompt, inpainter, model, options, name, seed, steps, rounds, shell,
-        view_dependent, dilate or mesh_is_region; all of the draft as it then is."""
-        unknown = [key for key in words if key not in SAYABLE]
-        if unknown:
-            raise InputError(f"a draft has no {unknown[0]!r}; it may have {', '.join(SAYABLE)}")
-        on = work(scene, draft)
-        changed = replace(on.draft, **words)
-        check_said(changed, on.drafts.allowed)
-        if changed.has_region:
-            recipe_of(changed, on.drafts, draft)  # raises for what cannot be there
-        on.drafts.change(draft, **words)
-        return {f.name: asdict(on.draft)[f.name] for f in fields(Draft)}
+        """Do as `content` does (the old name)."""
+        return content(scene, draft, words)
 
     def set_reference(scene: str, draft: str, file: dict) -> str:
-        """Take a reference picture."""
-        on = work(scene, draft)
-        take_picture(uploaded(file), on.drafts.file(draft, "reference", "reference.png"))
+        """Upload a reference image."""
+        on = context(scene, draft)
+        take_image(uploaded(file), on.drafts.file(draft, "reference", "reference.png"))
         on.drafts.change(draft, reference="reference.png")
         return "reference.png"
 
     def forget(scene: str, draft: str, what: str) -> str:
-        """Take masks, mesh, box, reference or kept (pictures of previews) out of the draft; which it was."""
-        on = work(scene, draft)
-        empty = {"masks": {}, "mesh": None, "box": None, "reference": None, "kept": {}}
-        if what not in empty:
-            raise InputError(f"a draft can forget {', '.join(empty)}")
+        """Remove masks, mesh, box, reference or kept (images of previews) from the draft."""
+        on = context(scene, draft)
+        if what not in EMPTY:
+            raise InputError(f"a draft can forget {', '.join(EMPTY)}")
         if what == "mesh":
             on.drafts.set_mesh(draft, None, MeshPose())
         else:
-            on.drafts.change(draft, **{what: empty[what]})
+            on.drafts.change(draft, **{what: EMPTY[what]})
         return what
 
     def inpainters() -> list:
-        """Who can paint: name, whether it is available here, and a sentence on it or on what is missing."""
-        return inpainter_list.available()
+        """List the inpainters: name, whether it is available here, and what it does or what is missing."""
+        return inpainter_list.available_inpainters()
 
     def models() -> list:
-        """The models of the inpainter diffusion, for its option `model` and others: name, whether it is here,
-        kind, family, licence, gigabytes, note."""
-        return listed.every()
+        """List the models for the inpainter diffusion (its option `model` and others).
+
+        Each has its name, whether it is on this machine, kind, family, licence, gigabytes and a note.
+        """
+        return model_list.all_models()
 
     def region(scene: str, draft: str) -> dict:
-        """Where the draft's region shows, {name: PNG data URL}, and the checks' words."""
+        """Return where the draft's region shows, {name: PNG data URL}, and what the checks say of it."""
         return answered(services.region({"scene": scene, "draft": draft}))
 
     def recipe(scene: str, draft: str) -> dict:
-        """The recipe that the draft makes, and the command line that runs it."""
-        on = work(scene, draft)
-        made = recipe_of(on.draft, on.drafts, draft)
+        """Return the draft's recipe, and the command line that runs it."""
+        on = context(scene, draft)
+        made = recipe_from_draft(on.draft, on.drafts, draft)
         file = on.drafts.folder(draft) / "recipe.yaml"
-        return {"recipe": made.to_dict(), "command": command_line(made, on.place.folder, file)}
+        return {"recipe": made.to_dict(), "command": command_line(made, on.location.folder, file)}
 
     def preview(scene: str, draft: str, views: int = 4) -> dict:
-        """Paint a few views; the job."""
-        on = work(scene, draft)
-        on.need_trained()
-        return asdict(add_preview(services, on, on.draft, int(views)))
+        """Start painting a few views; returns the job."""
+        return asdict(add_preview(context(scene, draft), int(views)))
 
     def keep(scene: str, draft: str, job: str, view: str, on: bool = True) -> dict:
-        """Let the edit start from the picture that a preview painted of a photograph, or no longer; all that
-        are kept, {photograph: file}."""
-        asked = {"scene": scene, "draft": draft, "job": job, "view": view, "keep": on}
-        return answered(services.keep_picture(asked))["kept"]
+        """Let the edit start from the image that a preview painted of a photograph, or no longer.
+
+        Returns all kept images, {photograph: file}.
+        """
+        call = {"scene": scene, "draft": draft, "job": job, "view": view, "keep": on}
+        return answered(services.keep_image(call))["kept"]
 
     def edit(scene: str, draft: str) -> dict:
-        """Start the edit; the job."""
-        on = work(scene, draft)
-        on.need_trained()
-        return asdict(add_edit(services, on, on.draft))
+        """Start the edit; returns the job."""
+        return asdict(add_edit(context(scene, draft)))
 
     def jobs(scene: str) -> dict:
-        """The scene's jobs with their progress, newest first."""
-        return answered(services.job_list({"scene": scene}))
+        """List the scene's jobs with their progress, newest first."""
+        answer = answered(services.job_list({"scene": scene}))
+        for job in answer["jobs"]:
+            job["stages"] = [_with_old_keys(stage) for stage in job["stages"]]
+        return answer
 
-    def job_pictures(scene: str, job: str) -> list:
-        """What a job has made so far, newest last: label and url (a JPEG data URL), and of a preview view."""
-        return answered(services.job_pictures({"scene": scene, "job": job}))["pictures"]
+    def job_images(scene: str, job: str) -> list:
+        """List the images that a job has produced so far, newest last: label, url (a JPEG data URL), and
+        for a preview view, the photograph."""
+        return answered(services.job_images({"scene": scene, "job": job}))["images"]
 
     def job_action(scene: str, job: str, action: str) -> dict:
-        """pause, resume, stop or forget a job."""
+        """Pause, resume, stop or forget a job; returns the jobs."""
         return answered(services.job_action({"scene": scene, "job": job, "action": action}))
 
     def layers(scene: str) -> dict:
-        """The scene's layers, bottom to top."""
+        """List the scene's layers, bottom to top."""
         return answered(services.layers({"scene": scene}))
 
     def layer_action(scene: str, action: str, number: int = 0, to: int = 0, name: str = "") -> dict:
-        """enable, disable, remove, move (to), rename (name) a layer, or undo the last change."""
-        asked = {"scene": scene, "action": action, "number": number, "to": to, "name": name}
-        return answered(services.layer_action(asked))
+        """Enable, disable, remove, move (to) or rename (name) a layer, or undo the last change."""
+        call = {"scene": scene, "action": action, "number": number, "to": to, "name": name}
+        return answered(services.layer_action(call))
 
     def render(
         scene: str, view: str = "", orbit: dict | None = None, width: int = 640, what: str = "edited"
     ) -> dict:
-        """A picture from a photograph's camera, or from an orbit {yaw, pitch, distance}; `what`: edited,
-        before or depth. {"url": JPEG data URL, "width", "height", "seconds"}"""
+        """Render the scene from a photograph's camera (`view`) or an orbit {yaw, pitch, distance}.
+
+        `what`: edited, before or depth. Returns {"url": JPEG data URL, "width", "height", "seconds"}.
+        """
         return answered(
             services.render({"scene": scene, "view": view, "orbit": orbit, "width": width, "what": what})
         )
 
     def photograph(scene: str, view: str, width: int = 640) -> str:
-        """A photograph as a JPEG data URL, at most so many pixels wide."""
-        asked = {"scene": scene, "names": [view], "width": width}
-        return answered(services.photographs(asked))["urls"][view]
+        """Return a photograph as a JPEG data URL, at most `width` pixels wide."""
+        call = {"scene": scene, "names": [view], "width": width}
+        return answered(services.photographs(call))["urls"][view]
 
     def orbit_video(scene: str, seconds: float = 4.0) -> dict:
-        """Make a video around the edited scene; the job."""
-        return asdict(add_orbit(services, work(scene, ""), seconds))
+        """Start rendering a video around the edited scene; returns the job."""
+        return asdict(add_orbit(context(scene), seconds))
 
     def export(scene: str, kind: str) -> dict:
-        """Write the edited scene as dataset, nerfstudio (a run), mesh or pointcloud; the job."""
-        return asdict(add_export(services, work(scene, ""), kind))
+        """Start exporting the edited scene as dataset, nerfstudio (a run), mesh or pointcloud; returns the
+        job."""
+        return asdict(add_export(context(scene), kind))
 
     def download(scene: str, what: str, number: int = 0, job: str = "") -> dict:
-        """A file to take away: layer or recipe (of the layer `number`), scene (with its photographs), or job
-        (what an orbit_video or an export has made)."""
-        on = work(scene, "")
-        on.need_trained()
-        to = services.downloads
+        """Download a layer or its recipe (by its `number`), the scene with its photographs, or the output of
+        an orbit_video or export job."""
+        on = context(scene)
+        on.require_trained()
         if what == "job":
-            page = on.place.page
-            file = job_file(services.jobs.get(page, job), services.jobs.folder(page, job), to)
-        elif what == "scene":
-            file = scene_zip(on.opened.scene, to)
-        elif what in ("layer", "recipe"):
-            file = {"layer": layer_zip, "recipe": recipe_zip}[what](on.opened.scene, number, to)
+            page = on.location.page
+            file = job_file(services.jobs.get(page, job), services.jobs.folder(page, job), services.downloads)
+        elif what in ("layer", "recipe", "scene"):
+            file = zip_file(what, on.open_scene.scene, number, services.downloads)
         else:
-            raise InputError("what can be taken away is a layer, a recipe, the scene or what a job has made")
+            raise InputError("what can be downloaded is a layer, a recipe, a scene or a job")
         return FileData(path=str(file), orig_name=file.name, size=file.stat().st_size).model_dump()
 
     for endpoint in (
         scenes, open_sample, upload, build_scene, photographs, photograph, mark, set_mesh, drop, move, undo,
-        set_box, forget, inpainters, models, say, set_reference, region, recipe, preview, keep, edit, jobs,
-        job_pictures, job_action, layers, layer_action, render, orbit_video, export, download,
+        set_box, forget, inpainters, models, content, set_reference, region, recipe, preview, keep, edit,
+        jobs, job_images, job_action, layers, layer_action, render, orbit_video, export, download,
     ):  # fmt: skip
-        gr.api(told(endpoint), api_name=endpoint.__name__, concurrency_limit=None)
+        _add(endpoint, endpoint.__name__)
+    _add(say, "say")  # names of version 0.1.0
+    _add(job_images, "job_pictures")
 
 
-def uploaded(file: dict) -> Path:
-    """The file that a client has uploaded, and none but such. Raises InputError."""
+def answered(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer of a service.
+
+    Raises:
+        InputError: The answer is an error.
+    """
+    if "error" in answer:
+        raise InputError(answer["error"])
+    return answer
+
+
+def uploaded(file: dict[str, Any] | None) -> Path:
+    """Return the path of a file that a client uploaded.
+
+    Raises:
+        InputError: It was not uploaded.
+    """
     path = Path(str((file or {}).get("path", ""))).resolve()
     if not path.is_relative_to(Path(get_upload_folder()).resolve()) or not path.is_file():
         raise InputError("upload the file first (gradio_client: handle_file)")
     return path
+
+
+def _add(endpoint: Callable[..., Any], name: str) -> None:
+    gr.api(show_errors(endpoint), api_name=name, concurrency_limit=None)
+
+
+def _listed(location: SceneLocation) -> dict[str, Any]:
+    return {"scene": location.key, "title": location.title, "trained": location.trained}
+
+
+def _with_old_keys(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer that also has the keys by which version 0.1.0 named some values."""
+    old = {"placing": "mesh_pose", "shell": "blend_width", "share": "fraction"}
+    return answer | {before: answer[now] for before, now in old.items() if now in answer}

@@ -1,5 +1,7 @@
-"""Files to take away: a layer, a recipe with what it needs, the whole scene with its photographs, what jobs
-have made. They are handed out in a folder of their own, for a day."""
+"""Downloads: a layer, a recipe with its files, a whole scene with its photographs, the output of jobs.
+
+They are kept for a day, in a folder of their own.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +16,47 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from nerf_insert.app.jobs.queue import Job
+from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.workspace import PAGE, slug
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json, replacing
-from nerf_insert.scene.scene import Scene
+from nerf_insert.scene.scene import LayerEntry, Scene
 
-LISTS = (".json", ".txt", ".bin", ".npy", ".csv")  # of cameras, as nerfstudio's dataparsers read them
-FILM = "orbit.mp4"
-AGE = 86_400.0  # seconds
-STORED = (".png", ".jpg", ".jpeg", ".safetensors", ".glb", ".mp4")  # not made smaller by packing
+CAMERA_FILES = (".json", ".txt", ".bin", ".npy", ".csv")  # as nerfstudio's dataparsers read them
+ORBIT_VIDEO = "orbit.mp4"
+MAX_AGE = 86_400.0  # seconds
+STORED = (".png", ".jpg", ".jpeg", ".safetensors", ".glb", ".mp4")  # compressed already
 _packing = threading.Lock()
 
 
+def zip_file(what: str, scene: Scene, number: int, to: Path) -> Path:
+    """Zip a "layer", the "recipe" of a layer, or the whole "scene", and return the file.
+
+    Args:
+        what: What to zip.
+        scene: The scene.
+        number: The layer's number, from 1 at the bottom; ignored for a scene.
+        to: Folder of the downloads.
+
+    Raises:
+        InputError: There is no such layer.
+    """
+    if what == "scene":
+        return scene_zip(scene, to)
+    return (layer_zip if what == "layer" else recipe_zip)(scene, number, to)
+
+
 def layer_zip(scene: Scene, number: int, to: Path) -> Path:
-    """A layer's folder: recipe, region, field, painted views."""
+    """Zip a layer's folder (recipe, region, field, painted views) and return the file.
+
+    Args:
+        scene: The scene.
+        number: The layer's number, from 1 at the bottom.
+        to: Folder of the downloads.
+
+    Raises:
+        InputError: There is no such layer.
+    """
     entry = _entry(scene, number)
     folder = scene.layer_folder(entry)
     pairs = [(f"{entry.folder}/{p.relative_to(folder)}", p) for p in _files(folder)]
@@ -36,7 +64,16 @@ def layer_zip(scene: Scene, number: int, to: Path) -> Path:
 
 
 def recipe_zip(scene: Scene, number: int, to: Path) -> Path:
-    """recipe.yaml and inputs/: what `nerf-insert edit SCENE --recipe recipe.yaml` needs."""
+    """Zip what `nerf-insert edit SCENE --recipe recipe.yaml` needs, and return the file.
+
+    Args:
+        scene: The scene.
+        number: The layer's number, from 1 at the bottom.
+        to: Folder of the downloads.
+
+    Raises:
+        InputError: There is no such layer.
+    """
     entry = _entry(scene, number)
     folder = scene.layer_folder(entry)
     kept = [folder / "recipe.yaml", *_files(folder / "inputs")]
@@ -45,7 +82,12 @@ def recipe_zip(scene: Scene, number: int, to: Path) -> Path:
 
 
 def scene_zip(scene: Scene, to: Path) -> Path:
-    """The scene folder with its capture inside it; it can be opened anywhere, and uploaded here again."""
+    """Zip a scene folder with its capture inside, which can be opened elsewhere and uploaded again.
+
+    Args:
+        scene: The scene.
+        to: Folder of the downloads.
+    """
     name, folder, capture = slug(scene.folder.name), scene.folder, scene.capture.path
     root = capture if capture.is_dir() else capture.parent
     kept = [
@@ -61,16 +103,24 @@ def scene_zip(scene: Scene, to: Path) -> Path:
 
 
 def job_file(job: Job, folder: Path, to: Path) -> Path:
-    """What a render or an export has made, as one file. It stays with the job, what is handed out is a link
-    to it. Raises InputError where there is none."""
-    file = folder / "out" / FILM if job.kind == "render" else folder / f"{slug(job.title)}.zip"
+    """Return the output of a render or an export as one file, a link to the job's own.
+
+    Args:
+        job: The job.
+        folder: Its folder.
+        to: Folder of the downloads.
+
+    Raises:
+        InputError: The job has no output, or has not ended.
+    """
+    file = folder / "out" / ORBIT_VIDEO if job.kind == "render" else folder / f"{slug(job.title)}.zip"
     with _packing:
         if job.state == "done" and job.kind == "export" and not file.exists():
-            made = folder / "out"
-            _zip(file, [(f"{slug(job.title)}/{p.relative_to(made)}", p) for p in _files(made)])
-            shutil.rmtree(made, ignore_errors=True)
+            out = folder / "out"
+            _zip(file, [(f"{slug(job.title)}/{p.relative_to(out)}", p) for p in _files(out)])
+            shutil.rmtree(out, ignore_errors=True)
         if job.state != "done" or not file.exists():
-            raise InputError("this job has made nothing that could be taken away, or not yet")
+            raise InputError("this job has nothing to download, or not yet")
         target = _target(to, folder, file.stem).with_suffix(file.suffix)
         if not target.exists():
             try:
@@ -80,11 +130,11 @@ def job_file(job: Job, folder: Path, to: Path) -> Path:
         return target
 
 
-def sweep(to: Path, age: float = AGE) -> None:
-    """Remove what was handed out so long ago that nobody waits for it any more."""
+def sweep(to: Path, max_age: float = MAX_AGE) -> None:
+    """Remove downloads that are older than `max_age` seconds."""
     for folder in to.glob("*"):
         with contextlib.suppress(OSError):
-            if time.time() - folder.stat().st_mtime > age:
+            if time.time() - folder.stat().st_mtime > max_age:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -99,7 +149,7 @@ def _zip(target: Path, pairs: Iterable[tuple[str, Path]], texts: dict[str, str] 
 
 
 def _target(to: Path, source: Path, name: str) -> Path:
-    """Where a zip of a folder is handed out: the same place each time, so that there is one of it."""
+    """Return the path for the zip of a folder: always the same, so that there is only one of it."""
     sweep(to)
     folder = to / hashlib.sha256(str(source).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,13 +162,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _capture_files(scene: Scene, root: Path) -> list[Path]:
-    """The photographs, their masks, and what says where the cameras are; not what else lies beside them."""
+    """List the photographs, their masks and the camera files, but nothing else beside them."""
     own = {path.absolute() for view in scene.capture.views for path in (view.path, view.mask_path) if path}
-    lists = {p for p in _files(root) if p.suffix.lower() in LISTS and not p.is_relative_to(scene.folder)}
-    return sorted(p for p in own | lists if p.is_relative_to(root))
+    cameras = {
+        p for p in _files(root) if p.suffix.lower() in CAMERA_FILES and not p.is_relative_to(scene.folder)
+    }
+    return sorted(p for p in own | cameras if p.is_relative_to(root))
 
 
-def _entry(scene: Scene, number: int):
+def _entry(scene: Scene, number: int) -> LayerEntry:
     if not 1 <= number <= len(scene.layers):
-        raise InputError("this layer is not there any more")
+        raise InputError("this layer no longer exists")
     return scene.layers[number - 1]

@@ -1,9 +1,9 @@
-"""A draft: what a person is about to do in a scene, before it becomes a recipe.
+"""Drafts: the edit that a browser is preparing in a scene, before it becomes a recipe.
 
     SCENE/page/drafts/ID/   draft.json, masks/N.png, mesh/N/..., reference/..., kept/..., recipe.yaml
 
-Every browser has an ID of its own, so that two of them never paint into the same mask. Lengths and places
-are in world units and world coordinates, angles in degrees.
+Every browser has its own ID, so two browsers never paint into the same mask. Positions are world coordinates,
+lengths world units, angles degrees.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from nerf_insert.errors import InputError
 from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
 
 ID = re.compile(r"[a-z0-9]{8,40}")
-WHERE = ("masks", "mesh", "placing", "mesh_is_region", "box", "dilate")  # what can be taken back
-MOVED = ("placing", "box", "dilate")  # by dragging and typing, bit by bit
-ONE_MOVE = 1.0  # seconds: bits that follow one another more quickly are one step
-STEPS_BACK = 50
+UNDOABLE = ("masks", "mesh", "mesh_pose", "mesh_is_region", "box", "dilate")  # fields that `undo` restores
+CONTINUOUS = ("mesh_pose", "box", "dilate")  # fields that dragging and typing change in small increments
+MERGE_SECONDS = 1.0  # increments that follow one another more quickly are one undo step
+MAX_UNDO_STEPS = 50
+RENAMED = {"placing": "mesh_pose", "shell": "blend_width"}  # keys of drafts that version 0.1.0 saved
 
 
 @dataclass(frozen=True)
 class MeshPose:
-    """Where a mesh stands: scaled, turned about the world's x, y and z axes in this order, moved."""
+    """Pose of a mesh in the world: scale, then rotate about x, y and z in this order, then translate."""
 
     translate: tuple[float, float, float] = (0.0, 0.0, 0.0)
     rotate: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -39,6 +40,8 @@ class MeshPose:
 
 @dataclass(frozen=True)
 class Box:
+    """An oriented box: center and side lengths in world units, rotation in degrees about x, y and z."""
+
     center: tuple[float, float, float]
     size: tuple[float, float, float]
     rotation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -46,72 +49,97 @@ class Box:
 
 @dataclass(frozen=True)
 class Draft:
-    masks: dict[str, str] = field(default_factory=dict)  # photograph's name: file in masks/
+    """Everything that a person has marked and entered for the next edit."""
+
+    masks: dict[str, str] = field(default_factory=dict)  # photograph name: file in masks/
     mesh: str | None = None  # N/file in mesh/
-    placing: MeshPose = field(default_factory=MeshPose)
+    mesh_pose: MeshPose = field(default_factory=MeshPose)
     mesh_is_region: bool = True
     box: Box | None = None
-    dilate: float | None = None  # None: what the engine finds right
+    dilate: float | None = None  # world units; None: the engine's default
     prompt: str = ""
     negative_prompt: str = ""
     reference: str | None = None
-    inpainter: str = ""  # empty: what fits
-    model: str = ""  # of the inpainter diffusion; empty: the best that is here
+    inpainter: str = ""  # empty: chosen from the other fields
+    model: str = ""  # of the inpainter `diffusion`; empty: the best on this machine
     options: dict[str, Any] = field(default_factory=dict)
     name: str = ""
     seed: int = 0
     steps: int | None = None
     rounds: int | None = None
     view_dependent: bool = False
-    shell: float | None = None
-    kept: dict[str, str] = field(default_factory=dict)  # photograph's name: previewed picture of it, in kept/
-    past: list[dict[str, Any]] = field(default_factory=list)  # before each step: what it changed, and "time"
+    blend_width: float | None = None
+    kept: dict[str, str] = field(default_factory=dict)  # photograph name: previewed image in kept/
+    past: list[dict[str, Any]] = field(default_factory=list)  # undo steps: the fields to restore, and "time"
 
     @property
     def has_region(self) -> bool:
+        """Whether a region is marked."""
         return bool(self.masks or self.box or (self.mesh and self.mesh_is_region))
 
 
 class Drafts:
-    """The drafts of one scene's page folder. Changes are on disk when the method returns."""
+    """The drafts of one scene. Changes are on disk when a method returns."""
 
-    lock = threading.Lock()  # reading, changing and writing a draft is one step
+    lock = threading.Lock()  # makes read, change and write of a draft atomic
 
     def __init__(self, page: Path, *allowed: Path) -> None:
-        """`allowed`: folders beside the scene's own in which files lie that a draft may name."""
+        """Open the drafts of a scene.
+
+        Args:
+            page: The page's folder in the scene folder.
+            allowed: Folders besides the scene's own whose files a draft may name.
+        """
         self.root = page / "drafts"
         self.allowed = (page.parent, *allowed)
 
     def folder(self, draft: str) -> Path:
-        """Raises InputError for an ID that is none."""
+        """Return the folder of a draft.
+
+        Raises:
+            InputError: The ID is not valid.
+        """
         if not ID.fullmatch(draft or ""):
-            raise InputError("this page has lost track of what it works on: load it again")
+            raise InputError("the page lost its session: reload it")
         return self.root / draft
 
     def load(self, draft: str) -> Draft:
+        """Read a draft; an empty one if there is none yet or its file is damaged.
+
+        Raises:
+            InputError: The ID is not valid.
+        """
         file = self.folder(draft) / "draft.json"
         try:
             return _draft(read_json(file)) if file.exists() else Draft()
-        except (InputError, TypeError, ValueError, KeyError):  # of another version: start afresh
+        except (AttributeError, InputError, TypeError, ValueError, KeyError):  # damaged: start over
             return Draft()
 
     def change(self, draft: str, change: Callable[[Draft], Draft] | None = None, **values: Any) -> Draft:
-        """Apply `change`, or set `values`; the draft as it then is."""
+        """Apply `change`, or set the fields `values`, and return the new draft."""
         with self.lock:
             before = self.load(draft)
-            now = _remembering(before, change(before) if change else replace(before, **values), time.time())
+            now = _with_undo_step(
+                before, change(before) if change else replace(before, **values), time.time()
+            )
             write_json(self.folder(draft) / "draft.json", asdict(now))
             if now.past != before.past:
                 self._sweep(draft, now)
             return now
 
     def undo(self, draft: str) -> tuple[str, str | None]:
-        """Take back the last change of where the edit is. How that was marked (paint, mesh or box), and the
-        photograph that was painted on. Raises InputError where nothing is left."""
+        """Undo the last change of the region.
+
+        Returns:
+            How the region was marked (paint, mesh or box) and the photograph that was painted on, if any.
+
+        Raises:
+            InputError: There is nothing to undo.
+        """
         with self.lock:
             now = self.load(draft)
             if not now.past:
-                raise InputError("There is nothing left to take back.")
+                raise InputError("There is nothing to undo.")
             *past, step = now.past
             write_json(self.folder(draft) / "draft.json", {**asdict(now), **step, "past": past})
         masks = step.get("masks", now.masks)
@@ -119,7 +147,7 @@ class Drafts:
         return "paint" if painted else "box" if "box" in step else "mesh", (painted or [None])[0]
 
     def set_mask(self, draft: str, view: str, png: bytes | None) -> Draft:
-        """Keep what was painted on a photograph, or with None forget it."""
+        """Save the mask of a photograph; None removes it."""
 
         def put(now: Draft) -> Draft:
             masks = {name: file for name, file in now.masks.items() if name != view}
@@ -131,42 +159,46 @@ class Drafts:
 
         return self.change(draft, put)
 
-    def keep(self, draft: str, view: str, picture: Path | None, name: str = "") -> Draft:
-        """Take a copy of a previewed picture of a photograph under this name, or with None forget it."""
-        if picture is not None:
-            atomic_write(self.file(draft, "kept", name), read_bytes(picture))
+    def keep(self, draft: str, view: str, image: Path | None, name: str = "") -> Draft:
+        """Copy a previewed image of a photograph under this name; None removes it."""
+        if image is not None:
+            atomic_write(self.file(draft, "kept", name), read_bytes(image))
 
         def put(now: Draft) -> Draft:
             kept = {other: file for other, file in now.kept.items() if other != view}
-            return replace(now, kept=kept | ({view: Path(name).name} if picture is not None else {}))
+            return replace(now, kept=kept | ({view: Path(name).name} if image is not None else {}))
 
         return self.change(draft, put)
 
-    def set_mesh(self, draft: str, path: Path | None, placing: MeshPose) -> Draft:
-        """Take a copy of a mesh file (with the files that it names), in the place of any that was there."""
+    def set_mesh(self, draft: str, path: Path | None, mesh_pose: MeshPose) -> Draft:
+        """Copy a mesh file and the files that it names, replacing the present mesh; None removes it."""
         from nerf_insert.geometry.mesh_assets import companions
 
         def put(now: Draft) -> Draft:
             if path is None:
-                return replace(now, mesh=None, placing=placing)
+                return replace(now, mesh=None, mesh_pose=mesh_pose)
             homes = self.folder(draft) / "mesh"
             home = homes / str(_next(homes))
             for name in (path.name, *companions(path)):
                 (home / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path.parent / name, home / name)
-            return replace(now, mesh=f"{home.name}/{path.name}", placing=placing)
+            return replace(now, mesh=f"{home.name}/{path.name}", mesh_pose=mesh_pose)
 
         return self.change(draft, put)
 
     def file(self, draft: str, kind: str, name: str) -> Path:
-        """Raises InputError for a name that leads out of the draft, which may have come with a scene."""
+        """Return the path of a file of a draft.
+
+        Raises:
+            InputError: The name leads out of the draft's folder (drafts can come with somebody else's scene).
+        """
         path = self.folder(draft) / kind / name
         if not path.resolve().is_relative_to(self.folder(draft).resolve()):
-            raise InputError("this draft is damaged: mark the place again")
+            raise InputError("this draft is damaged: mark the region again")
         return path
 
     def _sweep(self, draft: str, now: Draft) -> None:
-        """Remove masks and meshes that no step back leads to any more."""
+        """Remove masks and meshes that no undo step needs."""
         steps = [asdict(now), *now.past]
         masks = {file for step in steps for file in step.get("masks", {}).values()}
         meshes = {str(step["mesh"]).split("/")[0] for step in steps if step.get("mesh")}
@@ -178,33 +210,38 @@ class Drafts:
                 shutil.rmtree(home, ignore_errors=True)
 
 
-def _remembering(before: Draft, now: Draft, moment: float) -> Draft:
-    """The draft with the step back to what was before."""
-    changed = {name: value for name, value in asdict(before).items() if name in WHERE}
+def _with_undo_step(before: Draft, now: Draft, moment: float) -> Draft:
+    """Return `now` with an undo step that leads back to `before`."""
+    changed = {name: value for name, value in asdict(before).items() if name in UNDOABLE}
     changed = {name: value for name, value in changed.items() if value != asdict(now)[name]}
     if not changed:
         return now
     *past, last = before.past or [{}]
-    same = last.keys() - {"time"} == changed.keys() and changed.keys() <= set(MOVED)
+    same = last.keys() - {"time"} == changed.keys() and changed.keys() <= set(CONTINUOUS)
     same = same and None not in last.values()  # a new box is a step of its own
-    if same and moment - last["time"] < ONE_MOVE:
+    if same and moment - last["time"] < MERGE_SECONDS:
         step = last | {"time": moment}
     else:
         past, step = before.past, json.loads(json.dumps(changed)) | {"time": moment}
-    return replace(now, past=[*past, step][-STEPS_BACK:])
+    return replace(now, past=[*past, step][-MAX_UNDO_STEPS:])
 
 
 def _next(folder: Path) -> int:
-    """A number that no file or folder there has been named by yet."""
+    """Return a number that no file or folder there has as its name."""
     return 1 + max((int(path.stem) for path in folder.glob("*") if path.stem.isdigit()), default=-1)
 
 
-def _draft(data: dict) -> Draft:
+def _draft(data: dict[str, Any]) -> Draft:
     known = {f.name for f in fields(Draft)}
-    data = {key: value for key, value in data.items() if key in known}
-    data["placing"] = MeshPose(**_tuples(data.get("placing") or {}))
+    data = {key: value for key, value in _with_new_names(data).items() if key in known}
+    data["past"] = [_with_new_names(step) for step in data.get("past") or []]
+    data["mesh_pose"] = MeshPose(**_tuples(data.get("mesh_pose") or {}))
     data["box"] = Box(**_tuples(data["box"])) if data.get("box") else None
     return Draft(**data)
+
+
+def _with_new_names(data: dict[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(key, key): value for key, value in data.items()}
 
 
 def _tuples(data: dict) -> dict:

@@ -1,5 +1,7 @@
-"""Pictures that people bring are decoded by a child process with bounded memory and time (picture_worker.py),
-never by the server; meshes have a child of their own in the engine."""
+"""Decoding of uploaded images in a child process with bounded memory and time (image_worker.py).
+
+The server never decodes such files itself; meshes have a child process of their own in the engine.
+"""
 
 from __future__ import annotations
 
@@ -16,60 +18,90 @@ import nerf_insert
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError
 
-SECONDS = 30.0  # for one picture
+SECONDS = 30.0  # for one image
 
 
 def check(file: Path) -> None:
-    """Raises InputError unless all of the file can be read as a picture."""
-    _child.ask({"check": str(file)}, file.name)
+    """Decode a whole image.
+
+    Raises:
+        InputError: The file is not an image, or is too large.
+    """
+    _worker.ask({"check": str(file)}, file.name)
 
 
 def convert(file: Path, target: Path, side: int) -> None:
-    """The picture again, as a PNG of at most `side` pixels. Raises InputError."""
-    _child.ask({"convert": str(file), "to": str(target), "side": side}, file.name)
+    """Write an image as a PNG of at most `side` pixels along each side.
+
+    Raises:
+        InputError: The file is not an image, or is too large.
+    """
+    _worker.ask({"convert": str(file), "to": str(target), "side": side}, file.name)
 
 
 def photograph(view: View, size: tuple[int, int]) -> str:
-    """A view's photograph in that size, (width, height), as a JPEG in a data URL. Raises InputError."""
+    """Return a view's photograph, resized to (width, height), as a JPEG data URL.
+
+    Raises:
+        InputError: The file is not an image, or is too large.
+    """
     request = {"photograph": str(view.path), "size": size, "background": view.background}
-    return "data:image/jpeg;base64," + _child.ask(request, view.name)["jpeg"]
+    return "data:image/jpeg;base64," + _worker.ask(request, view.name)["jpeg"]
 
 
 def mask(png: str, size: tuple[int, int]) -> bytes:
-    """White on black in that size, as a PNG, where a PNG in base64 is opaque. Raises InputError."""
-    return base64.b64decode(_child.ask({"mask": png, "size": size}, "what was painted")["png"])
+    """Return a mask as a PNG that is white where `png`, a PNG in base64, is opaque.
+
+    Args:
+        png: The mask as a browser painted it.
+        size: (width, height) of the result.
+
+    Raises:
+        InputError: The mask is not a PNG, is too large or empty.
+    """
+    return base64.b64decode(_worker.ask({"mask": png, "size": size}, "the mask")["png"])
 
 
-class Child:
-    """The process, started when it is first needed, and again when it had to be ended."""
+class Worker:
+    """The child process, started on first use and after it had to be killed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, request: dict, name: str) -> dict[str, Any]:
-        """Its answer. Raises InputError with its sentence, or where it gives none in time."""
+    def ask(self, request: dict[str, Any], name: str) -> dict[str, Any]:
+        """Send a request to the child process and return its answer.
+
+        Args:
+            request: One of the requests that image_worker.py lists.
+            name: What the image is called in messages.
+
+        Raises:
+            InputError: The child process refused the image, or did not answer in time.
+        """
         with self._lock:
-            process = self._process = self._process or start()
-            late = threading.Timer(SECONDS, process.kill)
-            late.start()
+            process = self._process = self._process or start_worker()
+            assert process.stdin is not None and process.stdout is not None
+            timer = threading.Timer(SECONDS, process.kill)
+            timer.start()
             try:
                 process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
                 answer = json.loads(process.stdout.readline())
-            except (OSError, ValueError):  # it is no more
+            except (OSError, ValueError):  # the process died
                 self._process = None
                 process.kill()
                 process.communicate()
                 answer = {"error": f"{name} cannot be read: it is damaged, or takes too much memory or time"}
             finally:
-                late.cancel()
+                timer.cancel()
         if "error" in answer:
             raise InputError(answer["error"])
         return answer
 
 
-def start() -> subprocess.Popen:
+def start_worker() -> subprocess.Popen[str]:
+    """Start the child process, which ends with its stdin."""
     root = str(Path(nerf_insert.__file__).resolve().parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
@@ -80,8 +112,8 @@ def start() -> subprocess.Popen:
         stderr=subprocess.DEVNULL,
         text=True,
         env=environment,
-        start_new_session=True,  # Ctrl-C is the server's to handle; the child ends with its stdin
+        start_new_session=True,  # Ctrl-C is the server's to handle
     )
 
 
-_child = Child()
+_worker = Worker()

@@ -1,11 +1,11 @@
-"""Looks at pictures that strangers brought, in a process with bounded memory (bounded.py bounds its time).
+"""Decodes uploaded images in a process with bounded memory; image_sandbox.py bounds its time.
 
-Reads requests from stdin, one line of JSON each, and answers each with one: what it made or {"error":
-sentence}. It ends when stdin does.
+It reads requests from stdin, one JSON object per line, and answers each with one: the result or
+{"error": sentence}. It ends when stdin does.
 
-    {"check": file}                                  is all of this a picture? {}
-    {"convert": file, "to": file, "side": pixels}    write it again as PNG, no larger than that: {}
-    {"photograph": file, "size": [w, h], "background": [r, g, b]}    in that size: {"jpeg": base64}
+    {"check": file}                                  decode all of it: {}
+    {"convert": file, "to": file, "side": pixels}    write it as a PNG no larger than that: {}
+    {"photograph": file, "size": [w, h], "background": [r, g, b]}    resize it: {"jpeg": base64}
     {"mask": base64, "size": [w, h]}                 white where a PNG is opaque: {"png": base64}
 """
 
@@ -16,96 +16,116 @@ import io
 import json
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-MEMORY = 2 << 30  # bytes of address space
+MAX_MEMORY = 2 << 30  # bytes of address space
 MAX_PIXELS = 100_000_000
-KINDS = ("PNG", "JPEG", "WEBP", "BMP")  # that are taken from strangers
-LARGEST_MASK = 8192  # pixels along a side
-QUALITY = 88
-
-
-def main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    for line in sys.stdin:
-        try:
-            said = answer(json.loads(line))
-        except Refused as refused:
-            said = {"error": str(refused)}
-        print(json.dumps(said), flush=True)
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # accepted from uploads
+MAX_MASK_SIDE = 8192  # pixels
+JPEG_QUALITY = 88
 
 
 class Refused(Exception):
-    """A picture that cannot be used."""
+    """An image that cannot be used; the message is for people."""
 
 
-def answer(request: dict) -> dict:
+def main() -> None:
+    """Answer requests until stdin ends."""
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
+    for line in sys.stdin:
+        try:
+            reply = answer(json.loads(line))
+        except Refused as refused:
+            reply = {"error": str(refused)}
+        print(json.dumps(reply), flush=True)
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one request.
+
+    Raises:
+        Refused: The image cannot be used.
+    """
     if "mask" in request:
-        return {"png": text(mask(request["mask"], tuple(request["size"])), "PNG")}
+        return {"png": encode(mask(request["mask"], tuple(request["size"])), "PNG")}
     file = request.get("check") or request.get("convert") or request["photograph"]
     try:
         if "check" in request:
-            opened(file).load()
+            open_image(file).load()
         elif "convert" in request:
-            picture = opened(file)
-            picture.thumbnail((request["side"], request["side"]))
-            picture.convert("RGBA" if see_through(picture) else "RGB").save(request["to"], "PNG")
+            image = open_image(file)
+            image.thumbnail((request["side"], request["side"]))
+            image.convert("RGBA" if has_alpha(image) else "RGB").save(request["to"], "PNG")
         else:
             size, background = tuple(request["size"]), request["background"]
-            return {"jpeg": text(photograph(opened(file, None), size, background), "JPEG")}
+            return {"jpeg": encode(photograph(open_image(file, None), size, background), "JPEG")}
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         reason = str(error) or "it takes too much memory"
         raise Refused(f"{Path(file).name} cannot be read: {reason}; save it again") from None
     return {}
 
 
-def opened(file: str, kinds: tuple[str, ...] | None = KINDS) -> Image.Image:
+def open_image(file: str, formats: tuple[str, ...] | None = FORMATS) -> Image.Image:
+    """Open an image without decoding it.
+
+    Raises:
+        Refused: It is not an image of one of the formats (None: any), or is too large.
+    """
     name = Path(file).name
     try:
-        picture = Image.open(file, formats=kinds)
+        image = Image.open(file, formats=formats)
     except Image.DecompressionBombError:
         raise Refused(f"{name} has too many pixels: save it smaller") from None
     except (OSError, ValueError, SyntaxError):
-        raise Refused(f"{name} is not a picture, or it is damaged: save it again as PNG or JPEG") from None
-    if picture.width * picture.height > MAX_PIXELS:
-        raise Refused(f"{name} is {picture.width}x{picture.height} pixels large: save it smaller")
-    return picture
+        raise Refused(f"{name} is not an image, or it is damaged: save it again as PNG or JPEG") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise Refused(f"{name} is too large ({image.width}x{image.height} pixels): save it smaller")
+    return image
 
 
-def photograph(picture: Image.Image, size: tuple[int, int], background: list[float]) -> Image.Image:
-    """As `View.photograph` shows it."""
-    picture.draft("RGB", size)
-    if picture.mode.startswith("I"):  # sixteen bits
-        picture = picture.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    if see_through(picture):
-        behind = Image.new("RGBA", picture.size, tuple(round(255 * value) for value in background))
-        picture = Image.alpha_composite(behind, picture.convert("RGBA"))
-    return picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
+def photograph(image: Image.Image, size: tuple[int, int], background: Sequence[float]) -> Image.Image:
+    """Return an image as `View.photograph` does: 8-bit RGB on its background, of this (width, height)."""
+    image.draft("RGB", size)
+    if image.mode.startswith("I"):  # sixteen bits
+        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
+    if has_alpha(image):
+        behind = Image.new("RGBA", image.size, tuple(round(255 * value) for value in background))
+        image = Image.alpha_composite(behind, image.convert("RGBA"))
+    return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
 
 
 def mask(data: str, size: tuple[int, int]) -> Image.Image:
+    """Return a mask that is white where a PNG (in base64) is opaque, of this (width, height).
+
+    Raises:
+        Refused: It is not a PNG, is too large or empty.
+    """
     try:
-        picture = Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=("PNG",))
-        if max(picture.size) > LARGEST_MASK:
-            raise Refused("what was painted is larger than any photograph: paint again")
-        alpha = picture.convert("RGBA").getchannel("A").resize(size, Image.Resampling.BILINEAR)
+        image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)), formats=("PNG",))
+        if max(image.size) > MAX_MASK_SIDE:
+            raise Refused("the mask is larger than any photograph: paint again")
+        alpha = image.convert("RGBA").getchannel("A").resize(size, Image.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
-        raise Refused("what was painted did not arrive whole: paint again") from None
-    made = alpha.point(lambda value: 255 if value > 127 else 0)
-    if made.getbbox() is None:
-        raise Refused("nothing is painted")
-    return made
+        raise Refused("the mask did not arrive complete: paint again") from None
+    binary = alpha.point(lambda value: 255 if value > 127 else 0)
+    if binary.getbbox() is None:
+        raise Refused("the mask is empty")
+    return binary
 
 
-def see_through(picture: Image.Image) -> bool:
-    return "A" in picture.getbands() or "transparency" in picture.info
+def has_alpha(image: Image.Image) -> bool:
+    """Return whether an image can be transparent."""
+    return "A" in image.getbands() or "transparency" in image.info
 
 
-def text(picture: Image.Image, kind: str) -> str:
+def encode(image: Image.Image, kind: str) -> str:
+    """Encode an image as base64 of this format (PNG or JPEG)."""
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **({"quality": QUALITY} if kind == "JPEG" else {}))
+    image.save(buffer, kind, **({"quality": JPEG_QUALITY} if kind == "JPEG" else {}))
     return base64.b64encode(buffer.getvalue()).decode()
 
 

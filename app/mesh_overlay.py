@@ -1,7 +1,6 @@
-"""A mesh in the pictures: drawn where it stands, hidden by what is in front of it; dropped onto surfaces;
-the handles by which it is moved in the view that can be orbited.
+"""The draft's mesh in images: drawn with occlusion, dropped onto surfaces, and the handles that move it.
 
-Places are world coordinates, angles degrees. Meshes are read once and kept, in their own coordinates.
+Positions are world coordinates, angles degrees. Meshes are read once and cached in their own coordinates.
 """
 
 from __future__ import annotations
@@ -18,111 +17,157 @@ from torch import Tensor
 
 from nerf_insert.app.draft_to_recipe import pose_matrix
 from nerf_insert.app.drafts import Box, MeshPose
-from nerf_insert.app.orbit_view import up_of
-from nerf_insert.app.scene_cache import RENDERING, OpenScene, data_url
+from nerf_insert.app.orbit_view import scene_radius, scene_up
+from nerf_insert.app.scene_cache import RENDER_LOCK, OpenScene, image_data_url
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.regions import BoxRegion
 
-SUN = torch.nn.functional.normalize(torch.tensor([0.4, 0.3, 0.85]), dim=0)
-FIT = 0.18  # of the scene's radius: how large a mesh is made that comes in another unit
-FITS = (0.01, 1.5)  # of the scene's radius: sizes that are taken to be meant
-ARROW = 0.12  # of the distance to the camera: length of the handles
+LIGHT = torch.nn.functional.normalize(torch.tensor([0.4, 0.3, 0.85]), dim=0)  # direction towards it
+FIT_SIZE = 0.18  # of the scene's radius: size given to a mesh that comes in another unit
+PLAUSIBLE_SIZES = (0.01, 1.5)  # of the scene's radius: sizes taken to be intended
+NEAR_CENTER = 1.5  # of the scene's radius: distance within which a position is taken to be intended
+HANDLE_LENGTH = 0.12  # of the distance to the camera
+DEPTH_TOLERANCE = 1.001  # keeps the mesh visible on the surface that it touches
 _reading = threading.Lock()
 
 
-def mesh_of(path: Path) -> Mesh:
-    """The mesh in its own coordinates. Raises InputError."""
+def read_mesh(path: Path) -> Mesh:
+    """Read a mesh in its own coordinates.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
     with _reading:
-        return _mesh(str(path), path.stat().st_mtime_ns if path.exists() else 0)
+        return _read_mesh(str(path), path.stat().st_mtime_ns if path.exists() else 0)
 
 
 @lru_cache(maxsize=8)
-def _mesh(path: str, changed: int) -> Mesh:
+def _read_mesh(path: str, modified: int) -> Mesh:
     return load_mesh(path)
 
 
-def placed(path: Path, placing: MeshPose) -> Mesh:
-    return mesh_of(path).transformed(torch.tensor(pose_matrix(placing), dtype=torch.float64))
+def posed_mesh(path: Path, pose: MeshPose) -> Mesh:
+    """Read a mesh and transform it to world coordinates.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return read_mesh(path).transformed(torch.tensor(pose_matrix(pose), dtype=torch.float64))
 
 
-def first_placing(opened: OpenScene, path: Path) -> MeshPose:
-    """As the file says where that is in the scene; else in the middle of it, in a size that fits."""
-    mesh = mesh_of(path)
+def initial_pose(open_scene: OpenScene, path: Path) -> MeshPose:
+    """Return the identity if the mesh's own coordinates fit the scene, else a pose in the middle of it.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    mesh = read_mesh(path)
     low, high = mesh.bounds
     size, middle = float((high - low).norm()), (low + high) / 2
-    center = opened.capture.center_of_attention
-    radius = float(torch.stack([(v.camera.center - center).norm() for v in opened.capture.views]).mean())
-    sensible = FITS[0] * radius < size < FITS[1] * radius
-    scale = 1.0 if sensible else FIT * radius / size
-    if sensible and float((middle - center).norm()) < 1.5 * radius:
+    center, radius = open_scene.capture.center_of_attention, scene_radius(open_scene)
+    plausible = PLAUSIBLE_SIZES[0] * radius < size < PLAUSIBLE_SIZES[1] * radius
+    scale = 1.0 if plausible else FIT_SIZE * radius / size
+    if plausible and float((middle - center).norm()) < NEAR_CENTER * radius:
         return MeshPose()
     return MeshPose(translate=_three(center - scale * middle), scale=_round(scale))
 
 
-def picture(path: Path, placing: MeshPose, camera: Camera, depth: Float[Tensor, "H W"] | None) -> str:
-    """The mesh from a camera as a PNG with opacity; `depth`: the scene's, behind which it is not drawn."""
-    mesh = placed(path, placing)
+def draw_mesh(path: Path, pose: MeshPose, camera: Camera, depth: Float[Tensor, "H W"] | None) -> str:
+    """Draw a mesh from a camera, as a PNG data URL that is transparent elsewhere.
+
+    Args:
+        path: The mesh file.
+        pose: The mesh's pose in world coordinates.
+        camera: The camera.
+        depth: Depth of the scene along the camera's rays, which hides the mesh; None: nothing hides it.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    mesh = posed_mesh(path, pose)
     hits = mesh.cast(camera.rays())
-    shown = hits.hit if depth is None else hits.hit & (hits.distance < depth.reshape(-1) * 1.001)
-    out = torch.zeros(camera.height * camera.width, 4)
-    index = shown.nonzero()[:, 0]
+    visible = hits.hit
+    if depth is not None:
+        visible = visible & (hits.distance < depth.reshape(-1) * DEPTH_TOLERANCE)
+    image = torch.zeros(camera.height * camera.width, 4)
+    index = visible.nonzero()[:, 0]
     if len(index):
-        face, where = hits.face[index], hits.barycentric[index]
-        light = 0.55 + 0.45 * (mesh.face_normals[face] @ SUN).clamp(-0.6, 1)
-        out[index, :3] = mesh.color_at(face, where) * light[:, None]
-        out[index, 3] = 1.0
-    return data_url(out.view(camera.height, camera.width, 4))
+        face, barycentric = hits.face[index], hits.barycentric[index]
+        shading = 0.55 + 0.45 * (mesh.face_normals[face] @ LIGHT).clamp(-0.6, 1)
+        image[index, :3] = mesh.color_at(face, barycentric) * shading[:, None]
+        image[index, 3] = 1.0
+    return image_data_url(image.view(camera.height, camera.width, 4))
 
 
-def surface_at(opened: OpenScene, camera: Camera, x: float, y: float) -> Float[Tensor, "3"]:
-    """The scene's surface at a place of the picture (shares of its width and height). Raises InputError
-    where there is none."""
+def surface_at(open_scene: OpenScene, camera: Camera, x: float, y: float) -> Float[Tensor, "3"]:
+    """Return the point of the scene's surface that an image shows, in world coordinates.
+
+    Args:
+        open_scene: The scene.
+        camera: The image's camera.
+        x: Position in the image as a fraction of its width.
+        y: Position in the image as a fraction of its height.
+
+    Raises:
+        InputError: There is no surface, or the scene is not trained yet.
+    """
     ray = camera.rays_through(torch.tensor([[x * camera.width, y * camera.height]]))
-    with RENDERING:
-        depth = opened.stack().render(ray).depth[0]
+    with RENDER_LOCK:
+        depth = open_scene.stack().render(ray).depth[0]
     if not bool(depth.isfinite()):
         raise InputError("There is no surface there: click on something solid.")
     return ray.at(depth[None])[0]
 
 
-def dropped(opened: OpenScene, path: Path, placing: MeshPose, point: Float[Tensor, "3"]) -> MeshPose:
-    """The mesh standing on a point: the middle of its underside there."""
-    up = up_of(opened)
-    vertices = placed(path, replace(placing, translate=(0.0, 0.0, 0.0))).vertices
+def drop_mesh(open_scene: OpenScene, path: Path, pose: MeshPose, point: Float[Tensor, "3"]) -> MeshPose:
+    """Return the pose in which the middle of the mesh's underside stands on a point (world coordinates).
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    up = scene_up(open_scene)
+    vertices = posed_mesh(path, replace(pose, translate=(0.0, 0.0, 0.0))).vertices
     low, high = vertices.amin(0), vertices.amax(0)
     middle = (low + high) / 2
     foot = middle + up * float((vertices @ up).min() - middle @ up)
-    return replace(placing, translate=_three(point - foot))
+    return replace(pose, translate=_three(point - foot))
 
 
-def dropped_box(opened: OpenScene, box: Box, point: Float[Tensor, "3"]) -> Box:
-    """The box standing on a point: its middle above it, its lowest corner as high as it."""
-    up, region = up_of(opened), BoxRegion(box.center, box.size, box.rotation)
-    reach = float((up @ region.rotation).abs() @ region.size) / 2
-    return replace(box, center=_three(point + up * reach))
+def drop_box(open_scene: OpenScene, box: Box, point: Float[Tensor, "3"]) -> Box:
+    """Return the box centered above a point (world coordinates), its lowest corner at the point's height."""
+    up, region = scene_up(open_scene), BoxRegion(box.center, box.size, box.rotation)
+    half_height = float((up @ region.rotation).abs() @ region.size) / 2
+    return replace(box, center=_three(point + up * half_height))
 
 
-def handles(opened: OpenScene, path: Path, placing: MeshPose, camera: Camera) -> dict[str, Any]:
-    """Where the mesh's middle is in the picture and how far one world unit along each axis goes there:
-    {"at": [x, y], "axes": [{"to": [x, y], "length": world units, "axis": 0..2}], "up": 0..2}, in shares of
-    the picture; {} where the middle is not in it."""
-    low, high = placed(path, placing).bounds
+def handles(open_scene: OpenScene, path: Path, pose: MeshPose, camera: Camera) -> dict[str, Any]:
+    """Return where an image shows the handles that move a mesh along the world's axes.
+
+    Returns:
+        {"at": [x, y], "axes": [{"to": [x, y], "length": world units, "axis": 0..2}], "up": 0..2}, positions
+        as fractions of the image's width and height; {} if the mesh's center is outside the image.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    low, high = posed_mesh(path, pose).bounds
     middle = (low + high) / 2
-    length = ARROW * float((middle - camera.center).norm())
+    length = HANDLE_LENGTH * float((middle - camera.center).norm())
     ends = middle + length * torch.eye(3)
     projection = camera.project(torch.cat([middle[None], ends]))
     if not bool(projection.inside[0]):
         return {}
-    shares = (projection.pixels / torch.tensor([camera.width, camera.height])).tolist()
-    axes = [{"to": shares[k + 1], "length": length, "axis": k} for k in range(3)]
-    return {"at": shares[0], "axes": axes, "up": int(up_of(opened).abs().argmax())}
+    points = (projection.pixels / torch.tensor([camera.width, camera.height])).tolist()
+    axes = [{"to": points[k + 1], "length": length, "axis": k} for k in range(3)]
+    return {"at": points[0], "axes": axes, "up": int(scene_up(open_scene).abs().argmax())}
 
 
-def _three(values: Tensor) -> tuple[float, float, float]:
-    return tuple(_round(v) for v in values.tolist())  # type: ignore[return-value]
+def _three(values: Float[Tensor, "3"]) -> tuple[float, float, float]:
+    x, y, z = (_round(value) for value in values.tolist())
+    return x, y, z
 
 
 def _round(value: float) -> float:

@@ -14,37 +14,45 @@ PULL = "`nerf-insert models pull {}`"
 KNOWN: dict[str, Known] = {entry.name: entry for entry in MODELS if entry.kind == "model"}
 
 
-def every() -> list[dict[str, Any]]:
-    """All that the inpainter `diffusion` can use: "name", "here", "kind" (model, controlnet, ip-adapter or
-    metric), "family", "licence", "gigabytes" to download, "note"."""
-    told = ("name", "kind", "family", "licence", "gigabytes", "note")
-    return [{**{k: m.get(k) for k in told}, "here": m["path"] is not None} for m in survey()]
+def all_models() -> list[dict[str, Any]]:
+    """List everything that the inpainter `diffusion` can use.
+
+    Returns:
+        Dicts with "name", "here" (whether it is on this machine), "kind" (model, controlnet, ip-adapter or
+        metric), "family", "licence", "gigabytes" to download, and "note".
+    """
+    keys = ("name", "kind", "family", "licence", "gigabytes", "note")
+    return [{**{k: m.get(k) for k in keys}, "here": m["path"] is not None} for m in survey()]
 
 
-def choices() -> list[tuple[str, str]]:
-    """(label, name), what is on this machine first; "" stands for the best of those."""
+def model_choices() -> list[tuple[str, str]]:
+    """List (label, name) of the models, those on this machine first; "" stands for the best of these."""
     here = [model.name for model in models_here()]
     others = [(f"{model.name} ({family.title})", model.name) for model, family in others_here()]
     rest = [(f"{e.name} (not on this machine, {e.size:g} GB)", e.name) for e in KNOWN.values()]
     return [
-        ("the best that is here", ""),
+        ("Best model on this machine", ""),
         *((name, name) for name in here),
         *others,
-        *(one for one in rest if one[1] not in here),
+        *(choice for choice in rest if choice[1] not in here),
     ]
 
 
-def about(name: str) -> str:
-    """What a model is for, or what to do to have it; of "" what to do where there is none at all."""
+def describe_model(name: str) -> str:
+    """Say what a model is for, or how to get it; for "" how to get one if there is none at all."""
     try:
-        check(name)
+        check_model(name)
     except InputError as missing:
         return str(missing)
     return f"{KNOWN[name].note}; licence {KNOWN[name].licence}." if name in KNOWN else ""
 
 
-def check(name: str) -> None:
-    """Raises InputError that says what to do where the model, or for "" any, is not on this machine."""
+def check_model(name: str) -> None:
+    """Check that a model, or for "" any model, is on this machine.
+
+    Raises:
+        InputError: It is not; the message says how to get it.
+    """
     if name in KNOWN:
         entry = KNOWN[name]
         try:
@@ -53,18 +61,22 @@ def check(name: str) -> None:
             terms = "; accept its terms on its page first" if entry.gated else ""
             raise InputError(
                 f"The model {name} is not on this machine. Get it with {PULL.format(name)} in a terminal "
-                f"({entry.size:g} GB, licence {entry.licence}{terms}), or choose another one."
+                f"({entry.size:g} GB, licence {entry.licence}{terms}), or choose another model."
             ) from None
     elif name:
         find_model(name)
     elif not models_here():
         raise InputError(
             f"There is no diffusion model on this machine yet. Get one with {PULL.format('NAME')} in a "
-            f"terminal, such as {', '.join(list(KNOWN)[:3])}, or choose another inpainter."
+            f"terminal, for example {', '.join(list(KNOWN)[:3])}, or choose another inpainter."
         )
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Raises InputError where the recipe needs a model that is not on this machine."""
+def check_recipe_model(recipe: Recipe) -> None:
+    """Check that the model that a recipe needs is on this machine.
+
+    Raises:
+        InputError: It is not; the message says how to get it.
+    """
     if recipe.inpainter == "diffusion":
-        check(str(recipe.inpainter_options.get("model", "")))
+        check_model(str(recipe.inpainter_options.get("model", "")))

@@ -1,50 +1,59 @@
-"""The page: the stage on the left, the steps on the right, and what passes between them."""
+"""The page: the stage on the left, the steps on the right, and the events between them."""
 
 from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+from gradio.context import Context as BuildContext
 
 from nerf_insert.app.api import add_endpoints
-from nerf_insert.app.downloads import AGE
+from nerf_insert.app.downloads import MAX_AGE
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps import content, edit, mark, open, preview, results
 from nerf_insert.app.steps.common import (
+    EVERY_EVENT,
     FRESH,
     IN_TURN,
-    MANY,
     PRIVATE,
     Page,
     Session,
+    show_errors,
     stage_value,
     stamped,
-    told,
 )
-from nerf_insert.app.widgets import widget
+from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError
 
-STEPS = (
-    ("open", "1 Open"),
-    ("mark", "2 Mark"),
-    ("say", "3 Say"),
-    ("preview", "4 Preview"),
-    ("edit", "5 Edit"),
-    ("look", "6 Look"),
-)
+STEPS = {  # name: title, module
+    "open": ("1 Open", open),
+    "mark": ("2 Mark", mark),
+    "content": ("3 Content", content),
+    "preview": ("4 Preview", preview),
+    "edit": ("5 Edit", edit),
+    "results": ("6 Results", results),
+}
+OLD_STEPS = {"say": "content", "look": "results"}  # names in addresses of version 0.1.0
 HEAD = (
     "<div class='title'><h1>NeRF-Insert</h1>"
-    "<p>Change one place in a captured scene, and nothing else.</p></div>"
+    "<p>Edit one place in a captured 3D scene. Everything else stays exactly as it was.</p></div>"
 )
-CACHE = (3600, int(AGE))  # seconds: how often, and how old, temporary files are removed
+CACHE = (3600, int(MAX_AGE))  # seconds: how often temporary files are removed, and from which age
 RECOVERY = 5.0  # seconds
+ID_BYTES = 8  # of a browser's ID
 CSS = Path(__file__).parent / "page.css"
 
 
 def build(services: Services, first: SceneLocation | None = None) -> gr.Blocks:
-    """`first`: the scene that a browser sees which does not ask for another."""
+    """Build the page.
+
+    Args:
+        services: What the server does.
+        first: The scene for browsers whose address names none.
+    """
     with gr.Blocks(
         title="NeRF-Insert", fill_width=True, analytics_enabled=False, delete_cache=CACHE
     ) as blocks:
@@ -57,92 +66,94 @@ def build(services: Services, first: SceneLocation | None = None) -> gr.Blocks:
                 stage = widget("stage", services, stage_value(FRESH))
             with gr.Column(scale=5, min_width=340, elem_id="steps"):
                 page = Page(services, session, stage)
+                parts: dict[str, Any] = {}
+                entered: dict[str, gr.Tab] = {}
                 with gr.Tabs(selected="open", overflow_behavior="wrap") as tabs:
-                    parts = {}
-                    builders = {
-                        "open": open,
-                        "mark": mark,
-                        "say": content,
-                        "preview": preview,
-                        "edit": edit,
-                        "look": results,
-                    }
-                    entered = {}
-                    for name, title in STEPS:
-                        with gr.Tab(title, id=name, render_children=True, elem_id=f"step-{name}") as entered[
-                            name
-                        ]:
-                            parts[name] = builders[name].build(page)
-        _connect(services, page, tabs, entered, parts, browser, first)
+                    for name, (title, step) in STEPS.items():
+                        with gr.Tab(title, id=name, render_children=True, elem_id=f"step-{name}") as tab:
+                            parts[name] = step.build(page)
+                        entered[name] = tab
+        _connect(page, tabs, entered, parts, browser, first)
     return blocks
 
 
 def _connect(
-    services: Services,
     page: Page,
     tabs: gr.Tabs,
-    entered: dict,
-    parts: dict,
-    browser,
+    entered: dict[str, gr.Tab],
+    parts: dict[str, Any],
+    browser: gr.BrowserState,
     first: SceneLocation | None,
 ) -> None:
-    session, stage = page.session, page.stage
+    """Connect the events of the page.
 
-    def arrive(kept: dict, request: gr.Request):
-        """A browser comes, or comes back: give it its drafts, and the scene that its address names."""
-        kept = (
-            kept
-            if isinstance(kept, dict) and len(str(kept.get("id", ""))) == 16
-            else {"id": secrets.token_hex(8)}
-        )
+    Args:
+        page: The page.
+        tabs: The steps' tabs.
+        entered: The tab of each step.
+        parts: What the steps' `build` returned.
+        browser: What a browser keeps between visits: its ID.
+        first: The scene for browsers whose address names none.
+    """
+    services, session, stage = page.services, page.session, page.stage
+
+    def arrive(kept: Any, request: gr.Request) -> list[Any]:
+        """Give a browser its drafts back, and the scene and step that its address names."""
+        if not isinstance(kept, dict) or len(str(kept.get("id", ""))) != 2 * ID_BYTES:
+            kept = {"id": secrets.token_hex(ID_BYTES)}
         now: Session = {**FRESH, "draft": kept["id"]}
         wanted = dict(request.query_params)
         try:
-            place = services.workspace.find(wanted["scene"]) if wanted.get("scene") else first
+            location = services.workspace.find(wanted["scene"]) if wanted.get("scene") else first
         except InputError:
-            place = first
-        if place is not None:
-            services.jobs.adopt(place.page)
-            now["scene"] = place.key
+            location = first
+        if location is not None:
+            services.jobs.adopt(location.page)
+            now["scene"] = location.key
         step = wanted.get("step", "open")
-        now["step"] = step if step in dict(STEPS) and place is not None else "open"
+        step = OLD_STEPS.get(step, step)
+        now["step"] = step if step in STEPS and location is not None else "open"
         return [kept, now, gr.Tabs(selected=now["step"])]
 
-    def enter(step: str):
-        def go(now: Session):
-            if not now["draft"]:  # the tab that is open at first; `arrive` says which step it is
+    def enter(step: str) -> Any:
+        def go(now: Session) -> list[Any]:
+            if not now["draft"]:  # the first tab, before `arrive` has said which step it is
                 return [gr.skip(), gr.skip()]
             now = {**now, "step": step}
             return [now, stage_value(now)]
 
-        return told(go)
+        return show_errors(go)
 
-    def chosen(now: Session, event: gr.EventData):
+    def view_chosen(now: Session, event: gr.EventData) -> Session:
         return {**now, "view": str((event._data or {}).get("view") or "") or None}
 
-    def scene_changed(now: Session):
+    def scene_changed(now: Session) -> list[Any]:
         now = stamped(now)
         return [now, stage_value(now), {"scene": now["scene"], "stamp": secrets.token_hex(4)}]
 
-    def refresh_all(event):
-        event.then(told(page.refresh), session, page.refreshed, **PRIVATE)
+    def refresh_all(event: Any) -> None:
+        event.then(show_errors(page.refresh), session, page.refreshed, **PRIVATE)
 
     refresh_all(gr.on(page_load(), arrive, browser, [browser, session, tabs], **IN_TURN))
     for opening in parts["open"]["opening"]:
         refresh_all(opening)
     refresh_all(parts["open"]["trained"](lambda now: now, session, session, **PRIVATE))
-    # An answer is lost where Gradio's stream of answers ends just as the next event is sent (6.31): its
-    # script waits on the ended stream, until another event opens a new one. This one does.
-    gr.Timer(RECOVERY).tick(lambda: None, **MANY)
+    # An answer is lost if Gradio's stream of answers ends just as the next event is sent (6.31): its script
+    # waits on the ended stream until another event opens a new one. This one does.
+    gr.Timer(RECOVERY).tick(lambda: None, **EVERY_EVENT)
     for name, tab in entered.items():
-        tab.select(enter(name), session, [session, stage], **MANY)
-    stage.chosen(told(chosen), session, session, **MANY)
-    shown = parts["look"]
+        tab.select(enter(name), session, [session, stage], **EVERY_EVENT)
+    widget_event(stage, "chosen")(show_errors(view_chosen), session, session, **EVERY_EVENT)
+    shown = parts["results"]
     for jobs in page.edit_jobs:
-        jobs.ended(told(scene_changed), session, [session, stage, shown["layers"]], **PRIVATE).then(
-            shown["rows"], session, shown["choices"], **PRIVATE
+        ended = widget_event(jobs, "ended")
+        outputs = [session, stage, shown["layers"]]
+        ended(show_errors(scene_changed), session, outputs, **PRIVATE).then(
+            shown["list_layers"], session, shown["choices"], **PRIVATE
         )
 
 
-def page_load():
-    return gr.context.Context.root_block.load
+def page_load() -> Any:
+    """Return the event that the page has been loaded."""
+    assert BuildContext.root_block is not None  # inside `with gr.Blocks()`
+    return BuildContext.root_block.load

@@ -1,6 +1,6 @@
-"""Open scenes, shared by all browsers that look at them: photographs, the renders of small pictures.
+"""Open scenes, shared by all browsers: photographs, depths, regions, and the layer stack.
 
-Nothing here is changed by a browser; what is on disk decides, and is read again when it has changed.
+Browsers change nothing here: everything follows from what is on disk and is read again when that changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -27,63 +27,90 @@ from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.scene import Scene
 
-KEPT = 3  # scenes
-THUMBNAIL = 176  # pixels of a thumbnail's width
-PICTURE = 1280  # ... and of a photograph on the stage, at most
+MAX_SCENES = 3
+MAX_PHOTOGRAPHS = 600  # JPEGs kept per scene
+PHOTOGRAPH_WIDTH = 1280  # pixels, at most, of a photograph on the stage
+JPEG_QUALITY = 88
 
-# Renders of several browsers at once would only share the cores: one after the other each is quicker.
-RENDERING = threading.Lock()
+# Renders for several browsers at once would only share the cores: one after the other, each is quicker.
+RENDER_LOCK = threading.Lock()
 
 
 class OpenScene:
-    def __init__(self, place: SceneLocation) -> None:
-        self.place = place
+    """A scene, or a capture without a scene yet, with what was computed for it.
+
+    Attributes:
+        location: The scene folder.
+        lock: Guards the caches.
+        regions: Regions built most recently, by their description.
+        depths: Opaque depth in world units of the small image of a view, by the view's name.
+    """
+
+    def __init__(self, location: SceneLocation) -> None:
+        self.location = location
         self.lock = threading.RLock()
+        self.regions: OrderedDict[str, Region] = OrderedDict()
+        self.depths: dict[str, Float[Tensor, "h w"]] = {}
         self._scene: Scene | None = None
         self._stack: LayerStack | None = None
-        self._seen: object = None  # the scene.json that the stack was made from
+        self._stack_layers: object = None  # the layers that the stack was made from
         self._photographs: OrderedDict[tuple[str, int], str] = OrderedDict()
-        self.regions: OrderedDict[str, Region] = OrderedDict()
-        self.depths: dict[str, Float[Tensor, "h w"]] = {}  # of small pictures, by the view's name
 
     @cached_property
     def capture(self) -> Capture:
-        if self.place.trained:
+        """The capture, also before the scene is trained.
+
+        Raises:
+            InputError: The scene and the capture are gone, or the capture cannot be read.
+        """
+        if self.location.trained:
             return self.scene.capture
-        path = self.place.capture_path
+        path = self.location.capture_path
         if path is None:
-            raise InputError(f"{self.place.title} is neither a scene nor a capture any more")
+            raise InputError(f"{self.location.title} is no longer a scene or a capture")
         return Capture.load(path)
 
     @property
     def scene(self) -> Scene:
-        """The scene as it is on disk now; the capture and the base are read once."""
+        """The scene as it is on disk now; the capture and the base are read once.
+
+        Raises:
+            InputError: The scene is not trained yet, or cannot be read.
+        """
         with self.lock:
-            if not self.place.trained:
+            if not self.location.trained:
                 raise InputError("This capture has no 3D scene yet: build it first (step Open).")
-            self._scene = self._scene.reload() if self._scene else Scene.open(self.place.folder)
+            self._scene = self._scene.reload() if self._scene else Scene.open(self.location.folder)
             return self._scene
 
     def stack(self) -> LayerStack:
-        """The base and the enabled layers."""
+        """Return the base and the enabled layers, rebuilt when the layers on disk have changed.
+
+        Raises:
+            InputError: The scene is not trained yet, or cannot be read.
+        """
         with self.lock:
             scene = self.scene
-            state = tuple((entry.folder, entry.enabled) for entry in scene.layers)
-            if self._stack is None or state != self._seen:
-                self._stack, self._seen = scene.stack(), state
+            layers = tuple((entry.folder, entry.enabled) for entry in scene.layers)
+            if self._stack is None or layers != self._stack_layers:
+                self._stack, self._stack_layers = scene.stack(), layers
                 self.depths.clear()
             return self._stack
 
     def depth(self, view: View) -> Float[Tensor, "h w"]:
-        """The distance at which the scene becomes opaque, for the small picture of a view."""
-        stack, known = self.stack(), self.depths
-        if view.name not in known:
-            with RENDERING:
-                known[view.name] = stack.render_image(small_camera(view.camera)).depth
-        return known[view.name]
+        """Return the depth along each ray, in world units, of the opaque surface in a view's small image."""
+        stack, depths = self.stack(), self.depths
+        if view.name not in depths:
+            with RENDER_LOCK:
+                depths[view.name] = stack.render_image(small_camera(view.camera)).depth
+        return depths[view.name]
 
-    def photograph(self, view: View, width: int = PICTURE) -> str:
-        """A JPEG as a data URL, at most `width` wide."""
+    def photograph(self, view: View, width: int = PHOTOGRAPH_WIDTH) -> str:
+        """Return a photograph, at most `width` pixels wide, as a JPEG data URL.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
         key = (view.name, width)
         with self.lock:
             if key in self._photographs:
@@ -94,43 +121,42 @@ class OpenScene:
         url = image_sandbox.photograph(view, (shown, max(1, round(own_height * shown / own_width))))
         with self.lock:
             self._photographs[key] = url
-            while len(self._photographs) > 600:
+            while len(self._photographs) > MAX_PHOTOGRAPHS:
                 self._photographs.popitem(last=False)
         return url
 
 
 class SceneCache:
-    """The scenes that were opened last."""
+    """The scenes that were used most recently."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: OrderedDict[Path, OpenScene] = OrderedDict()
+        self._scenes: OrderedDict[Path, OpenScene] = OrderedDict()
 
-    def get(self, place: SceneLocation) -> OpenScene:
+    def get(self, location: SceneLocation) -> OpenScene:
+        """Return the open scene of a folder, opened anew once the scene has been trained."""
         with self._lock:
-            opened = self._open.get(place.folder)
-            if opened is None or opened.place.trained != place.trained:
-                opened = None
-            if opened is None:
-                opened = self._open[place.folder] = OpenScene(place)
-            self._open.move_to_end(place.folder)
-            while len(self._open) > KEPT:
-                self._open.popitem(last=False)
-            return opened
+            open_scene = self._scenes.get(location.folder)
+            if open_scene is None or open_scene.location.trained != location.trained:
+                open_scene = self._scenes[location.folder] = OpenScene(location)
+            self._scenes.move_to_end(location.folder)
+            while len(self._scenes) > MAX_SCENES:
+                self._scenes.popitem(last=False)
+            return open_scene
 
 
-def data_url(picture: Float[Tensor, "H W *C"], quality: int = 88) -> str:
-    """A picture as a JPEG, or with four channels as a PNG, in a data URL."""
-    array = to_uint8(picture).cpu().numpy()
-    return array_url(array, quality)
+def image_data_url(image: Float[Tensor, "H W C"]) -> str:
+    """Encode an image in 0..1 as a data URL: JPEG with three channels, PNG with four."""
+    return array_data_url(to_uint8(image).cpu().numpy())
 
 
-def array_url(array: np.ndarray, quality: int = 88) -> str:
+def array_data_url(array: UInt8[np.ndarray, "H W C"]) -> str:
+    """Encode an image as a data URL: JPEG with three channels, PNG with four."""
     buffer = io.BytesIO()
     if array.shape[-1] == 4:
         Image.fromarray(array).save(buffer, "PNG", compress_level=3)
         kind = "png"
     else:
-        Image.fromarray(array).save(buffer, "JPEG", quality=quality)
+        Image.fromarray(array).save(buffer, "JPEG", quality=JPEG_QUALITY)
         kind = "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Starting the page: on this machine only, without analytics, without anything loaded from elsewhere."""
+"""The server of the page: on this machine only by default, without analytics or anything from elsewhere."""
 
 from __future__ import annotations
 
@@ -9,22 +9,38 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nerf_insert.app.workspace import SceneLocation, Workspace
 from nerf_insert.errors import InputError, RunError
 
-PATIENCE = 30.0  # seconds
-TRIM_EVERY = 20.0  # seconds
+if TYPE_CHECKING:
+    from gradio.themes.base import Base
+
+SHUTDOWN_TIMEOUT = 30.0  # seconds
+TRIM_INTERVAL = 20.0  # seconds
 
 
 @dataclass(frozen=True)
 class Settings:
+    """How the page is served.
+
+    Attributes:
+        workspace: Folder of scenes, captures and jobs.
+        host: Address to listen on.
+        port: Port to listen on; None: the first free one from 7860.
+        auth: Name and password that are asked for.
+        share: Whether to open a public tunnel through Gradio's servers.
+        mcp: Whether to offer the endpoints to language models.
+        browser: Whether to open a browser.
+    """
+
     workspace: Path
     host: str = "127.0.0.1"
-    port: int | None = None  # None: the first free one from 7860 on
+    port: int | None = None
     auth: tuple[str, str] | None = None
     share: bool = False
     mcp: bool = False
@@ -32,27 +48,35 @@ class Settings:
 
 
 def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], None]) -> None:
-    """Run until Ctrl-C or SIGTERM; `ready` hears the address. Raises InputError, RunError."""
+    """Serve the page until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: How to serve it.
+        first: A scene, capture or source to show first.
+        ready: Called with the address once the server listens.
+
+    Raises:
+        InputError: `first` cannot be opened, or an optional package is missing.
+        RunError: The server cannot listen on the address.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     if settings.mcp:
         check_mcp()
     workspace = Workspace(settings.workspace)
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.temporary())
-    place: SceneLocation | None = workspace.open_path(first) if first is not None else None
+    location: SceneLocation | None = workspace.open_path(first) if first is not None else None
 
-    import gradio as gr
-
-    from nerf_insert.app.jobs.queue import Jobs
+    from nerf_insert.app.jobs.queue import JobQueue
     from nerf_insert.app.page import CSS, build
     from nerf_insert.app.services import Services
     from nerf_insert.app.shutdown import IN_FLIGHT
     from nerf_insert.app.uploads import MAX_UPLOAD
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    jobs = Jobs(workspace.folder / "queue")
-    for folder in workspace.places():
+    jobs = JobQueue(workspace.folder / "queue")
+    for folder in workspace.locations():
         jobs.adopt(folder.page)
-    page = build(Services(workspace, jobs), place)
+    page = build(Services(workspace, jobs), location)
     page.queue(default_concurrency_limit=8)
     stop = threading.Event()
     try:
@@ -67,7 +91,7 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
                 show_error=True,
                 quiet=True,
                 max_file_size=MAX_UPLOAD,
-                theme=theme(gr),
+                theme=theme(),
                 css_paths=[CSS],
                 footer_links=["api", "settings"],
                 mcp_server=settings.mcp,
@@ -82,27 +106,32 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
     }
     try:
         ready(shared or url)
-        while not stop.wait(TRIM_EVERY):
-            give_memory_back()
+        while not stop.wait(TRIM_INTERVAL):
+            trim_memory()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        jobs.close()  # what runs is stopped cleanly and can go on
+        jobs.close()  # stops the running job cleanly, so that it can be resumed
         with contextlib.suppress(Exception):
             page.close(verbose=False)
-        IN_FLIGHT.shut(PATIENCE)
+        IN_FLIGHT.close(SHUTDOWN_TIMEOUT)
         shutil.rmtree(os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
 
 
-def give_memory_back() -> None:
-    """To the system, what glibc keeps for later of each thread that has computed: with the many threads of a
-    server that comes to gigabytes. Other C libraries have no such call."""
+def trim_memory() -> None:
+    """Return free heap pages to the operating system.
+
+    glibc keeps them for each thread that has computed; with the many threads of a server that is gigabytes.
+    Other C libraries have no such call.
+    """
     with contextlib.suppress(OSError, TypeError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def theme(gr):
-    """The system's own fonts: nothing is fetched from elsewhere."""
+def theme() -> Base:
+    """Return the theme, with the system's own fonts: nothing is fetched from elsewhere."""
+    import gradio as gr
+
     return gr.themes.Default(
         primary_hue="blue",
         neutral_hue="slate",
@@ -115,8 +144,8 @@ def theme(gr):
 
 
 @contextlib.contextmanager
-def quiet_gradio():
-    """gradio prints and logs its own lines on starting; ours say all that is needed."""
+def quiet_gradio() -> Iterator[None]:
+    """Silence what Gradio logs on starting; our own lines say all that is needed."""
     level = logging.getLogger("httpx").level
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -126,7 +155,14 @@ def quiet_gradio():
 
 
 def check_mcp() -> None:
+    """Check that Gradio's MCP extra is installed.
+
+    Raises:
+        InputError: It is not.
+    """
     from importlib.util import find_spec
 
     if find_spec("mcp") is None:
-        raise InputError("--mcp needs gradio's MCP part, which is not installed: `pip install 'gradio[mcp]'`")
+        raise InputError(
+            "--mcp needs Gradio's MCP extra, which is not installed: `pip install 'gradio[mcp]'`"
+        )

@@ -1,5 +1,8 @@
-"""The end of the server. A thread that computes while the interpreter ends aborts it (signal 6): torch, back
-from C++, finds no interpreter any more. So at the end no work begins, and what is at work is waited for."""
+"""Clean shutdown: refuse new requests and wait for those in flight.
+
+A thread that computes while the interpreter exits aborts the process (signal 6): torch, back from C++, finds
+no interpreter.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +14,42 @@ from nerf_insert.errors import RunError
 
 
 class InFlight:
-    """Through which work goes in and out, until they are shut."""
+    """Counts the requests in flight until the server shuts down."""
 
     def __init__(self) -> None:
-        self._change = threading.Condition()
-        self._inside, self._shut = 0, False
+        self._changed = threading.Condition()
+        self._count, self._closed = 0, False
 
     @contextmanager
-    def inside(self) -> Iterator[None]:
-        """Raises RunError once the doors are shut."""
-        with self._change:
-            if self._shut:
-                raise RunError("the server is about to end: start it again")
-            self._inside += 1
+    def track(self) -> Iterator[None]:
+        """Count the enclosed computation as in flight.
+
+        Raises:
+            RunError: The server is shutting down.
+        """
+        with self._changed:
+            if self._closed:
+                raise RunError("the server is shutting down: start it again")
+            self._count += 1
         try:
             yield
         finally:
-            with self._change:
-                self._inside -= 1
-                self._change.notify_all()
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
 
-    def shut(self, patience: float) -> bool:
-        """Let nothing in any more, and wait until all are out, for as many seconds; whether they are."""
-        with self._change:
-            self._shut = True
-            return self._change.wait_for(lambda: self._inside == 0, patience)
+    def close(self, timeout: float) -> bool:
+        """Refuse new requests and wait for those in flight.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether none is in flight any more.
+        """
+        with self._changed:
+            self._closed = True
+            return self._changed.wait_for(lambda: self._count == 0, timeout)
 
 
 IN_FLIGHT = InFlight()  # of this process

@@ -1,5 +1,4 @@
-"""Files that people bring: limited in size and kind, unpacked where they can do no harm, pictures read by a
-child process (bounded.py)."""
+"""Uploads: limited in size and kind, unpacked in folders of their own, images decoded by a child process."""
 
 from __future__ import annotations
 
@@ -19,26 +18,30 @@ if TYPE_CHECKING:
 
 MAX_UPLOAD = 4 << 30  # bytes of one file
 MAX_UNPACKED, MAX_FILES = 16 << 30, 20_000
-PICTURES = (".png", ".jpg", ".jpeg")
-CAPTURE_FILES = (*PICTURES, ".json", ".txt", ".bin", ".ply", ".csv", ".npy")
+IMAGES = (".png", ".jpg", ".jpeg")
+CAPTURE_FILES = (*IMAGES, ".json", ".txt", ".bin", ".ply", ".csv", ".npy")
 SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
-LEFT_OUT = ("__MACOSX", ".DS_Store", "Thumbs.db")
-LARGEST_MASK = 16_384  # pixels along a side
+IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
+MAX_MASK_SIDE = 16_384  # pixels
+MAX_REFERENCE_SIDE = 2048  # pixels
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
 def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
-    """Unpack a zipped capture, or a scene that was downloaded from this page. Raises InputError, and leaves
-    nothing behind, where it holds neither."""
+    """Unpack a zipped capture, or a scene that was downloaded from this page.
+
+    Raises:
+        InputError: The file holds neither, or something unsafe. Nothing of it stays on disk.
+    """
     if file.suffix.lower() != ".zip":
-        raise InputError(f"{file.name} is not a zip file: zip the capture's folder and upload that")
+        raise InputError(f"{file.name} is not a zip file: zip the folder of the capture and upload the zip")
     home = workspace.free(workspace.folder / "captures", file.stem)
     try:
         _unpack(file, home)
         root = _root(home, file.name)
         if (root / "scene.json").exists():
             return _take_scene(root, home, workspace, file.stem)
-        check_pictures([p for p in root.rglob("*") if p.suffix.lower() in PICTURES])
+        check_images([p for p in root.rglob("*") if p.suffix.lower() in IMAGES])
         from nerf_insert.capture.capture import Capture
 
         capture = Capture.load(root)
@@ -52,20 +55,18 @@ def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
 def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> SceneLocation:
     from nerf_insert.scene.scene import Scene
 
-    check_pictures([p for p in root.rglob("*") if p.suffix.lower() in PICTURES])
+    check_images([p for p in root.rglob("*") if p.suffix.lower() in IMAGES])
     data = read_json(root / "scene.json")
     if not isinstance(data, dict) or not (root / "capture").is_dir():
-        raise InputError(
-            f"{name}.zip holds a scene without its photographs: download it from this page again"
-        )
+        raise InputError(f"{name}.zip holds a scene without its photographs: download it from the page again")
     data["capture"] = {**dict(data.get("capture") or {}), "path": "capture", "relative": "capture"}
     write_json(root / "scene.json", data)
-    shutil.rmtree(root / PAGE, ignore_errors=True)  # jobs are command lines: none is taken from strangers
-    for mask in (root / "layers").glob("*/region/**/*.png"):  # these are read by the page itself
-        image_sandbox.convert(mask, mask, LARGEST_MASK)
+    shutil.rmtree(root / PAGE, ignore_errors=True)  # jobs are command lines: none is accepted from outside
+    for mask in (root / "layers").glob("*/region/**/*.png"):  # the page itself reads these
+        image_sandbox.convert(mask, mask, MAX_MASK_SIDE)
     scene = Scene.open(root)
     confine(scene.capture, root)
-    _ = scene.base  # whatever is wrong with it is said now
+    _ = scene.base  # raises now if the base is damaged
     for entry in scene.layers:
         scene.load_layer(entry)
     target = workspace.free(workspace.folder / "scenes", name)
@@ -75,26 +76,27 @@ def _take_scene(root: Path, home: Path, workspace: Workspace, name: str) -> Scen
 
 
 def confine(capture: Capture, root: Path) -> None:
-    """Raises InputError if a capture names pictures that lie outside its own folder, or that no child has
-    looked at."""
+    """Check that all images of a capture lie in its own folder and were checked by the child process.
+
+    Raises:
+        InputError: One of them does not.
+    """
     inside = root.resolve()
     for view in capture.views:
         for path in (view.path, view.mask_path):
             if path is not None and not path.resolve().is_relative_to(inside):
-                raise InputError(f"the capture names {view.name}, which lies outside its own folder")
-            if path is not None and path.suffix.lower() not in PICTURES:
-                raise InputError(f"the capture names {path.name}, which is none of {', '.join(PICTURES)}")
+                raise InputError(f"the capture names {view.name}, which is outside its own folder")
+            if path is not None and path.suffix.lower() not in IMAGES:
+                raise InputError(f"the capture names {path.name}, which is not one of {', '.join(IMAGES)}")
 
 
 def _unpack(file: Path, home: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
-            infos = [
-                i for i in infos if not any(part in LEFT_OUT for part in PurePosixPath(i.filename).parts)
-            ]
+            infos = [i for i in infos if not any(part in IGNORED for part in PurePosixPath(i.filename).parts)]
             if len(infos) > MAX_FILES:
-                raise InputError(f"{file.name} holds {len(infos)} files, at most {MAX_FILES} are taken")
+                raise InputError(f"{file.name} holds {len(infos)} files; at most {MAX_FILES} are accepted")
             if sum(info.file_size for info in infos) > MAX_UNPACKED:
                 raise InputError(
                     f"{file.name} would unpack to more than {MAX_UNPACKED >> 30} GB: leave something out"
@@ -120,41 +122,54 @@ def _unpack_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, home: Path, nam
         while chunk := source.read(1 << 20):
             left -= len(chunk)
             if left < 0:
-                raise InputError(f"{name} holds {info.filename!r}, which is larger than it says")
+                raise InputError(f"{name} holds {info.filename!r}, which is larger than declared")
             out.write(chunk)
 
 
 def _root(home: Path, name: str) -> Path:
-    """The folder of the capture or scene, at the top of the zip or a little below."""
-    for mark in ("scene.json", "transforms.json"):
-        found = sorted(home.rglob(mark), key=lambda path: len(path.parts))
+    """Return the folder of the capture or scene, the one nearest to the top of the zip."""
+    for index in ("scene.json", "transforms.json"):
+        found = sorted(home.rglob(index), key=lambda path: len(path.parts))
         if found:
             return found[0].parent
-    for mark in ("sparse", "colmap"):  # what COLMAP writes
-        found = sorted((p for p in home.rglob(mark) if p.is_dir()), key=lambda path: len(path.parts))
+    for folder in ("sparse", "colmap"):  # written by COLMAP
+        found = sorted((p for p in home.rglob(folder) if p.is_dir()), key=lambda path: len(path.parts))
         if found:
             return found[0].parent
     raise InputError(
-        f"{name} holds no capture: a transforms.json with the photographs beside it is needed, "
+        f"{name} holds no capture: it needs a transforms.json with the photographs beside it, "
         "as `ns-process-data` writes them"
     )
 
 
-def take_picture(file: Path, target: Path, side: int = 2048) -> None:
-    """A picture that somebody uploaded, written again as a PNG of at most `side` pixels."""
-    if file.suffix.lower() not in (*PICTURES, ".webp", ".bmp"):
-        raise InputError(f"{file.name} is not a picture that can be used here: PNG, JPEG, WebP or BMP")
+def take_image(file: Path, target: Path, side: int = MAX_REFERENCE_SIDE) -> None:
+    """Write an uploaded image as a PNG of at most `side` pixels along each side.
+
+    Raises:
+        InputError: The file is not an image that can be used.
+    """
+    if file.suffix.lower() not in (*IMAGES, ".webp", ".bmp"):
+        raise InputError(f"{file.name} cannot be used as an image: upload PNG, JPEG, WebP or BMP")
     target.parent.mkdir(parents=True, exist_ok=True)
     image_sandbox.convert(file, target, side)
 
 
-def check_pictures(files: list[Path]) -> None:
-    """Raises InputError for the first that is no picture, or too large a one."""
+def check_images(files: list[Path]) -> None:
+    """Check that all files are images of an acceptable size.
+
+    Raises:
+        InputError: One of them is not.
+    """
     for file in files:
         image_sandbox.check(file)
 
 
 def check_mesh_file(file: Path) -> None:
+    """Check the name of a mesh file.
+
+    Raises:
+        InputError: It is not one of the supported formats.
+    """
     if file.suffix.lower() not in MESHES:
         raise InputError(
             f"{file.name} is not a mesh: upload {', '.join(MESHES)}; GLB keeps the colors in one file"

@@ -1,11 +1,11 @@
-"""Where the page keeps things, and the scenes that it offers.
+"""The workspace folder of the page, and the scenes that it offers.
 
-    WORKSPACE/scenes/NAME/      scene folders that the page made; NAME/page/ is the page's own part of each
-    WORKSPACE/captures/NAME/    captures that were uploaded
-    WORKSPACE/temporary/PID/    what is uploaded and handed out, for as long as the page runs
+    WORKSPACE/scenes/NAME/      scene folders that the page made; NAME/page/ holds the page's own files
+    WORKSPACE/captures/NAME/    uploaded captures
+    WORKSPACE/temporary/PID/    uploads and downloads, while the server runs
     WORKSPACE/recent.json       scenes elsewhere that were opened from the command line
 
-A browser names a scene by its key and never by a path: only what `places` lists can be opened.
+A browser names a scene by its key, never by a path: only scenes that `locations` lists can be opened.
 """
 
 from __future__ import annotations
@@ -23,83 +23,95 @@ from nerf_insert.capture.bundled_sample import sample_path
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json, write_json
 
-RECENT = 12
+MAX_RECENT = 12
 PAGE = "page"  # the page's folder within a scene folder
 
 
 @dataclass(frozen=True)
 class SceneLocation:
-    """A scene folder, perhaps without a scene yet."""
+    """A scene folder, possibly before its scene is trained."""
 
     folder: Path
     title: str
 
     @property
     def key(self) -> str:
-        """A short name that stands for the folder's whole path."""
+        """Short name by which browsers and programs refer to this folder."""
         return f"{slug(self.title)}-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]}"
 
     @property
     def trained(self) -> bool:
+        """Whether the folder holds a trained scene."""
         return (self.folder / "scene.json").exists()
 
     @property
     def page(self) -> Path:
+        """The page's own folder in the scene folder."""
         return self.folder / PAGE
 
     @property
     def capture_path(self) -> Path | None:
-        """The capture that a scene which is not trained yet is to be made of."""
+        """The capture to train the scene from; None for a scene that the page did not make."""
         note = self.page / "capture.json"
         return Path(read_json(note)["path"]) if note.exists() else None
 
 
 class Workspace:
+    """The folder that the page works in; created if missing."""
+
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser().absolute()
         (self.folder / "scenes").mkdir(parents=True, exist_ok=True)
 
-    def places(self) -> list[SceneLocation]:
-        """All that can be opened, newest first."""
+    def locations(self) -> list[SceneLocation]:
+        """List all scenes and captures that can be opened, newest first."""
         recent = [Path(path) for path in self._recent()]
         folders = [*recent, *(p for p in (self.folder / "scenes").iterdir() if p.is_dir())]
-        known = {folder: SceneLocation(folder, folder.name) for folder in folders if _is_place(folder)}
-        return sorted(known.values(), key=lambda place: -_changed(place))
+        known = {folder: SceneLocation(folder, folder.name) for folder in folders if _is_scene_folder(folder)}
+        return sorted(known.values(), key=lambda location: -_changed(location))
 
     def find(self, key: str) -> SceneLocation:
-        """Raises InputError for a key that none of the places has."""
-        for place in self.places():
-            if place.key == key:
-                return place
-        raise InputError("this scene is not there any more, or was moved: choose another one")
+        """Return the scene of this key.
+
+        Raises:
+            InputError: No listed scene has this key.
+        """
+        for location in self.locations():
+            if location.key == key:
+                return location
+        raise InputError("this scene no longer exists or was moved: choose another one")
 
     def open_path(self, path: str | Path) -> SceneLocation:
-        """A scene folder or a capture named on the command line."""
+        """Return the location of a scene folder or a capture, creating a scene folder for a capture.
+
+        Raises:
+            InputError: The path is neither.
+        """
         path = Path(path).expanduser().absolute()
         if (path / "scene.json").exists():
             if path.parent != self.folder / "scenes":
-                write_json(self.folder / "recent.json", [str(path), *self._recent()][:RECENT])
+                write_json(self.folder / "recent.json", [str(path), *self._recent()][:MAX_RECENT])
             return SceneLocation(path, path.name)
         from nerf_insert.capture.capture import Capture
 
         return self.for_capture(Capture.load(path).path)
 
     def for_capture(self, capture: Path, name: str | None = None) -> SceneLocation:
-        """The scene folder of a capture: the one that it has here already, else a new one."""
+        """Return the scene folder of a capture in this workspace, creating it on first use."""
         for folder in (self.folder / "scenes").iterdir():
-            place = SceneLocation(folder, folder.name)
-            if _is_place(folder) and place.capture_path == capture:
-                return place
+            location = SceneLocation(folder, folder.name)
+            if _is_scene_folder(folder) and location.capture_path == capture:
+                return location
         folder = self.free(self.folder / "scenes", name or capture.stem)
         write_json(folder / PAGE / "capture.json", {"path": str(capture)})
         return SceneLocation(folder, folder.name)
 
     def sample(self) -> SceneLocation:
-        """The bundled sample."""
+        """Return the location of the bundled sample."""
         return self.for_capture(sample_path(), "sample")
 
     def temporary(self) -> Path:
-        """A folder for what need not outlive this process; those of processes that are no more go."""
+        """Create a folder for this process's temporary files and remove those of processes that ended."""
         home = self.folder / "temporary"
         for folder in home.glob("*"):
             if not folder.name.isdigit() or not psutil.pid_exists(int(folder.name)):
@@ -111,7 +123,7 @@ class Workspace:
 
     @staticmethod
     def free(parent: Path, name: str) -> Path:
-        """A folder in `parent` that does not exist yet, named after `name`."""
+        """Return a path in `parent` that does not exist yet, based on `name`."""
         name, number = slug(name), 1
         while (parent / (name if number == 1 else f"{name}-{number}")).exists():
             number += 1
@@ -121,18 +133,19 @@ class Workspace:
         file = self.folder / "recent.json"
         try:
             return [path for path in read_json(file) if isinstance(path, str)] if file.exists() else []
-        except InputError:  # damaged: a list of what was opened lately is no reason not to start
+        except InputError:  # damaged: start without the list of recent scenes
             return []
 
 
 def slug(text: str) -> str:
+    """Return the text as lower-case letters, digits and hyphens, fit for a file name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "scene"
 
 
-def _is_place(folder: Path) -> bool:
+def _is_scene_folder(folder: Path) -> bool:
     return (folder / "scene.json").exists() or (folder / PAGE / "capture.json").exists()
 
 
-def _changed(place: SceneLocation) -> float:
-    note = place.folder / "scene.json"
-    return (note if note.exists() else place.page / "capture.json").stat().st_mtime
+def _changed(location: SceneLocation) -> float:
+    note = location.folder / "scene.json"
+    return (note if note.exists() else location.page / "capture.json").stat().st_mtime

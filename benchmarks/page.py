@@ -55,7 +55,7 @@ def measure(folder: Path, args) -> Iterator[tuple[str, float, str]]:
         with browsing.browser() as chromium:
             arrived = time.monotonic()
             person = browsing.Person(chromium, server.url)
-            person.page.wait_for_selector("#stage .picture[src]")
+            person.page.wait_for_selector("#stage .image[src]")
             seen = time.monotonic() - arrived
             yield "from there, with a new browser, to the first photograph", seen, "s"
             person.photographs()
@@ -117,8 +117,8 @@ def edits(person, server, args) -> Iterator[tuple[str, float, str]]:
     page.get_by_label("Place a mesh").check()
     page.set_input_files("#mesh-file input[type=file]", args.mesh)
     page.wait_for_function("() => document.querySelector('#about-mesh').innerText.includes('faces')")
-    person.step("3 Say")
-    page.get_by_role("button", name="More").last.click()
+    person.step("3 Content")
+    page.get_by_role("button", name="Advanced").last.click()
     person.number("fit-steps", args.steps)
     yield "memory of the server before the edits", memory(server), "MB"
     for k in range(args.edits):
@@ -133,7 +133,7 @@ def edits(person, server, args) -> Iterator[tuple[str, float, str]]:
             yield "... to its first progress bar", time.monotonic() - began, "s"
         person.job("edit-jobs", "done")
         page.click("#edit-jobs .job:first-child [data-action=forget]")
-        person.step("6 Look")
+        person.step("6 Results")
         page.wait_for_selector("#slider img")
         page.wait_for_selector("#layers [data-do=undo]:not([disabled])")
         page.click("#layers [data-do=undo]")

@@ -24,8 +24,8 @@ def main(url: str, scene: str, mesh: str, out: str, steps: int = 400, base_steps
             (now,) = [j for j in ask("jobs", scene)["jobs"] if j["key"] == job["key"]]
             if now["state"] in ("done", "failed", "stopped"):
                 return now
-            stage = now["stages"][-1] if now["stages"] else {"task": "starting", "share": 0, "left": ""}
-            print(f"{now['state']}: {stage['task']} {stage['share']:.0%} {stage['left']}", file=sys.stderr)
+            stage = now["stages"][-1] if now["stages"] else {"task": "starting", "fraction": 0, "left": ""}
+            print(f"{now['state']}: {stage['task']} {stage['fraction']:.0%} {stage['left']}", file=sys.stderr)
             time.sleep(2)
 
     if scene == "-":
@@ -35,10 +35,10 @@ def main(url: str, scene: str, mesh: str, out: str, steps: int = 400, base_steps
             print(wait_for(ask("build_scene", scene, base_steps))["state"], file=sys.stderr)
 
     draft = f"example{int(time.time())}"  # a name of our own for what we are about to do
-    placing = ask("set_mesh", scene, draft, handle_file(mesh), {})
-    print("the mesh stands at", placing["translate"], file=sys.stderr)
+    pose = ask("set_mesh", scene, draft, handle_file(mesh), {})
+    print("the mesh stands at", pose["translate"], file=sys.stderr)
     print(ask("region", scene, draft)["words"], file=sys.stderr)
-    ask("say", scene, draft, {"name": "from a program", "seed": 1, "steps": steps})
+    ask("content", scene, draft, {"name": "from a program", "seed": 1, "steps": steps})
     print(ask("recipe", scene, draft)["command"], file=sys.stderr)
 
     ended = wait_for(ask("edit", scene, draft))

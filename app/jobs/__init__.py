@@ -1,1 +1,1 @@
-"""Jobs of the web page: what runs, what waits, what has been made so far."""
+"""Jobs of the web page: one job, the queue that runs them, and images of their output."""

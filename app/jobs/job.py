@@ -1,4 +1,4 @@
-"""One job: how it stands, what its command has said, and the process that it is."""
+"""One job: its state, the output of its command, and its process."""
 
 from __future__ import annotations
 
@@ -12,104 +12,131 @@ from typing import Any
 
 import psutil
 
-OPEN = ("waiting", "running", "paused", "stopping")
-LAST_WORDS = 4000  # bytes of what a command said last, when it ended without a result
+UNFINISHED = ("waiting", "running", "paused", "stopping")
+LOG_TAIL = 4000  # bytes of the log read to find a command's last line
+MAX_MESSAGE = 300  # characters of that line
+RENAMED = {"words": "arguments", "born": "process_started"}  # keys of jobs that version 0.1.0 saved
 
 
 @dataclass(frozen=True)
 class Job:
-    """`state`: waiting, running, paused, stopping; then stopped (can go on), failed or done."""
+    """A command of the queue.
+
+    Attributes:
+        key: Name of its folder.
+        kind: train, edit, preview, render or export.
+        title: Its name on the page.
+        arguments: Of the command line, without `nerf-insert`.
+        state: waiting, running, paused or stopping; then stopped (can be resumed), failed or done.
+        pid: Its process.
+        process_started: Start time of its process, which tells a reused process number apart.
+        created: Time of queueing; like all times in seconds since the epoch.
+        started: Time at which it began to run.
+        ended: Time at which it ended.
+        message: Why it failed.
+    """
 
     key: str
-    kind: str  # train, edit, preview, render, export
+    kind: str
     title: str
-    words: list[str]  # of the command line, without `nerf-insert`
+    arguments: list[str]
     state: str = "waiting"
     pid: int | None = None
-    born: float | None = None  # of the process, so that a number used again is not taken for it
+    process_started: float | None = None
     created: float = 0.0
     started: float | None = None
     ended: float | None = None
     message: str = ""
 
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Job:
+        """Create a job from what job.json holds.
 
-def ended(job: Job, folder: Path, code: int | None) -> Job:
-    """How a job stands whose process is no more."""
-    said = result(folder)
-    message = str(said.get("error", ""))
-    if said.get("ok"):
+        Raises:
+            TypeError: The data is not that of a job.
+        """
+        return Job(**{RENAMED.get(key, key): value for key, value in data.items()})
+
+
+def finish(job: Job, folder: Path, code: int | None) -> Job:
+    """Return a job whose process has ended, in its final state.
+
+    Args:
+        job: The job as it was.
+        folder: Its folder.
+        code: Exit code of its process; None if that is unknown.
+    """
+    result = read_result(folder)
+    message = str(result.get("error", ""))
+    if result.get("ok"):
         state = "done"
-    elif message.startswith("stopped") or job.state == "stopping" or (not said and code is None):
-        state, message = "stopped", ""  # by the person, by the server's end, or with the whole machine
+    elif message.startswith("stopped") or job.state == "stopping" or (not result and code is None):
+        state, message = "stopped", ""  # by a person, by the server's end, or with the whole machine
     else:
-        state, message = "failed", message or last_words(folder, code)
+        state, message = "failed", message or failure_message(folder, code)
     return replace(job, state=state, message=message, ended=time.time())
 
 
-def last_words(folder: Path, code: int | None) -> str:
-    """For a command that ended without an answer: killed for its memory, say."""
+def failure_message(folder: Path, code: int | None) -> str:
+    """Describe the end of a command that gave no result."""
     if code is not None and code < 0:
-        return (
-            f"it was ended by the system (signal {-code}), perhaps for want of memory; Resume goes on there"
-        )
-    return "it ended without an answer; " + lines(folder / "log.jsonl", LAST_WORDS)[-1:][0][:300]
+        return f"the system ended it (signal {-code}), perhaps for lack of memory; Resume continues it"
+    return "it ended without a result; " + read_lines(folder / "log.jsonl", LOG_TAIL)[-1][:MAX_MESSAGE]
 
 
-def result(folder: Path) -> dict[str, Any]:
-    """What the command answered at its end, {} before that."""
-    said = lines(folder / "out.json")
-    event = event_of(said[-1]) if said else None
+def read_result(folder: Path) -> dict[str, Any]:
+    """Return the result that a job's command printed at its end; {} before that."""
+    output = read_lines(folder / "out.json")
+    event = parse_event(output[-1]) if output else None
     return event if event is not None and "ok" in event else {}
 
 
-def event_of(line: str) -> dict[str, Any] | None:
+def parse_event(line: str) -> dict[str, Any] | None:
+    """Parse a line of a command's output; None for lines that are no event."""
     try:
         event = json.loads(line)
-    except ValueError:  # something a library printed, or a line that is still being written
+    except ValueError:  # printed by a library, or still being written
         return None
     return event if isinstance(event, dict) else None
 
 
-def lines(file: Path, last: int | None = None) -> list[str]:
-    """Those of a file, or of its last bytes, at least one of these."""
+def read_lines(file: Path, tail: int | None = None) -> list[str]:
+    """Return the lines of a file; with `tail` those of its last bytes, and at least one."""
     try:
         data = file.read_bytes()
     except OSError:
-        return [""] if last else []
-    return (
-        data[-last:].decode(errors="replace").splitlines() or [""]
-        if last
-        else data.decode(errors="replace").splitlines()
-    )
+        data = b""
+    lines = (data if tail is None else data[-tail:]).decode(errors="replace").splitlines()
+    return lines or ([] if tail is None else [""])
 
 
-def born(pid: int) -> float | None:
-    """When a process began, None where there is none."""
+def process_start_time(pid: int) -> float | None:
+    """Return when a process started; None if there is no such process."""
     try:
         return psutil.Process(pid).create_time()
     except psutil.Error:
         return None
 
 
-def alive(job: Job) -> bool:
-    """Whether its process still runs."""
-    return lives(job.pid, job.born)
+def is_running(job: Job) -> bool:
+    """Return whether the job's process still runs."""
+    return is_same_process(job.pid, job.process_started)
 
 
-def lives(pid: int | None, born: float | None) -> bool:
-    """Whether there is a process of this number that began then."""
-    if pid is None or born is None:
+def is_same_process(pid: int | None, started: float | None) -> bool:
+    """Return whether the process of this number still runs and started at this time."""
+    if pid is None or started is None:
         return False
     try:
         process = psutil.Process(pid)
-        return abs(process.create_time() - born) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        return abs(process.create_time() - started) < 1 and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
 
-def send(job: Job, *numbers: int) -> None:
-    """Signals to its process, where that still runs."""
-    if alive(job):
-        for number in numbers:
+def send_signals(job: Job, *signals: int) -> None:
+    """Send signals to the job's process if it still runs."""
+    if job.pid is not None and is_running(job):
+        for number in signals:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(job.pid, number)

@@ -1,20 +1,19 @@
 """What the page's widgets and the API ask the server for: plain data in, plain data out.
 
-common                  which scene and draft a call is about; a sentence in the place of an exception
-marking                 photographs, what is marked in them, where that shows
-viewing                 renders, and the mesh that is moved in them
-working                 jobs: how they stand, what they have made
-layering                the scene's layers
+common    which scene and draft a call is about; exceptions become {"error": sentence}
+regions   the photographs, what is marked in them, where the region shows
+renders   renders of the scene, and the mesh that is moved in them
+jobs      the state of jobs and their output
+layers    the scene's layers
 """
 
-from nerf_insert.app.form_values import box_of, placing_of
-from nerf_insert.app.services.jobs import Working, stages_of
-from nerf_insert.app.services.layers import Layering
-from nerf_insert.app.services.regions import Marking
-from nerf_insert.app.services.renders import Viewing
+from nerf_insert.app.services.jobs import JobService
+from nerf_insert.app.services.layers import LayerService
+from nerf_insert.app.services.regions import RegionService
+from nerf_insert.app.services.renders import RenderService
 
-__all__ = ["Services", "box_of", "placing_of", "stages_of"]
+__all__ = ["Services"]
 
 
-class Services(Marking, Viewing, Working, Layering):
-    """All of them."""
+class Services(RegionService, RenderService, JobService, LayerService):
+    """Everything that the widgets and the API call."""

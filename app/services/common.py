@@ -1,7 +1,7 @@
-"""What all services share.
+"""What all services share: the scene and draft of a call, and exceptions as sentences.
 
-Every call names the scene and the draft that it is about, so that browsers do not get in each other's way. A
-call that fails answers {"error": sentence}; whatever is our own fault goes to the server's log.
+Every call names the scene and the draft that it is about, so browsers do not interfere with each other. A
+call that fails answers {"error": sentence}; internal errors also go to the server's log.
 """
 
 from __future__ import annotations
@@ -11,63 +11,87 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gradio.utils import get_upload_folder
 
 from nerf_insert.app import region_overlay
 from nerf_insert.app.drafts import Draft, Drafts
-from nerf_insert.app.jobs.queue import Jobs
+from nerf_insert.app.jobs.queue import JobQueue
+from nerf_insert.app.messages import INTERNAL_ERROR, OUT_OF_MEMORY, as_sentence
 from nerf_insert.app.scene_cache import OpenScene, SceneCache
 from nerf_insert.app.shutdown import IN_FLIGHT
 from nerf_insert.app.workspace import SceneLocation, Workspace
 from nerf_insert.errors import InputError, RunError
 
 log = logging.getLogger("nerf_insert.app")
+Answer = dict[str, Any]  # plain data, as JSON has it
+S = TypeVar("S", bound="Service")
 
 
-def answering(call: Callable) -> Callable:
-    """A sentence in the place of an exception."""
+def answer_errors(call: Callable[[S, Answer], Answer]) -> Callable[[S, Answer], Answer]:
+    """Decorate a service call so that it answers {"error": sentence} instead of raising."""
 
     @functools.wraps(call)
-    def answer(self, data: dict) -> dict:
+    def answer(self: S, data: Answer) -> Answer:
         try:
-            with IN_FLIGHT.inside():
+            with IN_FLIGHT.track():
                 return call(self, data)
         except (InputError, RunError) as error:
-            return {"error": region_overlay.sentence(error)}
+            return {"error": as_sentence(error)}
         except MemoryError:
-            return {"error": "There is not enough memory for this: close other programs."}
+            return {"error": OUT_OF_MEMORY}
         except Exception:
             log.exception("%s failed", call.__name__)
-            return {"error": "Something in NeRF-Insert broke; the terminal that it runs in says what."}
+            return {"error": INTERNAL_ERROR}
 
     return answer
 
 
 class Service:
-    def __init__(self, workspace: Workspace, jobs: Jobs) -> None:
-        self.workspace, self.jobs, self.library = workspace, jobs, SceneCache()
-        self.uploads = Path(get_upload_folder())  # Gradio's own, and what it may hand out
-        self.downloads = self.uploads / "downloads"
-        self._turns: dict[str, Any] = {}  # of each window, the picture that it asked for last
-        self._depths: dict[Path, threading.Thread] = {}
+    """The state of a server: its workspace, jobs, open scenes, uploads and downloads.
 
-    def place(self, data: dict) -> SceneLocation:
+    `data` of every call has {"scene": key} and, where a draft is read or changed, {"draft": ID}.
+    """
+
+    def __init__(self, workspace: Workspace, jobs: JobQueue) -> None:
+        self.workspace, self.jobs, self.scene_cache = workspace, jobs, SceneCache()
+        self.uploads = Path(get_upload_folder())  # Gradio's own, from which it may serve files
+        self.downloads = self.uploads / "downloads"
+        self._latest_render: dict[str, Any] = {}  # number of the latest render that each window asked for
+        self._depth_threads: dict[Path, threading.Thread] = {}
+
+    def location(self, data: Answer) -> SceneLocation:
+        """Return the location of the scene that a call names.
+
+        Raises:
+            InputError: There is no such scene.
+        """
         return self.workspace.find(str(data.get("scene", "")))
 
-    def opened(self, data: dict) -> OpenScene:
-        return self.library.get(self.place(data))
+    def open_scene(self, data: Answer) -> OpenScene:
+        """Return the scene that a call names.
 
-    def drafts(self, place: SceneLocation) -> Drafts:
-        """What is about to be done in a scene, with files of the workspace or that were uploaded."""
-        return Drafts(place.page, self.uploads, self.workspace.folder)
+        Raises:
+            InputError: There is no such scene.
+        """
+        return self.scene_cache.get(self.location(data))
 
-    def draft(self, data: dict) -> tuple[Drafts, str, Draft]:
-        drafts, key = self.drafts(self.place(data)), str(data.get("draft", ""))
+    def drafts(self, location: SceneLocation) -> Drafts:
+        """Return the drafts of a scene, which may name uploaded files and files of the workspace."""
+        return Drafts(location.page, self.uploads, self.workspace.folder)
+
+    def draft(self, data: Answer) -> tuple[Drafts, str, Draft]:
+        """Return the scene's drafts, the ID of the draft that a call names, and that draft.
+
+        Raises:
+            InputError: There is no such scene, or the ID is not valid.
+        """
+        drafts, key = self.drafts(self.location(data)), str(data.get("draft", ""))
         return drafts, key, drafts.load(key)
 
-    def _render_depths(self, opened: OpenScene) -> None:
-        thread = self._depths.get(opened.place.folder)
-        if (thread is None or not thread.is_alive()) and len(opened.depths) < len(opened.capture.views):
-            self._depths[opened.place.folder] = region_overlay.render_depths(opened)
+    def _render_depths(self, scene: OpenScene) -> None:
+        """Start a thread that renders the depths that are missing, unless one is running."""
+        thread = self._depth_threads.get(scene.location.folder)
+        if (thread is None or not thread.is_alive()) and len(scene.depths) < len(scene.capture.views):
+            self._depth_threads[scene.location.folder] = region_overlay.render_depths(scene)

@@ -1,32 +1,42 @@
-"""The scene's layers."""
+"""The scene's layers: list, switch, reorder, rename, remove, undo."""
 
 from __future__ import annotations
 
-from nerf_insert.app.services.common import Service, answering
+from nerf_insert.app.services.common import Answer, Service, answer_errors
 from nerf_insert.errors import InputError
 from nerf_insert.scene.recipe import Recipe
-from nerf_insert.scene.scene import Scene
+from nerf_insert.scene.scene import LayerEntry, Scene
+
+MAX_NAME = 60  # characters
 
 
-class Layering(Service):
-    @answering
-    def layers(self, data: dict) -> dict:
-        """{"layers": [{"number", "name", "enabled", "about"}], "can_undo"}, bottom to top."""
-        place = self.place(data)
-        if not place.trained:
+class LayerService(Service):
+    """Calls about layers."""
+
+    @answer_errors
+    def layers(self, data: Answer) -> Answer:
+        """List the layers, the lowest first.
+
+        Answers {"layers": [{"number", "name", "enabled", "about"}], "can_undo"}.
+        """
+        location = self.location(data)
+        if not location.trained:
             return {"layers": [], "can_undo": False}
-        scene = Scene.open(place.folder)
+        scene = Scene.open(location.folder)
         rows = [
-            {"number": k, "name": entry.name, "enabled": entry.enabled, "about": about(scene, entry)}
+            {"number": k, "name": entry.name, "enabled": entry.enabled, "about": describe_layer(scene, entry)}
             for k, entry in enumerate(scene.layers, 1)
         ]
         return {"layers": rows, "can_undo": scene.can_undo}
 
-    @answering
-    def layer_action(self, data: dict) -> dict:
-        """{"action"}: enable, disable, remove, undo, move {"to"} or rename {"name"} the layer {"number"}."""
+    @answer_errors
+    def layer_action(self, data: Answer) -> Answer:
+        """Change the layer {"number"} and answer as `layers` does.
+
+        {"action"}: enable, disable, remove, move {"to"}, rename {"name"}; or undo, which takes no number.
+        """
         action, number = str(data.get("action")), int(data.get("number") or 0)
-        scene = Scene.open(self.place(data).folder)
+        scene = Scene.open(self.location(data).folder)
         with scene.locked():
             if action in ("enable", "disable"):
                 scene.enable(number, action == "enable")
@@ -35,19 +45,18 @@ class Layering(Service):
             elif action == "move":
                 scene.move(number, int(data["to"]))
             elif action == "rename":
-                scene.rename(number, str(data["name"])[:60])
+                scene.rename(number, str(data["name"])[:MAX_NAME])
             elif action == "undo":
                 scene.undo()
             else:
-                raise InputError("a layer can be enabled, disabled, moved, renamed and removed")
+                raise InputError("a layer has these actions: enable, disable, move, rename, remove, undo")
         return self.layers(data)
 
 
-def about(scene: Scene, entry) -> str:
-    """A few words on a layer."""
+def describe_layer(scene: Scene, entry: LayerEntry) -> str:
+    """Return the layer's kind of region, its inpainter and its seed in a few words."""
     try:
         recipe = Recipe.load(scene.layer_folder(entry) / "recipe.yaml")
     except InputError:
-        return "its recipe is damaged"
-    kind = recipe.region.keyword
-    return f"{kind}, {recipe.inpainter}, seed {recipe.seed}"
+        return "damaged recipe"
+    return f"{recipe.region.keyword}, {recipe.inpainter}, seed {recipe.seed}"

@@ -1,104 +1,119 @@
-"""Photographs, what is marked in them, and where that shows."""
+"""The photographs, what is marked in them, and where the region shows."""
 
 from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
 
 from nerf_insert.app import image_sandbox, region_overlay
-from nerf_insert.app.draft_to_recipe import region_of
-from nerf_insert.app.services.common import Service, answering
+from nerf_insert.app.draft_to_recipe import region_from_draft
+from nerf_insert.app.messages import as_sentence
+from nerf_insert.app.services.common import Answer, Service, answer_errors
 from nerf_insert.errors import InputError
 
-MAX_MASK = 16 << 20  # bytes
-LARGE = 480  # pixels of the region's outline on the stage
+MAX_MASK = 16 << 20  # bytes of a mask's data URL
+MAX_PHOTOGRAPHS = 64  # in one call
+MAX_WIDTH = 1600  # pixels of a photograph
+STAGE_WIDTH = 480  # pixels of the region's outline on the stage
+ONE_MASK = "One mask so far. Paint the same object on a photograph from another side."
 
 
-class Marking(Service):
-    @answering
-    def scene(self, data: dict) -> dict:
-        """{"title", "trained", "views": [{"name", "width", "height"}], "layers"}"""
-        opened = self.opened(data)
-        views = [{"name": v.name, "width": v.size[0], "height": v.size[1]} for v in opened.capture.views]
-        if opened.place.trained:
-            self._render_depths(opened)
-        return {"title": opened.place.title, "trained": opened.place.trained, "views": views}
+class RegionService(Service):
+    """Calls about photographs, masks and the region."""
 
-    @answering
-    def photographs(self, data: dict) -> dict:
-        """{"urls": {name: JPEG}} for {"names": [...], "width": pixels}."""
-        opened, width = self.opened(data), min(int(data.get("width", 176)), 1600)
-        names = [str(name) for name in data.get("names", [])][:64]
-        return {"urls": {name: opened.photograph(opened.capture.view(name), width) for name in names}}
+    @answer_errors
+    def scene(self, data: Answer) -> Answer:
+        """Describe the scene: {"title", "trained", "views": [{"name", "width", "height"}]}."""
+        open_scene = self.open_scene(data)
+        views = [{"name": v.name, "width": v.size[0], "height": v.size[1]} for v in open_scene.capture.views]
+        if open_scene.location.trained:
+            self._render_depths(open_scene)
+        return {"title": open_scene.location.title, "trained": open_scene.location.trained, "views": views}
 
-    @answering
-    def mark(self, data: dict) -> dict:
-        """Keep what was painted on {"view"}: {"png"} with opacity where it is painted, none to forget it."""
-        opened = self.opened(data)
-        view = opened.capture.view(str(data.get("view", "")))
+    @answer_errors
+    def photographs(self, data: Answer) -> Answer:
+        """Return the photographs {"names"}, {"width"} pixels wide: {"urls": {name: JPEG}}."""
+        open_scene, width = self.open_scene(data), min(int(data.get("width", 176)), MAX_WIDTH)
+        names = [str(name) for name in data.get("names", [])][:MAX_PHOTOGRAPHS]
+        return {"urls": {name: open_scene.photograph(open_scene.capture.view(name), width) for name in names}}
+
+    @answer_errors
+    def mark(self, data: Answer) -> Answer:
+        """Save the mask of the photograph {"view"} and list the masked photographs: {"masks"}.
+
+        {"png"} is a data URL that is opaque where the mask is; without one the mask is removed.
+        """
+        open_scene = self.open_scene(data)
+        view = open_scene.capture.view(str(data.get("view", "")))
         drafts, key, _ = self.draft(data)
         png = data.get("png")
         draft = drafts.set_mask(key, view.name, _mask_png(png, view.size) if png else None)
         return {"masks": list(draft.masks)}
 
-    @answering
-    def mask(self, data: dict) -> dict:
-        """{"png"}: what is painted on {"view"} so far, and {"lines"}: where the other masks' thing lies."""
-        opened = self.opened(data)
-        view = opened.capture.view(str(data.get("view", "")))
+    @answer_errors
+    def mask(self, data: Answer) -> Answer:
+        """Return the mask of the photograph {"view"} and the rays through the other masks in it.
+
+        Answers {"png": data URL or null, "lines": guide lines, "masks": names of the masked photographs}.
+        """
+        open_scene = self.open_scene(data)
+        view = open_scene.capture.view(str(data.get("view", "")))
         drafts, key, draft = self.draft(data)
         masks = {name: str(drafts.file(key, "masks", file)) for name, file in draft.masks.items()}
         png = None
         if view.name in masks and Path(masks[view.name]).exists():
             png = "data:image/png;base64," + base64.b64encode(Path(masks[view.name]).read_bytes()).decode()
-        return {"png": png, "lines": region_overlay.guide_lines(opened, masks, view), "masks": list(masks)}
+        lines = region_overlay.guide_lines(open_scene, masks, view)
+        return {"png": png, "lines": lines, "masks": list(masks)}
 
-    @answering
-    def region(self, data: dict) -> dict:
-        """Where the draft's region shows: {"overlays": {name: PNG}, "large": PNG or null for {"view"},
-        "words", "problem", "complete", "masks"}."""
-        opened = self.opened(data)
+    @answer_errors
+    def region(self, data: Answer) -> Answer:
+        """Return where the draft's region shows and whether an edit there can succeed.
+
+        Answers {"overlays": {name: PNG or null}, "large": PNG or null for {"view"}, "words", "problem",
+        "complete", "masks"}. "complete" is false while occluders are not known in all photographs.
+        """
+        open_scene = self.open_scene(data)
         drafts, key, draft = self.draft(data)
-        answer: dict[str, Any] = {"overlays": {}, "large": None, "masks": list(draft.masks), "complete": True}
+        answer: Answer = {"overlays": {}, "large": None, "masks": list(draft.masks), "complete": True}
+        answer |= {"words": "", "problem": False}
         if not draft.has_region:
-            return answer | {"words": "", "problem": False}
+            return answer
         if len(draft.masks) == 1 and not draft.box and not (draft.mesh and draft.mesh_is_region):
-            words = "One mask so far. Paint the same thing on a photograph from another side."
-            return answer | {"words": words, "problem": False}
+            return answer | {"words": ONE_MASK}
         try:
-            region = region_overlay.build_cached(opened, region_of(draft, drafts, key))
+            region = region_overlay.build_cached(open_scene, region_from_draft(draft, drafts, key))
         except InputError as problem:
-            return answer | {"words": region_overlay.sentence(problem), "problem": True}
-        if opened.place.trained:
-            self._render_depths(opened)
-        found = region_overlay.outlines(opened, region)
-        overlays = {name: region_overlay.drawn(mask) for name, mask in found.masks.items()}
+            return answer | {"words": as_sentence(problem), "problem": True}
+        if open_scene.location.trained:
+            self._render_depths(open_scene)
+        found = region_overlay.find_overlays(open_scene, region)
         view = data.get("view")
         if view:
-            answer["large"] = region_overlay.large(opened, region, opened.capture.view(str(view)), LARGE)
-        complete = found.complete or not opened.place.trained
+            shown = open_scene.capture.view(str(view))
+            answer["large"] = region_overlay.draw_in_view(open_scene, region, shown, STAGE_WIDTH)
         return answer | {
-            "overlays": overlays,
+            "overlays": {name: region_overlay.draw_mask(mask) for name, mask in found.masks.items()},
             "words": found.words,
             "problem": found.problem,
-            "complete": complete,
+            "complete": found.complete or not open_scene.location.trained,
         }
 
-    @answering
-    def region_in(self, data: dict) -> dict:
-        """{"large"}: the draft's region in the photograph {"view"}, null where it is not seen or is none."""
-        opened = self.opened(data)
+    @answer_errors
+    def region_in(self, data: Answer) -> Answer:
+        """Return the draft's region in the photograph {"view"}: {"large": PNG, or null if not visible}."""
+        open_scene = self.open_scene(data)
         drafts, key, draft = self.draft(data)
         try:
-            region = region_overlay.build_cached(opened, region_of(draft, drafts, key))
+            region = region_overlay.build_cached(open_scene, region_from_draft(draft, drafts, key))
         except InputError:
             return {"large": None}
-        return {"large": region_overlay.large(opened, region, opened.capture.view(str(data["view"])), LARGE)}
+        view = open_scene.capture.view(str(data["view"]))
+        return {"large": region_overlay.draw_in_view(open_scene, region, view, STAGE_WIDTH)}
 
 
-def _mask_png(url: str, size: tuple[int, int]) -> bytes:
-    """What a browser painted, white on black in the photograph's own size. Raises InputError."""
+def _mask_png(url: object, size: tuple[int, int]) -> bytes:
+    """Decode a browser's mask as a PNG, white on black, of `size` (width, height). Raises InputError."""
     if not isinstance(url, str) or not url.startswith("data:image/png;base64,") or len(url) > MAX_MASK:
-        raise InputError("what was painted did not arrive as a PNG of a sensible size: paint again")
+        raise InputError("the mask did not arrive as a PNG of a sensible size: paint again")
     return image_sandbox.mask(url.partition(",")[2], size)

@@ -2,111 +2,132 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
+from torch import Tensor
+
 from nerf_insert.app import mesh_overlay, orbit_view, region_overlay
 from nerf_insert.app.drafts import Draft
-from nerf_insert.app.form_values import placing_of
+from nerf_insert.app.form_values import parse_mesh_pose
 from nerf_insert.app.scene_cache import OpenScene
-from nerf_insert.app.services.common import Service, answering
+from nerf_insert.app.services.common import Answer, Service, answer_errors
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.cameras import Camera
 
-MOST_TURNS = 10_000
+MAX_WINDOWS = 10_000  # whose latest render is remembered
+DROP_WIDTH = 640  # pixels of the image in which a drop is located
 
 
-class Viewing(Service):
-    @answering
-    def render(self, data: dict) -> dict:
-        """The scene from {"orbit"} or {"view"}, {"width"} pixels wide: {"url", "width", "height", "seconds"};
-        {"what"}: edited, before or depth. {"stale": true} once the window {"tab"} asks for another {"turn"}.
-        With {"mesh": true} also the draft's mesh and its handles."""
-        opened = self.opened(data)
-        width = min(int(data.get("width", 320)), orbit_view.WIDEST)
-        camera = self._camera(opened, data, width)
-        browser, turn = str(data.get("tab")), data.get("turn")
+class RenderService(Service):
+    """Calls about renders and placing."""
+
+    @answer_errors
+    def render(self, data: Answer) -> Answer:
+        """Render the scene, {"width"} pixels wide, from {"orbit"} or the photograph {"view"}.
+
+        {"what"}: edited, before or depth. With {"mesh": true} the draft's mesh and its handles are added.
+        Answers {"url", "width", "height", "seconds"}, or {"stale": true} once the window {"tab"} has asked
+        for another {"turn"}.
+        """
+        open_scene = self.open_scene(data)
+        camera = self._camera(open_scene, data, min(int(data.get("width", 320)), orbit_view.MAX_WIDTH))
+        window, turn = str(data.get("tab")), data.get("turn")
         if turn is not None:
-            if len(self._turns) > MOST_TURNS:
-                self._turns.clear()
-            self._turns[browser] = turn
-        made = orbit_view.render(
-            opened,
+            if len(self._latest_render) > MAX_WINDOWS:
+                self._latest_render.clear()
+            self._latest_render[window] = turn
+        rendered = orbit_view.render(
+            open_scene,
             camera,
             str(data.get("what", "edited")),
-            lambda: turn is None or self._turns.get(browser) == turn,
+            lambda: turn is None or self._latest_render.get(window) == turn,
         )
-        if made is None:
+        if rendered is None:
             return {"stale": True}
-        url, rendered, seconds = made
-        answer = {"url": url, "width": camera.width, "height": camera.height, "seconds": round(seconds, 3)}
+        answer = {
+            "url": rendered.url,
+            "width": camera.width,
+            "height": camera.height,
+            "seconds": round(rendered.seconds, 3),
+        }
         if data.get("mesh"):
-            answer |= self._mesh_in(opened, data, camera, rendered.depth)
+            answer |= self._mesh_in(open_scene, data, camera, rendered.depth)
         return answer
 
-    @answering
-    def mesh(self, data: dict) -> dict:
-        """The draft's mesh in the photograph {"view"}: {"mesh": PNG or null, "handles"}."""
-        opened = self.opened(data)
-        view = opened.capture.view(str(data.get("view", "")))
-        camera = view.camera.scaled(min(int(data.get("width", 480)), orbit_view.WIDEST) / view.camera.width)
-        depth = region_overlay.enlarged(opened.depth(view), camera) if opened.place.trained else None
-        return self._mesh_in(opened, data, camera, depth)
+    @answer_errors
+    def mesh(self, data: Answer) -> Answer:
+        """Return the draft's mesh in the photograph {"view"}: {"mesh": PNG or null, "handles"}."""
+        open_scene = self.open_scene(data)
+        view = open_scene.capture.view(str(data.get("view", "")))
+        width = min(int(data.get("width", 480)), orbit_view.MAX_WIDTH)
+        camera = view.camera.scaled(width / view.camera.width)
+        trained = open_scene.location.trained
+        depth = region_overlay.resize_depth(open_scene.depth(view), camera) if trained else None
+        return self._mesh_in(open_scene, data, camera, depth)
 
-    @answering
-    def orbit_of(self, data: dict) -> dict:
-        """The orbit that looks from where the photograph {"view"} was taken."""
-        opened = self.opened(data)
-        orbit = orbit_view.near_view(opened, opened.capture.view(str(data["view"])).camera)
+    @answer_errors
+    def orbit_of(self, data: Answer) -> Answer:
+        """Return the orbit that looks from where the photograph {"view"} was taken."""
+        open_scene = self.open_scene(data)
+        orbit = orbit_view.orbit_at_view(open_scene, open_scene.capture.view(str(data["view"])).camera)
         return {"yaw": orbit.yaw, "pitch": orbit.pitch, "distance": orbit.distance}
 
-    @answering
-    def drop(self, data: dict) -> dict:
-        """Stand {"what"}, mesh or box, on the surface at {"x"}, {"y"} (shares) of {"view"} or {"orbit"}."""
-        opened = self.opened(data)
-        drafts, key, draft = self.draft(data)
-        if getattr(draft, "mesh" if data.get("what") == "mesh" else "box") is None:
-            raise InputError("There is nothing to place yet: upload a mesh, or set a box.")
-        camera = self._camera(opened, data, 640)
-        point = mesh_overlay.surface_at(opened, camera, float(data["x"]), float(data["y"]))
-        if data["what"] == "mesh":
-            path = drafts.file(key, "mesh", draft.mesh)
-            draft = drafts.change(key, mesh_overlay=mesh_overlay.dropped(opened, path, draft.placing, point))
-        else:
-            draft = drafts.change(key, box=mesh_overlay.dropped_box(opened, draft.box, point))
-        return _where(draft)
+    @answer_errors
+    def drop(self, data: Answer) -> Answer:
+        """Stand {"what"} (mesh or box) on the surface at {"x"}, {"y"} of {"view"} or {"orbit"}.
 
-    @answering
-    def move(self, data: dict) -> dict:
-        """Change where the mesh stands: {"translate"}, {"rotate"}, {"scale"}."""
+        x and y are fractions of the image's width and height. Answers {"mesh_pose", "box"}.
+        """
+        open_scene = self.open_scene(data)
+        drafts, key, draft = self.draft(data)
+        mesh, box = (draft.mesh, None) if data.get("what") == "mesh" else (None, draft.box)
+        if mesh is None and box is None:
+            raise InputError("There is nothing to place yet: upload a mesh, or add a box.")
+        camera = self._camera(open_scene, data, DROP_WIDTH)
+        point = mesh_overlay.surface_at(open_scene, camera, float(data["x"]), float(data["y"]))
+        if mesh is not None:
+            path = drafts.file(key, "mesh", mesh)
+            pose = mesh_overlay.drop_mesh(open_scene, path, draft.mesh_pose, point)
+            draft = drafts.change(key, mesh_pose=pose)
+        elif box is not None:
+            draft = drafts.change(key, box=mesh_overlay.drop_box(open_scene, box, point))
+        return _placement(draft)
+
+    @answer_errors
+    def move(self, data: Answer) -> Answer:
+        """Change the mesh's {"translate"}, {"rotate"} or {"scale"}; answers {"mesh_pose", "box"}."""
         drafts, key, draft = self.draft(data)
         if not draft.mesh:
             raise InputError("There is no mesh to move: upload one.")
-        given = {k: data[k] for k in ("translate", "rotate", "scale") if data.get(k) is not None}
-        now = placing_of({**draft.placing.__dict__, **given})
-        return _where(drafts.change(key, mesh_overlay=now))
+        changes = {k: data[k] for k in ("translate", "rotate", "scale") if data.get(k) is not None}
+        pose = parse_mesh_pose({**draft.mesh_pose.__dict__, **changes})
+        return _placement(drafts.change(key, mesh_pose=pose))
 
-    @answering
-    def undo(self, data: dict) -> dict:
-        """Take back the last change of where the edit is: {"how": how that was marked, "view": where}."""
+    @answer_errors
+    def undo(self, data: Answer) -> Answer:
+        """Undo the last change of the region: {"how": paint, mesh or box, "view": photograph or null}."""
         drafts, key, _ = self.draft(data)
         how, view = drafts.undo(key)
         return {"how": how, "view": view}
 
-    def _mesh_in(self, opened: OpenScene, data: dict, camera, depth) -> dict:
+    def _mesh_in(
+        self, open_scene: OpenScene, data: Answer, camera: Camera, depth: Float[Tensor, "H W"] | None
+    ) -> Answer:
         drafts, key, draft = self.draft(data)
         if not draft.mesh:
             return {"mesh": None, "handles": {}}
         path = drafts.file(key, "mesh", draft.mesh)
         return {
-            "mesh": mesh_overlay.picture(path, draft.placing, camera, depth),
-            "handles": mesh_overlay.handles(opened, path, draft.placing, camera),
-            **_where(draft),
+            "mesh": mesh_overlay.draw_mesh(path, draft.mesh_pose, camera, depth),
+            "handles": mesh_overlay.handles(open_scene, path, draft.mesh_pose, camera),
+            **_placement(draft),
         }
 
-    def _camera(self, opened: OpenScene, data: dict, width: int):
+    def _camera(self, open_scene: OpenScene, data: Answer, width: int) -> Camera:
         if data.get("view"):
-            camera = opened.capture.view(str(data["view"])).camera
+            camera = open_scene.capture.view(str(data["view"])).camera
             return camera.scaled(min(1.0, width / camera.width))
-        return orbit_view.camera_of(opened, orbit_view.Orbit.of(data.get("orbit") or {}), width)
+        return orbit_view.orbit_camera(open_scene, orbit_view.Orbit.parse(data.get("orbit") or {}), width)
 
 
-def _where(draft: Draft) -> dict:
-    where = {"placing": draft.placing.__dict__}
-    return {**where, "box": draft.box.__dict__ if draft.box else None}
+def _placement(draft: Draft) -> Answer:
+    return {"mesh_pose": draft.mesh_pose.__dict__, "box": draft.box.__dict__ if draft.box else None}

@@ -1,4 +1,4 @@
-"""What the steps share: the page's state, and errors as sentences."""
+"""What the steps share: the page's state, and exceptions as messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from nerf_insert.app.drafts import Draft
-from nerf_insert.app.region_overlay import sentence
+from nerf_insert.app.messages import INTERNAL_ERROR, OUT_OF_MEMORY, as_sentence
 from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.services import Services
 from nerf_insert.app.shutdown import IN_FLIGHT
@@ -19,116 +19,156 @@ from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError, RunError
 
 log = logging.getLogger("nerf_insert.app")
-Session = dict[str, Any]  # what one browser works on: scene, draft, step, how, stamp, view
+Session = dict[str, Any]  # state of one browser: scene, draft, step, how, stamp, view
 FRESH: Session = {"scene": None, "draft": None, "step": "open", "how": "paint", "stamp": 0, "view": None}
-PRIVATE = {"api_visibility": "private", "show_progress": "hidden", "concurrency_limit": None}
-# Of quick events that read the session and change it: one after the other, or the one would undo the other.
-IN_TURN = {**PRIVATE, "concurrency_limit": 1, "concurrency_id": "session"}
-MANY = {**IN_TURN, "trigger_mode": "multiple"}  # ... and that say something, of which none may be lost
+FAILED = "That did not work"
+# Options of event listeners.
+PRIVATE: dict[str, Any] = {
+    "api_visibility": "private",
+    "show_progress": "hidden",
+    "concurrency_limit": None,
+}
+# ... of quick ones that change the session: one after the other, or one would undo the other.
+IN_TURN: dict[str, Any] = {**PRIVATE, "concurrency_limit": 1, "concurrency_id": "session"}
+# ... and of those whose events carry data, so that none may be dropped.
+EVERY_EVENT: dict[str, Any] = {**IN_TURN, "trigger_mode": "multiple"}
 
 
 @dataclass
 class Page:
-    """The page while it is built. `session` travels with every handler; `refreshers` are (function of the
-    session, outputs), run together whenever another scene has been opened."""
+    """The page while it is being built.
+
+    Attributes:
+        services: What the server does.
+        session: The browser's state, an input of every handler.
+        stage: The widget with the photographs and the 3D view.
+        refreshers: (function of the session, outputs), all run when a scene has been opened.
+        edit_jobs: The widgets whose jobs change the scene's layers.
+    """
 
     services: Services
     session: gr.State
     stage: gr.HTML
-    refreshers: list[tuple[Callable, Sequence[Any]]] = field(default_factory=list)
+    refreshers: list[tuple[Callable[[Session], Sequence[Any]], Sequence[Any]]] = field(default_factory=list)
     edit_jobs: list[gr.HTML] = field(default_factory=list)
 
-    def when_opened(self, refresh: Callable, outputs: Sequence[Any]) -> None:
+    def when_opened(self, refresh: Callable[[Session], Sequence[Any]], outputs: Sequence[Any]) -> None:
+        """Run a function of the session whenever a scene has been opened."""
         self.refreshers.append((refresh, outputs))
 
     @property
     def refreshed(self) -> list[Any]:
         """The outputs of `refresh`."""
-        return [self.session, *(one for _, outputs in self.refreshers for one in outputs)]
+        return [self.session, *(output for _, outputs in self.refreshers for output in outputs)]
 
     def refresh(self, session: Session) -> list[Any]:
-        """All of the page as of a session; without a scene where that cannot be opened any more."""
+        """Return the values of all outputs; with no scene selected if it can no longer be opened."""
         now: Any = gr.skip()
         try:
             if session["scene"]:
-                _ = Work(self.services, session).opened.capture
+                _ = Context(self.services, session).open_scene.capture
         except InputError as problem:
-            gr.Warning(sentence(problem), title="That scene cannot be opened")
+            gr.Warning(as_sentence(problem), title="This scene cannot be opened")
             session = now = {**session, "scene": None}
         values: list[Any] = []
         for refresh, outputs in self.refreshers:
             try:
                 values += refresh(session)
-            except InputError as problem:  # the rest can be used all the same
-                gr.Warning(sentence(problem))
+            except InputError as problem:  # the rest of the page still works
+                gr.Warning(as_sentence(problem))
                 values += [gr.skip()] * len(outputs)
         return [now, *values]
 
-    def while_at(self, step: str, refresh: Callable, outputs: Sequence[Any], **how: Any) -> None:
-        """Run a function of the session when a person goes to a step, and there after each change, as of the
-        photograph on the stage."""
+    def while_at(
+        self, step: str, refresh: Callable[[Session], Any], outputs: Sequence[Any], **options: Any
+    ) -> None:
+        """Run a function of the session when a person enters a step, and after every change while there.
 
-        same = [gr.skip()] * len(outputs) if len(outputs) > 1 else gr.skip()
+        Args:
+            step: The step.
+            refresh: Returns the values of the outputs.
+            outputs: Components that it updates.
+            options: Options of the event listener.
+        """
+        unchanged = [gr.skip()] * len(outputs) if len(outputs) > 1 else gr.skip()
 
-        def now(session: Session):
-            return refresh(session) if session["scene"] and session["step"] == step else same
+        def refresh_here(session: Session) -> Any:
+            return refresh(session) if session["scene"] and session["step"] == step else unchanged
 
-        how = {**PRIVATE, "trigger_mode": "always_last", **how}
-        self.session.change(told(now), self.session, list(outputs), **how)
+        options = {**PRIVATE, "trigger_mode": "always_last", **options}
+        self.session.change(show_errors(refresh_here), self.session, list(outputs), **options)
 
 
 def stage_value(session: Session, trained: bool | None = None) -> dict[str, Any]:
+    """Return the value of the stage widget, which its script reads."""
     return {key: session.get(key) for key in FRESH} | ({} if trained is None else {"trained": trained})
 
 
-class Work:
-    """The scene and the draft that a session is about. Raises InputError where none is open."""
+class Context:
+    """The scene and the draft of a session.
+
+    Attributes:
+        session: The session.
+        services: What the server does.
+        location: The scene folder.
+        drafts: The scene's drafts.
+        key: The ID of the session's draft.
+    """
 
     def __init__(self, services: Services, session: Session) -> None:
+        """Look up the scene of a session.
+
+        Raises:
+            InputError: No scene is open, or it no longer exists.
+        """
         if not session.get("scene"):
             raise InputError("Open a scene first (step Open).")
         self.session = session
-        self.place: SceneLocation = services.workspace.find(session["scene"])
-        self.drafts, self.key = services.drafts(self.place), str(session["draft"])
         self.services = services
+        self.location: SceneLocation = services.workspace.find(session["scene"])
+        self.drafts, self.key = services.drafts(self.location), str(session["draft"])
 
     @property
     def draft(self) -> Draft:
+        """The draft as it is on disk now."""
         return self.drafts.load(self.key)
 
     @property
-    def opened(self) -> OpenScene:
-        return self.services.library.get(self.place)
+    def open_scene(self) -> OpenScene:
+        """The scene, from the cache."""
+        return self.services.scene_cache.get(self.location)
 
-    def need_trained(self) -> None:
-        if not self.place.trained:
+    def require_trained(self) -> None:
+        """Check that the 3D scene is built.
+
+        Raises:
+            InputError: It is not.
+        """
+        if not self.location.trained:
             raise InputError("This capture has no 3D scene yet: build it first (step Open).")
 
 
-def told(handler: Callable) -> Callable:
-    """The handler, with a sentence in the place of an exception."""
+def show_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a handler so that its exceptions appear as messages on the page."""
 
     @functools.wraps(handler)
-    def tell(*inputs):
+    def guarded(*inputs: Any) -> Any:
         try:
-            with IN_FLIGHT.inside():
+            with IN_FLIGHT.track():
                 return handler(*inputs)
         except gr.Error:
             raise
         except (InputError, RunError) as error:
-            raise gr.Error(sentence(error), title="That did not work", print_exception=False) from None
+            raise gr.Error(as_sentence(error), title=FAILED, print_exception=False) from None
         except MemoryError:
-            raise gr.Error(
-                "There is not enough memory for this: close other programs.", print_exception=False
-            ) from None
+            raise gr.Error(OUT_OF_MEMORY, title=FAILED, print_exception=False) from None
         except Exception:
             log.exception("%s failed", getattr(handler, "__name__", handler))
-            words = "Something in NeRF-Insert broke; the terminal that it runs in says what."
-            raise gr.Error(words, title="That did not work", print_exception=False) from None
+            raise gr.Error(INTERNAL_ERROR, title=FAILED, print_exception=False) from None
 
-    return tell
+    return guarded
 
 
 def stamped(session: Session, **changes: Any) -> Session:
-    """The session after something that the stage has to show anew."""
+    """Return the session with changes that the stage has to show."""
     return {**session, **changes, "stamp": session.get("stamp", 0) + 1}

@@ -1,65 +1,71 @@
-"""Say: what shall be there, who paints it, and how."""
+"""Content: what to put into the region, and the inpainter that paints it."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from nerf_insert.app import model_list
-from nerf_insert.app.inpainter_list import inpainters
-from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
-from nerf_insert.app.uploads import take_picture
+from nerf_insert.app.draft_to_recipe import check_schedule
+from nerf_insert.app.inpainter_list import registered_inpainters
+from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
+from nerf_insert.app.uploads import take_image
 from nerf_insert.editing.session import CONSISTENT, INCONSISTENT
 from nerf_insert.errors import InputError
-from nerf_insert.scene.recipe import Recipe
 
-AUTOMATIC = "what fits: mesh where there is one, diffusion where words say what, else fill"
+AUTOMATIC = (
+    "Automatic: mesh if you placed one, diffusion if you enter a prompt or a reference image, otherwise fill"
+)
 
 
 def build(page: Page) -> None:
+    """Lay out the step."""
     services, session = page.services, page.session
-    known = inpainters()
-    inpainter = gr.Radio(painters(known), value="", label="Who paints it", elem_id="inpainter")
+    known = registered_inpainters()
+    inpainter = gr.Radio(
+        inpainter_choices(known), value="", label="Inpainter", info=AUTOMATIC, elem_id="inpainter"
+    )
     gr.Markdown(
-        "\n".join(f"- **{name}**: {words}" for name, (_, words) in known.items()), elem_id="about-inpainters"
+        "\n".join(f"- **{name}**: {about}" for name, (_, about) in known.items()), elem_id="about-inpainters"
     )
     with gr.Column() as by_diffusion:
         model = gr.Dropdown(
-            model_list.choices(),
+            model_list.model_choices(),
             value="",
             label="Diffusion model",
-            info="Those on this machine come first; or the folder of another one",
+            info="Models on this machine come first. You can also enter the folder of another one",
             allow_custom_value=True,
             elem_id="model",
         )
-        about_model = gr.Markdown(model_list.about(""), elem_id="about-model")
+        about_model = gr.Markdown(model_list.describe_model(""), elem_id="about-model")
     with gr.Column():
         prompt = gr.Textbox(
             "",
-            label="Text",
-            info="What shall be there, for painters that read text",
+            label="Prompt",
+            info="What to put there, for inpainters that read text",
             placeholder="a pair of blue headphones",
             lines=2,
             elem_id="prompt",
         )
-        negative = gr.Textbox("", label="Not this", info="What shall not be there", elem_id="negative-prompt")
+        negative = gr.Textbox("", label="Negative prompt", info="What to avoid", elem_id="negative-prompt")
         reference = gr.File(
-            label="Reference picture", file_types=["image"], type="filepath", elem_id="reference", height=110
+            label="Reference image", file_types=["image"], type="filepath", elem_id="reference", height=110
         )
         about_reference = gr.Markdown("", elem_id="about-reference")
     name = gr.Textbox(
-        "", label="Name of the layer", info="Empty: after what it is", max_length=60, elem_id="layer-name"
+        "", label="Layer name", info="Empty: named after its content", max_length=60, elem_id="layer-name"
     )
-    with gr.Accordion("More", open=False):
+    with gr.Accordion("Advanced", open=False):
         steps = gr.Number(
             None,
             label="Steps",
-            info="Of fitting the layer; more is sharper and slower. Empty: "
-            f"{CONSISTENT[0]}, or {INCONSISTENT[0]} "
-            "where pictures may contradict one another",
+            info="Training steps of the layer; more are sharper and slower. Empty: "
+            f"{CONSISTENT[0]}, or {INCONSISTENT[0]} if the painted images may contradict one another",
             precision=0,
             minimum=1,
             elem_id="fit-steps",
@@ -67,121 +73,127 @@ def build(page: Page) -> None:
         rounds = gr.Number(
             None,
             label="Rounds",
-            info="How often all views are painted and fitted. Empty: what the painter asks for",
+            info="How often all views are painted and fitted. Empty: the inpainter's default",
             precision=0,
             minimum=1,
             maximum=1000,
             elem_id="rounds",
         )
-        shell = gr.Number(
+        blend_width = gr.Number(
             None,
-            label="Blend shell",
-            info="Soft border of the layer, in shares of the region's diagonal. Empty: as the painter asks",
+            label="Blend width",
+            info="Soft border of the layer, as a fraction of the region's diagonal. Empty: the inpainter's "
+            "default",
             minimum=0,
             maximum=0.5,
             step=0.01,
-            elem_id="shell",
+            elem_id="blend-width",
         )
-        shiny = gr.Checkbox(
+        view_dependent = gr.Checkbox(
             False,
-            label="Colors may change with the direction of view",
-            info="For shiny things; views that disagree may then show as glitter",
+            label="View-dependent color",
+            info="For shiny objects; inconsistent views may then appear as glitter",
             elem_id="view-dependent",
         )
         options = gr.Textbox(
             "",
-            label="Options of the painter",
-            info='As JSON, such as {"guidance": 7}; its own documentation says which',
+            label="Inpainter options",
+            info='JSON, for example {"guidance": 7}; see the documentation of the inpainter',
             elem_id="options",
         )
-    fields = [inpainter, model, prompt, negative, name, steps, rounds, shell, shiny, options]
+    fields = {
+        "inpainter": inpainter,
+        "model": model,
+        "prompt": prompt,
+        "negative_prompt": negative,
+        "name": name,
+        "steps": steps,
+        "rounds": rounds,
+        "blend_width": blend_width,
+        "view_dependent": view_dependent,
+        "options": options,
+    }
 
-    def keep(*given):
-        *values, session = given
-        work = Work(services, session)
-        chosen, which, text, against, called, many, again, soft, shine, extra = values
-        changes = {
-            "inpainter": chosen or "",
-            "model": which or "",
-            "prompt": text or "",
-            "negative_prompt": against or "",
-            "name": called or "",
-            "steps": int(many) if many else None,
-            "rounds": int(again) if again else None,
-            "shell": soft,
-            "view_dependent": bool(shine),
-            "options": options_of(extra),
-        }
-        check = {"steps": changes["steps"] or 1, "rounds": changes["rounds"], "shell": changes["shell"]}
-        box = {"box": {"center": [0, 0, 0], "size": [1, 1, 1]}}
-        Recipe.from_dict({"region": box, "schedule": check})  # what is out of bounds
-        work.drafts.change(work.key, **changes)
+    def save(*values_and_session: Any) -> None:
+        *values, session = values_and_session
+        context = Context(services, session)
+        changes = dict(zip(fields, values, strict=True))
+        for key in ("inpainter", "model", "prompt", "negative_prompt", "name"):
+            changes[key] = changes[key] or ""
+        for key in ("steps", "rounds"):
+            changes[key] = int(changes[key]) if changes[key] else None
+        changes["view_dependent"] = bool(changes["view_dependent"])
+        changes["options"] = parse_options(changes["options"])
+        check_schedule(replace(context.draft, **changes))
+        context.drafts.change(context.key, **changes)
 
-    def take_reference(path: str | None, session: Session):
-        work = Work(services, session)
+    def take_reference(path: str | None, session: Session) -> Any:
+        context = Context(services, session)
         if path is None:
             return gr.skip()
-        take_picture(Path(path), work.drafts.file(work.key, "reference", "reference.png"))
-        work.drafts.change(work.key, reference="reference.png")
-        return f"Taken: {Path(path).name}"
+        take_image(Path(path), context.drafts.file(context.key, "reference", "reference.png"))
+        context.drafts.change(context.key, reference="reference.png")
+        return f"Uploaded {Path(path).name}."
 
-    def forget_reference(session: Session):
-        work = Work(services, session)
-        shutil.rmtree(work.drafts.folder(work.key) / "reference", ignore_errors=True)
-        work.drafts.change(work.key, reference=None)
+    def forget_reference(session: Session) -> str:
+        context = Context(services, session)
+        shutil.rmtree(context.drafts.folder(context.key) / "reference", ignore_errors=True)
+        context.drafts.change(context.key, reference=None)
         return ""
 
-    def refresh(session: Session):
+    def refresh(session: Session) -> list[Any]:
         if not session["scene"]:
             return [gr.skip()] * (len(fields) + 1)
-        d = Work(services, session).draft
-        extra = json.dumps(d.options) if d.options else ""
-        return [
-            d.inpainter, d.model, d.prompt, d.negative_prompt, d.name, d.steps, d.rounds, d.shell,
-            d.view_dependent, extra, "A reference picture is set." if d.reference else "",
-        ]  # fmt: skip
+        draft = Context(services, session).draft
+        values = [getattr(draft, key) for key in fields]
+        values[-1] = json.dumps(draft.options) if draft.options else ""
+        return [*values, "A reference image is set." if draft.reference else ""]
 
-    def available(session: Session):
-        """A model may have been downloaded since."""
-        which = Work(services, session).draft.model
+    def refresh_models(session: Session) -> list[Any]:
+        """Models may have been downloaded meanwhile."""
+        chosen = Context(services, session).draft.model
         return [
-            gr.Radio(choices=painters(known)),
-            gr.Dropdown(choices=model_list.choices()),
-            model_list.about(which),
+            gr.Radio(choices=inpainter_choices(known)),
+            gr.Dropdown(choices=model_list.model_choices()),
+            model_list.describe_model(chosen),
         ]
 
-    page.when_opened(refresh, [*fields, about_reference])
-    page.while_at("say", available, [inpainter, model, about_model])
+    page.when_opened(refresh, [*fields.values(), about_reference])
+    page.while_at("content", refresh_models, [inpainter, model, about_model])
     inpainter.change(
         lambda chosen: gr.Column(visible=chosen in ("", "diffusion")), inpainter, by_diffusion, **PRIVATE
     )
-    model.change(lambda which: model_list.about(which or ""), model, about_model, **PRIVATE)
-    for part in fields:
-        event = part.blur if isinstance(part, gr.Textbox) else part.input
-        event(told(keep), [*fields, session], None, trigger_mode="always_last", **PRIVATE)
-    prompt.input(told(keep), [*fields, session], None, trigger_mode="always_last", **PRIVATE)
-    reference.upload(told(take_reference), [reference, session], about_reference, **PRIVATE)
-    reference.clear(told(forget_reference), session, about_reference, **PRIVATE)
+    model.change(lambda chosen: model_list.describe_model(chosen or ""), model, about_model, **PRIVATE)
+    inputs = [*fields.values(), session]
+    for component in fields.values():
+        event = component.blur if isinstance(component, gr.Textbox) else component.input
+        event(show_errors(save), inputs, None, trigger_mode="always_last", **PRIVATE)
+    prompt.input(show_errors(save), inputs, None, trigger_mode="always_last", **PRIVATE)
+    reference.upload(show_errors(take_reference), [reference, session], about_reference, **PRIVATE)
+    reference.clear(show_errors(forget_reference), session, about_reference, **PRIVATE)
 
 
-def painters(known: dict[str, tuple[bool, str]]) -> list[tuple[str, str]]:
-    """(label, name) of what can be chosen, the first what fits."""
-    missing = {name: "not available" for name, (fine, _) in known.items() if not fine}
-    if model_list.about(""):
+def inpainter_choices(known: dict[str, tuple[bool, str]]) -> list[tuple[str, str]]:
+    """Return (label, name) of the inpainters that can be chosen; "" stands for the automatic choice."""
+    missing = {name: "cannot be loaded" for name, (available, _) in known.items() if not available}
+    if model_list.describe_model(""):
         missing.setdefault("diffusion", "no model on this machine yet")
-    return [(AUTOMATIC, "")] + [
-        (f"{name} ({missing[name]})" if name in missing else name, name) for name in known
-    ]
+    labels = {name: f"{name} ({missing[name]})" if name in missing else name for name in known}
+    return [("automatic", ""), *((label, name) for name, label in labels.items())]
 
 
-def options_of(text: str | None) -> dict:
-    """Raises InputError for what is no JSON object."""
+def parse_options(text: str | None) -> dict[str, Any]:
+    """Parse the options of an inpainter.
+
+    Raises:
+        InputError: The text is not a JSON object.
+    """
     if not (text or "").strip():
         return {}
     try:
-        data = json.loads(text)
+        data = json.loads(text or "")
     except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
-        raise InputError('the options have to be JSON in braces, such as {"guidance": 7}')
+        raise InputError('the options must be a JSON object, for example {"guidance": 7}')
     return data

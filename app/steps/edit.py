@@ -1,88 +1,110 @@
-"""Edit: start the long run, watch it, stop it, let it go on."""
+"""Edit: start the edit, watch it, pause, stop and resume it."""
 
 from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from nerf_insert.app import model_list
-from nerf_insert.app.draft_to_recipe import command_line, recipe_of
+from nerf_insert.app.draft_to_recipe import command_line, recipe_from_draft
+from nerf_insert.app.drafts import Draft
+from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.jobs.queue import keep_recipe
-from nerf_insert.app.region_overlay import sentence
-from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
+from nerf_insert.app.messages import as_sentence
+from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
 from nerf_insert.app.widgets import widget
 from nerf_insert.errors import InputError
+from nerf_insert.scene.recipe import Recipe
 
 KINDS = ["edit"]
 
 
 def build(page: Page) -> None:
+    """Lay out the step."""
     services, session = page.services, page.session
     summary = gr.Markdown("", elem_id="edit-summary")
     start = gr.Button("Start the edit", variant="primary", elem_id="start-edit")
     jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "edit-jobs")
-    with gr.Accordion("The same from the command line", open=False):
+    with gr.Accordion("Command line", open=False):
         command = gr.Textbox(
-            "", label="Command", lines=3, buttons=["copy"], interactive=False, elem_id="command"
+            "",
+            label="Command that runs this edit",
+            lines=3,
+            buttons=["copy"],
+            interactive=False,
+            elem_id="command",
         )
 
-    def edit(session: Session):
-        work = Work(services, session)
-        work.need_trained()
-        add_edit(services, work, work.draft)
-        return value(session)
+    def edit(session: Session) -> dict[str, Any]:
+        add_edit(Context(services, session))
+        return jobs_value(session)
 
-    def value(session: Session) -> dict:
+    def jobs_value(session: Session) -> dict[str, Any]:
         return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
 
-    def refresh(session: Session):
+    def refresh(session: Session) -> list[Any]:
         if not session["scene"]:
             return ["Open a scene first.", "", {"scene": None, "kinds": KINDS}]
-        return [*described(Work(services, session)), value(session)]
+        return [*describe_edit(Context(services, session)), jobs_value(session)]
 
     page.when_opened(refresh, [summary, command, jobs])
-    start.click(told(edit), session, jobs, **PRIVATE)
-    page.while_at("edit", lambda now: described(Work(services, now)), [summary, command])
+    start.click(show_errors(edit), session, jobs, **PRIVATE)
+    page.while_at("edit", lambda now: describe_edit(Context(services, now)), [summary, command])
     page.edit_jobs.append(jobs)
 
 
-def described(work: Work) -> list[str]:
-    """What would be done, in words and as a command."""
-    draft = work.draft
+def describe_edit(context: Context) -> list[str]:
+    """Describe the edit that a draft makes, in words and as a command; or what is missing, and ""."""
+    draft = context.draft
     try:
-        recipe = recipe_of(draft, work.drafts, work.key)
+        recipe = recipe_from_draft(draft, context.drafts, context.key)
     except InputError as problem:
-        return [sentence(problem), ""]
-    where = []
+        return [as_sentence(problem), ""]
+    file = context.drafts.folder(context.key) / "recipe.yaml"
+    return [_summary(draft, recipe), command_line(recipe, context.location.folder, file)]
+
+
+def _summary(draft: Draft, recipe: Recipe) -> str:
+    region, content = [], []
     if draft.masks:
-        where.append(f"masks on {len(draft.masks)} photograph{'s' if len(draft.masks) > 1 else ''}")
+        region.append(f"masks on {len(draft.masks)} photograph{'s' if len(draft.masks) > 1 else ''}")
     if draft.mesh and draft.mesh_is_region:
-        where.append(f"the mesh {Path(draft.mesh).name}")
+        region.append(f"the mesh {Path(draft.mesh).name}")
     if draft.box:
-        where.append("the box")
-    what = [f"“{draft.prompt}”"] if draft.prompt else []
-    what += ["a reference picture"] if draft.reference else []
-    many = len(where) > 1 or (draft.masks and len(draft.masks) > 1)
-    words = f"**{recipe.name}**: where {' and '.join(where)} {'say' if many else 'says'}"
-    words += f", painted by `{recipe.inpainter}`"
-    words += f" from {' and '.join(what)}" if what else ""
+        region.append("the box")
+    if draft.prompt:
+        content.append(f"“{draft.prompt}”")
+    if draft.reference:
+        content.append("a reference image")
+    words = f"**{recipe.name}**: the region is {' and '.join(region)}; the inpainter is `{recipe.inpainter}`"
+    words += f", with {' and '.join(content)}" if content else ""
+    words += f"; the seed is {recipe.seed}."
     if recipe.approved:
         count = len(recipe.approved)
-        pictures = f"{count} previewed pictures" if count > 1 else "previewed picture"
-        words += f", starting from the {pictures} that you kept"
-    words += f", seed {recipe.seed}. It becomes a layer on top of the scene, which stays as it is outside."
-    file = work.drafts.folder(work.key) / "recipe.yaml"
-    return [words, command_line(recipe, work.place.folder, file)]
+        words += (
+            f" It starts from the {count} preview images"
+            if count > 1
+            else " It starts from the preview image"
+        )
+        words += " that you kept."
+    return words + " The edit becomes a new layer. The scene outside the region does not change."
 
 
-def add_edit(services, work: Work, draft):
-    """Queue the edit that a draft describes; the job."""
-    recipe = recipe_of(draft, work.drafts, work.key)
-    model_list.check_recipe(recipe)
+def add_edit(context: Context) -> Job:
+    """Queue the edit that a draft describes.
 
-    def make(folder) -> list[str]:
-        return ["edit", str(work.place.folder), "--recipe", str(keep_recipe(recipe, folder))]
+    Raises:
+        InputError: The scene is not trained, or the draft is not complete.
+    """
+    context.require_trained()
+    recipe = recipe_from_draft(context.draft, context.drafts, context.key)
+    model_list.check_recipe_model(recipe)
 
-    return services.jobs.add(work.place.page, "edit", f"{recipe.name}, by {recipe.inpainter}", make)
+    def prepare(folder: Path) -> list[str]:
+        return ["edit", str(context.location.folder), "--recipe", str(keep_recipe(recipe, folder))]
+
+    title = f"{recipe.name}, by {recipe.inpainter}"
+    return context.services.jobs.add(context.location.page, "edit", title, prepare)

@@ -1,44 +1,48 @@
-"""Mark: paint on photographs, place a mesh, set a box. What is marked together forms one region."""
+"""Mark: paint on photographs, place a mesh, place a box; together they form one region."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from nerf_insert.app import mesh_overlay
 from nerf_insert.app.drafts import MeshPose
-from nerf_insert.app.services import box_of, placing_of
+from nerf_insert.app.form_values import parse_box, parse_mesh_pose
+from nerf_insert.app.orbit_view import scene_radius
 from nerf_insert.app.steps.common import (
+    EVERY_EVENT,
     IN_TURN,
-    MANY,
     PRIVATE,
+    Context,
     Page,
     Session,
-    Work,
+    show_errors,
     stage_value,
     stamped,
-    told,
 )
 from nerf_insert.app.uploads import MESHES, check_mesh_file
+from nerf_insert.app.widgets import widget_event
 
-WAYS = [("Paint on photographs", "paint"), ("Place a mesh", "mesh"), ("Set a box", "box")]
-BOX = 0.15  # of the scene's radius: the side of a new box
+METHODS = [("Paint on photographs", "paint"), ("Place a mesh", "mesh"), ("Place a box", "box")]
+NEW_BOX = 0.15  # of the scene's radius: side length of a new box
 
 
 def build(page: Page) -> None:
+    """Lay out the step."""
     services, session = page.services, page.session
-    how = gr.Radio(WAYS, value="paint", label="Where is the edit?", elem_id="how")
+    how = gr.Radio(METHODS, value="paint", label="Mark the region", elem_id="how")
     with gr.Column(visible=True) as paint:
         gr.Markdown(
-            "Pick a photograph and paint over the thing, rather too wide than too narrow. Then do the same "
-            "on one from another side: the dashed line shows where to look. As soon as there are two "
-            "masks, the region appears in all photographs."
+            "Choose a photograph and paint over the object, generously. Then paint it on a photograph from "
+            "another side: the dashed line shows where to look for it. With two masks, the region appears "
+            "in all photographs."
         )
         forget = gr.Button("Remove all masks", size="sm", elem_id="forget-masks")
     with gr.Column(visible=False) as mesh:
         file = gr.File(
-            label="Mesh: GLB, glTF, OBJ, PLY or STL",
+            label="Mesh (GLB, glTF, OBJ, PLY or STL)",
             file_types=list(MESHES),
             type="filepath",
             elem_id="mesh-file",
@@ -46,27 +50,35 @@ def build(page: Page) -> None:
         )
         about = gr.Markdown("", elem_id="about-mesh")
         gr.Markdown(
-            "**Drop on a surface** (above the picture) stands it where you click; the handles move and turn."
+            "Click **Drop on a surface** above the image, then click where the mesh should stand. Drag the "
+            "arrows to move it and the dotted ring to turn it."
         )
         with gr.Row():
-            move = [
-                gr.Number(0, label=f"Move {a}", step=0.01, elem_id=f"move-{a}", min_width=70) for a in "xyz"
+            position = [
+                gr.Number(0, label=f"Position {a}", step=0.01, elem_id=f"move-{a}", min_width=70)
+                for a in "xyz"
             ]
-        turn = [
-            gr.Slider(-180, 180, 0, step=1, label=f"Turn about {a} (degrees)", elem_id=f"turn-{a}")
+        rotation = [
+            gr.Slider(-180, 180, 0, step=1, label=f"Rotation about {a} (degrees)", elem_id=f"turn-{a}")
             for a in "xyz"
         ]
         with gr.Row():
             scale = gr.Number(1, label="Scale", minimum=1e-6, step=0.05, elem_id="scale", min_width=90)
-            region = gr.Checkbox(
+            is_region = gr.Checkbox(
                 True,
-                label="The region is around this mesh",
+                label="The mesh marks the region",
                 elem_id="mesh-region",
-                info="Otherwise only painted masks and the box say where",
+                info="If off, only masks and the box do",
             )
-        drop_mesh = gr.Button("Remove the mesh", size="sm")
+        remove_mesh = gr.Button("Remove the mesh", size="sm")
     with gr.Column(visible=False) as box:
-        gr.Markdown("In world coordinates. **Drop on a surface** stands it where you click in the picture.")
+        gr.Markdown(
+            "Add a box, click **Drop on a surface** above the image, then click where the box should stand. "
+            "The numbers are world coordinates."
+        )
+        with gr.Row():
+            new_box = gr.Button("Add a box", size="sm", elem_id="new-box")
+            remove_box = gr.Button("Remove the box", size="sm")
         with gr.Row():
             center = [
                 gr.Number(None, label=f"Center {a}", step=0.01, elem_id=f"center-{a}", min_width=70)
@@ -79,151 +91,150 @@ def build(page: Page) -> None:
             ]
         with gr.Row():
             spin = [
-                gr.Number(0, label=f"Turn {a} (degrees)", step=1, elem_id=f"spin-{a}", min_width=70)
+                gr.Number(0, label=f"Rotation {a} (°)", step=1, elem_id=f"spin-{a}", min_width=70)
                 for a in "xyz"
             ]
-        with gr.Row():
-            new_box = gr.Button("New box in the middle", size="sm", elem_id="new-box")
-            drop_box = gr.Button("Remove the box", size="sm")
-    with gr.Accordion("More", open=False):
+    with gr.Accordion("Advanced", open=False):
         dilate = gr.Number(
             None,
-            label="Widen the region by",
-            info="In world units; empty: a little around a mesh, else not at all",
+            label="Dilate the region by",
+            info="World units. Empty: a small margin around a mesh, none otherwise",
             minimum=0,
             step=0.01,
         )
-    numbers = [*move, *turn, scale]
+    pose_numbers = [*position, *rotation, scale]
     box_numbers = [*center, *size, *spin]
 
-    def ways(chosen: str, session: Session):
+    def choose_method(chosen: str, session: Session) -> list[Any]:
         now = {**session, "how": chosen}
-        return [now, stage_value(now), *(gr.Column(visible=chosen == way) for _, way in WAYS)]
+        return [now, stage_value(now), *(gr.Column(visible=chosen == method) for _, method in METHODS)]
 
-    def take_mesh(path: str | None, session: Session):
-        work = Work(services, session)
+    def take_mesh(path: str | None, session: Session) -> Any:
+        context = Context(services, session)
         if path is None:
             return gr.skip()
         check_mesh_file(Path(path))
-        words = about_mesh(Path(path))  # read by a child process; raises what is wrong with it
-        first = mesh_overlay.first_placing(work.opened, Path(path))
-        work.drafts.set_mesh(work.key, Path(path), first)
-        now = stamped(session, how="mesh")
-        return [now, stage_value(now), words, *_numbers(first)]
+        words = describe_mesh(Path(path))  # raises what is wrong with the file
+        pose = mesh_overlay.initial_pose(context.open_scene, Path(path))
+        context.drafts.set_mesh(context.key, Path(path), pose)
+        return [*_shown(session, how="mesh"), words, *_numbers(pose)]
 
-    def move_mesh(*given):
-        *values, session = given
-        work = Work(services, session)
-        if not work.draft.mesh:
+    def move_mesh(*values_and_session: Any) -> Any:
+        *values, session = values_and_session
+        context = Context(services, session)
+        if not context.draft.mesh:
             return gr.skip()
-        moved = placing_of({"translate": values[:3], "rotate": values[3:6], "scale": values[6]})
-        if moved == work.draft.placing:
+        pose = parse_mesh_pose({"translate": values[:3], "rotate": values[3:6], "scale": values[6]})
+        if pose == context.draft.mesh_pose:
             return gr.skip()
-        work.drafts.change(work.key, mesh_overlay=moved)
-        now = stamped(session)
-        return [now, stage_value(now)]
+        context.drafts.change(context.key, mesh_pose=pose)
+        return _shown(session)
 
-    def remove_mesh(session: Session):
-        work = Work(services, session)
-        work.drafts.set_mesh(work.key, None, MeshPose())
-        now = stamped(session)
-        return [now, stage_value(now), None, "", *_numbers(MeshPose())]
+    def forget_mesh(session: Session) -> list[Any]:
+        context = Context(services, session)
+        context.drafts.set_mesh(context.key, None, MeshPose())
+        return [*_shown(session), None, "", *_numbers(MeshPose())]
 
-    def set_box(*given):
-        *values, session = given
-        work = Work(services, session)
+    def set_box(*values_and_session: Any) -> Any:
+        *values, session = values_and_session
+        context = Context(services, session)
         if any(value is None for value in values[:6]):
             return gr.skip()
-        made = box_of(values[:3], values[3:6], [value or 0.0 for value in values[6:]])
-        if made == work.draft.box:
+        changed = parse_box(values[:3], values[3:6], [value or 0.0 for value in values[6:]])
+        if changed == context.draft.box:
             return gr.skip()
-        work.drafts.change(work.key, box=made)
-        now = stamped(session)
-        return [now, stage_value(now)]
+        context.drafts.change(context.key, box=changed)
+        return _shown(session)
 
-    def middle_box(session: Session):
-        from nerf_insert.app.orbit_view import radius_of
+    def add_box(session: Session) -> list[Any]:
+        context = Context(services, session)
+        side = float(f"{NEW_BOX * scene_radius(context.open_scene):.3g}")
+        middle = [float(f"{v:.4g}") for v in context.open_scene.capture.center_of_attention.tolist()]
+        context.drafts.change(context.key, box=parse_box(middle, [side] * 3, [0.0] * 3))
+        return [*_shown(session), *middle, *[side] * 3, *[0.0] * 3]
 
-        work = Work(services, session)
-        side = float(f"{BOX * radius_of(work.opened):.3g}")
-        middle = [float(f"{v:.4g}") for v in work.opened.capture.center_of_attention.tolist()]
-        work.drafts.change(work.key, box=box_of(middle, [side] * 3, [0.0] * 3))
-        now = stamped(session)
-        return [now, stage_value(now), *middle, *[side] * 3, *[0.0] * 3]
+    def forget_box(session: Session) -> list[Any]:
+        context = Context(services, session)
+        context.drafts.change(context.key, box=None)
+        return [*_shown(session), *[None] * 6, *[0.0] * 3]
 
-    def remove_box(session: Session):
-        work = Work(services, session)
-        work.drafts.change(work.key, box=None)
-        now = stamped(session)
-        return [now, stage_value(now), *[None] * 6, *[0.0] * 3]
+    def forget_masks(session: Session) -> list[Any]:
+        context = Context(services, session)
+        context.drafts.change(context.key, masks={})
+        return _shown(session)
 
-    def forget_masks(session: Session):
-        work = Work(services, session)
-        work.drafts.change(work.key, masks={})
-        now = stamped(session)
-        return [now, stage_value(now)]
+    def set_options(around_mesh: bool, by: float | None, session: Session) -> list[Any]:
+        context = Context(services, session)
+        context.drafts.change(context.key, mesh_is_region=bool(around_mesh), dilate=by if by else None)
+        return _shown(session)
 
-    def other(around: bool, wider: float | None, session: Session):
-        work = Work(services, session)
-        work.drafts.change(work.key, mesh_is_region=bool(around), dilate=wider if wider else None)
-        now = stamped(session)
-        return [now, stage_value(now)]
-
-    def undone(session: Session, event: gr.EventData):
-        given = event._data or {}
-        went = {key: given.get(key) or session[key] for key in ("how", "view")}
-        now = stamped(session, **went)
+    def undone(session: Session, event: gr.EventData) -> list[Any]:
+        data = event._data or {}
+        now = stamped(session, **{key: data.get(key) or session[key] for key in ("how", "view")})
         return [now, stage_value(now), *refresh(now)]
 
-    def refresh(session: Session):
-        """What the draft says, in all fields."""
+    def refresh(session: Session) -> list[Any]:
+        """Return the draft's values for all fields."""
         if not session["scene"]:
             return [gr.skip()] * len(fields)
-        work = Work(services, session)
-        draft = work.draft
-        inside = draft.box
-        boxed = [*inside.center, *inside.size, *inside.rotation] if inside else [*[None] * 6, *[0.0] * 3]
+        context = Context(services, session)
+        draft = context.draft
+        shown = draft.box
+        box_values = [*shown.center, *shown.size, *shown.rotation] if shown else [*[None] * 6, *[0.0] * 3]
         return [
-            about_mesh(work.drafts.file(work.key, "mesh", draft.mesh)) if draft.mesh else "",
+            describe_mesh(context.drafts.file(context.key, "mesh", draft.mesh)) if draft.mesh else "",
             draft.mesh_is_region,
             draft.dilate,
             session["how"],
             gr.skip() if draft.mesh else None,
-            *_numbers(draft.placing),
-            *boxed,
+            *_numbers(draft.mesh_pose),
+            *box_values,
         ]
 
-    fields = [about, region, dilate, how, file, *numbers, *box_numbers]
+    fields = [about, is_region, dilate, how, file, *pose_numbers, *box_numbers]
     page.when_opened(refresh, fields)
     shown = [session, page.stage]
-    how.change(told(ways), [how, session], [*shown, paint, mesh, box], **IN_TURN)
+    latest: dict[str, Any] = {**PRIVATE, "trigger_mode": "always_last"}
+    how.change(show_errors(choose_method), [how, session], [*shown, paint, mesh, box], **IN_TURN)
     file.upload(
-        told(take_mesh), [file, session], [*shown, about, *numbers], **{**PRIVATE, "show_progress": "minimal"}
+        show_errors(take_mesh),
+        [file, session],
+        [*shown, about, *pose_numbers],
+        **{**PRIVATE, "show_progress": "minimal"},
     )
-    gr.on(
-        [drop_mesh.click, file.clear], told(remove_mesh), session, [*shown, file, about, *numbers], **PRIVATE
-    )
-    for part in numbers:
-        event = part.release if isinstance(part, gr.Slider) else part.input  # not when the page fills them in
-        event(told(move_mesh), [*numbers, session], shown, trigger_mode="always_last", **PRIVATE)
-    for part in turn:
-        part.input(told(move_mesh), [*numbers, session], shown, trigger_mode="always_last", **PRIVATE)
-    for part in box_numbers:
-        part.input(told(set_box), [*box_numbers, session], shown, trigger_mode="always_last", **PRIVATE)
-    new_box.click(told(middle_box), session, [*shown, *box_numbers], **PRIVATE)
-    drop_box.click(told(remove_box), session, [*shown, *box_numbers], **PRIVATE)
-    forget.click(told(forget_masks), session, shown, **PRIVATE)
-    region.input(told(other), [region, dilate, session], shown, **PRIVATE)
-    dilate.input(told(other), [region, dilate, session], shown, trigger_mode="always_last", **PRIVATE)
-    page.stage.placed(told(refresh), session, fields, trigger_mode="always_last", **PRIVATE)
-    page.stage.undone(told(undone), session, [*shown, *fields], **MANY)
+    mesh_outputs = [*shown, file, about, *pose_numbers]
+    gr.on([remove_mesh.click, file.clear], show_errors(forget_mesh), session, mesh_outputs, **PRIVATE)
+    for number in pose_numbers:  # events that do not fire when the page fills the fields in
+        event = number.release if isinstance(number, gr.Slider) else number.input
+        event(show_errors(move_mesh), [*pose_numbers, session], shown, **latest)
+    for slider in rotation:
+        slider.input(show_errors(move_mesh), [*pose_numbers, session], shown, **latest)
+    for number in box_numbers:
+        number.input(show_errors(set_box), [*box_numbers, session], shown, **latest)
+    new_box.click(show_errors(add_box), session, [*shown, *box_numbers], **PRIVATE)
+    remove_box.click(show_errors(forget_box), session, [*shown, *box_numbers], **PRIVATE)
+    forget.click(show_errors(forget_masks), session, shown, **PRIVATE)
+    is_region.input(show_errors(set_options), [is_region, dilate, session], shown, **PRIVATE)
+    dilate.input(show_errors(set_options), [is_region, dilate, session], shown, **latest)
+    widget_event(page.stage, "placed")(show_errors(refresh), session, fields, **latest)
+    widget_event(page.stage, "undone")(show_errors(undone), session, [*shown, *fields], **EVERY_EVENT)
 
 
-def about_mesh(path: Path) -> str:
-    """Raises InputError where the file cannot be read."""
-    mesh = mesh_overlay.mesh_of(path)
+def describe_mesh(path: Path) -> str:
+    """Describe a mesh file in words.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    mesh = mesh_overlay.read_mesh(path)
     return f"**{path.name}**, {len(mesh.faces)} faces." + "".join(f" {words}." for words in mesh.warnings)
 
 
-def _numbers(where: MeshPose) -> list[float]:
-    return [*where.translate, *where.rotate, where.scale]
+def _shown(session: Session, **changes: Any) -> list[Any]:
+    """Return the values of the session and the stage after a change that the stage has to show."""
+    now = stamped(session, **changes)
+    return [now, stage_value(now)]
+
+
+def _numbers(pose: MeshPose) -> list[float]:
+    return [*pose.translate, *pose.rotate, pose.scale]

@@ -1,118 +1,128 @@
-"""Open: the sample, a scene or capture that is known, a zip. And make a 3D scene of a capture."""
+"""Open: the sample, a known scene or capture, a zip; and build the 3D scene of a capture."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
-from nerf_insert.app.steps.common import FRESH, PRIVATE, Page, Session, Work, stage_value, told
+from nerf_insert.app.jobs.job import UNFINISHED, Job
+from nerf_insert.app.services import Services
+from nerf_insert.app.steps.common import FRESH, PRIVATE, Context, Page, Session, show_errors, stage_value
 from nerf_insert.app.uploads import take_zip
-from nerf_insert.app.widgets import widget
+from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError
 from nerf_insert.training.scene_trainer import TrainConfig
 
-QUICK, USUAL, FINE = 300, TrainConfig().steps, 4000
-QUALITY = [
-    (f"Quick look ({QUICK} steps)", QUICK),
-    (f"Usual ({USUAL} steps)", USUAL),
-    (f"Fine ({FINE} steps)", FINE),
-]
+KINDS = ["train"]
+DEFAULT_STEPS = TrainConfig().steps
+QUALITIES = [(f"{name} ({steps} steps)", steps) for name, steps in
+             (("Quick", 300), ("Default", DEFAULT_STEPS), ("Fine", 4000))]  # fmt: skip
+MAX_WARNINGS = 3  # of a capture that are shown
 
 
-def build(page: Page) -> dict:
-    """Its components by name; page.py fills them when a browser arrives."""
+def build(page: Page) -> dict[str, Any]:
+    """Lay out the step.
+
+    Returns:
+        "opening", the events that open a scene, and "trained", the event that a scene has been built.
+    """
     services = page.services
-    gr.Markdown("A scene is made from a *capture*: photographs and a `transforms.json` with their cameras.")
-    places = gr.Dropdown(
-        [], label="Scenes and captures", info="Those that you opened before", elem_id="places"
+    gr.Markdown(
+        "Open a scene, or a *capture* to build one from: photographs and a `transforms.json` with cameras."
     )
+    scenes = gr.Dropdown([], label="Scenes and captures", info="Newest first", elem_id="scenes")
     with gr.Row():
         sample = gr.Button("Open the bundled sample", elem_id="open-sample")
         upload = gr.UploadButton(
             "Upload a capture or scene (zip)", file_types=[".zip"], type="filepath", elem_id="upload-zip"
         )
     about = gr.Markdown("", elem_id="about-scene")
-    with gr.Column(visible=False) as make:
+    with gr.Column(visible=False) as untrained:
         quality = gr.Radio(
-            QUALITY,
-            value=USUAL,
-            label="How good the 3D scene shall be",
-            info="More steps look sharper and take longer; the usual number is three minutes on two cores",
+            QUALITIES,
+            value=DEFAULT_STEPS,
+            label="Quality",
+            info="More steps are sharper and slower; the default takes about three minutes on two CPU cores",
             elem_id="quality",
         )
         train = gr.Button("Build the 3D scene", variant="primary", elem_id="train")
-    jobs = widget("jobs", services, {"scene": None, "kinds": ["train"]}, "train-jobs")
+    jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "train-jobs")
 
-    def open_place(place: SceneLocation, session: Session) -> Session:
+    def open_location(location: SceneLocation, session: Session) -> Session:
         if not session.get("draft"):
             raise InputError("the page is still loading: try again in a moment")
-        session = {**FRESH, "draft": session["draft"], "step": session["step"], "scene": place.key}
-        services.jobs.adopt(place.page)
+        session = {**FRESH, "draft": session["draft"], "step": session["step"], "scene": location.key}
+        services.jobs.adopt(location.page)
         return session
 
-    def choose(key: str, session: Session):
+    def choose(key: str, session: Session) -> Any:
         if not key or key == session.get("scene"):
             return gr.skip()
-        return open_place(services.workspace.find(key), session)
+        return open_location(services.workspace.find(key), session)
 
-    def open_sample(session: Session):
-        return open_place(services.workspace.sample(), session)
+    def open_sample(session: Session) -> Session:
+        return open_location(services.workspace.sample(), session)
 
-    def take(file: str | None, session: Session):
-        return open_place(take_zip(Path(file), services.workspace), session) if file else gr.skip()
+    def take(file: str | None, session: Session) -> Any:
+        return open_location(take_zip(Path(file), services.workspace), session) if file else gr.skip()
 
-    def start_training(steps: int, session: Session) -> dict:
-        work = Work(services, session)
-        place = work.place
-        if place.capture_path is None or place.trained:
-            raise gr.Error("This scene is built already.", print_exception=False)
-        if any(
-            job.kind == "train" and job.state in ("waiting", "running", "paused")
-            for job in services.jobs.list(place.page)
-        ):
-            raise gr.Error("It is being built already, see below.", print_exception=False)
-        words = ["train", str(place.capture_path), "--out", str(place.folder), "--steps", str(int(steps))]
-        services.jobs.add(place.page, "train", f"Build {place.title}", lambda folder: words)
-        return {"scene": session["scene"], "kinds": ["train"], "stamp": session["stamp"]}
+    def start_training(steps: int, session: Session) -> dict[str, Any]:
+        add_training(services, Context(services, session).location, int(steps))
+        return {"scene": session["scene"], "kinds": KINDS, "stamp": session["stamp"]}
 
-    def refresh(session: Session):
+    def refresh(session: Session) -> list[Any]:
         if not session["scene"]:
-            return [
-                places_update(services, None),
-                "",
-                gr.Column(visible=False),
-                {"scene": None, "kinds": ["train"]},
-                stage_value(session),
-            ]
-        work = Work(services, session)
-        capture = work.opened.capture
-        views = capture.views
-        size = f"{views[0].size[0]}x{views[0].size[1]}"
-        state = "has a 3D scene" if work.place.trained else "has no 3D scene yet"
-        words = f"**{work.place.title}**: {len(views)} photographs, {size} pixels; {state}."
-        words += "".join(f"\n\n*{warning}*" for warning in capture.warnings[:3])
+            no_jobs = {"scene": None, "kinds": KINDS}
+            hidden = gr.Column(visible=False)
+            return [scene_choices(services, None), "", hidden, no_jobs, stage_value(session)]
+        context = Context(services, session)
+        capture, trained = context.open_scene.capture, context.location.trained
+        width, height = capture.views[0].size
+        words = f"**{context.location.title}**: {len(capture.views)} photographs, {width}x{height} pixels; "
+        words += "3D scene built." if trained else "no 3D scene yet."
+        words += "".join(f"\n\n*{warning}*" for warning in capture.warnings[:MAX_WARNINGS])
         return [
-            places_update(services, work.place.key),
+            scene_choices(services, context.location.key),
             words,
-            gr.Column(visible=not work.place.trained),
-            {"scene": session["scene"], "kinds": ["train"], "trained": work.place.trained},
-            stage_value(session, work.place.trained),
+            gr.Column(visible=not trained),
+            {"scene": session["scene"], "kinds": KINDS, "trained": trained},
+            stage_value(session, trained),
         ]
 
-    page.when_opened(refresh, [places, about, make, jobs, page.stage])
+    page.when_opened(refresh, [scenes, about, untrained, jobs, page.stage])
+    with_progress = {**PRIVATE, "show_progress": "full"}
     opening = [
-        places.input(told(choose), [places, page.session], page.session, **PRIVATE),
-        sample.click(told(open_sample), page.session, page.session, **PRIVATE),
-        upload.upload(
-            told(take), [upload, page.session], page.session, **{**PRIVATE, "show_progress": "full"}
-        ),
+        scenes.input(show_errors(choose), [scenes, page.session], page.session, **PRIVATE),
+        sample.click(show_errors(open_sample), page.session, page.session, **PRIVATE),
+        upload.upload(show_errors(take), [upload, page.session], page.session, **with_progress),
     ]
-    train.click(told(start_training), [quality, page.session], jobs, **PRIVATE)
-    return {"opening": opening, "trained": jobs.ended}
+    train.click(show_errors(start_training), [quality, page.session], jobs, **PRIVATE)
+    return {"opening": opening, "trained": widget_event(jobs, "ended")}
 
 
-def places_update(services, key: str | None):
-    choices = [(f"{p.title}{'' if p.trained else '  (capture)'}", p.key) for p in services.workspace.places()]
+def add_training(services: Services, location: SceneLocation, steps: int) -> Job:
+    """Queue the job that builds the 3D scene of a capture.
+
+    Raises:
+        InputError: It is built already, or is being built.
+    """
+    capture = location.capture_path
+    if location.trained or capture is None:
+        raise InputError("this scene is already built")
+    jobs = services.jobs.list_jobs(location.page)
+    if any(job.kind == "train" and job.state in UNFINISHED for job in jobs):
+        raise InputError("this scene is already being built")
+    arguments = ["train", str(capture), "--out", str(location.folder), "--steps", str(steps)]
+    return services.jobs.add(location.page, "train", f"Build {location.title}", lambda folder: arguments)
+
+
+def scene_choices(services: Services, key: str | None) -> gr.Dropdown:
+    """Return an update of the list of scenes, with the scene of this key selected."""
+    choices = [
+        (location.title + ("" if location.trained else " (capture)"), location.key)
+        for location in services.workspace.locations()
+    ]
     return gr.Dropdown(choices=choices, value=key)

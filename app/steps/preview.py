@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
 from nerf_insert.app import model_list
-from nerf_insert.app.draft_to_recipe import recipe_of
+from nerf_insert.app.draft_to_recipe import recipe_from_draft
+from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.jobs.queue import keep_recipe
-from nerf_insert.app.steps.common import PRIVATE, Page, Session, Work, told
+from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
 from nerf_insert.app.widgets import widget
 from nerf_insert.scene.recipe import MAX_SEED
 
@@ -17,17 +20,18 @@ KINDS = ["preview"]
 
 
 def build(page: Page) -> None:
+    """Lay out the step."""
     services, session = page.services, page.session
     gr.Markdown(
-        "Paints a few photographs as the edit would and fits nothing: quick, and the scene stays as it is. "
-        "The edit will start from the pictures that you keep, and paint the others after them."
+        "Paint a few photographs as the edit would, without fitting a layer: quick, and the scene does not "
+        "change. The edit starts from the images that you keep and paints the other views to match."
     )
     with gr.Row():
         views = gr.Slider(1, 12, 4, step=1, label="Views to paint", elem_id="preview-views")
         seed = gr.Number(
             0,
             label="Seed",
-            info="Another number, another look, in the edit too",
+            info="Another seed gives another result, in the edit too",
             precision=0,
             minimum=0,
             maximum=MAX_SEED,
@@ -37,55 +41,61 @@ def build(page: Page) -> None:
     with gr.Row():
         start = gr.Button("Preview", variant="primary", elem_id="start-preview")
         another = gr.Button("Try another seed", elem_id="another-seed")
-        forget = gr.Button("Keep none", elem_id="forget-kept")
+        forget = gr.Button("Clear kept images", elem_id="forget-kept")
     jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "preview-jobs")
 
-    def keep_seed(number: float | None, session: Session) -> None:
-        work = Work(services, session)
-        work.drafts.change(work.key, seed=int(number or 0))
+    def save_seed(number: float | None, session: Session) -> None:
+        context = Context(services, session)
+        context.drafts.change(context.key, seed=int(number or 0))
 
-    def preview(count: int, number: float | None, session: Session):
-        keep_seed(number, session)
-        work = Work(services, session)
-        work.need_trained()
-        add_preview(services, work, work.draft, int(count))
-        return value(session)
+    def preview(count: int, number: float | None, session: Session) -> dict[str, Any]:
+        save_seed(number, session)
+        add_preview(Context(services, session), int(count))
+        return jobs_value(session)
 
-    def preview_another(count: int, session: Session):
+    def preview_another(count: int, session: Session) -> list[Any]:
         number = secrets.randbelow(100_000)
         return [number, preview(count, number, session)]
 
-    def value(session: Session) -> dict:
-        now = {"scene": session["scene"], "draft": session["draft"], "kinds": KINDS}
-        return {**now, "stamp": secrets.token_hex(4)}
+    def forget_kept(session: Session) -> dict[str, Any]:
+        context = Context(services, session)
+        context.drafts.change(context.key, kept={})
+        return jobs_value(session)
 
-    def forget_kept(session: Session):
-        work = Work(services, session)
-        work.drafts.change(work.key, kept={})
-        return value(session)
+    def jobs_value(session: Session) -> dict[str, Any]:
+        stamp = secrets.token_hex(4)
+        return {"scene": session["scene"], "draft": session["draft"], "kinds": KINDS, "stamp": stamp}
 
-    def refresh(session: Session):
+    def refresh(session: Session) -> list[Any]:
         if not session["scene"]:
             return [gr.skip(), {"scene": None, "kinds": KINDS}]
-        return [Work(services, session).draft.seed, value(session)]
+        return [Context(services, session).draft.seed, jobs_value(session)]
 
     page.when_opened(refresh, [seed, jobs])
-    seed.input(told(keep_seed), [seed, session], None, trigger_mode="always_last", **PRIVATE)
-    start.click(told(preview), [views, seed, session], jobs, **PRIVATE)
-    forget.click(told(forget_kept), session, jobs, **PRIVATE)
-    another.click(told(preview_another), [views, session], [seed, jobs], **PRIVATE)
+    seed.input(show_errors(save_seed), [seed, session], None, trigger_mode="always_last", **PRIVATE)
+    start.click(show_errors(preview), [views, seed, session], jobs, **PRIVATE)
+    forget.click(show_errors(forget_kept), session, jobs, **PRIVATE)
+    another.click(show_errors(preview_another), [views, session], [seed, jobs], **PRIVATE)
 
 
-def add_preview(services, work: Work, draft, count: int):
-    """Queue a preview of a draft; the job."""
-    recipe = recipe_of(draft, work.drafts, work.key)
-    model_list.check_recipe(recipe)
+def add_preview(context: Context, count: int) -> Job:
+    """Queue a preview of a draft.
 
-    def make(folder) -> list[str]:
+    Args:
+        context: The scene and the draft.
+        count: Number of views to paint.
+
+    Raises:
+        InputError: The scene is not trained, or the draft is not complete.
+    """
+    context.require_trained()
+    recipe = recipe_from_draft(context.draft, context.drafts, context.key)
+    model_list.check_recipe_model(recipe)
+
+    def prepare(folder: Path) -> list[str]:
         file = keep_recipe(recipe, folder)
-        out = ["--out", str(folder / "out"), "--paint", str(count)]
-        return ["preview", str(work.place.folder), "--recipe", str(file), *out]
+        output = ["--out", str(folder / "out"), "--paint", str(count)]
+        return ["preview", str(context.location.folder), "--recipe", str(file), *output]
 
-    return services.jobs.add(
-        work.place.page, "preview", f"Preview of {recipe.name}, seed {recipe.seed}", make
-    )
+    title = f"Preview of {recipe.name}, seed {recipe.seed}"
+    return context.services.jobs.add(context.location.page, "preview", title, prepare)

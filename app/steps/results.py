@@ -1,181 +1,203 @@
-"""Look and keep: before and after, the layers, an orbit video, files to take away."""
+"""Results: before and after, the layers, an orbit video, downloads."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+import numpy as np
+from jaxtyping import UInt8
 
 from nerf_insert.app import downloads
 from nerf_insert.app.draft_to_recipe import command_line
-from nerf_insert.app.scene_cache import RENDERING
-from nerf_insert.app.steps.common import MANY, PRIVATE, Page, Session, Work, stage_value, stamped, told
-from nerf_insert.app.widgets import widget
+from nerf_insert.app.jobs.job import Job
+from nerf_insert.app.scene_cache import RENDER_LOCK
+from nerf_insert.app.steps.common import (
+    EVERY_EVENT,
+    PRIVATE,
+    Context,
+    Page,
+    Session,
+    show_errors,
+    stage_value,
+    stamped,
+)
+from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.errors import InputError
 from nerf_insert.io.images import to_uint8
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import Recipe
 
-WIDTH = 800  # pixels of the pictures that are compared
+WIDTH = 800  # pixels of the images that are compared
 KINDS = ["render", "export"]
 EXPORTS = {
     "dataset": "Edited capture",
     "nerfstudio": "nerfstudio run",
     "mesh": "Scene as a mesh",
-    "pointcloud": "Scene as points",
+    "pointcloud": "Scene as a point cloud",
 }
 
 
-def build(page: Page) -> dict:
+def build(page: Page) -> dict[str, Any]:
+    """Lay out the step.
+
+    Returns:
+        "layers", the widget; "choices", the components that list the layers; "list_layers", the function of
+        the session that updates these.
+    """
     services, session = page.services, page.session
-    gr.Markdown("### Before and after, from the chosen photograph")
+    gr.Markdown("### Before and after")
     slider = gr.ImageSlider(
         label="Before and after", show_label=False, type="numpy", elem_id="slider", max_height=360
     )
-    video = gr.Button("Make an orbit video", elem_id="make-video")
+    video = gr.Button("Render an orbit video", elem_id="make-video")
     gr.Markdown("### Layers")
     layers = widget("layers", services, {"scene": None})
-    jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "look-jobs")
-    player = gr.Video(label="Orbit", visible=False, elem_id="orbit-video", autoplay=False)
-    gr.Markdown("### Keep")
+    jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "results-jobs")
+    player = gr.Video(label="Orbit video", visible=False, elem_id="orbit-video", autoplay=False)
+    gr.Markdown("### Download")
     number = gr.Dropdown([], label="Layer", elem_id="which-layer")
     with gr.Row():
         layer = gr.Button("Layer (zip)", elem_id="get-layer", size="sm")
         recipe = gr.Button("Recipe (zip)", elem_id="get-recipe", size="sm")
         scene = gr.Button("Whole scene (zip)", elem_id="get-scene", size="sm")
     with gr.Row():
-        dataset = gr.Button("Edited capture", elem_id="get-dataset", size="sm")
-        native = gr.Button("nerfstudio run", elem_id="get-nerfstudio", size="sm")
+        dataset = gr.Button("Export the edited capture", elem_id="get-dataset", size="sm")
+        run = gr.Button("Export a nerfstudio run", elem_id="get-nerfstudio", size="sm")
     ready = gr.File(label="Ready to download", visible=False, elem_id="download", interactive=False)
     command = gr.Textbox(
         "",
-        label="The command that repeats this layer",
+        label="Command that repeats this layer",
         lines=3,
         buttons=["copy"],
         interactive=False,
         elem_id="layer-command",
     )
-    to = services.downloads
 
-    def before_and_after(session: Session):
-        work = Work(services, session)
-        capture = work.opened.capture
-        if not work.place.trained:
+    def before_and_after(session: Session) -> tuple[UInt8[np.ndarray, "H W 3"], ...] | None:
+        context = Context(services, session)
+        capture = context.open_scene.capture
+        if not context.location.trained:
             return None
         view = capture.view(session["view"]) if session["view"] else capture.views[0]
-        stack, camera = work.opened.stack(), view.camera.scaled(min(1.0, WIDTH / view.camera.width))
-        with RENDERING:
-            pair = [s.render_image(camera).rgb for s in (LayerStack(stack.base), stack)]
-        return tuple(to_uint8(picture).cpu().numpy() for picture in pair)
+        stack, camera = context.open_scene.stack(), view.camera.scaled(min(1.0, WIDTH / view.camera.width))
+        with RENDER_LOCK:
+            renders = [s.render_image(camera).rgb for s in (LayerStack(stack.base), stack)]
+        return tuple(to_uint8(rgb).cpu().numpy() for rgb in renders)
 
-    def rows(session: Session):
-        """Choices for the layer's dropdown, newest chosen, with its command."""
-        place = Work(services, session).place
-        entries = Work(services, session).opened.scene.layers if place.trained else []
+    def list_layers(session: Session) -> list[Any]:
+        """Return the choices of the dropdown, with the topmost layer selected, and its command."""
+        context = Context(services, session)
+        entries = context.open_scene.scene.layers if context.location.trained else []
         choices = [(f"{k}  {entry.name}", k) for k, entry in enumerate(entries, 1)]
-        chosen = len(entries) or None
-        return [gr.Dropdown(choices=choices, value=chosen), command_of(chosen, session) if chosen else ""]
+        top = len(entries) or None
+        return [gr.Dropdown(choices=choices, value=top), layer_command(top, session)]
 
-    def command_of(which: int | None, session: Session) -> str:
+    def layer_command(which: int | None, session: Session) -> str:
         if not which:
             return ""
-        opened_scene = Work(services, session).opened.scene
-        file = opened_scene.layer_folder(opened_scene.layers[int(which) - 1]) / "recipe.yaml"
+        opened = Context(services, session).open_scene.scene
+        file = opened.layer_folder(opened.layers[int(which) - 1]) / "recipe.yaml"
         if not file.exists():
-            return "This layer came without its recipe."
-        return command_line(Recipe.load(file), opened_scene.folder, file)
+            return "This layer has no recipe."
+        return command_line(Recipe.load(file), opened.folder, file)
 
-    def changed(session: Session):
+    def layers_changed(session: Session) -> list[Any]:
         now = stamped(session)
-        return [now, stage_value(now), *rows(session)]
+        return [now, stage_value(now), *list_layers(session)]
 
-    def get(kind: str):
-        def give(which: int | None, session: Session):
-            opened_scene = Work(services, session).opened.scene
-            if kind == "scene":
-                file = downloads.scene_zip(opened_scene, to)
-            else:
-                if not which:
-                    raise InputError("Choose a layer first.")
-                file = getattr(downloads, f"{kind}_zip")(opened_scene, int(which), to)
+    def download(kind: str) -> Callable[..., Any]:
+        def give(which: int | None, session: Session) -> gr.File:
+            opened = Context(services, session).open_scene.scene
+            if kind != "scene" and not which:
+                raise InputError("Choose a layer first.")
+            file = downloads.zip_file(kind, opened, int(which or 0), services.downloads)
             return gr.File(value=str(file), visible=True)
 
-        return told(give)
+        return show_errors(give)
 
-    def make_video(session: Session):
-        add_orbit(services, Work(services, session))
-        return value(session)
+    def render_video(session: Session) -> dict[str, Any]:
+        add_orbit(Context(services, session))
+        return jobs_value(session)
 
-    def export(kind: str):
-        def give(session: Session):
-            add_export(services, Work(services, session), kind)
-            return value(session)
+    def export(kind: str) -> Callable[..., Any]:
+        def start(session: Session) -> dict[str, Any]:
+            add_export(Context(services, session), kind)
+            return jobs_value(session)
 
-        return told(give)
+        return show_errors(start)
 
-    def finished(session: Session, event: gr.EventData):
-        given = event._data or {}
-        work = Work(services, session)
-        files = [str(file) for file in services.finished(work.place, str(given.get("kind")))]
-        if given.get("state") != "done" or not files:
+    def job_ended(session: Session, event: gr.EventData) -> list[Any]:
+        ended = event._data or {}
+        location = Context(services, session).location
+        files = [str(file) for file in services.finished_files(location, str(ended.get("kind")))]
+        if ended.get("state") != "done" or not files:
             return [gr.skip(), gr.skip()]
-        if given.get("kind") == "render":
+        if ended.get("kind") == "render":
             return [gr.Video(value=files[0], visible=True), gr.skip()]
         return [gr.skip(), gr.File(value=files, visible=True)]
 
-    def value(session: Session) -> dict:
+    def jobs_value(session: Session) -> dict[str, Any]:
         return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
 
-    def refresh(session: Session):
-        hidden = gr.Video(value=None, visible=False), gr.File(value=None, visible=False)
+    def refresh(session: Session) -> list[Any]:
+        shown, files = gr.Video(value=None, visible=False), gr.File(value=None, visible=False)
         if not session["scene"]:
-            nothing = {"scene": None}
-            none = gr.Dropdown(choices=[], value=None)
-            return [nothing, {**nothing, "kinds": KINDS}, none, "", None, *hidden]
-        place = Work(services, session).place
-        films, exports = (services.finished(place, kind) for kind in KINDS)
-        shown = gr.Video(value=str(films[0]), visible=True) if films else hidden[0]
-        files = gr.File(value=[str(file) for file in exports], visible=True) if exports else hidden[1]
+            no_layers = gr.Dropdown(choices=[], value=None)
+            return [{"scene": None}, {"scene": None, "kinds": KINDS}, no_layers, "", None, shown, files]
+        location = Context(services, session).location
+        videos, exports = (services.finished_files(location, kind) for kind in KINDS)
+        if videos:
+            shown = gr.Video(value=str(videos[0]), visible=True)
+        if exports:
+            files = gr.File(value=[str(file) for file in exports], visible=True)
         layers_value = {"scene": session["scene"], "stamp": secrets.token_hex(4)}
-        old = gr.skip() if session["step"] == "look" else None
-        return [layers_value, value(session), *rows(session), old, shown, files]
+        old_images = gr.skip() if session["step"] == "results" else None
+        return [layers_value, jobs_value(session), *list_layers(session), old_images, shown, files]
 
     page.when_opened(refresh, [layers, jobs, number, command, slider, player, ready])
-    page.while_at("look", before_and_after, [slider], show_progress="minimal")
-    video.click(told(make_video), session, jobs, **PRIVATE)
-    layers.changed(told(changed), session, [session, page.stage, number, command], **MANY)
-    number.input(told(command_of), [number, session], command, **PRIVATE)
+    page.while_at("results", before_and_after, [slider], show_progress="minimal")
+    video.click(show_errors(render_video), session, jobs, **PRIVATE)
+    outputs = [session, page.stage, number, command]
+    widget_event(layers, "changed")(show_errors(layers_changed), session, outputs, **EVERY_EVENT)
+    number.input(show_errors(layer_command), [number, session], command, **PRIVATE)
     for button, kind in ((layer, "layer"), (recipe, "recipe"), (scene, "scene")):
-        button.click(get(kind), [number, session], ready, **{**PRIVATE, "show_progress": "minimal"})
+        button.click(download(kind), [number, session], ready, **{**PRIVATE, "show_progress": "minimal"})
     dataset.click(export("dataset"), session, jobs, **PRIVATE)
-    native.click(export("nerfstudio"), session, jobs, **PRIVATE)
-    jobs.ended(told(finished), session, [player, ready], **PRIVATE)
-    return {
-        "layers": layers,
-        "rows": told(rows),
-        "choices": [number, command],
-    }
+    run.click(export("nerfstudio"), session, jobs, **PRIVATE)
+    widget_event(jobs, "ended")(show_errors(job_ended), session, [player, ready], **PRIVATE)
+    return {"layers": layers, "list_layers": show_errors(list_layers), "choices": [number, command]}
 
 
-def add_orbit(services, work: Work, seconds: float = 4.0):
-    """Queue an orbit video; the job."""
-    work.need_trained()
-    scene, length = str(work.place.folder), ["--seconds", str(seconds), "--fps", "15"]
+def add_orbit(context: Context, seconds: float = 4.0) -> Job:
+    """Queue the render of an orbit video of this length.
 
-    def make(folder: Path) -> list[str]:
-        return ["render", scene, "--orbit", "--out", str(folder / "out" / downloads.FILM), *length]
+    Raises:
+        InputError: The scene is not trained.
+    """
+    context.require_trained()
+    scene, options = str(context.location.folder), ["--seconds", str(seconds), "--fps", "15"]
 
-    return services.jobs.add(work.place.page, "render", "Orbit video", make)
+    def prepare(folder: Path) -> list[str]:
+        return ["render", scene, "--orbit", "--out", str(folder / "out" / downloads.ORBIT_VIDEO), *options]
+
+    return context.services.jobs.add(context.location.page, "render", "Orbit video", prepare)
 
 
-def add_export(services, work: Work, kind: str):
-    """Queue an export; the job."""
+def add_export(context: Context, kind: str) -> Job:
+    """Queue an export of the edited scene, of one of the `EXPORTS`.
+
+    Raises:
+        InputError: There is no such export, or the scene is not trained.
+    """
     if kind not in EXPORTS:
         raise InputError(f"there is no export {kind!r}: choose one of {', '.join(EXPORTS)}")
-    work.need_trained()
+    context.require_trained()
 
-    def make(folder: Path) -> list[str]:
-        return ["export", str(work.place.folder), kind, "--out", str(folder / "out")]
+    def prepare(folder: Path) -> list[str]:
+        return ["export", str(context.location.folder), kind, "--out", str(folder / "out")]
 
-    return services.jobs.add(work.place.page, "export", EXPORTS[kind], make)
+    return context.services.jobs.add(context.location.page, "export", EXPORTS[kind], prepare)

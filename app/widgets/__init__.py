@@ -1,11 +1,11 @@
-"""The parts of the page that Gradio has no component for, each a .html, a .css and a .js file of its own:
+"""Parts of the page that Gradio has no component for, each with its own .html, .css and .js file.
 
-    stage    the photographs, painted on and placed in; the view that can be orbited
+    stage    the photographs, painted on and placed in; the 3D view
     jobs     progress of long work, with pause, stop and resume
-    layers   the scene's layers, switched, renamed, moved, deleted
+    layers   the scene's layers: switch, rename, reorder, delete
 
-They ask the server through `services.Services`; the rest of the page hears of them by their events and tells
-them what to show by their value.
+Their scripts call methods of `services.Services`. The rest of the page hears of them through their events and
+tells them what to show through their value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import gradio as gr
 from nerf_insert.app.services import Services
 
 HERE = Path(__file__).parent
-ASKS = {
+CALLS = {  # methods of the services that each widget may call
     "stage": (
         "scene",
         "photographs",
@@ -34,13 +34,20 @@ ASKS = {
         "move",
         "undo",
     ),
-    "jobs": ("job_list", "job_action", "job_pictures", "keep_picture"),
+    "jobs": ("job_list", "job_action", "job_images", "keep_image"),
     "layers": ("layers", "layer_action"),
 }
 
 
 def widget(name: str, services: Services, value: dict[str, Any], elem_id: str | None = None) -> gr.HTML:
-    """A component of the page; `value` is what its script finds in props.value."""
+    """Create a widget.
+
+    Args:
+        name: stage, jobs or layers.
+        services: What its script may call.
+        value: What its script finds in props.value.
+        elem_id: ID of its element; None: its name.
+    """
     html, css, script = ((HERE / f"{name}.{kind}").read_text() for kind in ("html", "css", "js"))
     return gr.HTML(
         value,
@@ -48,17 +55,22 @@ def widget(name: str, services: Services, value: dict[str, Any], elem_id: str | 
         css_template=css,
         js_on_load=script,
         apply_default_css=False,
-        server_functions=[_function(getattr(services, asked)) for asked in ASKS[name]],
+        server_functions=[_function(getattr(services, call)) for call in CALLS[name]],
         elem_id=elem_id or name,
         elem_classes=["widget"],
     )
 
 
-def _function(method: Callable[[dict], dict]) -> Callable[[dict], dict]:
-    """The method as a function, which Gradio puts a mark on."""
+def widget_event(component: gr.HTML, name: str) -> Callable[..., Any]:
+    """Return the listener of an event that a widget's script triggers."""
+    return getattr(component, name)
 
-    def ask(data: dict) -> dict:
+
+def _function(method: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Return the method as a function, to which Gradio can add attributes."""
+
+    def call(data: dict) -> dict:
         return method(data)
 
-    ask.__name__ = method.__name__
-    return ask
+    call.__name__ = method.__name__
+    return call

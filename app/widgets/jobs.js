@@ -1,18 +1,18 @@
-// The scene's jobs: progress, pause, stop, resume, pictures as they arrive. It asks the server once a second
-// while something is running; a job goes on whether or not anybody asks.
-// props.value = {scene, draft: where pictures of previews are kept, kinds: which jobs are shown, stamp}
+// The scene's jobs: progress, pause, stop, resume, images as they arrive. Polls the server once a second while
+// the list is visible; jobs run whether or not anybody polls.
+// props.value = {scene, draft: where images of previews are kept, kinds: which jobs are shown, stamp}
 
 const list = element.querySelector('.list');
-let at = {}, known = {}, timer = null, asking = false, pictures = {}, kept = {};
+let at = {}, known = {}, timer = null, asking = false, images = {}, kept = {};
 
 const escape = (text) => String(text ?? '').replace(/[&<>"]/g, (c) => ({'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;'}[c]));
-const STATES = {waiting: 'waiting', running: 'running', paused: 'paused', stopping: 'stopping ...', stopped: 'stopped', failed: 'failed', done: 'done'};
+const STATES = {waiting: 'waiting', running: 'running', paused: 'paused', stopping: 'stopping …', stopped: 'stopped', failed: 'failed', done: 'done'};
 const ACTIONS = {waiting: ['stop'], running: ['pause', 'stop'], paused: ['resume', 'stop'], stopping: [], stopped: ['resume', 'forget'], failed: ['resume', 'forget'], done: ['forget']};
 const NAMES = {pause: 'Pause', stop: 'Stop', resume: 'Resume', forget: 'Remove from list'};
 
 async function ask(name, extra) {
   try { return await server[name]({scene: at.scene, ...extra}); }
-  catch (problem) { return {error: 'The server does not answer.'}; }
+  catch (problem) { return {error: 'The server does not answer. Is nerf-insert app still running?'}; }
 }
 
 async function refresh(answer) {
@@ -35,7 +35,7 @@ async function refresh(answer) {
   jobs.forEach((job, k) => {
     let card = [...list.children].find((c) => c.dataset.key === job.key);
     if (!card) { card = document.createElement('div'); card.dataset.key = job.key; card.className = 'job'; card.setAttribute('role', 'listitem');
-      card.innerHTML = '<div class="top"></div><div class="stages"></div><div class="notes"></div><div class="pictures"></div><div class="buttons"></div>'; }
+      card.innerHTML = '<div class="top"></div><div class="stages"></div><div class="notes"></div><div class="images"></div><div class="buttons"></div>'; }
     if (list.children[k] !== card) list.insertBefore(card, list.children[k] || null);
     fill(card, job);
   });
@@ -46,27 +46,27 @@ function set(node, html) { if (node.dataset.html !== html) { node.innerHTML = ht
 
 function fill(card, job) {
   card.dataset.state = job.state;
-  const queue = job.state === 'waiting' ? (job.held_up_by ? `, until "${escape(job.held_up_by)}" is resumed or stopped` : job.ahead ? `, ${job.ahead} before it` : ', starts next') : '';
+  const queue = job.state === 'waiting' ? (job.held_up_by ? ` until “${escape(job.held_up_by)}” is resumed or stopped` : job.ahead ? `, ${job.ahead} ahead` : ', starts next') : '';
   set(card.querySelector('.top'), `<b>${escape(job.title)}</b> <span class="state ${job.state}">${STATES[job.state]}${queue}</span> <span class="took">${job.state === 'waiting' ? '' : escape(job.took)}</span>`);
   const open = job.stages.slice(-6);
-  const starting = job.state === 'running' && !open.length ? '<div class="stage-line">Starting ...</div>' : '';
+  const starting = job.state === 'running' && !open.length ? '<div class="stage-line">Starting …</div>' : '';
   set(card.querySelector('.stages'), job.state === 'done' ? '' : starting + open.map((s) =>
-    `<div class="stage-line"><span>${escape(s.task)}</span><span class="left">${escape(s.note ? s.note + '  ' : '')}${s.done ? 'done, ' : Math.round(100 * s.share) + ' %  '}${escape(s.left)}</span>
-     <progress max="1" value="${s.share}" aria-label="${escape(s.task)}"></progress></div>`).join(''));
+    `<div class="stage-line"><span>${escape(s.task)}</span><span class="left">${escape(s.note ? s.note + '  ' : '')}${s.done ? 'done, ' : Math.round(100 * s.fraction) + '%  '}${escape(s.left)}</span>
+     <progress max="1" value="${s.fraction}" aria-label="${escape(s.task)}"></progress></div>`).join(''));
   set(card.querySelector('.notes'), (job.message ? `<div class="bad">${escape(job.message)}</div>` : '') + (job.state === 'done' ? '' : job.notes.map((n) => `<div>${escape(n)}</div>`).join('')));
   set(card.querySelector('.buttons'), ACTIONS[job.state].map((a) => `<button type="button" data-action="${a}">${NAMES[a]}</button>`).join(''));
-  if (['running', 'paused', 'stopping'].includes(job.state) || (job.state === 'done' && !pictures[job.key])) look(card, job);
+  if (['running', 'paused', 'stopping'].includes(job.state) || (job.state === 'done' && !images[job.key])) showImages(card, job);
 }
 
-async function look(card, job) {
-  const mine = pictures[job.key] = pictures[job.key] || {count: -1, busy: false};
+async function showImages(card, job) {
+  const mine = images[job.key] = images[job.key] || {count: -1, busy: false};
   if (mine.busy) return;
   mine.busy = true;
-  const answer = await ask('job_pictures', {job: job.key, have: mine.count});
+  const answer = await ask('job_images', {job: job.key, have: mine.count});
   mine.busy = false;
-  if (answer.error || !answer.pictures) return;
+  if (answer.error || !answer.images) return;
   mine.count = answer.count;
-  set(card.querySelector('.pictures'), answer.pictures.map((p) => `<figure><img src="${p.url}" alt="${escape(p.label)}"><figcaption>${escape(p.label)}</figcaption>${p.view && at.draft ? keeper(p) : ''}</figure>`).join(''));
+  set(card.querySelector('.images'), answer.images.map((p) => `<figure><img src="${p.url}" alt="${escape(p.label)}"><figcaption>${escape(p.label)}</figcaption>${p.view && at.draft ? keeper(p) : ''}</figure>`).join(''));
   showKept();
 }
 
@@ -77,21 +77,21 @@ function showKept() {
     const on = kept[button.dataset.view] === button.dataset.file;
     button.setAttribute('aria-pressed', on);
     button.textContent = on ? 'Kept' : 'Keep';
-    button.title = on ? 'The edit starts from this picture; click to let go of it' : 'Let the edit start from this picture';
+    button.title = on ? 'The edit starts from this image; click to drop it' : 'Start the edit from this image';
   });
 }
 
 async function keep(button) {
   const {view} = button.dataset, on = button.getAttribute('aria-pressed') === 'true';
-  const answer = await ask('keep_picture', {draft: at.draft, job: button.closest('.job').dataset.key, view, keep: !on});
+  const answer = await ask('keep_image', {draft: at.draft, job: button.closest('.job').dataset.key, view, keep: !on});
   if (answer.error) { button.title = button.textContent = answer.error; return; }
   kept = answer.kept;
   showKept();
 }
 
 element.addEventListener('click', async (event) => {
-  const like = event.target.closest('button.keep');
-  if (like) { keep(like); return; }
+  const keepButton = event.target.closest('button.keep');
+  if (keepButton) { keep(keepButton); return; }
   const button = event.target.closest('button[data-action]');
   if (!button) return;
   button.disabled = true;
@@ -100,10 +100,10 @@ element.addEventListener('click', async (event) => {
 
 function update() {
   const next = props.value || {};
-  if (next.scene !== at.scene) { known = {}; pictures = {}; list.innerHTML = ''; }
+  if (next.scene !== at.scene) { known = {}; images = {}; list.innerHTML = ''; }
   at = next;
   asking = false;
-  if (at.scene && at.draft) ask('keep_picture', {draft: at.draft}).then((answer) => { if (answer.kept) { kept = answer.kept; showKept(); } });
+  if (at.scene && at.draft) ask('keep_image', {draft: at.draft}).then((answer) => { if (answer.kept) { kept = answer.kept; showKept(); } });
   refresh();
 }
 watch('value', update);

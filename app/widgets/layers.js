@@ -1,4 +1,4 @@
-// The scene's layers, topmost first: switch, rename, move, delete, undo.
+// The scene's layers, topmost first: switch, rename, reorder, delete, undo.
 // props.value = {scene, stamp}
 
 const list = element.querySelector('.list'), words = element.querySelector('.words');
@@ -8,7 +8,7 @@ const escape = (text) => String(text ?? '').replace(/[&<>"]/g, (c) => ({'&': '&a
 async function ask(name, extra = {}) {
   let answer;
   try { answer = await server[name]({scene: at.scene, ...extra}); }
-  catch (problem) { answer = {error: 'The server does not answer.'}; }
+  catch (problem) { answer = {error: 'The server does not answer. Is nerf-insert app still running?'}; }
   words.textContent = answer.error || '';
   return answer;
 }
@@ -17,7 +17,7 @@ function show(answer) {
   if (!answer || answer.error) return;
   shown = answer.layers;
   element.querySelector('[data-do=undo]').disabled = !answer.can_undo;
-  list.innerHTML = shown.length ? '' : '<li class="nothing">No layers yet: the scene is as it was captured.</li>';
+  list.innerHTML = shown.length ? '' : '<li class="nothing">No layers yet. The scene is as it was captured.</li>';
   [...shown].reverse().forEach((layer) => {
     const item = document.createElement('li');
     item.value = layer.number;

@@ -1,21 +1,21 @@
-// The stage: photographs to paint on and to place things in, and the view that can be orbited.
-// props.value = {scene, draft, step, how, stamp}; every change of it brings the stage up to date.
-// Coordinates in pictures are shares of their width and height, 0..1.
+// The stage: photographs to paint on and to place objects in, and the 3D view.
+// props.value = {scene, draft, step, how, stamp}; every change of it updates the stage.
+// Positions in images are fractions of their width and height, 0..1.
 
 const $ = (selector) => element.querySelector(selector);
 const frame = $('.frame'), canvas = $('.paint'), film = $('.film'), svg = $('.lines');
 const pen = canvas.getContext('2d', {willReadFrequently: true});
-const CANVAS = 1024;      // pixels of the painted mask's width, at most
-const QUICK = 0.12;       // seconds that a frame may take while the view is being turned
-const SHARP = [384, 800]; // widths of the pictures once it rests
+const CANVAS = 1024;      // pixels of the mask's width, at most
+const QUICK = 0.12;       // seconds per frame while the view is being turned
+const SHARP = [384, 800]; // image widths once it rests
 const TAB = Math.random().toString(36).slice(2);  // this window
 const HOME = {yaw: 35, pitch: 30, distance: 1, target: null};
 
 let at = {scene: null, draft: null, step: 'open', how: 'paint', stamp: 0};
 let scene = null, views = [], index = 0, mode = 'photo', what = 'edited';
 let tool = 'paint', size = 30, masks = [], cursor = {x: 0.5, y: 0.5};
-let orbit = {...HOME}, quickWidth = 160, frames = [], placing = null, handles = null, dropping = false;
-let openings = 0, regionAsked = 0, pictureAsked = 0, stroke = null, drag = null, loaded = false;
+let orbit = {...HOME}, quickWidth = 160, frames = [], meshPose = null, handles = null, dropping = false;
+let openings = 0, regionAsked = 0, photoAsked = 0, stroke = null, drag = null, loaded = false;
 let strokes = 0, keeping = Promise.resolve(), keyTimer = null, drawn = null;
 
 const call = async (name, extra = {}) => {
@@ -24,19 +24,19 @@ const call = async (name, extra = {}) => {
   try { answer = await server[name](sent); }
   catch (problem) { answer = {error: 'The server does not answer. Is nerf-insert app still running?'}; }
   if (sent.scene !== at.scene) return {stale: true};
-  if (answer.error) say(answer.error, true);
+  if (answer.error) showMessage(answer.error, true);
   return answer;
 };
-const say = (text, problem = false) => {
+const showMessage = (text, problem = false) => {
   $('.words').textContent = text || '';
   $('.words').classList.toggle('problem', problem);
 };
 const view = () => views[index];
 const painting = () => mode === 'photo' && at.step === 'mark' && at.how === 'paint' && views.length > 0;
-const placingNow = () => at.step === 'mark' && (at.how === 'mesh' || at.how === 'box');
+const isPlacing = () => at.step === 'mark' && (at.how === 'mesh' || at.how === 'box');
 const showsMesh = () => at.step === 'mark' && at.how === 'mesh';
 
-// --- what is shown
+// --- layout
 
 function arrange() {
   const photo = mode === 'photo';
@@ -45,17 +45,17 @@ function arrange() {
   element.querySelectorAll('.only-photo').forEach((e) => e.hidden = !photo);
   element.querySelectorAll('.only-live').forEach((e) => e.hidden = photo);
   element.querySelectorAll('.only-paint').forEach((e) => e.hidden = !painting());
-  element.querySelectorAll('.only-place').forEach((e) => e.hidden = !placingNow());
+  element.querySelectorAll('.only-place').forEach((e) => e.hidden = !isPlacing());
   element.querySelectorAll('.only-mark').forEach((e) => e.hidden = at.step !== 'mark');
   $('[data-mode=live]').disabled = !(scene && scene.trained);
   $('[data-do=drop]').setAttribute('aria-pressed', dropping);
   canvas.style.display = painting() ? '' : 'none';
-  $('.overlay').style.display = photo && $('.overlay').src && at.step !== 'look' ? '' : 'none';
+  $('.overlay').style.display = photo && $('.overlay').src && at.step !== 'results' ? '' : 'none';
   $('.mesh').style.display = showsMesh() && $('.mesh').src ? '' : 'none';
   frame.classList.toggle('painting', painting());
   frame.classList.toggle('dropping', dropping);
-  frame.setAttribute('aria-label', painting() ? 'Photograph ' + view().name + ', paint where the edit is'
-    : photo ? 'Photograph' : '3D view, turn it with the arrow keys');
+  frame.setAttribute('aria-label', painting() ? 'Photograph ' + view().name + ', paint over the object'
+    : photo ? 'Photograph' : '3D view, turn with the arrow keys');
   const ratio = photo && view() ? view().width / view().height : 4 / 3;
   const width = Math.min($('.room').clientWidth, Math.max(220, window.innerHeight * 0.58) * ratio);
   frame.style.width = width + 'px';
@@ -72,19 +72,19 @@ function arrange() {
 }
 
 async function open() {
-  const turn = ++openings;  // of which only the last one goes on
+  const turn = ++openings;  // only the latest one continues
   loaded = false;
-  views = []; film.innerHTML = ''; masks = []; scene = null; handles = null; placing = null; drawn = null;
-  ['.picture', '.overlay', '.mesh'].forEach((name) => $(name).removeAttribute('src'));
+  views = []; film.innerHTML = ''; masks = []; scene = null; handles = null; meshPose = null; drawn = null;
+  ['.image', '.overlay', '.mesh'].forEach((name) => $(name).removeAttribute('src'));
   pen.clearRect(0, 0, canvas.width, canvas.height);
   if (!at.scene) { arrange(); return; }
-  say('Opening ...');
+  showMessage('Opening …');
   const answer = await call('scene');
   if (turn !== openings) return;
   if (answer.stale || answer.error) { arrange(); return; }
   scene = answer; views = answer.views;
   index = Math.min(index, views.length - 1);
-  say('');
+  showMessage('');
   if (!scene.trained) mode = 'photo';
   views.forEach((v, k) => film.append(thumbnail(v, k)));
   loaded = true;
@@ -92,7 +92,7 @@ async function open() {
   trigger('chosen', {view: view().name});
   await showPhoto();
   if (turn !== openings) return;
-  if (mode === 'live') look();
+  if (mode === 'live') renderView();
   refreshRegion();
   for (let k = 0; k < views.length; k += 12) {
     const part = await call('photographs', {names: views.slice(k, k + 12).map((v) => v.name), width: 176});
@@ -127,7 +127,7 @@ async function choose(k) {
 
 async function showPhoto() {
   if (mode !== 'photo' || !view()) return;
-  const wanted = view().name, turn = ++pictureAsked, painted = strokes, other = wanted !== drawn;
+  const wanted = view().name, turn = ++photoAsked, painted = strokes, other = wanted !== drawn;
   if (other) {
     const wide = Math.min(CANVAS, view().width);
     canvas.width = wide; canvas.height = Math.round(wide * view().height / view().width);
@@ -135,15 +135,15 @@ async function showPhoto() {
     drawn = wanted;
   }
   const photo = await call('photographs', {names: [wanted], width: 1280});
-  if (turn !== pictureAsked || !photo.urls) return;
-  $('.picture').src = photo.urls[wanted];
+  if (turn !== photoAsked || !photo.urls) return;
+  $('.image').src = photo.urls[wanted];
   arrange();
   if (at.step === 'mark' || masks.length) {
     const kept = await call('mask', {view: wanted});
-    if (turn !== pictureAsked || kept.error || kept.stale) return;
+    if (turn !== photoAsked || kept.error || kept.stale) return;
     masks = kept.masks; lines = kept.lines;
     if (painted === strokes) { await load(kept.png); }
-    else if (other && kept.png) { await load(kept.png, true); keep(); }  // painted before this came
+    else if (other && kept.png) { await load(kept.png, true); keep(); }  // painted before the answer
     if (overlays[wanted]) $('.overlay').src = overlays[wanted];
     arrange();
     large();
@@ -151,7 +151,7 @@ async function showPhoto() {
   showMesh();
 }
 
-// A mask onto the canvas, or under what was painted on it meanwhile.
+// Draw a mask onto the canvas, or below what was painted on it meanwhile.
 async function load(png, under = false) {
   const image = new Image(), sheet = new OffscreenCanvas(canvas.width, canvas.height), ink = sheet.getContext('2d');
   if (png) {
@@ -169,7 +169,7 @@ async function load(png, under = false) {
 
 // --- painting
 
-const place = (event) => {
+const position = (event) => {
   const box = frame.getBoundingClientRect();
   return {x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height};
 };
@@ -193,7 +193,7 @@ const isEmpty = () => {
   return true;
 };
 
-// One stroke after the other, so that none overtakes another on its way to the server.
+// Strokes are sent one after the other, so that none overtakes another.
 function keep() {
   clearTimeout(keyTimer); keyTimer = null;
   const sent = {view: view().name, png: isEmpty() ? null : canvas.toDataURL('image/png')};
@@ -207,7 +207,7 @@ function keep() {
 }
 const keySave = () => { clearTimeout(keyTimer); keyTimer = setTimeout(keep, 250); };
 
-async function takeBack() {
+async function undo() {
   if (keyTimer) keep();
   await keeping;
   await moves;
@@ -217,7 +217,7 @@ async function takeBack() {
     index = Math.max(0, views.findIndex((v) => v.name === answer.view));
     if (mode !== 'photo') setMode('photo');
   }
-  trigger('undone', answer);  // the page tells all who show it, and this stage too
+  trigger('undone', answer);  // the page then updates all fields, and this stage
 }
 
 // --- the region in all photographs
@@ -241,7 +241,7 @@ async function refreshRegion() {
   if (name && view() && view().name === name) {
     if (answer.large) $('.overlay').src = answer.large; else $('.overlay').removeAttribute('src');
   }
-  say(answer.words, answer.problem);
+  showMessage(answer.words, answer.problem);
   element.querySelector('.stage').dataset.region = regionAsked;
   arrange();
   if (!answer.complete) setTimeout(() => { if (turn === regionAsked) refreshRegion(); }, 1500);
@@ -266,7 +266,7 @@ async function showMesh() {
 function takeMesh(answer) {
   if (answer.mesh) $('.mesh').src = answer.mesh; else $('.mesh').removeAttribute('src');
   handles = answer.handles && answer.handles.at ? answer.handles : null;
-  placing = answer.placing || placing;
+  meshPose = answer.mesh_pose || meshPose;
   arrange();
 }
 
@@ -277,7 +277,7 @@ function drawLines() {
   svg.setAttribute('viewBox', `0 0 ${w} ${h}`);
   let marks = '';
   if (painting()) for (const line of lines) {
-    marks += `<polyline class="guide" points="${line.points.map((p) => p[0] * w + ',' + p[1] * h).join(' ')}"><title>what is painted on ${line.from} lies on this line</title></polyline>`;
+    marks += `<polyline class="guide" points="${line.points.map((p) => p[0] * w + ',' + p[1] * h).join(' ')}"><title>The object painted on ${line.from} lies on this line</title></polyline>`;
   }
   if (showsMesh() && handles) {
     const [x, y] = [handles.at[0] * w, handles.at[1] * h];
@@ -292,7 +292,7 @@ function drawLines() {
 }
 
 function drawBrush() {
-  const brush = $('.brush'), shown = painting() || (dropping && placingNow());
+  const brush = $('.brush'), shown = painting() || (dropping && isPlacing());
   brush.style.display = shown ? '' : 'none';
   if (!shown) return;
   const r = dropping ? 6 : radius() / canvas.width * frame.clientWidth;
@@ -301,7 +301,7 @@ function drawBrush() {
   brush.style.top = cursor.y * frame.clientHeight - r + 'px';
 }
 
-// One move after the other; of those that come meanwhile only the last counts.
+// Moves are sent one after the other; of those that come meanwhile only the last one is.
 let moves = null, nextMove = null;
 function move(change) {
   nextMove = change;
@@ -311,7 +311,7 @@ function move(change) {
         const sent = nextMove;
         nextMove = null;
         const answer = await call('move', sent);
-        if (answer.placing) placing = answer.placing;
+        if (answer.mesh_pose) meshPose = answer.mesh_pose;
         if (mode === 'live') { flying = null; await frameNow(quickWidth); } else await showMesh();
       }
     } finally { moves = null; }
@@ -320,31 +320,31 @@ function move(change) {
 
 async function dropAt(where) {
   dropping = false;
-  say('Placing ...');
+  showMessage('Placing …');
   const answer = await call('drop', {...where, what: at.how, ...(mode === 'photo' ? {view: view().name} : {orbit})});
   arrange();
   if (answer.error || answer.stale) return;
-  say('');
-  placing = answer.placing;
+  showMessage('');
+  meshPose = answer.mesh_pose;
   trigger('placed', {});
-  if (mode === 'live') look(); else showMesh();
+  if (mode === 'live') renderView(); else showMesh();
   refreshRegion();
 }
 
-// --- the view that can be orbited
+// --- the 3D view
 
 let flying = null, wanted = null, restTimer = null, turn = 0;
 
 async function frameNow(width) {
   const mine = ++turn, answer = await call('render', {orbit, width, what, mesh: showsMesh(), tab: TAB, turn: mine});
   if (mine !== turn || answer.error || answer.stale || mode !== 'live') return {stale: true, last: mine === turn};
-  $('.picture').src = answer.url;
+  $('.image').src = answer.url;
   if (showsMesh()) takeMesh(answer);
   return answer;
 }
 
-// Sharp pictures are asked for when the view rests; turning it again drops them at once.
-async function look(sharp = 0) {
+// Sharp images are requested when the view rests; turning it again drops them.
+async function renderView(sharp = 0) {
   if (mode !== 'live' || !at.scene) return;
   if (flying !== null && !(sharp === 0 && flying > 0)) { wanted = wanted === null ? sharp : Math.min(wanted, sharp); return; }
   flying = sharp; wanted = null;
@@ -359,13 +359,13 @@ async function look(sharp = 0) {
     quickWidth = Math.round(Math.min(480, Math.max(96, quickWidth * Math.min(1.3, Math.max(0.7, Math.sqrt(QUICK / took))))));
     $('.badge').textContent = `${(1 / mean).toFixed(1)} frames/s at ${answer.width} px`;
     element.querySelector('.stage').dataset.fps = (1 / mean).toFixed(2);
-    if (wanted !== null) look(wanted);
-    else restTimer = setTimeout(() => { if (!drag) look(1); }, 180);
+    if (wanted !== null) renderView(wanted);
+    else restTimer = setTimeout(() => { if (!drag) renderView(1); }, 180);
   } else {
     $('.badge').textContent = `${answer.width} × ${answer.height}`;
     element.querySelector('.stage').dataset.sharp = sharp;
-    if (wanted !== null) look(wanted);
-    else if (sharp < SHARP.length && !drag) look(sharp + 1);
+    if (wanted !== null) renderView(wanted);
+    else if (sharp < SHARP.length && !drag) renderView(sharp + 1);
   }
 }
 
@@ -374,26 +374,26 @@ async function fromHere() {
   const answer = await call('orbit_of', {view: view().name});
   if (answer.error || answer.stale) return;
   orbit = {yaw: answer.yaw, pitch: answer.pitch, distance: answer.distance, target: null};
-  look();
+  renderView();
 }
 
 function setMode(next) {
-  if (next === 'live' && !(scene && scene.trained)) { say('Build the 3D scene first (step Open): then it can be turned.', true); return; }
-  mode = next; handles = null; pictureAsked++; turn++; flying = null; wanted = null;
+  if (next === 'live' && !(scene && scene.trained)) { showMessage('Build the 3D scene first (step Open).', true); return; }
+  mode = next; handles = null; photoAsked++; turn++; flying = null; wanted = null;
   $('.overlay').removeAttribute('src'); $('.mesh').removeAttribute('src');
   $('.badge').textContent = '';
   arrange();
-  if (mode === 'live') { say(''); look(); } else showPhoto().then(refreshRegion);
+  if (mode === 'live') { showMessage(''); renderView(); } else showPhoto().then(refreshRegion);
 }
 
 // --- pointer
 
 frame.addEventListener('pointerdown', (event) => {
   if (event.button > 0) return;
-  const p = place(event), target = event.target;
-  if (dropping && placingNow()) { dropAt(p); return; }
-  if (target.dataset && (target.dataset.axis || target.dataset.turn) && placing) {
-    drag = {kind: target.dataset.axis ? 'axis' : 'turn', axis: +target.dataset.axis, from: p, handles, placing};
+  const p = position(event), target = event.target;
+  if (dropping && isPlacing()) { dropAt(p); return; }
+  if (target.dataset && (target.dataset.axis || target.dataset.turn) && meshPose) {
+    drag = {kind: target.dataset.axis ? 'axis' : 'turn', axis: +target.dataset.axis, from: p, handles, meshPose};
   } else if (painting()) {
     stroke = p; cursor = p;
     dab(p, p);
@@ -406,26 +406,26 @@ frame.addEventListener('pointerdown', (event) => {
 });
 
 frame.addEventListener('pointermove', (event) => {
-  const p = place(event);
+  const p = position(event);
   if (painting() || dropping) { cursor = p; drawBrush(); }
   if (stroke) { dab(stroke, p); stroke = p; return; }
   if (!drag) return;
   const dx = p.x - drag.from.x, dy = p.y - drag.from.y;
   if (drag.kind === 'orbit') {
     orbit.yaw = drag.orbit.yaw - 200 * dx; orbit.pitch = Math.max(-89, Math.min(89, drag.orbit.pitch + 140 * dy));
-    look();
+    renderView();
   } else if (drag.kind === 'axis') {
     const axis = drag.handles.axes[drag.axis], w = frame.clientWidth, h = frame.clientHeight;
     const ax = (axis.to[0] - drag.handles.at[0]) * w, ay = (axis.to[1] - drag.handles.at[1]) * h;
     const along = (dx * w * ax + dy * h * ay) / Math.max(ax * ax + ay * ay, 25) * axis.length;
-    const translate = [...drag.placing.translate];
+    const translate = [...drag.meshPose.translate];
     translate[drag.axis] = +(translate[drag.axis] + along).toPrecision(6);
     move({translate});
   } else if (drag.kind === 'turn') {
     const c = drag.handles.at, turn = (q) => Math.atan2(-(q.y - c[1]) * frame.clientHeight, (q.x - c[0]) * frame.clientWidth);
-    const rotate = [...drag.placing.rotate], angle = (turn(p) - turn(drag.from)) * 180 / Math.PI;
+    const rotate = [...drag.meshPose.rotate], angle = (turn(p) - turn(drag.from)) * 180 / Math.PI;
     const turned = rotate[drag.handles.up] + (mode === 'live' && orbit.pitch < 0 ? -angle : angle);
-    rotate[drag.handles.up] = +(turned - 360 * Math.round(turned / 360)).toFixed(2);  // as the sliders have it
+    rotate[drag.handles.up] = +(turned - 360 * Math.round(turned / 360)).toFixed(2);  // in the sliders' range
     move({rotate});
   }
 });
@@ -435,8 +435,8 @@ const lift = () => {
   if (drag) {
     const kind = drag.kind;
     drag = null;
-    if (kind === 'orbit') look(1);
-    else Promise.resolve(moves).then(() => { trigger('placed', {}); if (mode === 'live') look(1); refreshRegion(); });
+    if (kind === 'orbit') renderView(1);
+    else Promise.resolve(moves).then(() => { trigger('placed', {}); if (mode === 'live') renderView(1); refreshRegion(); });
   }
 };
 frame.addEventListener('pointerup', lift);
@@ -445,7 +445,7 @@ frame.addEventListener('wheel', (event) => {
   if (mode !== 'live') return;
   event.preventDefault();
   orbit.distance = Math.max(0.05, Math.min(20, orbit.distance * Math.exp(event.deltaY * 0.0012)));
-  look();
+  renderView();
 }, {passive: false});
 
 // --- keys
@@ -460,10 +460,10 @@ frame.addEventListener('keydown', (event) => {
     drawBrush();
   } else if (step && mode === 'live') {
     orbit.yaw -= 6 * step[0]; orbit.pitch = Math.max(-89, Math.min(89, orbit.pitch - 5 * step[1]));
-    look();
+    renderView();
   } else if (event.key === ' ' && dropping) dropAt(cursor);
   else if (event.key === ' ' && painting()) { dab(cursor, cursor); keySave(); }
-  else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z' && at.step === 'mark') takeBack();
+  else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z' && at.step === 'mark') undo();
   else if (event.ctrlKey || event.metaKey || event.altKey) used = false;
   else if (event.key === 'PageUp') choose(index - 1);
   else if (event.key === 'PageDown') choose(index + 1);
@@ -472,11 +472,11 @@ frame.addEventListener('keydown', (event) => {
   else if (event.key === 'p' && mode === 'live') fromHere();
   else if (event.key === 'f') setMode('photo');
   else if (event.key === 'v') setMode('live');
-  else if (event.key === 'd' && placingNow()) { dropping = !dropping; arrange(); }
+  else if (event.key === 'd' && isPlacing()) { dropping = !dropping; arrange(); }
   else if (event.key === 'Escape' && dropping) { dropping = false; arrange(); }
   else if ((event.key === '+' || event.key === '-') && mode === 'live') {
-    orbit.distance = Math.max(0.05, Math.min(20, orbit.distance * (event.key === '+' ? 0.9 : 1.11))); look();
-  } else if (event.key === 'Home' && mode === 'live') { orbit = {...HOME}; look(); }
+    orbit.distance = Math.max(0.05, Math.min(20, orbit.distance * (event.key === '+' ? 0.9 : 1.11))); renderView();
+  } else if (event.key === 'Home' && mode === 'live') { orbit = {...HOME}; renderView(); }
   else used = false;
   if (used) { event.preventDefault(); event.stopPropagation(); }
 });
@@ -505,14 +505,14 @@ element.addEventListener('click', (event) => {
   const action = button.dataset.do;
   if (action === 'previous') choose(index - 1);
   if (action === 'next') choose(index + 1);
-  if (action === 'undo') takeBack();
+  if (action === 'undo') undo();
   if (action === 'clear') { strokes++; pen.clearRect(0, 0, canvas.width, canvas.height); keep(); }
-  if (action === 'drop') { dropping = !dropping; arrange(); say(dropping ? 'Click on the surface on which it shall stand.' : ''); }
+  if (action === 'drop') { dropping = !dropping; arrange(); showMessage(dropping ? 'Click on the surface where it should stand.' : ''); }
   if (action === 'here') fromHere();
-  if (action === 'home') { orbit = {...HOME}; look(); }
+  if (action === 'home') { orbit = {...HOME}; renderView(); }
 });
 $('[data-do=size]').addEventListener('input', (event) => setSize(+event.target.value));
-$('[data-do=what]').addEventListener('change', (event) => { what = event.target.value; look(); });
+$('[data-do=what]').addEventListener('change', (event) => { what = event.target.value; renderView(); });
 new ResizeObserver(arrange).observe($('.room'));
 
 // --- from the server
@@ -520,7 +520,7 @@ new ResizeObserver(arrange).observe($('.room'));
 function update() {
   const next = props.value || {};
   if (next.scene !== at.scene) index = 0;
-  const trained = scene && 'trained' in next && next.trained !== scene.trained;  // meanwhile
+  const trained = scene && 'trained' in next && next.trained !== scene.trained;
   const other = next.scene !== at.scene || next.draft !== at.draft || trained;
   const turned = next.step !== at.step || next.how !== at.how, newer = next.stamp !== at.stamp;
   at = {...at, ...next};
@@ -528,8 +528,8 @@ function update() {
   if (at.scene) history.replaceState(null, '', '?scene=' + encodeURIComponent(at.scene) + '&step=' + encodeURIComponent(at.step));
   if (at.how !== 'mesh' && at.how !== 'box') dropping = false;
   if (other) { open(); return; }
-  if (turned) { arrange(); if (mode === 'photo') showPhoto(); else look(); }
-  if (newer) { if (mode !== 'photo') look(); else if (at.how === 'paint') showPhoto(); else showMesh(); refreshRegion(); }
+  if (turned) { arrange(); if (mode === 'photo') showPhoto(); else renderView(); }
+  if (newer) { if (mode !== 'photo') renderView(); else if (at.how === 'paint') showPhoto(); else showMesh(); refreshRegion(); }
 }
 watch('value', update);
 arrange();

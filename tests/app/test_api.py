@@ -45,21 +45,21 @@ def test_the_example_script_makes_a_layer(server, ask, workspace, tiny_folder, t
     spec = importlib.util.spec_from_file_location("drive_the_page", EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    (scene,) = [place["scene"] for place in ask("scenes") if place["title"] == "tiny"]
+    (scene,) = [location["scene"] for location in ask("scenes") if location["title"] == "tiny"]
     mesh, out = tiny_folder / "capture" / "object.ply", tmp_path / "result.jpg"
     layers = example.main(server.url, scene, str(mesh), str(out), steps=30)
     assert [layer["name"] for layer in layers["layers"]] == ["from a program"]
     assert [entry.name for entry in Scene.open(workspace / "scenes" / "tiny").layers] == ["from a program"]
     assert Image.open(out).size == (640, 480)
-    take_away(ask, scene, workspace)
+    download_all(ask, scene, workspace)
     ask("layer_action", scene, "undo", 0, 0, "")
     assert Scene.open(workspace / "scenes" / "tiny").layers == []
 
 
-def take_away(ask, scene, workspace):
+def download_all(ask, scene, workspace):
     """All that the page offers for a scene with one layer, and its files, comes to a program too."""
     (edit,) = ask("jobs", scene)["jobs"]
-    painted = ask("job_pictures", scene, edit["key"])
+    painted = ask("job_images", scene, edit["key"])
     assert painted and all(16 < shown(one["url"]).width <= previews.WIDTH for one in painted)
     made = {
         "orbit.mp4": ask("orbit_video", scene, 0.2)["key"],
@@ -91,19 +91,19 @@ def shown(url):
 def test_a_thing_is_placed_and_taken_away_again(ask, tiny_folder):
     from gradio_client import handle_file
 
-    (scene,) = [place["scene"] for place in ask("scenes") if place["title"] == "tiny"]
+    (scene,) = [location["scene"] for location in ask("scenes") if location["title"] == "tiny"]
     draft, name = "placing012345678", "images/000.png"
     assert shown(ask("photograph", scene, name, 32)).width == 32
     with pytest.raises(Exception, match="no mesh to move"):
         ask("move", scene, draft, {"scale": 2})
     ask("set_mesh", scene, draft, handle_file(tiny_folder / "capture" / "object.ply"), {})
-    moved = ask("move", scene, draft, {"translate": [0.5, 0.25, 0.125], "rotate": [0, 0, 90]})["placing"]
+    moved = ask("move", scene, draft, {"translate": [0.5, 0.25, 0.125], "rotate": [0, 0, 90]})["mesh_pose"]
     assert (moved["translate"], moved["rotate"]) == ([0.5, 0.25, 0.125], [0, 0, 90])
-    dropped = ask("drop", scene, draft, "mesh", 0.5, 0.9, name, None)["placing"]
+    dropped = ask("drop", scene, draft, "mesh", 0.5, 0.9, name, None)["mesh_pose"]
     assert dropped["rotate"] == [0, 0, 90] and abs(dropped["translate"][2]) < 0.5
     for what in ("mesh", "masks", "box", "reference", "kept"):
         assert ask("forget", scene, draft, what) == what
-    with pytest.raises(Exception, match="Say where first"):
+    with pytest.raises(Exception, match="Mark a region first"):
         ask("recipe", scene, draft)
     found = {one["name"]: one for one in ask("inpainters")}
     assert found["fill"]["available"] and found["mesh"]["available"]
@@ -114,22 +114,22 @@ def test_a_thing_is_placed_and_taken_away_again(ask, tiny_folder):
 
 
 def test_what_is_wrong_comes_as_a_sentence(ask):
-    (scene,) = [place["scene"] for place in ask("scenes") if place["title"] == "tiny"]
+    (scene,) = [location["scene"] for location in ask("scenes") if location["title"] == "tiny"]
     draft = "abcdefgh12345678"
     for words, part in (
-        (("photographs", "no-such-scene"), "not there any more"),
-        (("region", scene, "../../etc"), "lost track"),
+        (("photographs", "no-such-scene"), "no longer exists"),
+        (("region", scene, "../../etc"), "lost its session"),
         (("mark", scene, draft, "images/000.png", "data:image/png;base64,AAAA"), "paint again"),
         (("mark", scene, draft, "nowhere.png", ""), "has no photograph"),
         (("set_box", scene, draft, [0, 0, 0], [1, 0, 1], [0, 0, 0]), "above 0"),
-        (("say", scene, draft, {"color": "red"}), "a draft has no 'color'"),
-        (("edit", scene, draft), "Say where first"),
+        (("content", scene, draft, {"color": "red"}), "a draft has no field 'color'"),
+        (("edit", scene, draft), "Mark a region first"),
         (("set_mesh", scene, draft, {"path": "/etc/passwd"}, {}), "upload the file first"),
         (("job_action", scene, "../x", "stop"), "no job"),
-        (("job_pictures", scene, "../x"), "no job"),
+        (("job_images", scene, "../x"), "no job"),
         (("download", scene, "job", 0, "../x"), "no job"),
-        (("download", scene, "everything", 0, ""), "what can be taken away"),
-        (("download", scene, "layer", 9, ""), "not there any more"),
+        (("download", scene, "everything", 0, ""), "what can be downloaded"),
+        (("download", scene, "layer", 9, ""), "no longer exists"),
         (("export", scene, "film"), "there is no export 'film'"),
         (("forget", scene, draft, "all"), "a draft can forget"),
         (("layer_action", scene, "enable", 9, 0, ""), "has no layer 9"),
@@ -144,7 +144,7 @@ def test_only_registered_inpainters_and_own_files_are_taken(ask, workspace, tmp_
     """A module's name would run it: none is imported by the server, nor by a job of it."""
     mark, evil = tmp_path / "mark", server.here / "evil.py"
     evil.write_text(f"open({str(mark)!r}, 'w')\nclass Painter:\n    inpaint = print\n")
-    (scene,) = [place["scene"] for place in ask("scenes") if place["title"] == "tiny"]
+    (scene,) = [location["scene"] for location in ask("scenes") if location["title"] == "tiny"]
     draft, outside = "painters12345678", str(tmp_path / "w.safetensors")
     (workspace / "w.safetensors").touch()
     for step in range(2):  # before there is a region, and after
@@ -160,10 +160,12 @@ def test_only_registered_inpainters_and_own_files_are_taken(ask, workspace, tmp_
             ({"options": [1]}, "inpainter_options must be a mapping"),
         ):
             with pytest.raises(Exception) as caught:
-                ask("say", scene, draft, words)
+                ask("content", scene, draft, words)
             assert part.lower() in str(caught.value).lower(), (step, words)
         inside = {"weights": str(workspace / "w.safetensors"), "model": "owner/name"}
-        assert ask("say", scene, draft, {"inpainter": "diffusion", "options": inside})["options"] == inside
+        assert (
+            ask("content", scene, draft, {"inpainter": "diffusion", "options": inside})["options"] == inside
+        )
         ask("set_box", scene, draft, [0.5, -0.4, 0.25], [0.4, 0.4, 0.4], [0, 0, 0])
     file = workspace / "scenes" / "tiny" / "page" / "drafts" / draft / "draft.json"
     told = json.loads(file.read_text())

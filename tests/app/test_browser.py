@@ -124,7 +124,7 @@ def test_the_sample_opens_with_all_its_photographs(come):
     assert person.page.locator("#stage [data-mode=live]").is_disabled()  # there is no 3D scene of it yet
     name = capture.views[7].name
     person.choose(name)
-    shown = decoded(person.page.get_attribute("#stage .picture", "src"))[..., :3] / 255
+    shown = decoded(person.page.get_attribute("#stage .image", "src"))[..., :3] / 255
     truth = capture.views[7].photograph((shown.shape[1], shown.shape[0])).numpy()
     assert np.abs(shown - truth).mean() < 0.02  # JPEG
     person.page.reload()
@@ -144,8 +144,8 @@ def test_a_scene_whose_capture_is_gone_leaves_a_page_that_can_be_used(come, work
     note = json.loads((scene / "scene.json").read_text())
     (scene / "scene.json").write_text(json.dumps({**note, "capture": {**note["capture"], **gone}}))
     try:
-        person = come(f"?scene={SceneLocation(scene, scene.name).key}&step=look")
-        assert "moved any more" in person.toast()
+        person = come(f"?scene={SceneLocation(scene, scene.name).key}&step=results")
+        assert "the capture of" in person.toast().lower()
         person.page.get_by_role("tab", name="1 Open").click()
         assert open_sample(person).count() == 56
     finally:
@@ -157,18 +157,18 @@ def test_a_trained_scene_can_be_turned(come):
     person.photographs()
     person.page.click("#stage [data-mode=live]")
     person.page.wait_for_selector("#stage .stage[data-sharp]")
-    source = person.page.get_attribute("#stage .picture", "src")
+    source = person.page.get_attribute("#stage .image", "src")
     before = decoded(source)
     person.page.mouse.move(*person.at(0.5, 0.5))
     person.page.mouse.down()
     person.page.mouse.move(*person.at(0.8, 0.5), steps=4)
     person.page.mouse.up()
     person.page.wait_for_function(
-        "(before) => document.querySelector('#stage .picture').src !== before"
+        "(before) => document.querySelector('#stage .image').src !== before"
         " && /^\\d+ \\D \\d+$/.test(document.querySelector('#stage .badge').textContent)",
         arg=source,
     )
-    after = decoded(person.page.get_attribute("#stage .picture", "src"))
+    after = decoded(person.page.get_attribute("#stage .image", "src"))
     assert after.shape[1] >= 384  # sharp again
     small = np.asarray(Image.fromarray(before).resize((96, 72)), float)
     assert np.abs(np.asarray(Image.fromarray(after).resize((96, 72)), float) - small).mean() > 3, (
@@ -193,7 +193,7 @@ def test_masks_painted_on_two_photographs_show_the_region_in_all(come):
         if painted:
             assert person.page.locator("#stage .guide").count() == 1  # where the first one's thing lies here
         person.dab(x, y)
-        person.wait_for_words("One mask" if not painted else "The region shows in")
+        person.wait_for_words("One mask" if not painted else "The region is visible in")
         rows, columns = torch.meshgrid(*(torch.arange(n) + 0.5 for n in view.size[::-1]), indexing="ij")
         painted[view.name] = (
             view.camera,
@@ -228,7 +228,7 @@ def test_masks_painted_on_two_photographs_show_the_region_in_all(come):
     person.page.click("#stage [data-do=undo]")  # goes where the stroke was
     person.page.wait_for_selector(film.format(first) + "[aria-selected=true]:not(.painted)")
     person.page.click("#stage [data-do=undo]")
-    person.wait_for_words("nothing left to take back")
+    person.wait_for_words("nothing to undo")
 
 
 def test_masks_that_do_not_meet_are_said_so(come):
@@ -289,7 +289,7 @@ def test_a_mesh_is_uploaded_and_stood_on_a_surface(come, workspace, mesh):
     # the surface is that of a base which knows the formula to a few hundredths
     assert abs(float(low[2])) < 0.06
     assert torch.allclose(((low + high) / 2)[:2], floor[0, :2], atol=0.08)
-    person.wait_for_words("The region shows in")
+    person.wait_for_words("The region is visible in")
     person.page.wait_for_selector("#stage .stage:not(.asking)")
     shown, overlaps = person.overlays(), []
     region = MeshRegion(load_mesh(file, Pose.parse(f"translate={','.join(map(str, moved))}")), dilate=0.0)
@@ -323,22 +323,22 @@ def test_a_box_is_set_and_dropped_and_a_wrong_one_is_explained(come, workspace, 
     person = come(f"?scene={SceneLocation(scene, scene.name).key}")
     person.photographs()
     person.step("2 Mark")
-    person.page.get_by_label("Set a box").check()
+    person.page.get_by_label("Place a box").check()
     person.page.click("#new-box")
-    person.wait_for_words("The region shows in")
+    person.wait_for_words("The region is visible in")
     middle = person.page.input_value("#center-x input")
     person.number("center-x", 50)
     person.page.wait_for_selector("#stage .words.problem")
     assert "none of the" in person.words.lower()
     person.page.click("#stage [data-do=undo]")
-    person.wait_for_words("The region shows in")
+    person.wait_for_words("The region is visible in")
     assert person.page.input_value("#center-x input") == middle
 
     person.page.get_by_label("Place a mesh").check()
     person.page.set_input_files("#mesh-file input[type=file]", tiny_folder / "capture" / "object.ply")
     person.page.wait_for_selector("#stage .mesh[src]")
     stands = [person.page.input_value(f"#move-{axis} input") for axis in "xyz"]
-    person.page.get_by_label("Set a box").check()  # and drop that, not the mesh
+    person.page.get_by_label("Place a box").check()  # and drop that, not the mesh
     view, floor = Scene.open(scene).capture.views[0], torch.tensor([[0.3, 0.45, 0.0]])
     x, y = (view.camera.project(floor).pixels[0] / torch.tensor(view.size)).tolist()
     person.page.click("#stage [data-do=drop]")
@@ -361,9 +361,9 @@ def with_mesh(come, mesh):
     person.step("2 Mark")
     person.page.get_by_label("Place a mesh").check()
     person.page.set_input_files("#mesh-file input[type=file]", mesh[0])
-    person.wait_for_words("The region shows in")
-    person.step("3 Say")
-    person.page.get_by_role("button", name="More").last.click()
+    person.wait_for_words("The region is visible in")
+    person.step("3 Content")
+    person.page.get_by_role("button", name="Advanced").last.click()
     person.number("fit-steps", 240)
     person.page.fill("#layer-name textarea, #layer-name input", "my thing")
     person.page.keyboard.press("Tab")
@@ -372,13 +372,13 @@ def with_mesh(come, mesh):
 
 def test_a_preview_paints_some_views_and_changes_nothing(come, workspace, mesh):
     person = with_mesh(come, mesh)
-    shot(person, "say")
+    shot(person, "content")
     person.step("4 Preview")
     person.number("seed", 7)
     person.page.click("#start-preview")
     card = person.job("preview-jobs", "done")
-    card.locator(".pictures img").first.wait_for()
-    assert card.locator(".pictures img").count() == 4
+    card.locator(".images img").first.wait_for()
+    assert card.locator(".images img").count() == 4
     assert Scene.open(workspace / "scenes" / "one").layers == []
     card.locator("button.keep").nth(1).click()
     card.locator("button.keep").nth(2).click()
@@ -388,13 +388,13 @@ def test_a_preview_paints_some_views_and_changes_nothing(come, workspace, mesh):
     person.page.reload()
     person.job("preview-jobs", "done").locator("button.keep[aria-pressed=true]").nth(1).wait_for()
     assert person.page.input_value("#seed input") == "7"
-    person.step("3 Say")
+    person.step("3 Content")
     person.page.fill("#layer-name textarea, #layer-name input", "your thing")
     person.page.keyboard.press("Tab")
     person.step("5 Edit")
     summary = person.wait_for_summary("your thing")
-    assert "the 2 previewed pictures that you kept" in summary and "seed 7" in summary
-    person.page.get_by_role("button", name="The same from the command line").click()
+    assert "the 2 preview images that you kept" in summary and "the seed is 7" in summary
+    person.page.get_by_role("button", name="Command line").click()
     words = shlex.split(person.page.input_value("#command textarea"))
     recipe = Recipe.load(words[words.index("--recipe") + 1])
     assert sorted(recipe.approved) == sorted(kept)
@@ -412,13 +412,13 @@ def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mes
     scene, person = workspace / "scenes" / "one", with_mesh(come, mesh)
     person.step("5 Edit")
     summary = person.wait_for_summary("my thing")
-    assert "the mesh object.ply says" in summary and "painted by mesh" in summary
+    assert "the region is the mesh object.ply" in summary and "the inpainter is mesh" in summary
     person.page.click("#start-edit")
     person.page.wait_for_selector("#edit-jobs .stage-line")
     person.page.reload()  # the job does not notice
     newest, other = (f"#edit-jobs .job:nth-child({k})" for k in (1, 2))
     person.page.wait_for_selector(f"{newest} progress", timeout=browsing.LATE)
-    shot(person, "edit", once=f"{newest} .pictures figure:nth-child(8)")
+    shot(person, "edit", once=f"{newest} .images figure:nth-child(8)")
     person.page.click(f"{newest} [data-action=pause]")
     person.job("edit-jobs", "paused")
     jobs = [json.loads(file.read_text()) for file in (scene / "page" / "jobs").glob("*/job.json")]
@@ -426,13 +426,13 @@ def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mes
     assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
     person.page.click("#start-edit")
     assert (
-        'until "my thing, by mesh" is resumed or stopped' in person.job("edit-jobs", "waiting").inner_text()
+        "until “my thing, by mesh” is resumed or stopped" in person.job("edit-jobs", "waiting").inner_text()
     )
     person.page.click(f"{other} [data-action=stop]")
     person.page.wait_for_selector(f"{other}[data-state=stopped]")
     person.job("edit-jobs", "running")  # its turn
     person.page.click("#start-edit")
-    assert "1 before it" in person.job("edit-jobs", "waiting").inner_text()
+    assert "1 ahead" in person.job("edit-jobs", "waiting").inner_text()
     person.page.click(f"{newest} [data-action=stop]")
     person.page.click(f"{other} [data-action=stop]")
     person.page.wait_for_selector(f"{other}[data-state=stopped]")
@@ -443,7 +443,7 @@ def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mes
     person.page.wait_for_selector(f"{other}[data-state=done]", timeout=browsing.LATE)
     (entry,) = Scene.open(scene).layers
     assert entry.name == "my thing"
-    person.step("6 Look")
+    person.step("6 Results")
     person.page.wait_for_selector("#layers .list [data-number='1']")
     command = person.page.input_value("#layer-command textarea")
     assert command.startswith("nerf-insert edit ") and "--mesh" in command and "--seed 0" in command
@@ -469,9 +469,9 @@ def test_an_edit_with_the_keyboard_alone(come, workspace):
     press("Space", at="e => e.value === 'box'")
     person.page.wait_for_selector("#new-box")
     press("Enter", at="e => e.id === 'new-box'")
-    person.wait_for_words("The region shows in")
+    person.wait_for_words("The region is visible in")
     press("Enter", at="e => e.innerText === '5 Edit'", by="Shift+Tab")
-    person.wait_for_summary("the box says")
+    person.wait_for_summary("the region is the box")
     press("Enter", at="e => e.id === 'start-edit'")
     person.page.wait_for_selector("#edit-jobs .job:first-child progress", timeout=browsing.LATE)
     press("Enter", at="e => e.dataset.action === 'stop'")
@@ -484,14 +484,14 @@ def test_an_edit_with_the_keyboard_alone(come, workspace):
 def test_layers_are_compared_switched_renamed_deleted_and_taken_away(come, workspace, tmp_path):
     scene = workspace / "scenes" / "edited"
     (entry,) = Scene.open(scene).layers
-    person = come(f"?scene={SceneLocation(scene, scene.name).key}&step=look")
+    person = come(f"?scene={SceneLocation(scene, scene.name).key}&step=results")
     person.photographs()
     person.page.wait_for_selector("#layers .list [data-number='1']")
     views = Scene.open(scene).capture.views
     _slider_shows_before_and_after(person, scene, views[0], tmp_path)
     person.choose(views[5].name)
     _slider_shows_before_and_after(person, scene, views[5], tmp_path)
-    shot(person, "look")
+    shot(person, "results")
 
     person.page.locator("#layers [data-do=enable]").uncheck()
     person.page.wait_for_selector("#layers li.off")
@@ -508,7 +508,7 @@ def test_layers_are_compared_switched_renamed_deleted_and_taken_away(come, works
     _download_and_reopen(person, workspace, scene, tmp_path)
     second = tiny.tiny_layer(scene, name="second").folder
     person.page.goto(
-        person.page.url.split("?")[0] + f"?scene={SceneLocation(scene, scene.name).key}&step=look"
+        person.page.url.split("?")[0] + f"?scene={SceneLocation(scene, scene.name).key}&step=results"
     )
 
     def layers(*folders):
@@ -526,7 +526,7 @@ def test_layers_are_compared_switched_renamed_deleted_and_taken_away(come, works
     person.page.click("#layers [data-do=undo]")
     assert layers(second, entry.folder)
     person.page.click("#make-video")
-    person.job("look-jobs", "done")
+    person.job("results-jobs", "done")
     person.page.wait_for_selector("#orbit-video video")
 
 
@@ -581,7 +581,7 @@ def test_a_capture_is_uploaded_and_its_scene_begun(come, workspace):
     person = come()
     person.upload(workspace / "tiny.zip")
     person.page.wait_for_function("() => document.querySelectorAll('#stage .film button').length === 14")
-    person.page.get_by_label("Quick look").check()
+    person.page.get_by_label("Quick").check()
     person.page.click("#train")
     person.page.wait_for_selector("#train-jobs .job[data-state=running] progress", timeout=browsing.LATE)
     shot(person, "train")
@@ -597,7 +597,7 @@ def test_two_browsers_do_not_touch_each_others_work(come, workspace):
     one, two = come(), come()
     for person in (one, two):
         person.photographs()
-    two.page.click("#places input")
+    two.page.click("#scenes input")
     two.page.get_by_role("option", name="two").click()
     two.page.wait_for_function("() => document.querySelector('#about-scene').innerText.startsWith('two')")
     for person, height in ((one, 0.4), (two, 0.6)):
@@ -646,7 +646,7 @@ def test_wrong_uploads_are_explained_and_leave_nothing(come, workspace, tmp_path
     assert (
         "points out of its own folder" in wrong["escapes"] and not (workspace.parent / "evil.json").exists()
     )
-    assert "not a picture" in wrong["bad-picture"]
+    assert "not an image" in wrong["bad-picture"]
     assert "cannot be unpacked" in wrong["torn"]
     assert (sorted((workspace / "captures").glob("*")) if (workspace / "captures").exists() else []) == before
     shot(person, "wrong-upload")
@@ -656,7 +656,7 @@ def test_wrong_uploads_are_explained_and_leave_nothing(come, workspace, tmp_path
     (tmp_path / "torn.ply").write_bytes(b"ply\nformat ascii 1.0\nelement vertex 9\n")
     person.page.set_input_files("#mesh-file input[type=file]", tmp_path / "torn.ply")
     assert "torn.ply" in person.toast()
-    person.step("3 Say")
+    person.step("3 Content")
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n torn")
     person.page.set_input_files("#reference input[type=file]", tmp_path / "torn.png")
     assert "torn.png" in person.toast().lower()
@@ -668,14 +668,14 @@ def test_an_edit_without_a_region_or_a_model_is_explained(come):
     person = come()
     person.photographs()
     person.step("5 Edit")
-    person.wait_for_summary("Say where first")
+    person.wait_for_summary("Mark a region first")
     person.page.click("#start-edit")
-    assert "Say where first" in person.toast()
+    assert "Mark a region first" in person.toast()
     person.step("2 Mark")
-    person.page.get_by_label("Set a box").check()
+    person.page.get_by_label("Place a box").check()
     person.page.click("#new-box")
-    person.wait_for_words("The region shows in")
-    person.step("3 Say")
+    person.wait_for_words("The region is visible in")
+    person.step("3 Content")
     person.page.get_by_label("diffusion (no model on this machine yet)").check()
     assert "nerf-insert models pull NAME" in person.page.inner_text("#about-model")
     person.page.click("#model input")
@@ -693,7 +693,7 @@ def test_an_edit_without_a_region_or_a_model_is_explained(come):
 def test_it_fits_narrow_windows_and_the_dark(come, width, scheme):
     person = come(viewport={"width": width, "height": 860}, color_scheme=scheme)
     person.photographs()
-    for name in ("2 Mark", "3 Say", "4 Preview", "5 Edit", "6 Look"):
+    for name in ("2 Mark", "3 Content", "4 Preview", "5 Edit", "6 Results"):
         person.step(name)
         cut = person.page.evaluate(
             "() => [...document.querySelectorAll('button, input, textarea, img, p, label')].filter((e) =>"

@@ -7,7 +7,7 @@ import pytest
 
 from nerf_insert.app import drafts as drafts_module
 from nerf_insert.app import model_list
-from nerf_insert.app.draft_to_recipe import command_line, pose_matrix, recipe_of
+from nerf_insert.app.draft_to_recipe import command_line, pose_matrix, recipe_from_draft
 from nerf_insert.app.drafts import Box, Draft, Drafts, MeshPose
 from nerf_insert.cli.edit_flags import recipe_of as recipe_of_flags
 from nerf_insert.cli.main import build_parser, repeat_masks
@@ -60,7 +60,7 @@ def from_flags(line):
 )
 def test_the_command_line_says_the_same(drafts, changes, tmp_path):
     draft = replace(drafts.load(KEY), **changes)
-    recipe = recipe_of(draft, drafts, KEY)
+    recipe = recipe_from_draft(draft, drafts, KEY)
     line = command_line(recipe, tmp_path / "a scene", tmp_path / "unused.yaml")
     assert "--recipe" not in line
     assert from_flags(line).fingerprint() == recipe.fingerprint()
@@ -70,12 +70,12 @@ def test_the_command_line_says_the_same(drafts, changes, tmp_path):
     "changes",
     [
         {"view_dependent": True},
-        {"shell": 0.1},
+        {"blend_width": 0.1},
         {"mesh_is_region": False},
     ],
 )
 def test_what_flags_cannot_say_is_left_to_the_recipe(drafts, changes, tmp_path):
-    recipe = recipe_of(replace(drafts.load(KEY), inpainter="fill", **changes), drafts, KEY)
+    recipe = recipe_from_draft(replace(drafts.load(KEY), inpainter="fill", **changes), drafts, KEY)
     file = tmp_path / "home" / "recipe.yaml"
     from nerf_insert.io.files import write_yaml
 
@@ -89,7 +89,7 @@ def test_a_draft_comes_back_from_disk_as_it_was(drafts):
         KEY, box=BOX, options={"x": [1, 2]}, **{k: v for k, v in SAID.items() if k != "steps"}
     )
     again = Drafts(drafts.root.parent).load(KEY)
-    assert again == wanted and again.placing == PLACED and again.box == BOX
+    assert again == wanted and again.mesh_pose == PLACED and again.box == BOX
 
 
 def test_what_was_marked_is_taken_back_step_by_step(drafts, capture_folder, monkeypatch):
@@ -100,23 +100,23 @@ def test_what_was_marked_is_taken_back_step_by_step(drafts, capture_folder, monk
     mesh, mask = (drafts.file(KEY, "mesh", start.mesh), drafts.file(KEY, "masks", start.masks[view]))
     kept = mesh.read_bytes(), mask.read_bytes()
     stroke = drafts.set_mask(KEY, view, b"another")
-    for x in (0.1, 0.2, 0.3):  # a mesh that is dragged
+    for x in (0.1, 0.2, 0.3):  # dragging a mesh
         clock[0] += 0.3
-        dragged = drafts.change(KEY, placing=replace(PLACED, translate=(x, 0.0, 0.0)))
+        dragged = drafts.change(KEY, mesh_pose=replace(PLACED, translate=(x, 0.0, 0.0)))
     clock[0] += 5
-    drafts.change(KEY, placing=MeshPose(), prompt="what is said is no step")
+    drafts.change(KEY, mesh_pose=MeshPose(), prompt="what is said is no step")
     drafts.change(KEY, masks={}, box=BOX)
     drafts.change(KEY, box=replace(BOX, center=(0.0, 0.0, 0.0)))  # at once, but another step than to set it
     drafts.set_mesh(KEY, None, MeshPose())
     drafts.set_mesh(KEY, capture_folder / "object.ply", MeshPose(scale=2.0))
 
     def where(draft):
-        return [getattr(draft, name) for name in drafts_module.WHERE]
+        return [getattr(draft, name) for name in drafts_module.UNDOABLE]
 
     again = Drafts(drafts.root.parent)  # by another server
     assert [again.undo(KEY) for _ in range(3)] == [("mesh", None), ("mesh", None), ("box", None)]
     assert again.undo(KEY) == ("paint", "images/005.png")
-    assert again.load(KEY).placing == MeshPose() and where(again.load(KEY))[0] == stroke.masks
+    assert again.load(KEY).mesh_pose == MeshPose() and where(again.load(KEY))[0] == stroke.masks
     assert again.undo(KEY) == ("mesh", None) and where(again.load(KEY)) == where(dragged)
     assert again.undo(KEY) == ("mesh", None) and where(again.load(KEY)) == where(stroke)
     assert again.undo(KEY) == ("paint", view) and where(again.load(KEY)) == where(start)
@@ -126,13 +126,13 @@ def test_what_was_marked_is_taken_back_step_by_step(drafts, capture_folder, monk
     for _ in start.past:
         again.undo(KEY)
     assert where(again.load(KEY)) == where(Draft())
-    with pytest.raises(InputError, match="nothing left"):
+    with pytest.raises(InputError, match="nothing to undo"):
         again.undo(KEY)
     again.set_mask(KEY, view, b"one")  # nothing leads to the others any more
     assert [len(list((home / part).iterdir())) for part in ("masks", "mesh")] == [1, 0]
-    for k in range(drafts_module.STEPS_BACK + 10):
+    for k in range(drafts_module.MAX_UNDO_STEPS + 10):
         again.set_mask(KEY, view, b"%d" % k)
-    assert len(list((home / "masks").iterdir())) == drafts_module.STEPS_BACK + 1
+    assert len(list((home / "masks").iterdir())) == drafts_module.MAX_UNDO_STEPS + 1
 
 
 @pytest.mark.parametrize("name", ["../../../../secret", "/etc/passwd"])
@@ -148,28 +148,31 @@ def test_models_are_marked_as_here_or_say_how_to_get_them(drafts, tmp_path, monk
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     said = replace(drafts.load(KEY), mesh=None, prompt="a hat")
-    painted = recipe_of(said, drafts, KEY)
+    painted = recipe_from_draft(said, drafts, KEY)
     assert painted.inpainter == "diffusion" and painted.inpainter_options == {}
     with pytest.raises(InputError, match=r"no diffusion model on this machine.*models pull"):
-        model_list.check_recipe(painted)
-    assert all("not on this machine" in label for label, name in model_list.choices() if name)
-    place = tmp_path / "models--diffusers--stable-diffusion-xl-1.0-inpainting-0.1"
-    folder = place / "snapshots" / "1"
+        model_list.check_recipe_model(painted)
+    assert all("not on this machine" in label for label, name in model_list.model_choices() if name)
+    location = tmp_path / "models--diffusers--stable-diffusion-xl-1.0-inpainting-0.1"
+    folder = location / "snapshots" / "1"
     (folder / "unet").mkdir(parents=True)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text("1")
+    (location / "refs").mkdir()
+    (location / "refs" / "main").write_text("1")
     (folder / "unet" / "config.json").write_text("{}")
     save_file({"a": torch.zeros(1)}, folder / "unet" / "diffusion_pytorch_model.safetensors")
     (folder / "model_index.json").write_text('{"_class_name": "X", "unet": ["diffusers", "UNet"]}')
-    model_list.check_recipe(painted)
-    assert model_list.choices()[1] == ("sdxl-inpaint", "sdxl-inpaint") and model_list.about("") == ""
-    chosen = recipe_of(replace(said, model="flux2-klein", options={"guidance": 3}), drafts, KEY)
+    model_list.check_recipe_model(painted)
+    assert (
+        model_list.model_choices()[1] == ("sdxl-inpaint", "sdxl-inpaint")
+        and model_list.describe_model("") == ""
+    )
+    chosen = recipe_from_draft(replace(said, model="flux2-klein", options={"guidance": 3}), drafts, KEY)
     assert chosen.inpainter_options == {"model": "flux2-klein", "guidance": 3}
     with pytest.raises(InputError, match="models pull flux2-klein"):
-        model_list.check_recipe(chosen)
-    by_mesh = recipe_of(replace(drafts.load(KEY), model="flux2-klein"), drafts, KEY)
+        model_list.check_recipe_model(chosen)
+    by_mesh = recipe_from_draft(replace(drafts.load(KEY), model="flux2-klein"), drafts, KEY)
     assert by_mesh.inpainter_options == {}
-    model_list.check_recipe(by_mesh)
+    model_list.check_recipe_model(by_mesh)
 
 
 def test_a_pose_is_that_of_the_flag():
@@ -179,18 +182,18 @@ def test_a_pose_is_that_of_the_flag():
     assert [[round(v, 9) for v in row] for row in matrix] == wanted
 
 
-@pytest.mark.parametrize("key", ["", "short", "../../../etc", "ABCDEFGH1", "a" * 41, None])
+@pytest.mark.parametrize("key", ["", "short", "../../../etc", "ABCDEFGH1", "a" * 41])
 def test_ids_that_are_none_are_refused(drafts, key):
-    with pytest.raises(InputError, match="load it again"):
+    with pytest.raises(InputError, match="reload"):
         drafts.load(key)
 
 
 def test_what_is_missing_is_said(drafts):
-    with pytest.raises(InputError, match="Say where first"):
-        recipe_of(Draft(), drafts, KEY)
+    with pytest.raises(InputError, match="Mark a region first"):
+        recipe_from_draft(Draft(), drafts, KEY)
     with pytest.raises(InputError, match="needs a mesh"):
-        recipe_of(replace(drafts.load(KEY), mesh=None, inpainter="mesh"), drafts, KEY)
-    assert isinstance(recipe_of(drafts.load(KEY), drafts, KEY), Recipe)
+        recipe_from_draft(replace(drafts.load(KEY), mesh=None, inpainter="mesh"), drafts, KEY)
+    assert isinstance(recipe_from_draft(drafts.load(KEY), drafts, KEY), Recipe)
 
 
 def test_a_damaged_draft_is_begun_afresh(drafts):

@@ -9,8 +9,8 @@ import sys
 import pytest
 from browsing import until
 
-from nerf_insert.app.jobs.queue import Job, Jobs
-from nerf_insert.app.services import stages_of
+from nerf_insert.app.jobs.queue import Job, JobQueue
+from nerf_insert.app.services.jobs import job_stages
 from nerf_insert.errors import InputError
 from nerf_insert.scene.scene import Scene
 
@@ -19,7 +19,7 @@ BOX = ["--box", "0.5,-0.4,0.25,0.4,0.4,0.4", "--inpainter", "fill", "--steps", "
 
 @pytest.fixture
 def jobs():
-    running = Jobs()
+    running = JobQueue()
     yield running
     running.close()
 
@@ -45,11 +45,11 @@ def test_jobs_run_one_after_the_other_and_say_how_they_ended(jobs, scene_folder,
     assert "no inpainter 'evil:Painter'" in state(jobs, page, evil, "failed").message and not mark.exists()
     assert jobs.get(page, off.key).state == "stopped" and jobs.result(page, off.key) == {}
     assert jobs.result(page, good.key)["name"] == "first"
-    stages, _ = stages_of(jobs.progress(page, good.key))
+    stages, _ = job_stages(jobs.progress(page, good.key))
     assert stages[-1]["task"].startswith("Fitting") and all(stage["done"] for stage in stages)
     assert [entry.name for entry in Scene.open(scene_folder).layers] == ["first"]
     jobs.forget(page, bad.key)
-    assert [job.key for job in jobs.list(page)] == [off.key, evil.key, good.key]
+    assert [job.key for job in jobs.list_jobs(page)] == [off.key, evil.key, good.key]
 
 
 def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_path):
@@ -62,9 +62,9 @@ def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_p
         "time.sleep(600)"
     )
     server = subprocess.Popen([sys.executable, "-c", code])
-    another = Jobs()
+    another = JobQueue()
     try:
-        (job,) = until(lambda: [j for j in another.list(page) if j.state == "running"])
+        (job,) = until(lambda: [j for j in another.list_jobs(page) if j.state == "running"])
         server.kill()
         server.wait()
         another.adopt(page)
@@ -83,11 +83,11 @@ def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_p
 def test_closing_the_server_stops_what_runs_and_the_next_one_goes_on(scene_folder, tmp_path):
     page = scene_folder / "page"
     words = ["edit", str(scene_folder), *BOX[:-1], "300"]
-    first = Jobs(tmp_path / "queue")
+    first = JobQueue(tmp_path / "queue")
     job = first.add(page, "edit", "edit", lambda folder: words)
     until(lambda: any(event.get("task", "").startswith("Fitting") for event in first.progress(page, job.key)))
     waits = first.add(page, "edit", "wrong", lambda folder: ["edit", str(scene_folder), "--box", "1,2"])
-    beside = Jobs(tmp_path / "queue")  # of a server that is alive nothing is taken
+    beside = JobQueue(tmp_path / "queue")  # of a server that is alive nothing is taken
     beside.adopt(page)
     beside.close()
     assert first.get(page, waits.key).state == "waiting" and first.waiting_before(page, waits.key) == 1
@@ -98,7 +98,7 @@ def test_closing_the_server_stops_what_runs_and_the_next_one_goes_on(scene_folde
     strange.mkdir()
     (strange / "job.json").write_text(json.dumps(Job(strange.name, "edit", "sly", words).__dict__))
     folders = list((scene_folder / "layers").iterdir())
-    second = Jobs(tmp_path / "queue")
+    second = JobQueue(tmp_path / "queue")
     try:
         second.adopt(page)
         assert second.get(page, strange.name).state == "stopped"
@@ -114,7 +114,15 @@ def test_a_process_number_that_is_used_again_is_not_taken_for_the_job(jobs, tmp_
     page, folder = tmp_path / "page", tmp_path / "page" / "jobs" / "20260101-000000-abcdef"
     folder.mkdir(parents=True)
     stale = Job(
-        folder.name, "edit", "old", [], "running", pid=os.getpid(), born=1.0, created=1.0, started=1.0
+        folder.name,
+        "edit",
+        "old",
+        [],
+        "running",
+        pid=os.getpid(),
+        process_started=1.0,
+        created=1.0,
+        started=1.0,
     )
     (folder / "job.json").write_text(json.dumps(stale.__dict__))
     jobs.adopt(page)
@@ -131,7 +139,7 @@ def test_what_has_not_ended_stays_in_the_list_and_old_jobs_leave_the_disk(jobs, 
         (page / "jobs" / key / "out").mkdir(parents=True)
         (page / "jobs" / key / "job.json").write_text(json.dumps(made[-1].__dict__))
     new = jobs.add(page, "edit", "new", lambda folder: ["edit"])
-    assert [job.key for job in jobs.list(page)] == [
+    assert [job.key for job in jobs.list_jobs(page)] == [
         new.key, *(job.key for job in reversed(made[4:])), made[1].key, made[0].key
     ]  # fmt: skip
     assert not (page / "jobs" / made[3].key).exists()
@@ -153,8 +161,8 @@ def test_progress_is_read_while_its_last_line_is_written(jobs, tmp_path):
     ]
     text = "a library says hello\n" + "\n".join(map(json.dumps, lines)) + '\n{"event": "end", "ta'
     (folder / "log.jsonl").write_text(text)
-    stages, notes = stages_of(jobs.progress(tmp_path, folder.name))
+    stages, notes = job_stages(jobs.progress(tmp_path, folder.name))
     assert stages == [
-        {"task": "Painting", "share": 0.5, "left": "1 min 1 s left", "note": "2 of 4", "done": False}
+        {"task": "Painting", "fraction": 0.5, "left": "1 min 1 s left", "note": "2 of 4", "done": False}
     ]
     assert notes == ["Warning: Dim light."]

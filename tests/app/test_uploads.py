@@ -32,12 +32,12 @@ def zipped(folder, to):
 
 
 def test_a_capture_becomes_a_place_to_build_a_scene_in(workspace, capture_folder, tmp_path):
-    place = uploads.take_zip(Path(zipped(capture_folder, tmp_path / "my photos")), workspace)
-    assert not place.trained and place.title == "my-photos"
-    assert workspace.find(place.key).folder == place.folder
-    assert place.capture_path.is_relative_to(workspace.folder)
+    location = uploads.take_zip(Path(zipped(capture_folder, tmp_path / "my photos")), workspace)
+    assert not location.trained and location.title == "my-photos"
+    assert workspace.find(location.key).folder == location.folder
+    assert location.capture_path.is_relative_to(workspace.folder)
     again = uploads.take_zip(tmp_path / "my photos.zip", workspace)  # nothing is written over
-    assert again.folder != place.folder and again.capture_path != place.capture_path
+    assert again.folder != location.folder and again.capture_path != location.capture_path
 
 
 @pytest.mark.parametrize("where", ["../secret.png", "/tmp/secret.png"])
@@ -53,7 +53,7 @@ def test_pictures_outside_the_captures_folder_are_refused(workspace, capture_fol
     (capture_folder / "transforms.json").write_text(json.dumps(listed))
     with pytest.raises(InputError, match="outside its own folder"):
         uploads.take_zip(Path(zipped(capture_folder, tmp_path / "sly")), workspace)
-    assert not (workspace.folder / "captures" / "sly").exists() and workspace.places() == []
+    assert not (workspace.folder / "captures" / "sly").exists() and workspace.locations() == []
 
 
 def test_a_scene_goes_and_comes_with_its_photographs(workspace, scene_folder, tmp_path):
@@ -65,10 +65,10 @@ def test_a_scene_goes_and_comes_with_its_photographs(workspace, scene_folder, tm
     assert not any(
         "object_mask" in name or "truth" in name for name in names
     )  # beside the capture, not of it
-    place = uploads.take_zip(file, workspace)
-    scene = Scene.open(place.folder)
-    assert place.trained and [entry.name for entry in scene.layers] == ["haze"]
-    assert scene.capture.path.is_relative_to(place.folder) and not place.page.exists()
+    location = uploads.take_zip(file, workspace)
+    scene = Scene.open(location.folder)
+    assert location.trained and [entry.name for entry in scene.layers] == ["haze"]
+    assert scene.capture.path.is_relative_to(location.folder) and not location.page.exists()
     one = Scene.open(scene_folder).stack().render_image(scene.capture.views[0].camera)
     assert scene.stack().render_image(scene.capture.views[0].camera).rgb.equal(one.rgb)
 
@@ -99,23 +99,23 @@ def test_a_layer_and_its_recipe_can_be_taken_away(scene_folder, tmp_path):
 @pytest.mark.parametrize(
     "name, data, words",
     [
-        ("a.txt", b"hello", "not a picture that can be used"),
-        ("a.png", b"hello", "not a picture, or it is damaged"),
-        ("a.png", b"\x89PNG\r\n\x1a\n", "not a picture, or it is damaged"),
-        ("a.jpg", b"", "not a picture, or it is damaged"),
+        ("a.txt", b"hello", "cannot be used"),
+        ("a.png", b"hello", "not an image, or it is damaged"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "not an image, or it is damaged"),
+        ("a.jpg", b"", "not an image, or it is damaged"),
     ],
 )
 def test_pictures_that_are_none(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError, match=words):
-        uploads.take_picture(tmp_path / name, tmp_path / "out.png")
+        uploads.take_image(tmp_path / name, tmp_path / "out.png")
     assert not (tmp_path / "out.png").exists()
 
 
 def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
     Image.new("1", (30000, 30000)).save(tmp_path / "bomb.png")  # a hundred kilobytes, a gigapixel
     with pytest.raises(InputError, match=r"bomb\.png"):
-        uploads.take_picture(tmp_path / "bomb.png", tmp_path / "out.png")
+        uploads.take_image(tmp_path / "bomb.png", tmp_path / "out.png")
 
 
 def test_pictures_are_read_by_the_child_and_as_the_engine_reads_them(capture_folder, tmp_path, monkeypatch):
@@ -159,22 +159,22 @@ def test_a_capture_with_a_picture_that_is_cut_off_is_refused(workspace, capture_
     listed["frames"][0]["file_path"] = "images/000.bin"  # which no child has looked at
     listed = {key: value for key, value in listed.items() if not key.endswith("_filenames")}
     (capture_folder / "transforms.json").write_text(json.dumps(listed))
-    with pytest.raises(InputError, match=r"000\.bin, which is none of"):
+    with pytest.raises(InputError, match=r"000\.bin, which is not one of"):
         uploads.take_zip(Path(zipped(capture_folder, tmp_path / "odd")), workspace)
 
 
 def test_a_large_picture_is_made_smaller(tmp_path):
     Image.new("RGB", (3000, 1500), "red").save(tmp_path / "large.jpg")
-    uploads.take_picture(tmp_path / "large.jpg", tmp_path / "out.png")
+    uploads.take_image(tmp_path / "large.jpg", tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as picture:
         assert picture.size == (2048, 1024) and picture.format == "PNG"
 
 
 def test_places_are_found_by_key_only(workspace, scene_folder):
-    place = workspace.open_path(scene_folder)
-    assert workspace.find(place.key) == SceneLocation(scene_folder, scene_folder.name)
-    for key in ("", str(scene_folder), place.key + "x", "../.."):
-        with pytest.raises(InputError, match="not there any more"):
+    location = workspace.open_path(scene_folder)
+    assert workspace.find(location.key) == SceneLocation(scene_folder, scene_folder.name)
+    for key in ("", str(scene_folder), location.key + "x", "../.."):
+        with pytest.raises(InputError, match="no longer exists"):
             workspace.find(key)
     (workspace.folder / "recent.json").write_text("{damaged")
-    assert workspace.places() == []
+    assert workspace.locations() == []

@@ -26,73 +26,73 @@ from nerf_insert.training.optimizer import Optimizer
 
 
 @pytest.fixture(scope="module")
-def opened(tiny_folder):
+def open_scene(tiny_folder):
     return OpenScene(SceneLocation(tiny_folder / "scene", "scene"))
 
 
 @pytest.mark.parametrize("yaw, pitch", [(0, 0), (35, 30), (200, -20), (359, 89)])
-def test_the_camera_looks_at_what_the_photographs_look_at(opened, yaw, pitch):
-    camera = orbit_view.camera_of(opened, orbit_view.Orbit(yaw, pitch, 0.8), 320)
-    center = opened.capture.center_of_attention
+def test_the_camera_looks_at_what_the_photographs_look_at(open_scene, yaw, pitch):
+    camera = orbit_view.orbit_camera(open_scene, orbit_view.Orbit(yaw, pitch, 0.8), 320)
+    center = open_scene.capture.center_of_attention
     seen = camera.project(center[None])
     assert torch.allclose(seen.pixels[0], torch.tensor([160.0, 120.0]), atol=0.05)  # a hundredth of a degree
-    assert float(seen.distance[0]) == pytest.approx(0.8 * orbit_view.radius_of(opened), rel=1e-5)
+    assert float(seen.distance[0]) == pytest.approx(0.8 * orbit_view.scene_radius(open_scene), rel=1e-5)
     above = float(camera.center[2] - center[2]) / float(seen.distance[0])
     assert math.degrees(math.asin(above)) == pytest.approx(pitch, abs=0.01)
 
 
-def test_the_orbit_of_a_photograph_stands_where_it_was_taken(opened):
-    for view in opened.capture.views:
-        camera = orbit_view.camera_of(opened, orbit_view.near_view(opened, view.camera), 320)
+def test_the_orbit_of_a_photograph_stands_where_it_was_taken(open_scene):
+    for view in open_scene.capture.views:
+        camera = orbit_view.orbit_camera(open_scene, orbit_view.orbit_at_view(open_scene, view.camera), 320)
         assert torch.allclose(camera.center, view.camera.center, atol=1e-4)
 
 
 @pytest.mark.parametrize(
     "sent", [{}, {"yaw": "x", "pitch": 1e9, "distance": -1, "target": [1]}, {"yaw": float("nan")}]
 )
-def test_whatever_a_browser_sends_is_an_orbit(opened, sent):
-    camera = orbit_view.camera_of(opened, orbit_view.Orbit.of(sent), 10**9)
-    assert camera.width == orbit_view.WIDEST and bool(camera.c2w.isfinite().all())
+def test_whatever_a_browser_sends_is_an_orbit(open_scene, sent):
+    camera = orbit_view.orbit_camera(open_scene, orbit_view.Orbit.parse(sent), 10**9)
+    assert camera.width == orbit_view.MAX_WIDTH and bool(camera.c2w.isfinite().all())
 
 
-def test_up_is_the_axis_that_the_cameras_agree_on(opened):
-    assert orbit_view.up_of(opened).tolist() == [0, 0, 1]
+def test_up_is_the_axis_that_the_cameras_agree_on(open_scene):
+    assert orbit_view.scene_up(open_scene).tolist() == [0, 0, 1]
 
 
-def test_a_mesh_stands_on_the_point_that_it_is_dropped_on(opened, tiny_folder):
+def test_a_mesh_stands_on_the_point_that_it_is_dropped_on(open_scene, tiny_folder):
     file, point = tiny_folder / "capture" / "object.ply", torch.tensor([0.3, 0.2, 0.1])
     for start in (MeshPose(), MeshPose((5.0, 5.0, 5.0), (30.0, 0.0, 45.0), 0.5)):
-        now = mesh_overlay.dropped(opened, file, start, point)
+        now = mesh_overlay.drop_mesh(open_scene, file, start, point)
         assert (now.rotate, now.scale) == (start.rotate, start.scale)
-        low, high = mesh_overlay.placed(file, now).bounds
+        low, high = mesh_overlay.posed_mesh(file, now).bounds
         assert float(low[2]) == pytest.approx(0.1, abs=1e-4)  # placings are rounded to five digits
         assert torch.allclose(((low + high) / 2)[:2], point[:2], atol=1e-4)
 
 
-def test_a_box_stands_on_the_point_that_it_is_dropped_on(opened):
+def test_a_box_stands_on_the_point_that_it_is_dropped_on(open_scene):
     """Its lowest corner is as high as the point, also where it is turned."""
     point = torch.tensor([0.3, 0.2, 0.1])
     for turned in ((0.0, 0.0, 30.0), (0.0, 45.0, 0.0)):
-        now = mesh_overlay.dropped_box(opened, Box((9.0, 9.0, 9.0), (0.4, 0.2, 0.3), turned), point)
+        now = mesh_overlay.drop_box(open_scene, Box((9.0, 9.0, 9.0), (0.4, 0.2, 0.3), turned), point)
         low, high = BoxRegion(now.center, now.size, now.rotation).bounds
         assert float(low[2]) == pytest.approx(0.1, abs=1e-4)
         assert torch.allclose(((low + high) / 2)[:2], point[:2], atol=1e-4)
 
 
-def test_a_mesh_is_hidden_behind_what_is_nearer(opened, tiny_folder):
+def test_a_mesh_is_hidden_behind_what_is_nearer(open_scene, tiny_folder):
     import base64
     import io
 
     from PIL import Image
 
-    file, camera = tiny_folder / "capture" / "object.ply", opened.capture.views[0].camera
+    file, camera = tiny_folder / "capture" / "object.ply", open_scene.capture.views[0].camera
 
     def opacity(depth):
-        url = mesh_overlay.picture(file, MeshPose(), camera, depth)
+        url = mesh_overlay.draw_mesh(file, MeshPose(), camera, depth)
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))))[..., 3] > 0
 
     free = opacity(None)
-    hits = mesh_overlay.mesh_of(file).cast(camera.rays())
+    hits = mesh_overlay.read_mesh(file).cast(camera.rays())
     assert np.array_equal(free, hits.hit.view(camera.height, camera.width).numpy())
     wall = torch.full((camera.height, camera.width), float("inf"))
     wall[:, : camera.width // 2] = 0.01
@@ -101,53 +101,53 @@ def test_a_mesh_is_hidden_behind_what_is_nearer(opened, tiny_folder):
     assert np.array_equal(half[:, camera.width // 2 :], free[:, camera.width // 2 :])
 
 
-def test_clicking_past_the_scene_is_said(opened):
-    camera = opened.capture.views[0].camera
+def test_clicking_past_the_scene_is_said(open_scene):
+    camera = open_scene.capture.views[0].camera
     with pytest.raises(InputError, match="no surface"):
-        mesh_overlay.surface_at(opened, camera, 0.5, 0.01)  # black sky
+        mesh_overlay.surface_at(open_scene, camera, 0.5, 0.01)  # black sky
 
 
-def test_outlines_are_what_the_photographs_show_of_the_region(opened):
+def test_outlines_are_what_the_photographs_show_of_the_region(open_scene):
     """Against the engine's masks, for which the scene is rendered without what lies in the region."""
     from nerf_insert.editing.region_views import visible
 
     region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
-    for view in opened.capture.views:
-        opened.depth(view)
-    found = region_overlay.outlines(opened, region)
+    for view in open_scene.capture.views:
+        open_scene.depth(view)
+    found = region_overlay.find_overlays(open_scene, region)
     assert found.complete and not found.problem
     wrong = [
-        float((found.masks[view.name] != visible(region, opened.stack(), view)).float().mean())
-        for view in opened.capture.views  # smaller than the small pictures: the same pixels
+        float((found.masks[view.name] != visible(region, open_scene.stack(), view)).float().mean())
+        for view in open_scene.capture.views  # smaller than the small pictures: the same pixels
     ]
     assert max(wrong) < 0.01 and any(bool(mask.any()) for mask in found.masks.values())
-    far = region_overlay.outlines(opened, BoxRegion([90.0, 0.0, 0.0], [0.1, 0.1, 0.1]))
+    far = region_overlay.find_overlays(open_scene, BoxRegion([90.0, 0.0, 0.0], [0.1, 0.1, 0.1]))
     assert far.problem and not any(bool(mask.any()) for mask in far.masks.values())
 
 
-def test_a_layer_is_shown_while_it_grows(opened, tmp_path):
+def test_a_layer_is_shown_while_it_grows(open_scene, tmp_path):
     """From two sides that show much of it, over the scene as it is."""
     region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
-    assert previews.grown_layer(opened, tmp_path) == []
+    assert previews.render_unfinished_layer(open_scene, tmp_path) == []
     layer = Layer(region)
     Checkpoint(tmp_path / "checkpoint.safetensors", layer, {}).save(Optimizer(layer, 1e-2, 10), 1)
     write_json(tmp_path / "region" / "region.json", region.save(tmp_path / "region"))
-    views = previews.best_views(region, opened.capture.views)
+    views = previews.best_views(region, open_scene.capture.views)
     sides = [view.camera.center - region.bounds.mean(0) for view in views]
     assert len(views) == 2 and float(torch.nn.functional.cosine_similarity(*sides, dim=0)) < 0.5
-    shown = previews.grown_layer(opened, tmp_path)
+    shown = previews.render_unfinished_layer(open_scene, tmp_path)
     assert len(shown) == 2 and all("so far" in one["label"] for one in shown)
     for view, one in zip(views, shown, strict=True):
         camera = view.camera.scaled(previews.WIDTH / view.camera.width)
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(one["url"].split(",")[1])))) / 255
-        change = np.abs(picture - opened.stack().render_image(camera).rgb.numpy()).max(-1)
+        change = np.abs(picture - open_scene.stack().render_image(camera).rgb.numpy()).max(-1)
         inside = region.project(camera).numpy()
         assert change[inside].mean() > 3 * change[~inside].mean()  # a haze in it; JPEG outside
 
 
 def test_a_job_shows_its_own_pictures_and_not_those_of_the_edit_before_it(tmp_path):
     """Two edits that were queued at once: the first paints at 110 and 120, is stopped, and goes on at 300."""
-    place = SceneLocation(tmp_path, "scene")
+    location = SceneLocation(tmp_path, "scene")
     first = Job("a", "edit", "first", [], "done", created=100, started=105, ended=130)
     second = replace(first, key="b", state="waiting", started=None, ended=None)
     painted = {}
@@ -157,13 +157,16 @@ def test_a_job_shows_its_own_pictures_and_not_those_of_the_edit_before_it(tmp_pa
         painted[name].touch()
         os.utime(painted[name], (time, time))
     both = list(painted.values())
-    assert previews.made(place, first, tmp_path / "job") == both
-    assert previews.made(place, second, tmp_path / "job") == []
-    assert previews.made(place, replace(second, state="running", started=140), tmp_path / "job") == []
+    assert previews.output_images(location, first, tmp_path / "job") == both
+    assert previews.output_images(location, second, tmp_path / "job") == []
+    assert (
+        previews.output_images(location, replace(second, state="running", started=140), tmp_path / "job")
+        == []
+    )
     later = tmp_path / "layers" / "001-one" / "painted" / "round-2" / "a.png"
     later.parent.mkdir()
     later.touch()
     os.utime(later, (310, 310))
     again = replace(first, state="running", started=300, ended=None)
-    assert previews.made(place, again, tmp_path / "job") == [*both, later]
-    assert previews.made(place, first, tmp_path / "job") == both
+    assert previews.output_images(location, again, tmp_path / "job") == [*both, later]
+    assert previews.output_images(location, first, tmp_path / "job") == both
