@@ -114,9 +114,3 @@ def test_every_flag_is_on_the_page_of_commands(command, capsys):
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", capsys.readouterr().out)) - {"--help"}
     page = (DOCS / "command-line.md").read_text()
     assert {flag for flag in flags if not re.search(rf"`{flag}[ `=]", page)} == set()
-
-
-@pytest.mark.parametrize("page", [path.name for path in DOCS.glob("*.md")])
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#:]+)(?:#[^)]*)?\)", (DOCS / page).read_text()):
-        assert (DOCS / target).exists()
