@@ -1,4 +1,4 @@
-"""Values that people type: kinds for argparse that say what is wrong in words."""
+"""Argument types for argparse. Each raises ArgumentTypeError with a message for the person who typed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-LONGEST = 255  # bytes that a file's name may have on all common disks
+MAX_NAME_BYTES = 255  # of one file or folder name, on all common file systems
 
 
-def filled(given: str) -> str:
-    """Anything but nothing: an empty word is mostly a variable that was not set."""
-    if not given.strip():
+def nonempty(text: str) -> str:
+    """Accept any text except blank, which is usually a shell variable that was not set."""
+    if not text.strip():
         raise argparse.ArgumentTypeError("it is empty")
-    return given
+    return text
 
 
-def path(given: str) -> Path:
-    """A file or folder, which need not exist; ~ is the home folder."""
-    if "\0" in filled(given) or any(
-        len(part.encode(errors="replace")) > LONGEST for part in Path(given).parts
-    ):
-        raise argparse.ArgumentTypeError("that cannot be the name of a file or folder")
-    return Path(given).expanduser()
+def path(text: str) -> Path:
+    """Parse the path of a file or folder, which need not exist; ~ is the home folder."""
+    parts = Path(nonempty(text)).parts
+    if "\0" in text or any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in parts):
+        raise argparse.ArgumentTypeError("it cannot be the name of a file or folder")
+    return Path(text).expanduser()
 
 
-def whole(low: int, high: int = 10_000_000) -> Callable[[str], int]:
-    """A whole number from `low` to `high`."""
+def integer(low: int, high: int = 10_000_000) -> Callable[[str], int]:
+    """Make a type for whole numbers from `low` to `high`."""
 
     def parse(text: str) -> int:
         try:
@@ -44,7 +43,7 @@ def whole(low: int, high: int = 10_000_000) -> Callable[[str], int]:
 def number(
     low: float = -math.inf, high: float = math.inf, *, above: float | None = None
 ) -> Callable[[str], float]:
-    """A finite number from `low` to `high`, and greater than `above`."""
+    """Make a type for finite numbers from `low` to `high` that are greater than `above`."""
 
     def parse(text: str) -> float:
         try:
@@ -64,20 +63,22 @@ def number(
 
 
 def numbers(*counts: int) -> Callable[[str], list[float]]:
-    """Finite numbers with commas between them, one of `counts` many."""
+    """Make a type for comma-separated finite numbers; `counts` are the allowed lengths."""
 
     def parse(text: str) -> list[float]:
         values = [number()(part.strip()) for part in text.split(",")]
         if len(values) not in counts:
-            wanted = " or ".join(map(str, counts))
-            raise argparse.ArgumentTypeError(
-                f"{wanted} numbers with commas between them are needed, not '{text}'"
-            )
+            lengths = " or ".join(map(str, counts))
+            raise argparse.ArgumentTypeError(f"'{text}' is not {lengths} numbers separated by commas")
         return values
 
     return parse
 
 
-def whole_numbers(text: str) -> list[int]:
-    """Whole numbers above 0 with commas between them."""
-    return [whole(1)(part.strip()) for part in text.split(",")]
+def integers(low: int, high: int = 10_000_000) -> Callable[[str], list[int]]:
+    """Make a type for comma-separated whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> list[int]:
+        return [integer(low, high)(part.strip()) for part in text.split(",")]
+
+    return parse

@@ -1,11 +1,12 @@
-"""Where a command's words go: its result to stdout, everything else to stderr."""
+"""Output of a command: its result to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
@@ -14,82 +15,98 @@ from nerf_insert.runtime.progress import Progress
 from nerf_insert.runtime.progress_display import create_progress
 
 
-class Forgiving:
-    """A text stream that goes on when its reader has gone, or cannot show a character. Where the file that
-    it was redirected to cannot take more, that is an OSError, once, if what is written there `matters`."""
+class SafeStream:
+    """A text stream whose failures do not stop the work.
 
-    def __init__(self, stream: TextIO | None, matters: bool = True) -> None:
-        self.stream = stream or open(os.devnull, "w")  # None: closed before we were started
-        self.matters = matters
+    Characters that the encoding lacks are escaped. A reader that has closed the pipe is ignored. Other
+    errors, such as a full disk behind a redirection, are raised once if `required` and ignored otherwise.
+    """
+
+    name, mode = "<output>", "w"  # parts of typing.TextIO that some streams lack; __getattr__ finds the rest
+
+    def __init__(self, stream: io.IOBase | TextIO | None, required: bool = True) -> None:
+        self.stream: Any = stream or open(os.devnull, "w")  # None: the stream was closed before the start
+        self.required = required
 
     def write(self, text: str) -> int:
+        """Write text, escaping characters that the stream cannot encode."""
         try:
             return self.stream.write(text)
         except UnicodeEncodeError:
             encoding = self.stream.encoding or "ascii"
             return self.write(text.encode(encoding, "backslashreplace").decode(encoding))
         except OSError as error:
-            self._failed(error)
+            self._discard(error)
             return len(text)
 
     def flush(self) -> None:
+        """Flush the stream."""
         try:
             self.stream.flush()
         except OSError as error:
-            self._failed(error)
+            self._discard(error)
 
     def isatty(self) -> bool:
+        """Tell whether the stream is a terminal."""
         return self.stream.isatty()
 
-    def _failed(self, error: OSError) -> None:
-        """Send what is still buffered, and all that follows, nowhere."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+    def _discard(self, error: OSError) -> None:
+        """Redirect the file descriptor to the null device, buffered text included."""
+        null_device = os.open(os.devnull, os.O_WRONLY)
         with suppress(OSError):  # the stream has no file descriptor
-            os.dup2(nowhere, self.stream.fileno())
-        os.close(nowhere)
-        if self.matters and not isinstance(error, BrokenPipeError):
+            os.dup2(null_device, self.stream.fileno())
+        os.close(null_device)
+        if self.required and not isinstance(error, BrokenPipeError):
             raise error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
 
-class Quiet(Progress):
-    """Only warnings."""
+class WarningsOnly(Progress):
+    """Progress of --quiet: prints warnings and nothing else."""
 
     def warn(self, text: str) -> None:
+        """Print a warning."""
         print(f"warning: {text}", file=self.stream, flush=True)
 
 
 class Console:
-    """`progress` is what commands report to. `command` names the one that runs, `if_stopped` says how to go
-    on after Ctrl-C; commands keep both true while they work."""
+    """The output streams of one command.
+
+    Attributes:
+        progress: What the engine reports to.
+        command: The command that runs, to begin error messages with.
+        if_stopped: How to continue after Ctrl-C; commands keep it up to date while they work.
+        warnings: The warnings so far; --json repeats them in the result.
+    """
 
     def __init__(self, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
-        self.out = cast(TextIO, Forgiving(sys.stdout))
-        self.err = cast(TextIO, Forgiving(sys.stderr, matters=False))
+        self.out = cast(TextIO, SafeStream(sys.stdout))
+        self.err = cast(TextIO, SafeStream(sys.stderr, required=False))
         self.command = "nerf-insert"
         self.if_stopped = ""
         self.warnings: list[str] = []
+        self.progress: Progress
         if quiet:
-            self.progress: Progress = Progress(self.err) if as_json else Quiet(self.err)
+            self.progress = Progress(self.err) if as_json else WarningsOnly(self.err)
         else:
             self.progress = create_progress("json" if as_json else "auto", self.err)
-        self._warn, self.progress.warn = self.progress.warn, self._remember  # type: ignore[method-assign]
+        self._warn, self.progress.warn = self.progress.warn, self._keep_warning  # type: ignore[method-assign]
 
-    def _remember(self, text: str) -> None:
+    def _keep_warning(self, text: str) -> None:
         self.warnings.append(text)
         self._warn(text)
 
     @contextmanager
     def only_results_on_stdout(self) -> Iterator[None]:
-        """What others print meanwhile (nerfstudio, a person's own inpainter) goes to stderr."""
+        """Send what other code prints meanwhile (nerfstudio, a custom inpainter) to stderr."""
         with redirect_stdout(self.err):
             yield
 
     def result(self, data: dict[str, Any], text: str) -> None:
-        """The end of a command that did what it was asked to."""
+        """Print the result of a command that succeeded."""
         if self.as_json:
             self._print_json({"ok": True, **data})
         elif text:
@@ -97,7 +114,7 @@ class Console:
         self.flush()
 
     def failure(self, message: str) -> None:
-        """The end of one that did not."""
+        """Print why a command failed."""
         if self.as_json:
             self._print_json({"ok": False, "error": message})
         else:
@@ -105,6 +122,7 @@ class Console:
         self.flush()
 
     def flush(self) -> None:
+        """Flush both streams."""
         self.out.flush()
         self.err.flush()
 
@@ -112,3 +130,25 @@ class Console:
         if self.warnings:
             data["warnings"] = self.warnings
         print(json.dumps(finite(data), allow_nan=False), file=self.out)
+
+
+def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
+    """Lay out a table as plain text, one line per row and columns two spaces apart.
+
+    Args:
+        head: The titles of the columns.
+        rows: The cells, as many in each row as there are titles.
+        right: Indices of the columns to align right.
+    """
+    from rich.console import Console as RichConsole
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column, title in enumerate(head):
+        table.add_column(Text(title), justify="right" if column in right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    stream = io.StringIO()
+    RichConsole(file=stream, width=1 << 16, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

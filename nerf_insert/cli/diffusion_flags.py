@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.argument_types import filled, number, path, whole
+from nerf_insert.cli.argument_types import integer, nonempty, number, path
 
-OPTIONS = {  # of the inpainter, by their flags
+OPTIONS = {  # flag -> option of the inpainter
     "model": "model",
     "weights": "weights",
     "guidance_scale": "guidance",
@@ -22,85 +22,101 @@ OPTIONS = {  # of the inpainter, by their flags
     "safety_checker": "safety",
 }
 FILES = ("weights",)
-PLACES = ("model", "controlnet", "ip_adapter")  # names, or what lies on the disk
+NAMES_OR_FILES = ("model", "controlnet", "ip_adapter")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("with a diffusion model (see docs/diffusion.md)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags to a parser."""
+    group = parser.add_argument_group(
+        "diffusion model", "Options of the inpainter diffusion, explained in docs/diffusion.md."
+    )
     group.add_argument(
         "--model",
-        type=filled,
+        type=nonempty,
         metavar="NAME",
-        help="a name that `nerf-insert models list` shows, OWNER/NAME in the Hugging Face cache, a folder, "
-        "or a .safetensors file that fits into one of these (default: the best that is here and fits)",
+        help="a name from `nerf-insert models list`, OWNER/NAME in the Hugging Face cache, a folder, or a "
+        ".safetensors file that fits one of these (default: the best model on this machine that fits into "
+        "memory)",
     )
     group.add_argument(
         "--weights",
         type=path,
         metavar="FILE",
-        help="a .safetensors file to use in the place of the model's own weights",
+        help=".safetensors file that replaces the model's own weights",
     )
     group.add_argument(
-        "--guidance-scale", type=number(0, 100), metavar="F", help="how firmly the text is followed"
+        "--guidance-scale",
+        type=number(0, 100),
+        metavar="F",
+        help="classifier-free guidance scale (default: the model's)",
     )
-    group.add_argument("--inference-steps", type=whole(1, 1000), metavar="N", help="denoising steps")
     group.add_argument(
-        "--scheduler", type=filled, metavar="CLASS", help="one of diffusers, such as DDIMScheduler"
+        "--inference-steps",
+        type=integer(1, 1000),
+        metavar="N",
+        help="denoising steps (default: the model's)",
+    )
+    group.add_argument(
+        "--scheduler",
+        type=nonempty,
+        metavar="CLASS",
+        help="a scheduler class of diffusers, such as DDIMScheduler (default: the model's)",
     )
     group.add_argument(
         "--lora",
-        type=filled,
+        type=nonempty,
         action="append",
         metavar="FILE[:WEIGHT]",
-        help="a LoRA for the model; may be given again",
+        help="LoRA for the model; may be repeated",
     )
     group.add_argument(
         "--controlnet",
-        type=filled,
+        type=nonempty,
         metavar="NAME",
-        help="a ControlNet for depth: what is painted follows the region's shape",
+        help="depth ControlNet, so that the result follows the shape of the region",
     )
     group.add_argument(
         "--ip-adapter",
-        type=filled,
+        type=nonempty,
         metavar="NAME",
-        help="an IP-Adapter, for reference pictures with SD and SDXL",
+        help="IP-Adapter, for reference images with Stable Diffusion 1.5 and XL",
     )
     group.add_argument(
         "--resolution",
-        type=whole(64, 4096),
+        type=integer(64, 4096),
         metavar="N",
-        help="paint in about N x N pixels (default: the model's)",
+        help="inpaint at about N x N pixels (default: the model's)",
     )
     group.add_argument(
         "--memory",
         choices=("auto", "gpu", "offload", "sequential"),
-        help="all of the model on the GPU, its parts in turn, or its layers (default: what fits)",
+        help="what to keep on the GPU: the whole model, one component at a time (offload) or one layer at a "
+        "time (sequential) (default: auto, what fits)",
     )
     group.add_argument(
         "--no-safety-checker",
         dest="safety_checker",
         action="store_false",
         default=None,
-        help="use pictures that the model's safety checker would refuse",
+        help="accept images that the model's safety checker would reject",
     )
 
 
-def options_of(args: argparse.Namespace) -> dict[str, Any]:
-    """What the flags say, as options of the inpainter; files by their absolute names."""
+def diffusion_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Collect the given flags as options of the inpainter, with absolute file names."""
     given = {flag: getattr(args, flag) for flag in OPTIONS if getattr(args, flag) is not None}
-    for flag in (*FILES, *PLACES):
-        path = Path(str(given.get(flag, ""))).expanduser()
-        if flag in given and (flag in FILES or path.exists()):
-            given[flag] = str(path.absolute())
+    for flag in (*FILES, *NAMES_OR_FILES):
+        file = Path(str(given.get(flag, ""))).expanduser()
+        if flag in given and (flag in FILES or file.exists()):
+            given[flag] = str(file.absolute())
     if "lora" in given:
-        given["lora"] = [_absolute(entry) for entry in given["lora"]]
+        given["lora"] = [_absolute_lora(entry) for entry in given["lora"]]
     return {OPTIONS[flag]: value for flag, value in given.items()}
 
 
-def _absolute(lora: str) -> str:
-    """FILE or FILE:WEIGHT with the file's absolute name."""
-    path, colon, weight = lora.rpartition(":")
+def _absolute_lora(lora: str) -> str:
+    """Make the file name in FILE or FILE:WEIGHT absolute."""
+    file, colon, weight = lora.rpartition(":")
     if colon and not Path(lora).expanduser().exists():
-        return f"{Path(path).expanduser().absolute()}:{weight}"
+        return f"{Path(file).expanduser().absolute()}:{weight}"
     return str(Path(lora).expanduser().absolute())

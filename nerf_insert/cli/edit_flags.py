@@ -1,4 +1,4 @@
-"""The flags that `edit` and `preview` share, and the recipe that they make."""
+"""The flags that `edit` and `preview` share, and the recipe that they describe."""
 
 from __future__ import annotations
 
@@ -6,104 +6,153 @@ import argparse
 from pathlib import Path
 
 from nerf_insert.cli import diffusion_flags
-from nerf_insert.cli.argument_types import filled, number, numbers, path, whole
+from nerf_insert.cli.argument_types import integer, nonempty, number, numbers, path
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene import recipe_from_flags
 from nerf_insert.scene.recipe import MAX_SEED, Recipe
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=path, metavar="SCENE", help="the scene folder")
-    where = parser.add_argument_group("where (what is given together forms one region)")
-    where.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the scene and the flags that describe an edit."""
+    parser.add_argument("scene", type=path, metavar="SCENE", help="scene folder")
+    _add_region_flags(parser)
+    _add_content_flags(parser)
+    diffusion_flags.add_arguments(parser)
+    _add_fit_flags(parser)
+
+
+def _add_region_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "region", "Where to edit. Several of these together form one region, their union."
+    )
+    group.add_argument(
         "--mask",
         action="append",
         metavar="VIEW=PNG",
-        help="a mask, white where the edit is, drawn on the photograph VIEW (its file_path, name or stem); "
-        "give two or more, from different sides",
+        help="mask drawn on the photograph VIEW (its file_path, file name or stem): white, or any paint on "
+        "transparency, marks the region. Give two or more, from different sides; several may follow one "
+        "--mask",
     )
-    where.add_argument(
-        "--mesh", type=path, metavar="FILE", help="GLB, glTF, OBJ, PLY or STL, in world coordinates"
+    group.add_argument(
+        "--mesh",
+        type=path,
+        metavar="FILE",
+        help="GLB, glTF, OBJ, PLY or STL file, in world coordinates; need not be watertight. It is also the "
+        "object to insert",
     )
-    where.add_argument(
+    group.add_argument(
         "--pose",
-        type=filled,
+        type=nonempty,
         metavar="M",
-        help="from the mesh's coordinates to the world's: 16 numbers or a file with them, or terms such as "
-        "'scale=2 rotate=0,0,90 translate=0,0,1'",
+        help="transform from the mesh's coordinates to world coordinates: 16 numbers row by row, a 4x4 "
+        "matrix as JSON, a file with one, or the terms scale=S or scale=X,Y,Z, rotate=X,Y,Z (degrees, about "
+        "the fixed axes) or rotate=W,X,Y,Z (quaternion) and translate=X,Y,Z, applied in this order",
     )
-    where.add_argument(
+    group.add_argument(
         "--box",
         type=numbers(6, 9),
         metavar="CX,CY,CZ,SX,SY,SZ[,RX,RY,RZ]",
-        help="center, side lengths and, in degrees, rotation of a box, in world coordinates",
+        help="box: center, side lengths and, in degrees, rotation, in world coordinates",
     )
-    where.add_argument(
+    group.add_argument(
         "--dilate",
         type=number(0),
         metavar="D",
-        help="widen the region by this distance, in world units (default: a little around a mesh, else 0)",
+        help="grow the region by this distance, in world units (default: a small margin around a mesh, "
+        "else 0)",
     )
-    what = parser.add_argument_group("what")
-    what.add_argument("--prompt", metavar="TEXT", help="what to paint, for inpainters that read text")
-    what.add_argument("--negative-prompt", metavar="TEXT", help="what not to paint")
-    what.add_argument(
+
+
+def _add_content_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("content", "What to put there. Without any of these, fill removes.")
+    group.add_argument("--prompt", metavar="TEXT", help="text prompt, for inpainters that read text")
+    group.add_argument("--negative-prompt", metavar="TEXT", help="text prompt of what to avoid")
+    group.add_argument(
         "--reference",
         type=path,
         action="append",
         metavar="IMG",
-        help="a picture of what to paint; may be given again",
+        help="reference image of the object; may be repeated",
     )
-    what.add_argument(
+    group.add_argument(
         "--inpainter",
-        type=filled,
+        type=nonempty,
         metavar="NAME",
-        help="mesh, fill, diffusion, another one that is installed, or your own as package.module:Class "
-        "(default: mesh with --mesh, diffusion with --prompt or --reference, else fill)",
+        help="mesh (the colored mesh, in the scene's light), fill (removes, from what the other views show), "
+        "diffusion, another installed inpainter, or your own as package.module:Class (modules in the "
+        "current folder count). Default: mesh with --mesh, diffusion with --prompt or --reference, else fill",
     )
-    what.add_argument(
+    group.add_argument(
         "--inpainter-option",
         action="append",
         metavar="KEY=VALUE",
-        help="an option of the inpainter; may be given again",
+        help="option of the inpainter; may be repeated. A value that is valid JSON is read as JSON",
     )
-    diffusion_flags.arguments(parser)
-    how = parser.add_argument_group("how")
-    how.add_argument(
-        "--recipe", type=path, metavar="FILE", help="a recipe to run; other flags override what it says"
+
+
+def _add_fit_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("recipe and fit")
+    group.add_argument(
+        "--recipe",
+        type=path,
+        metavar="FILE",
+        help="recipe to run; other flags override it, and --mask, --mesh and --box replace its whole region",
     )
-    how.add_argument(
-        "--save-recipe", type=path, metavar="FILE", help="write the recipe that these flags make"
+    group.add_argument(
+        "--save-recipe", type=path, metavar="FILE", help="write the recipe that these flags describe"
     )
-    how.add_argument("--name", type=filled, metavar="NAME", help="the layer's name")
-    how.add_argument("--seed", type=whole(0, MAX_SEED), metavar="N", help="start of all that is random")
-    how.add_argument("--steps", type=whole(1), metavar="N", help="steps of the layer's fit, over all rounds")
-    how.add_argument("--rounds", type=whole(1, 1000), metavar="N", help="rounds of painting and fitting")
-    how.add_argument(
-        "--anchors",
-        type=whole(0, 1000),
+    group.add_argument(
+        "--name", type=nonempty, metavar="NAME", help="name of the layer (default: the mesh file's, or edit)"
+    )
+    group.add_argument("--seed", type=integer(0, MAX_SEED), metavar="N", help="random seed (default: 0)")
+    group.add_argument(
+        "--steps",
+        type=integer(1),
         metavar="N",
-        help="views painted first and together, after which the others are painted (0: none)",
+        help="optimization steps of the layer, over all rounds (default: 400 for inpainters whose images "
+        "are consistent, else 800)",
     )
-    how.add_argument(
+    group.add_argument(
+        "--rounds",
+        type=integer(1, 1000),
+        metavar="N",
+        help="rounds of inpainting and fitting (default: the inpainter's, else 3)",
+    )
+    group.add_argument(
+        "--anchors",
+        type=integer(0, 1000),
+        metavar="N",
+        help="views that are inpainted first and jointly, before the others; 0: every round inpaints all "
+        "views (default: up to 8)",
+    )
+    group.add_argument(
         "--strength",
         type=number(0, 1, above=0),
         metavar="F",
-        help="of the first round's painting: 1 paints anew, less keeps more of what is there (default: 1)",
+        help="inpainting strength of the first round, later rounds in proportion: 1 starts from noise, less "
+        "keeps more of the current render (default: 1)",
     )
 
 
-def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
-    """The recipe that the flags describe, see nerf_insert.scene.recipe_from_flags. Raises InputError."""
-    diffusion = diffusion_flags.options_of(args)
+def recipe_from_args(args: argparse.Namespace, progress: Progress) -> Recipe:
+    """Make the recipe that the parsed flags describe, and save it if --save-recipe is given.
+
+    Args:
+        args: The parsed arguments of `edit` or `preview`.
+        progress: Gets warnings about flags without effect.
+
+    Raises:
+        InputError: The flags do not describe an edit, or a file is missing.
+    """
+    diffusion = diffusion_flags.diffusion_options(args)
     recipe = recipe_from_flags.recipe_of(vars(args), progress, diffusion)
     if diffusion and recipe.inpainter != recipe_from_flags.DIFFUSION:
         flag = next(flag for flag, option in diffusion_flags.OPTIONS.items() if option in diffusion)
         flag = "no-safety-checker" if flag == "safety_checker" else flag.replace("_", "-")
         raise InputError(
-            f"--{flag} is for the inpainter diffusion, and this edit uses {recipe.inpainter}: leave it out "
-            "or give --inpainter diffusion"
+            f"--{flag} is for the inpainter diffusion, but this edit uses {recipe.inpainter}: leave it out "
+            "or add --inpainter diffusion"
         )
     if args.save_recipe:
         save_recipe(recipe, args.save_recipe)
@@ -111,10 +160,16 @@ def recipe_of(args: argparse.Namespace, progress: Progress) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the recipe, but not over something else."""
+    """Write a recipe to a file.
+
+    Raises:
+        InputError: The file exists and is not a recipe.
+    """
     if path.exists():
         try:
             Recipe.load(path)
         except InputError:
-            raise InputError(f"--save-recipe {path}: there is something else, choose another name") from None
+            raise InputError(
+                f"--save-recipe {path}: this file is something else, choose another name"
+            ) from None
     recipe.save(path)

@@ -1,4 +1,4 @@
-"""How a command ends: the exit code, and a sentence in the place of a traceback."""
+"""How a command ends: the exit code, and one sentence in place of a traceback."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.io.files import ADVICE
 from nerf_insert.runtime.suspend_clock import ignore_suspended_time
 
-AGAIN = 0.05  # seconds after which an interrupt that had to wait is tried again
 SUCCESS, FAILURE, BAD_INPUT, STOPPED = 0, 1, 2, 130
+RETRY_SECONDS = 0.05  # after which a postponed interrupt is tried again
 
 
 def run_guarded(work: Callable[[], None], console: Console) -> int:
-    """Run `work`; whatever it ends with becomes an exit code and, unless it succeeded, a message."""
+    """Run `work` and turn whatever it raises into an exit code and a message.
+
+    Ctrl-C and SIGTERM, which job schedulers and `kill` send, both stop the work cleanly.
+    """
     try:
-        # SIGTERM, which job schedulers and `kill` send, stops a command as cleanly as Ctrl-C
         with (
             on_signals(_interrupt, signal.SIGINT, signal.SIGTERM),
             ignore_suspended_time(console.progress),
             warnings.catch_warnings(),
         ):
-            if not sys.warnoptions:  # what libraries tell programmers is not for the person at the terminal
+            if not sys.warnoptions:  # libraries address these to programmers, not to users of a command
                 warnings.simplefilter("ignore")
             work()
         return SUCCESS
@@ -43,79 +45,83 @@ def run_guarded(work: Callable[[], None], console: Console) -> int:
         console.failure(str(error))
         return FAILURE
     except (KeyboardInterrupt, Stopped):
-        return _stopped(console)
+        return _report_stop(console)
     except SystemExit as stop:  # argparse, after --help and --version
         console.flush()
         return stop.code if isinstance(stop.code, int) else SUCCESS
     except Exception as error:
-        if _is_an_interrupt(error):
-            return _stopped(console)
-        console.failure(in_plain_words(error) or bug(error))
+        if _caused_by_interrupt(error):
+            return _report_stop(console)
+        console.failure(explain_system_error(error) or report_bug(error))
         return FAILURE
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, but not while a kernel is being compiled or loaded: the compiler would leave
-    its lock closed, and whoever waits for it, the end of the program included, would wait for ever."""
+    """Raise KeyboardInterrupt, but try again later while numba or llvmlite compiles or loads a kernel.
+
+    Interrupted there, the compiler would keep its lock, and every thread that needs a kernel would wait for
+    it forever. Python has no way to ask for the lock, so the modules on the stack are looked at.
+    """
     while frame is not None:
         if str(frame.f_globals.get("__name__")).startswith(("llvmlite.", "numba.")):
-            again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
-            again.daemon = True
-            again.start()
+            retry = threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number))
+            retry.daemon = True
+            retry.start()
             return
         frame = frame.f_back
     raise KeyboardInterrupt
 
 
-def _stopped(console: Console) -> int:
-    with on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):  # pressed again and again
+def _report_stop(console: Console) -> int:
+    """Say that the command was stopped and how to continue."""
+    with on_signals(signal.SIG_IGN, signal.SIGINT, signal.SIGTERM):  # Ctrl-C pressed several times
         console.failure("stopped" + (f"; {console.if_stopped}" if console.if_stopped else ""))
     return STOPPED
 
 
-def _is_an_interrupt(error: BaseException | None) -> bool:
-    """Whether something made another error of Ctrl-C, as Python 3.11 does while an Enum is being defined."""
+def _caused_by_interrupt(error: BaseException | None) -> bool:
+    """Tell whether a KeyboardInterrupt was turned into another error, as Python 3.11 does in Enum classes."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 @contextmanager
-def on_signals(do: Any, *numbers: int) -> Iterator[None]:
-    """Handle signals that way meanwhile, where that is possible: in the main thread."""
+def on_signals(handler: Any, *numbers: int) -> Iterator[None]:
+    """Handle signals with `handler` for a while. Does nothing outside the main thread, which cannot."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, do) for number in numbers}
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
-def in_plain_words(error: Exception) -> str | None:
-    """What to say of a failure that is the machine's, None if it is ours."""
+def explain_system_error(error: Exception) -> str | None:
+    """Explain an error of the machine (memory, disk, permissions) in one sentence; None for other errors."""
     is_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if is_memory or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
         return (
-            "there is not enough memory: close other programs, or work on smaller pictures "
+            "there is not enough memory: close other programs, or work on smaller images "
             "(train --downscale, render --scale)"
         )
     if isinstance(error, OSError) and error.errno in ADVICE:
-        what = f"{error.filename}: " if error.filename else ""
-        return f"{what}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}"
+        file = f"{error.filename}: " if error.filename else ""
+        return f"{file}{error.strerror or os.strerror(error.errno)}; {ADVICE[error.errno]}"
     return None
 
 
-def bug(error: Exception) -> str:
-    """Keep the traceback in a file; what to tell the person."""
+def report_bug(error: Exception) -> str:
+    """Write the traceback to a file and return the message that asks to report it."""
     text = "".join(traceback.format_exception(error))
-    what = traceback.format_exception_only(error)[-1].strip()
+    summary = traceback.format_exception_only(error)[-1].strip()
     try:
         with tempfile.NamedTemporaryFile("w", prefix="nerf-insert-", suffix=".log", delete=False) as file:
             file.write(text)
-        where = f"with the log in {file.name}"
+        log = f"with the log in {file.name}"
     except OSError:
-        where = f"with this log:\n{text}"
-    return f"{what}: this is a bug in NeRF-Insert, please report it {where}"
+        log = f"with this log:\n{text}"
+    return f"{summary}: this is a bug in NeRF-Insert, please report it {log}"

@@ -1,8 +1,8 @@
-"""The command line, `nerf-insert COMMAND ...`. A module of this package is a command when it has
+"""The command line, `nerf-insert COMMAND ...`. Each module of nerf_insert.cli.commands is one command and has
 
     SUMMARY                     one line for `nerf-insert --help`
-    arguments(parser)           adds its options
-    run(args, console)          does the work and returns its result: data for machines, text for people
+    add_arguments(parser)       adds its options
+    run(args, console)          does the work; returns the result as data for --json and as text
 
 Nothing here imports the engine at module level, so that `--help` and mistyped options answer at once.
 """
@@ -14,9 +14,10 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nerf_insert import __version__
+from nerf_insert.cli.argv import repeat_masks, replace_deprecated
 from nerf_insert.cli.console import Console
 from nerf_insert.cli.exit_codes import FAILURE, run_guarded
 from nerf_insert.errors import InputError, RunError
@@ -35,87 +36,95 @@ COMMANDS = (
     "app",
     "doctor",
 )
-COMPUTING = ("demo", "train", "edit", "preview", "render", "eval", "export", "app")  # on kernels
-EXIT_CODES = "exit code: 0 success, 1 failure, 2 bad input, 130 stopped"
+USES_KERNELS = ("demo", "train", "edit", "preview", "render", "eval", "export", "app")
+EXIT_CODES = "Exit codes: 0 success, 1 failure, 2 bad input, 130 stopped"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 success, 1 failure, 2 bad input, 130 stopped by Ctrl-C."""
+    """Run one command.
+
+    Args:
+        argv: The words after the program's name; by default those of this process.
+
+    Returns:
+        The exit code: 0 success, 1 failure, 2 bad input, 130 stopped by Ctrl-C or SIGTERM.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     console = Console(as_json="--json" in words, quiet="--quiet" in words)
     return run_guarded(lambda: _run(words, console), console)
 
 
 def _run(words: list[str], console: Console) -> None:
+    """Parse the words, run the command and write its result."""
+    words, notes = replace_deprecated(words)
+    for note in notes:
+        console.progress.warn(note)
     args = build_parser().parse_args(repeat_masks(words))
-    if args.command in COMPUTING:
+    if args.command in USES_KERNELS:
         kernel_warmup.start()
     command = import_module(f"nerf_insert.cli.commands.{args.command}")
     console.command = f"nerf-insert {args.command}"
     try:
         with console.only_results_on_stdout():
             data, text = command.run(args, console)
-    except SystemExit as stop:  # in a person's own inpainter, say: not for it to decide
-        raise RunError(f"code that was loaded ended the program, sys.exit({stop.code!r})") from stop
+    except SystemExit as stop:  # loaded code, such as a custom inpainter, must not choose the exit code
+        raise RunError(f"loaded code ended the program with sys.exit({stop.code!r})") from stop
     console.result(data, text)
-    if data.get("ok") is False:  # a command that has done its work and found something wrong
+    if data.get("ok") is False:  # the command did its work and found something wrong
         raise SystemExit(FAILURE)
 
 
-def repeat_masks(words: Sequence[str]) -> list[str]:
-    """`--mask A=a.png B=b.png` written as `--mask A=a.png --mask B=b.png`, so that either is understood and
-    a word without = that follows, such as the scene's folder, stays what it is."""
-    spread: list[str] = []
-    after_mask = False
-    for word in words:
-        if after_mask and spread[-1] != "--mask" and "=" in word and not word.startswith("-"):
-            spread.append("--mask")
-        after_mask = word == "--mask" or (after_mask and "=" in word and not word.startswith("-"))
-        spread.append(word)
-    return spread
-
-
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is an InputError like any other."""
+    """An ArgumentParser whose errors are InputErrors and whose values may be negative numbers."""
 
-    def __init__(self, **options) -> None:
+    def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
-        # -1,0,0.5 is a value, not an option
+        # read -1,0,0.5 as a value, not as an option
         self._negative_number_matcher = re.compile(r"^-\.?\d[\d.,eE+-]*$")
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; `{self.prog} --help` shows what it takes")
+        """Raise InputError instead of ending the process."""
+        raise InputError(f"{message}; see `{self.prog} --help`")
 
 
 def build_parser() -> Parser:
+    """Build the parser of all commands. Imports every command module, none of them heavy."""
     parser = Parser(
         prog="nerf-insert",
-        description="Change one place in a captured 3D scene and nothing else.",
-        epilog="`nerf-insert COMMAND --help` explains a command. " + EXIT_CODES,
+        description="Insert, replace or remove an object in a captured 3D scene.",
+        epilog="Run `nerf-insert COMMAND --help` for the options of a command. " + EXIT_CODES,
     )
-    parser.add_argument("--version", action="version", version=f"nerf-insert {__version__}")
-    _common(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"nerf-insert {__version__}",
+        help="print the version and exit",
+    )
+    _add_common_options(parser)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", required=True, parser_class=Parser
+    )
     for name in COMMANDS:
         module = import_module(f"nerf_insert.cli.commands.{name}")
         command = commands.add_parser(
             name, help=module.SUMMARY, description=module.__doc__, epilog=EXIT_CODES
         )
-        module.arguments(command)
-        _common(command)
+        module.add_arguments(command)
+        _add_common_options(command)
     return parser
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
         "--json",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="print one JSON object to stdout at the end, and progress as JSON lines to stderr",
+        help="print the result as one JSON object to stdout, and progress as JSON lines to stderr",
     )
-    parser.add_argument(
+    group.add_argument(
         "--quiet",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="no progress, only the result, warnings and errors",
+        help="print only the result, warnings and errors",
     )

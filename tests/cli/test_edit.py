@@ -49,7 +49,7 @@ def test_an_edit_is_a_layer_and_is_not_repeated(scene_folder, own, capsys):
 
     again = edit(scene_folder, capsys, "--recipe", "saved.yaml")
     assert not again["made"] and again["layer"] == 1
-    forced = edit(scene_folder, capsys, "--recipe", "saved.yaml", "--again")
+    forced = edit(scene_folder, capsys, "--recipe", "saved.yaml", "--force")
     assert forced["made"] and forced["layer"] == 2
     assert len(Scene.open(scene_folder).layers) == 2
 
@@ -60,7 +60,7 @@ def test_the_replayed_recipe_of_a_layer_is_the_same_edit(scene_folder, own, caps
     weights = read_tensors(folder / "field.safetensors")[0]
     main(["layers", str(scene_folder), "remove", "1"])
     capsys.readouterr()
-    edit(scene_folder, capsys, "--recipe", str(folder / "recipe.yaml"), "--again")
+    edit(scene_folder, capsys, "--recipe", str(folder / "recipe.yaml"), "--force")
     layer = Scene.open(scene_folder).layers[-1]
     repeated = read_tensors(scene_folder / "layers" / layer.folder / "field.safetensors")[0]
     assert layer.folder != folder.name and weights.keys() == repeated.keys()

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from nerf_insert.cli import edit_flags
-from nerf_insert.cli.main import build_parser, main, repeat_masks
+from nerf_insert.cli.argv import repeat_masks, replace_deprecated
+from nerf_insert.cli.main import build_parser, main
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_yaml
 from nerf_insert.regions import Box, Masks, Mesh
@@ -38,7 +39,7 @@ def parse(*words) -> argparse.Namespace:
 
 
 def recipe(*words, warnings=None) -> Recipe:
-    return edit_flags.recipe_of(parse(*words), warnings or Warnings())
+    return edit_flags.recipe_from_args(parse(*words), warnings or Warnings())
 
 
 def test_masks(here):
@@ -202,3 +203,22 @@ def test_a_mesh_with_words_is_painted_by_diffusion_when_asked():
 def test_several_reference_pictures():
     made = recipe("--box", "0,0,0,1,1,1", "--reference", "look.jpg", "--reference", "a.png")
     assert [Path(name).name for name in made.guide.references] == ["look.jpg", "a.png"]
+
+
+def test_renamed_flags_are_replaced_with_a_warning():
+    renamed = {"edit": {"--old": "--new"}}
+    words, notes = replace_deprecated(["--json", "edit", "s", "--old=1", "--", "--old"], renamed)
+    assert words == ["--json", "edit", "s", "--new=1", "--", "--old"]
+    assert notes == ["--old is deprecated: use --new"]
+    assert replace_deprecated(["layers", "s", "--old"], renamed) == (["layers", "s", "--old"], [])
+
+
+def test_an_old_flag_still_works_and_is_reported(capsys):
+    """In the result and as an event with --json, on stderr otherwise."""
+    assert main(["edit", "no-scene", "--box", "0,0,0,1,1,1", "--again", "--json"]) == 2
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert "no-scene" in answer["error"] and answer["warnings"] == ["--again is deprecated: use --force"]
+    assert json.loads(err.splitlines()[0])["event"] == "warning"
+    assert main(["edit", "no-scene", "--box", "0,0,0,1,1,1", "--again"]) == 2
+    assert "warning: --again is deprecated: use --force" in capsys.readouterr().err

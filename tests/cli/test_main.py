@@ -19,7 +19,7 @@ PROBE = """
 import sys
 {}
 try:
-    from nerf_insert.cli import main
+    from nerf_insert.cli.main import main
     main({!r})
 finally:
     print(*[name for name in {!r} if name in sys.modules], file=sys.stderr)
@@ -58,7 +58,7 @@ def test_help_names_every_command(capsys):
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
         text = capsys.readouterr().out
-        assert "--json" in text and "--quiet" in text and "exit code" in text
+        assert "--json" in text and "--quiet" in text and "Exit codes" in text
 
 
 def failing_with(error, monkeypatch):
@@ -203,6 +203,6 @@ def test_terminated_training_says_how_to_go_on(tiny_folder, tmp_path):
     # stdout has this and nothing else
     assert json.loads(out) == {
         "ok": False,
-        "error": "stopped; give the same command again and it goes on where it was",
+        "error": "stopped; run the same command again to resume",
     }
     assert not Path(tmp_path / "s" / "scene.json").exists()

@@ -11,8 +11,8 @@ import tiny
 import torch
 from PIL import Image
 
-from nerf_insert.cli.commands.render import path_fps
 from nerf_insert.cli.main import main
+from nerf_insert.cli.render_cameras import path_fps
 from nerf_insert.io.images import read_image
 from nerf_insert.rendering import outputs
 from nerf_insert.scene.scene import Scene
@@ -206,4 +206,11 @@ def test_the_result_for_machines(scene, tmp_path, capsys):
     out = tmp_path / "r"
     assert main(["render", str(scene), "--split", "test", "--out", str(out), "--scale", "0.1", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer == {"ok": True, "scene": str(scene), "out": str(out), "pictures": 2, "layers": 1}
+    assert answer == {
+        "ok": True,
+        "scene": str(scene),
+        "out": str(out),
+        "images": 2,
+        "pictures": 2,
+        "layers": 1,
+    }

@@ -1,1 +1,1 @@
-"""One module per command; `nerf_insert.cli.main` says what a command module has."""
+"""One module per command; see nerf_insert.cli.main for what a command module has."""

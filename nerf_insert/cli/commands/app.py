@@ -1,5 +1,8 @@
-"""The web page: open a scene or a capture, mark a place, say what goes there, look and keep. It is served to
-this machine only, unless told otherwise, and asks nothing of any other."""
+"""Start the web page: open a scene or capture, mark a region, say what goes there, preview, edit, compare.
+
+Unless told otherwise it is served to this machine only and makes no requests. It runs until Ctrl-C; an edit
+that runs then is stopped cleanly and can be resumed.
+"""
 
 from __future__ import annotations
 
@@ -7,78 +10,90 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.cli.argument_types import path, whole
+from nerf_insert.cli.argument_types import integer, path
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
+from nerf_insert.runtime.extras import require
 
 SUMMARY = "start the web page"
 WORKSPACE = Path("~/nerf-insert")
-LOCAL = ("127.0.0.1", "localhost", "::1")
+LOCAL_ADDRESSES = ("127.0.0.1", "localhost", "::1")
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "scene",
         nargs="?",
         type=path,
         metavar="SCENE_OR_CAPTURE",
-        help="what to open; else the page offers what it knows",
+        help="what to open (default: the page offers the bundled sample, recent scenes and an upload)",
     )
     parser.add_argument(
         "--workspace",
         type=path,
         default=WORKSPACE,
         metavar="DIR",
-        help="where scenes and uploads of the page are kept (default: %(default)s)",
+        help="folder for the page's scenes and uploads (default: %(default)s)",
     )
-    parser.add_argument(
-        "--port", type=whole(1, 65535), metavar="N", help="(default: the first free one from 7860 on)"
+    group = parser.add_argument_group("server")
+    group.add_argument(
+        "--port", type=integer(1, 65535), metavar="N", help="port (default: the first free one from 7860)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--host",
-        default=LOCAL[0],
+        default=LOCAL_ADDRESSES[0],
         metavar="ADDRESS",
-        help="address to listen on (default: %(default)s, this machine only)",
+        help="address to listen on (default: %(default)s, reachable from this machine only)",
     )
-    parser.add_argument("--auth", metavar="NAME:PASSWORD", help="ask for this name and password")
-    parser.add_argument(
+    group.add_argument("--auth", metavar="NAME:PASSWORD", help="require this name and password")
+    group.add_argument(
         "--share",
         action="store_true",
-        help="make a public address, through a server of Gradio's; anybody who knows it gets in",
+        help="create a public address through a Gradio server; anyone who knows it gets in",
     )
-    parser.add_argument(
-        "--mcp", action="store_true", help="also serve the page's functions to language models (MCP)"
+    group.add_argument(
+        "--mcp",
+        action="store_true",
+        help="also offer the page's functions to language models over MCP (needs gradio[mcp])",
     )
-    parser.add_argument("--browser", action="store_true", help="open the page in a browser")
+    group.add_argument("--browser", action="store_true", help="open the page in a browser")
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
-    auth = auth_of(args.auth)
-    if args.share or args.host not in LOCAL:
-        how = (
+    """Serve the page until it is stopped; return its address."""
+    auth = parse_auth(args.auth)
+    if args.share or args.host not in LOCAL_ADDRESSES:
+        reach = (
             "with --share the page can be reached from the internet"
             if args.share
             else f"on {args.host} the page can be reached from other machines"
         )
         console.progress.warn(
-            f"{how}: whoever gets in can use this machine's processor and disk"
-            + ("" if auth else "; there is no password, give --auth NAME:PASSWORD")
+            f"{reach}: everyone who gets in can use this machine's CPU and disk"
+            + ("" if auth else "; there is no password, add --auth NAME:PASSWORD")
         )
+    require("gradio", "app")
     from nerf_insert.app.server import Settings, serve
 
     console.if_stopped = ""
     settings = Settings(args.workspace, args.host, args.port, auth, args.share, args.mcp, args.browser)
-    shown: list[str] = []
+    addresses: list[str] = []
 
     def ready(url: str) -> None:
-        shown.append(url)
-        console.progress.say(f"NeRF-Insert is at {url} (Ctrl-C ends it; what runs then can go on later)")
+        addresses.append(url)
+        console.progress.say(f"NeRF-Insert is at {url} (Ctrl-C stops it; a running edit can be resumed)")
 
     serve(settings, args.scene, ready)
-    return {"url": shown[0] if shown else None, "workspace": str(args.workspace)}, ""
+    return {"url": addresses[0] if addresses else None, "workspace": str(args.workspace)}, ""
 
 
-def auth_of(text: str | None) -> tuple[str, str] | None:
+def parse_auth(text: str | None) -> tuple[str, str] | None:
+    """Split NAME:PASSWORD.
+
+    Raises:
+        InputError: One of the two is missing.
+    """
     if text is None:
         return None
     name, _, password = text.partition(":")

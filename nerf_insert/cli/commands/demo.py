@@ -1,5 +1,8 @@
-"""Edit the bundled sample capture, end to end, on any machine: train a base, insert a mesh, remove an object,
-report how close both come to the true pictures, and leave a video and a contact sheet."""
+"""Edit the bundled sample capture, end to end, on any machine.
+
+Train a scene, insert a mesh, remove an object, measure both against ground truth, and write a video and a
+contact sheet. Run again, it does only what is not done yet.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from nerf_insert.cli.console import Console
 SUMMARY = "edit the bundled sample capture, end to end"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "--out",
         type=path,
@@ -24,9 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    """Run the demo; return its metrics."""
     from nerf_insert.cli.demo_pipeline import run_demo
     from nerf_insert.rendering.outputs import check_folder
 
     check_folder(args.out)
-    console.if_stopped = "give the same command again and it goes on where it was"
+    console.if_stopped = "run the same command again to resume"
     return run_demo(args.out, console.progress)

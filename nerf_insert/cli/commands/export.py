@@ -1,46 +1,58 @@
-"""Take a scene elsewhere. dataset: its photographs with the edits in them, for any method to train on.
-nerfstudio: a run folder for ns-viewer, ns-render, ns-eval and ns-export. mesh, pointcloud: the edited scene
-as a colored mesh or as points, in world coordinates."""
+"""Export a scene.
+
+dataset: its photographs with the edits in them, for any method to train on. nerfstudio: a run folder for
+ns-viewer, ns-render, ns-eval and ns-export. mesh, pointcloud: the edited scene as a colored mesh (mesh.glb)
+or as colored points (pointcloud.ply), in world coordinates.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.argument_types import numbers, path, whole
+from nerf_insert.cli.argument_types import integer, numbers, path
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
+from nerf_insert.runtime.extras import require
 
-SUMMARY = "write an edited dataset, a nerfstudio run, a mesh or points"
+if TYPE_CHECKING:
+    from nerf_insert.scene.scene import Scene
+
+SUMMARY = "export an edited dataset, a nerfstudio run, a mesh or a point cloud"
 KINDS = ("dataset", "nerfstudio", "mesh", "pointcloud")
 ONLY_FOR = {"resolution": "mesh", "box": "mesh", "points": "pointcloud", "before": "mesh and pointcloud"}
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=path, metavar="SCENE", help="the scene folder")
-    parser.add_argument("kind", choices=KINDS, help="what to write")
-    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="the folder to write to")
-    parser.add_argument("--before", action="store_true", help="mesh, pointcloud: without layers")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("scene", type=path, metavar="SCENE", help="scene folder")
+    parser.add_argument("kind", choices=KINDS, help="what to export")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--before", action="store_true", help="mesh, pointcloud: export without layers")
     parser.add_argument(
-        "--points", type=whole(1, 100_000_000), metavar="N", help="pointcloud: how many (default: 1000000)"
+        "--points",
+        type=integer(1, 100_000_000),
+        metavar="N",
+        help="pointcloud: number of points (default: 1000000)",
     )
     parser.add_argument(
         "--resolution",
-        type=whole(8, 1024),
+        type=integer(8, 1024),
         metavar="N",
-        help="mesh: voxels along the box's longest side (default: 192)",
+        help="mesh: voxels along the longest side of the box (default: 192)",
     )
     parser.add_argument(
         "--box",
         type=numbers(6),
         metavar="CX,CY,CZ,SX,SY,SZ",
-        help="mesh: center and side lengths of what to take, in world coordinates (default: the room in "
-        "which the cameras are)",
+        help="mesh: center and side lengths of the box to export, in world coordinates (default: the box "
+        "that the cameras are in)",
     )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    """Write the files; return where they are."""
     for name, kinds in ONLY_FOR.items():
         if getattr(args, name) and args.kind not in kinds:
             raise InputError(f"--{name} is for {kinds}")
@@ -59,12 +71,13 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         from nerf_insert.export.dataset import export_dataset
 
         data |= export_dataset(scene, args.out, console.progress)
-        text = f"{args.out}: {data['photographs']} photographs, the edits are seen in {data['edited']}"
+        text = f"{args.out}: {data['photographs']} photographs, {data['edited']} of them edited"
     elif args.kind == "nerfstudio":
+        require("nerfstudio", "nerfstudio")
         from nerf_insert.plugin.export_run import export_run
 
         data |= export_run(scene, args.out)
-        text = f"{data['config']}\nLook at it:  ns-viewer --load-config {data['config']}"
+        text = f"{data['config']}\nView it:  ns-viewer --load-config {data['config']}"
     elif args.kind == "pointcloud":
         from nerf_insert.export.geometry import export_points
 
@@ -86,8 +99,12 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     return data, text
 
 
-def check_apart(scene: Any, out: Path) -> None:
-    """Raises InputError if the capture or the scene itself would be written over."""
+def check_apart(scene: Scene, out: Path) -> None:
+    """Check that neither the scene nor a capture would be overwritten.
+
+    Raises:
+        InputError: One would.
+    """
     capture = scene.capture.path if scene.capture.path.is_dir() else scene.capture.path.parent
     for what, folder in (("the scene", scene.folder.resolve()), ("its capture", capture)):
         if out.resolve() == folder:

@@ -1,21 +1,23 @@
-"""List a scene's layers, switch them on and off, remove, reorder or rename them, or take the last change
-back. A removed layer can be brought back with undo."""
+"""List the layers of a scene, bottom to top, after changing them if asked to.
+
+Enable, disable, remove, move or rename a layer, or undo the last change. Nothing is deleted from the disk;
+undo brings a removed layer back.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.argument_types import path, whole
-from nerf_insert.cli.console import Console
-from nerf_insert.cli.tables import table
+from nerf_insert.cli.argument_types import integer, path
+from nerf_insert.cli.console import Console, text_table
 from nerf_insert.errors import InputError
 
 if TYPE_CHECKING:
     from nerf_insert.scene.scene import LayerEntry, Scene
 
-SUMMARY = "list, switch, remove, reorder and rename layers"
-ACTIONS = {
+SUMMARY = "list, enable, disable, remove, move or rename layers"
+ACTIONS = {  # action -> its arguments
     "list": "",
     "enable": "N",
     "disable": "N",
@@ -26,59 +28,66 @@ ACTIONS = {
 }
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scene", type=path, metavar="SCENE", help="the scene folder")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("scene", type=path, metavar="SCENE", help="scene folder")
     parser.add_argument(
         "action",
         nargs="?",
         default="list",
         choices=ACTIONS,
         metavar="ACTION",
-        help="; ".join(f"{name} {takes}".strip() for name, takes in ACTIONS.items()) + " (default: list)",
+        help=", ".join(f"{name} {takes}".strip() for name, takes in ACTIONS.items())
+        + " (default: list). Where regions overlap, the upper layer shows",
     )
     parser.add_argument(
-        "words", nargs="*", metavar="N", help="layers, counted from 1 at the bottom, or a new name"
+        "words",
+        nargs="*",
+        metavar="N",
+        help="layer numbers, counted from 1 at the bottom, or the new name",
     )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    """Change the layers if asked to; return the list."""
     takes = ACTIONS[args.action]
     if len(args.words) != len(takes.split()):
         usage = f"nerf-insert layers SCENE {args.action} {takes}".strip()
-        raise InputError(f"layers {args.action} is written as `{usage}`")
-    words = [_word(word, kind) for word, kind in zip(args.words, takes.split(), strict=True)]
+        raise InputError(f"the usage of layers {args.action} is `{usage}`")
+    values = [_parse_value(word, kind) for word, kind in zip(args.words, takes.split(), strict=True)]
 
     from nerf_insert.scene.scene import Scene
 
     scene = Scene.open(args.scene)
     if args.action != "list":
         with scene.locked():
-            scene = Scene.open(args.scene)  # as it is now that nobody else changes it
-            change(scene, args.action, words)
+            scene = Scene.open(args.scene)  # read again, now that nobody else changes it
+            change(scene, args.action, values)
     rows = [describe(scene, number, entry) for number, entry in enumerate(scene.layers, 1)]
-    return {"scene": str(args.scene), "layers": rows}, _table(
-        rows
-    ) if rows else f"{args.scene} has no layers."
+    text = _table(rows) if rows else f"{args.scene} has no layers."
+    return {"scene": str(args.scene), "layers": rows}, text
 
 
-def _word(word: str, kind: str) -> Any:
+def _parse_value(word: str, kind: str) -> Any:
+    """Parse one argument of an action: a layer number or a name."""
     try:
-        return word if kind == "NAME" else whole(1)(word)
+        return word if kind == "NAME" else integer(1)(word)
     except argparse.ArgumentTypeError as error:
         raise InputError(f"argument {kind}: {error}") from None
 
 
-def change(scene: Scene, action: str, words: list[Any]) -> None:
+def change(scene: Scene, action: str, values: list[Any]) -> None:
+    """Apply one of ACTIONS, except list, to a locked scene."""
     if action in ("enable", "disable"):
-        scene.enable(words[0], action == "enable")
+        scene.enable(values[0], action == "enable")
     elif action in ("remove", "move", "rename"):
-        getattr(scene, action)(*words)
+        getattr(scene, action)(*values)
     else:
         scene.undo()
 
 
 def describe(scene: Scene, number: int, entry: LayerEntry) -> dict[str, Any]:
-    """What there is to say about a layer without loading it."""
+    """Describe a layer from its recipe, without loading its field."""
     from nerf_insert.scene.recipe import Recipe
 
     folder = scene.layer_folder(entry)
@@ -109,4 +118,4 @@ def _table(rows: list[dict[str, Any]]) -> str:
         ]
         for row in rows
     ]
-    return table(head, cells, right=(0, 5, 6))
+    return text_table(head, cells, right=(0, 5, 6))

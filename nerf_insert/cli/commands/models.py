@@ -1,55 +1,65 @@
-"""Diffusion models on this machine, and how to get them. `list` shows the models that are known by name, with
-their licences, and what else is in the Hugging Face cache; `pull` downloads one into that cache; `path`
-says where one lies. Only `pull` makes requests."""
+"""Manage the diffusion models on this machine.
+
+`list` shows the models known by name, with size and license, and what else is in the Hugging Face cache;
+`pull` downloads one into that cache; `path` prints where one is. Only `pull` accesses the network.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from nerf_insert.cli.console import Console
-from nerf_insert.cli.tables import table
+from nerf_insert.cli.console import Console, text_table
 from nerf_insert.errors import InputError
+from nerf_insert.runtime.extras import require
 
-SUMMARY = "show, download and find diffusion models"
+SUMMARY = "list, download and locate diffusion models"
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
-        "action", nargs="?", choices=("list", "pull", "path"), default="list", metavar="ACTION"
+        "action",
+        nargs="?",
+        choices=("list", "pull", "path"),
+        default="list",
+        metavar="ACTION",
+        help="list, pull NAME or path NAME (default: list)",
     )
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="a name of the list, or OWNER/NAME on the hub"
+        "name", nargs="?", metavar="NAME", help="a name from the list, or OWNER/NAME on the Hugging Face hub"
     )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    """List the models, or download or locate one."""
+    require("huggingface_hub", "diffusion", f"models {args.action}")
     if args.action == "list":
         if args.name:
-            raise InputError("models list takes no name; `models path NAME` says where one lies")
-        return show()
+            raise InputError("models list takes no name; use `nerf-insert models path NAME` to locate one")
+        return list_models()
     if not args.name:
-        raise InputError(f"models {args.action} needs a name; `nerf-insert models list` shows them")
+        raise InputError(f"models {args.action} needs a name; `nerf-insert models list` shows the names")
     if args.action == "pull":
         from nerf_insert.hub.download import pull
 
-        console.if_stopped = "what was downloaded is kept; give the same command again and it goes on"
+        console.if_stopped = "the partial download is kept; run the same command again to resume"
         pull(args.name)
-    from nerf_insert.inpaint.diffusion.inventory import where
+    from nerf_insert.inpaint.diffusion.inventory import locate
 
-    path = where(args.name)
+    path = locate(args.name)
     return {"name": args.name, "path": str(path)}, str(path)
 
 
-def show() -> tuple[dict[str, Any], str]:
-    """The catalogue and what else of it is in the cache."""
+def list_models() -> tuple[dict[str, Any], str]:
+    """List the catalog, and what else is in the cache."""
     from nerf_insert.inpaint.diffusion.inventory import survey
 
-    data = survey()
+    models = survey()
     rows = []
-    for model in data:
-        licence = (model["licence"] or "see the model's page") + (" (gated)" if model.get("gated") else "")
+    for model in models:
+        license_ = (model["license"] or "see the model's page") + (" (gated)" if model.get("gated") else "")
         size = f"{model['gigabytes']:g} GB" if "gigabytes" in model else ""
-        rows.append([model["name"], "yes" if model["path"] else "", size, licence, model["note"]])
-    text = table(["name", "here", "size", "licence", "for"], rows, right={2})
-    return {"models": data}, text + "\n\nGet one with `nerf-insert models pull NAME`."
+        rows.append([model["name"], "yes" if model["path"] else "", size, license_, model["note"]])
+    text = text_table(["name", "here", "size", "license", "for"], rows, right={2})
+    return {"models": models}, text + "\n\nDownload one with `nerf-insert models pull NAME`."

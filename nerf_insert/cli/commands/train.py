@@ -1,30 +1,31 @@
-"""Fit a base to a capture and make a scene folder of it. A capture is a folder of posed photographs that
-nerfstudio can read. Stopped at any moment, the same command goes on where it was. With --nerfstudio nothing
-is trained: a nerfacto that was trained in nerfstudio becomes the base."""
+"""Train the base field of a scene on a capture and make a scene folder.
+
+A capture is a folder of posed photographs that nerfstudio can read. If training was interrupted, run the
+same command again to resume it. With --nerfstudio nothing is trained: a model trained in nerfstudio becomes
+the base.
+"""
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.argument_types import number, path, whole
+from nerf_insert.cli.argument_types import integer, number, path
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
+from nerf_insert.runtime.extras import require
 
 if TYPE_CHECKING:
-    from nerf_insert.capture.capture import Capture, View
-    from nerf_insert.fields.nerfacto import NerfactoBase
-    from nerf_insert.fields.scene_field import SceneField
-    from nerf_insert.runtime.progress import Progress
+    from nerf_insert.capture.capture import Capture
 
-SUMMARY = "fit a base to the photographs of a capture"
-TRAINING = ("steps", "downscale", "dataparser", "seed", "samples")
-LOOKED_AT, SMALL = 4, 128  # photographs and pixels along their longer side, to see that an adopted base fits
+SUMMARY = "train a scene on the photographs of a capture"
+TRAINING_FLAGS = ("steps", "downscale", "dataparser", "seed", "samples")  # without effect on --nerfstudio
+CHECK_VIEWS, CHECK_SIDE = 4, 128  # photographs, and their pixels, for the quick PSNR of an imported run
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
     parser.add_argument(
         "capture",
         type=path,
@@ -32,53 +33,66 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CAPTURE",
         help="folder of the capture, or its transforms.json (with --nerfstudio: only if it was moved)",
     )
-    parser.add_argument("--out", type=path, required=True, metavar="SCENE", help="the scene folder to make")
-    parser.add_argument("--steps", type=whole(1), metavar="N", help="training steps")
-    parser.add_argument(
+    parser.add_argument("--out", type=path, required=True, metavar="SCENE", help="scene folder to make")
+    group = parser.add_argument_group("training")
+    group.add_argument("--steps", type=integer(1), metavar="N", help="training steps")
+    group.add_argument(
         "--downscale",
         type=number(1, 64),
         metavar="F",
-        help="train on photographs that many times smaller",
+        help="factor to shrink the photographs by, also for edits and renders; recommended above about one "
+        "megapixel",
     )
-    parser.add_argument(
-        "--dataparser", metavar="NAME", help="one of nerfstudio's, by default the one that fits"
+    group.add_argument(
+        "--dataparser",
+        metavar="NAME",
+        help="name of a nerfstudio dataparser, built in or of an installed plugin (default: the one that "
+        "fits the folder); minimal-parser, which can execute code embedded in a capture, is refused",
     )
-    parser.add_argument("--seed", type=whole(0, 2**31 - 1), metavar="N", help="start of all that is random")
-    parser.add_argument(
-        "--samples", type=whole(1 << 10, 1 << 24), metavar="N", help="samples along rays, in one step"
+    group.add_argument("--seed", type=integer(0, 2**31 - 1), metavar="N", help="random seed (default: 0)")
+    group.add_argument(
+        "--samples",
+        type=integer(1 << 10, 1 << 24),
+        metavar="N",
+        help="samples along rays per step; fewer need less memory",
     )
-    adopt = parser.add_argument_group("a trained model of nerfstudio")
-    adopt.add_argument(
+    group = parser.add_argument_group("import from nerfstudio")
+    group.add_argument(
         "--nerfstudio",
         type=path,
         metavar="CONFIG",
-        help="config.yml of a nerfacto, depth-nerfacto or nerf-insert-base run, to take as the base",
+        help="config.yml of a nerfacto, nerfacto-big, nerfacto-huge, depth-nerfacto or nerf-insert-base run, "
+        "or its folder: use its model as the base",
     )
-    adopt.add_argument(
+    group.add_argument(
         "--appearance",
         metavar="VIEW",
-        help="give the base the exposure of this training photograph (default: as nerfstudio renders it)",
+        help="render with the appearance embedding of this training photograph (default: as nerfstudio "
+        "renders)",
     )
-    adopt.add_argument(
+    group.add_argument(
         "--trust",
         action="store_true",
-        help="open the run with nerfstudio's own loader, which runs whatever code stands in it",
+        help="load with nerfstudio's own loader, which can execute code embedded in the files; without it "
+        "such a run is refused",
     )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    """Train or import a base; return the scene and its PSNR on held-out photographs."""
     if args.nerfstudio:
-        return run_adopt(args, console)
+        return run_import(args, console)
     for name in ("appearance", "trust"):
         if getattr(args, name):
             raise InputError(f"--{name} is for --nerfstudio")
     if args.capture is None:
-        raise InputError("say which capture to train on, or give --nerfstudio; `nerf-insert train --help`")
+        raise InputError("give the capture to train on, or --nerfstudio; see `nerf-insert train --help`")
 
+    from nerf_insert.evaluation.scene_psnr import mean_psnr
     from nerf_insert.scene.create import train_scene
 
-    began = time.monotonic()
-    console.if_stopped = "give the same command again and it goes on where it was"
+    start = time.monotonic()
+    console.if_stopped = "run the same command again to resume"
     scene = train_scene(
         args.capture,
         args.out,
@@ -89,36 +103,28 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         dataparser=args.dataparser,
         progress=console.progress,
     )
-    base, capture = scene.base, scene.capture
-    console.if_stopped = f"the scene {args.out} is complete, only its PSNR is not known"
-
-    psnr = test_psnr(base, capture, console.progress)
-    seconds = time.monotonic() - began
-    data = {
-        "scene": str(args.out),
-        "train_views": len(capture.train),
-        "test_views": len(capture.test),
-        "psnr": psnr,
-        "seconds": round(seconds, 1),
-    }
-    how_good = (
-        f"trained on all {len(capture.train)} photographs; none was held back to compare with"
+    console.if_stopped = f"the scene {args.out} is complete, only its PSNR was not measured"
+    capture = scene.capture
+    psnr = mean_psnr(
+        scene.base, capture.test, console.progress, description="Comparing with the test photographs"
+    )
+    data = _result(args, capture, psnr) | {"seconds": round(time.monotonic() - start, 1)}
+    quality = (
+        f"trained on all {len(capture.train)} photographs, none was held out to measure the PSNR"
         if psnr is None
-        else f"{psnr:.2f} dB on {len(capture.test)} photographs that it was not trained on"
+        else f"PSNR {psnr:.2f} dB on {len(capture.test)} held-out photographs"
     )
-    text = (
-        f"{args.out}: {how_good}.\nLook around in it:  nerf-insert render {args.out} --orbit --out orbit.mp4"
-    )
-    return data, text
+    return data, _text(args, quality)
 
 
-def run_adopt(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
-    for name in TRAINING:
+def run_import(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    """Make a scene from a nerfstudio run; return it with its PSNR on a few photographs."""
+    for name in TRAINING_FLAGS:
         if getattr(args, name) is not None:
-            raise InputError(
-                f"--{name} is for training, and with --nerfstudio nothing is trained: leave it out"
-            )
+            raise InputError(f"--{name} is for training, but --nerfstudio trains nothing: leave it out")
+    require("nerfstudio", "nerfstudio")
 
+    from nerf_insert.evaluation.scene_psnr import mean_psnr
     from nerf_insert.plugin.import_run import import_scene
 
     scene = import_scene(
@@ -129,52 +135,22 @@ def run_adopt(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any
         trust=args.trust,
         progress=console.progress,
     )
-    console.if_stopped = f"the scene {args.out} is complete, only its PSNR is not known"
+    console.if_stopped = f"the scene {args.out} is complete, only its PSNR was not measured"
     capture = scene.capture
-    views = (capture.test or capture.train)[:LOOKED_AT]
-    psnr = small_psnr(scene.base, views, console.progress)
-    data = {
+    views = (capture.test or capture.train)[:CHECK_VIEWS]
+    psnr = mean_psnr(scene.base, views, console.progress, longest_side=CHECK_SIDE)
+    data = _result(args, capture, psnr) | {"adopted": str(args.nerfstudio)}
+    return data, _text(args, f"PSNR {psnr:.2f} dB on small copies of {len(views)} photographs")
+
+
+def _result(args: argparse.Namespace, capture: Capture, psnr: float | None) -> dict[str, Any]:
+    return {
         "scene": str(args.out),
-        "adopted": str(args.nerfstudio),
         "train_views": len(capture.train),
         "test_views": len(capture.test),
         "psnr": psnr,
     }
-    text = (
-        f"{args.out}: {psnr:.2f} dB on {len(views)} photographs, looked at in small.\n"
-        f"Look around in it:  nerf-insert render {args.out} --orbit --out orbit.mp4"
-    )
-    return data, text
 
 
-def small_psnr(base: NerfactoBase | SceneField, views: Sequence[View], progress: Progress) -> float:
-    """The mean PSNR, dB, on small copies of some photographs: quick, and tells whether the base fits them."""
-    from dataclasses import replace
-
-    from nerf_insert.evaluation.image_metrics import psnr
-    from nerf_insert.rendering.stack import LayerStack
-
-    values = []
-    with progress.task("Comparing with photographs", total=len(views)) as task:
-        for view in views:
-            small = replace(view, camera=view.camera.scaled(min(1.0, SMALL / max(view.size))))
-            values.append(
-                psnr(LayerStack(base).render_image(small.camera).rgb, small.photograph(), small.valid())
-            )
-            task.advance(1)
-    return sum(values) / len(values)
-
-
-def test_psnr(base: SceneField, capture: Capture, progress: Progress) -> float | None:
-    """The mean PSNR, dB, over the photographs that were not trained on; None if there are none."""
-    from nerf_insert.evaluation.image_metrics import psnr
-    from nerf_insert.rendering.stack import LayerStack
-
-    if not capture.test:
-        return None
-    stack, values = LayerStack(base), []
-    with progress.task("Comparing with the test photographs", total=len(capture.test)) as task:
-        for view in capture.test:
-            values.append(psnr(stack.render_image(view.camera).rgb, view.photograph(), view.valid()))
-            task.advance(1, note=f"{sum(values) / len(values):.1f} dB")
-    return sum(values) / len(values)
+def _text(args: argparse.Namespace, quality: str) -> str:
+    return f"{args.out}: {quality}.\nView it:  nerf-insert render {args.out} --orbit --out orbit.mp4"

@@ -1,4 +1,4 @@
-"""Which models are on this machine: those of the catalogue, and what else the Hugging Face cache holds."""
+"""Which models are on this machine: those of the catalog, and what else is in the Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from nerf_insert.inpaint.diffusion.families import Family, family_of
 
 
 def survey() -> list[dict[str, Any]]:
-    """All that are known by name, then others that are here: name, kind, family, licence (None: not known),
-    note, path (None: not here, or not all of it); of the former also repository, gigabytes and gated."""
+    """Describe all models of the catalog, then the other usable models in the cache.
+
+    Returns:
+        For each the keys name, kind, family, license (None: unknown), licence (the same, its name in 0.1.0),
+        note and path (None: not complete on this machine); for those of the catalog also repository,
+        gigabytes (to download) and gated.
+    """
     found: list[dict[str, Any]] = []
     for entry in MODELS:
         try:
-            path = str(where(entry.name))
+            path = str(locate(entry.name))
         except InputError:
             path = None
         found.append(
@@ -26,6 +31,7 @@ def survey() -> list[dict[str, Any]]:
                 "repository": entry.repository,
                 "kind": entry.kind,
                 "family": entry.family,
+                "license": entry.licence,
                 "licence": entry.licence,
                 "gigabytes": entry.size,
                 "gated": entry.gated,
@@ -34,20 +40,33 @@ def survey() -> list[dict[str, Any]]:
             }
         )
     for model, family in others_here():
-        about = {"family": family.name, "licence": None, "note": family.title, "path": str(model.folder)}
-        found.append({"name": model.name, "kind": "model", **about})
+        found.append(
+            {
+                "name": model.name,
+                "kind": "model",
+                "family": family.name,
+                "license": None,
+                "licence": None,
+                "note": family.title,
+                "path": str(model.folder),
+            }
+        )
     return found
 
 
-def where(name: str) -> Path:
-    """The folder or file of a model. Raises InputError unless all of it is here."""
+def locate(name: str) -> Path:
+    """Return the folder or file of a model of the catalog or the cache.
+
+    Raises:
+        InputError: It is not on this machine, or incomplete.
+    """
     entry = known(name)
     path = find(name, entry.kind if entry else "model")
     return find_model(name).folder if (path / INDEX).is_file() else path
 
 
 def others_here() -> list[tuple[Model, Family]]:
-    """Models of supported families in the cache that the catalogue does not name."""
+    """List the complete models of supported families in the cache that the catalog does not name."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -62,6 +81,6 @@ def others_here() -> list[tuple[Model, Family]]:
         try:
             model = find_model(name)
             found.append((model, family_of(model)))
-        except InputError:  # not whole, or nothing that paints
+        except InputError:  # incomplete, or not a model that inpaints
             continue
     return found

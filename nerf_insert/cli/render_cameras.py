@@ -1,0 +1,82 @@
+"""The cameras that `render` renders from."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nerf_insert.io.files import read_json
+from nerf_insert.runtime.extras import require
+
+if TYPE_CHECKING:
+    from nerf_insert.geometry.cameras import Camera
+    from nerf_insert.scene.scene import Scene
+
+DEFAULT_FPS, MIN_FPS, MAX_FPS = 24.0, 0.1, 240.0
+DEFAULT_SECONDS = 6.0  # of one turn of an orbit
+MAX_ORBIT_SIDE = 1280  # pixels along the longer side of an orbit's images
+
+
+def choose_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[str, Camera]], float]:
+    """Make the cameras that the flags of `render` ask for.
+
+    Returns:
+        (name, camera) pairs in world coordinates, and the frames per second for a video of them.
+
+    Raises:
+        InputError: The file of --cameras or the run of --nerfstudio cannot be used.
+    """
+    if args.split:
+        views = scene.capture.part(args.split)
+        # named as the file, whose suffix the capture's file_path may leave out
+        named = [(view.name.removesuffix(view.path.suffix) + view.path.suffix, view.camera) for view in views]
+        return named, DEFAULT_FPS
+    if args.cameras:
+        return _cameras_of_file(scene, args), path_fps(args.cameras)
+    return _orbit(scene, args), args.fps or DEFAULT_FPS
+
+
+def _cameras_of_file(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Camera]]:
+    """Read the cameras of a file, in world coordinates."""
+    from nerf_insert.capture.camera_paths import read_cameras
+
+    named = read_cameras(args.cameras)
+    if not args.nerfstudio:
+        return named
+    require("nerfstudio", "nerfstudio")
+    from nerf_insert.plugin.import_run import cameras_in_world
+
+    return cameras_in_world(named, scene.capture_as_found, args.nerfstudio, args.trust)
+
+
+def path_fps(path: Path) -> float:
+    """Return the frames per second of a camera path that gives its duration; else the default."""
+    data = read_json(path) if path.is_file() else {}
+    seconds = data.get("seconds")
+    frames = len(data.get("camera_path", ()))
+    if not frames or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        return DEFAULT_FPS
+    return min(max(frames / seconds, MIN_FPS), MAX_FPS)
+
+
+def _orbit(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Camera]]:
+    """Circle --target, else the topmost layer's region, else what the photographs look at."""
+    import torch
+
+    from nerf_insert.capture.camera_paths import orbit_cameras
+
+    target = None
+    if args.target:
+        target = torch.tensor(args.target)
+    elif scene.layers:
+        target = scene.load_layer(scene.layers[-1]).region.bounds.mean(0)
+    cameras = orbit_cameras(
+        scene.capture,
+        max(1, round((args.seconds or DEFAULT_SECONDS) * (args.fps or DEFAULT_FPS))),
+        target=target,
+        radius=args.radius,
+        elevation_degrees=args.elevation,
+        max_side=MAX_ORBIT_SIDE,
+    )
+    return [(f"{k:05d}", camera) for k, camera in enumerate(cameras)]
