@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
 from nerf_insert.io.files import finite
-from nerf_insert.runtime.progress import Progress
+from nerf_insert.runtime.progress import Progress, TextStream
 from nerf_insert.runtime.progress_display import create_progress
 
 
@@ -22,9 +22,7 @@ class SafeStream:
     errors, such as a full disk behind a redirection, are raised once if `required` and ignored otherwise.
     """
 
-    name, mode = "<output>", "w"  # parts of typing.TextIO that some streams lack; __getattr__ finds the rest
-
-    def __init__(self, stream: io.IOBase | TextIO | None, required: bool = True) -> None:
+    def __init__(self, stream: TextStream | None, required: bool = True) -> None:
         self.stream: Any = stream or open(os.devnull, "w")  # None: the stream was closed before the start
         self.required = required
 
@@ -83,8 +81,8 @@ class Console:
 
     def __init__(self, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
-        self.out = cast(TextIO, SafeStream(sys.stdout))
-        self.err = cast(TextIO, SafeStream(sys.stderr, required=False))
+        self.out = SafeStream(sys.stdout)
+        self.err = SafeStream(sys.stderr, required=False)
         self.command = "nerf-insert"
         self.if_stopped = ""
         self.warnings: list[str] = []
@@ -102,7 +100,7 @@ class Console:
     @contextmanager
     def only_results_on_stdout(self) -> Iterator[None]:
         """Send what other code prints meanwhile (nerfstudio, a custom inpainter) to stderr."""
-        with redirect_stdout(self.err):
+        with redirect_stdout(cast(TextIO, self.err)):
             yield
 
     def result(self, data: dict[str, Any], text: str) -> None:
