@@ -12,9 +12,17 @@ from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.frames import orthonormal_frame
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.mesh_normals import geometric_normals
-from nerf_insert.lighting.depth_fusion import Surface
-from nerf_insert.lighting.estimation import ALBEDO, estimate, gather, groups
-from nerf_insert.lighting.light import Key, Light, Occluder, arriving, sphere, transport
+from nerf_insert.lighting.estimation import estimate_light
+from nerf_insert.lighting.light import (
+    DiskLight,
+    Light,
+    Occluder,
+    fibonacci_sphere,
+    incoming_radiance,
+    transport,
+)
+from nerf_insert.lighting.light_samples import ALBEDO, gather_samples, group_samples
+from nerf_insert.lighting.surface import SceneSurface
 
 UP = torch.tensor([0.0, 0.0, 1.0])
 
@@ -27,7 +35,7 @@ def as_mesh(shape):
     return Mesh.plain(torch.tensor(shape.vertices), torch.tensor(shape.faces))
 
 
-def thing(mesh, radiance=0.0):
+def occluder(mesh, radiance=0.0):
     return Occluder(mesh.cast, lambda hits, directions: torch.full((len(hits.face), 3), radiance))
 
 
@@ -39,7 +47,7 @@ def plate(width, height, z):
 
 
 def key(direction=UP, distance=1e4, angle=0.01, irradiance=(1.0, 1.0, 1.0), target=(0.0, 0.0, 0.0)):
-    return Key(torch.tensor(target), direction, distance, angle, torch.tensor(irradiance))
+    return DiskLight(torch.tensor(target), direction, distance, angle, torch.tensor(irradiance))
 
 
 @given(st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda v: sum(x * x for x in v) > 1e-2))
@@ -53,14 +61,14 @@ def test_a_frame_is_a_rotation_onto_its_axis(axis):
 
 
 def test_the_same_light_from_everywhere_is_what_every_surface_gets():
-    normals = sphere(50)
+    normals = fibonacci_sphere(50)
     light = Light.flat(0.7).irradiance(torch.zeros(50, 3), normals)
     assert torch.allclose(light, torch.full((50, 3), 0.7), atol=1e-5)
 
 
 def test_half_a_sky_gives_the_share_of_its_solid_angle_by_cosine():
     """From above only: 1 for a floor, half for a wall, (1 + cos t) / 2 for a slope, 0 for a ceiling."""
-    environment = (sphere()[:, 2] > 0).float()[:, None].expand(-1, 3)
+    environment = (fibonacci_sphere()[:, 2] > 0).float()[:, None].expand(-1, 3)
     angles = torch.linspace(0, math.pi, 13)
     normals = torch.stack([angles.sin(), 0 * angles, angles.cos()], -1)
     light = Light(environment).irradiance(torch.zeros(13, 3), normals)[:, 0]
@@ -70,16 +78,16 @@ def test_half_a_sky_gives_the_share_of_its_solid_angle_by_cosine():
 
 def test_inside_a_shell_all_light_is_the_shell_s():
     shell = as_mesh(trimesh.creation.icosphere(3, 2.0))
-    near, far = transport(torch.zeros(5, 3), sphere(5), sphere(), [thing(shell, 0.3)])
+    near, far = transport(torch.zeros(5, 3), fibonacci_sphere(5), fibonacci_sphere(), [occluder(shell, 0.3)])
     assert torch.allclose(near, torch.full((5, 3), 0.3), atol=1e-5)
     assert float(far.abs().max()) == 0
 
 
 def test_the_nearer_of_two_things_is_seen():
-    near, far = thing(plate(1, 1, 1.0), 0.2), thing(plate(1, 1, 2.0), 0.9)
+    near, far = occluder(plate(1, 1, 1.0), 0.2), occluder(plate(1, 1, 2.0), 0.9)
     rays = Rays(torch.zeros(2, 3), torch.stack([UP, -UP]))
-    for things in ([near, far], [far, near]):
-        radiance, met = arriving(things, rays)
+    for occluders in ([near, far], [far, near]):
+        radiance, met = incoming_radiance(occluders, rays)
         assert radiance[0].tolist() == pytest.approx([0.2] * 3)
         assert met.tolist() == [True, False]
 
@@ -87,15 +95,15 @@ def test_the_nearer_of_two_things_is_seen():
 def test_a_far_key_obeys_the_cosine_law():
     angles = torch.linspace(0, math.pi, 10)
     normals = torch.stack([angles.sin(), 0 * angles, angles.cos()], -1)
-    share = key().share(torch.zeros(10, 3), normals, [])
+    relative = key().relative_irradiance(torch.zeros(10, 3), normals, [])
     # the disc of 0.01 radians is not quite a point
-    assert torch.allclose(share, angles.cos().clamp_min(0), atol=5e-3)
+    assert torch.allclose(relative, angles.cos().clamp_min(0), atol=5e-3)
 
 
 def test_a_near_key_falls_off_with_the_square_of_the_distance():
     points = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 0.0, -2.0]])
-    share = key(distance=2.0, angle=0.001).share(points, UP.expand(3, 3), [])
-    assert share.tolist() == pytest.approx([1.0, 4.0, 0.25], rel=1e-3)
+    relative = key(distance=2.0, angle=0.001).relative_irradiance(points, UP.expand(3, 3), [])
+    assert relative.tolist() == pytest.approx([1.0, 4.0, 0.25], rel=1e-3)
 
 
 @pytest.mark.parametrize(("offset", "seen"), [(0.0, 0.5), (-1.5, 1.0), (1.5, 0.0)])
@@ -104,17 +112,19 @@ def test_half_of_a_disc_behind_an_edge_gives_half_of_its_light(offset, seen):
     edge = as_mesh(trimesh.creation.box((20.0, 20.0, 0.01)))
     edge = edge.transformed(torch.tensor(trimesh.transformations.translation_matrix((10 + offset, 0, 5.0))))
     edge = edge.transformed(torch.tensor(trimesh.transformations.translation_matrix((-2 * offset, 0, 0))))
-    share = key(distance=10.0, angle=math.atan(0.1)).share(torch.zeros(1, 3), UP[None], [thing(edge)])
+    relative = key(distance=10.0, angle=math.atan(0.1)).relative_irradiance(
+        torch.zeros(1, 3), UP[None], [occluder(edge)]
+    )
     # 24 places on the disc; its rim's cosine and distance differ from the middle's by a hundredth
-    assert float(share) == pytest.approx(seen, abs=1 / 24 + 0.02)
+    assert float(relative) == pytest.approx(seen, abs=1 / 24 + 0.02)
 
 
 def test_what_lies_beyond_the_key_hides_nothing():
-    ceiling = thing(plate(50, 50, 12.0))
-    assert float(key(distance=10.0).share(torch.zeros(1, 3), UP[None], [ceiling])) == pytest.approx(
-        1, abs=1e-3
-    )
-    assert float(key(distance=20.0).share(torch.zeros(1, 3), UP[None], [ceiling])) == 0
+    ceiling = occluder(plate(50, 50, 12.0))
+    assert float(
+        key(distance=10.0).relative_irradiance(torch.zeros(1, 3), UP[None], [ceiling])
+    ) == pytest.approx(1, abs=1e-3)
+    assert float(key(distance=20.0).relative_irradiance(torch.zeros(1, 3), UP[None], [ceiling])) == 0
 
 
 def world(light_direction, strength, sky, albedo_of, seed=0):
@@ -147,11 +157,11 @@ def world(light_direction, strength, sky, albedo_of, seed=0):
     generator = torch.Generator().manual_seed(seed)
     albedo = albedo_of(points) * torch.exp(0.15 * torch.randn(len(points), 1, generator=generator))
     front, spread = geometric_normals(mesh.vertices, mesh.faces), torch.zeros(len(points))
-    surface = Surface(mesh, front, normals, torch.zeros(len(points), 3), spread, 0.03)
+    surface = SceneSurface(mesh, front, normals, torch.zeros(len(points), 3), spread, 0.03)
     for _ in range(3):  # light goes on from one surface to another
-        near, far = transport(points + 0.015 * normals, normals, sphere(), [surface.thing()])
+        near, far = transport(points + 0.015 * normals, normals, fibonacci_sphere(), [surface.as_occluder()])
         arrives = near + lit[:, None] * torch.tensor(strength) + far.sum(-1)[:, None] * torch.tensor(sky)
-        surface = Surface(mesh, front, normals, albedo * arrives, spread, 0.03)
+        surface = SceneSurface(mesh, front, normals, albedo * arrives, spread, 0.03)
     return surface
 
 
@@ -164,10 +174,10 @@ def materials(points):
 
 
 def find(surface, far=None):
-    far = torch.full((len(sphere()), 3), float("nan")) if far is None else far
-    things, center = [surface.thing()], torch.tensor([0.0, 0.0, 0.3])
-    evidence = gather(surface, things, far, center, 1.5, UP)
-    return estimate(evidence, things, center, 1.5, UP, far)
+    far = torch.full((len(fibonacci_sphere()), 3), float("nan")) if far is None else far
+    occluders, center = [surface.as_occluder()], torch.tensor([0.0, 0.0, 0.3])
+    samples = gather_samples(surface, occluders, far, center, 1.5, UP)
+    return estimate_light(samples, occluders, center, 1.5, UP, far)
 
 
 @pytest.mark.parametrize(
@@ -201,13 +211,13 @@ def test_without_differences_light_is_soft_and_from_above():
 def test_too_little_to_look_at_still_gives_a_finite_light():
     mesh = Mesh.plain(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long))
     none = torch.zeros(0, 3)
-    found = find(Surface(mesh, none, none, none, torch.zeros(0), 0.03))
+    found = find(SceneSurface(mesh, none, none, none, torch.zeros(0), 0.03))
     assert bool(found.environment.isfinite().all()) and bool(found.key.irradiance.isfinite().all())
     assert float(found.irradiance(torch.zeros(1, 3), UP[None]).mean()) > 0.3
 
 
 def test_what_photographs_show_of_the_environment_is_kept():
-    far = torch.full((len(sphere()), 3), float("nan"))
+    far = torch.full((len(fibonacci_sphere()), 3), float("nan"))
     far[100] = torch.tensor([0.1, 0.2, 0.3])
     found = find(world(unit(0.5, -0.4, 0.77), (1.0,) * 3, (0.3,) * 3, materials), far)
     assert found.environment[100].tolist() == pytest.approx([0.1, 0.2, 0.3])
@@ -218,6 +228,6 @@ def test_groups_are_alike_in_hue_and_place():
     color = torch.cat(
         [torch.tensor([[0.5, 0.2, 0.1]]).expand(100, 3), torch.tensor([[0.1, 0.2, 0.5]]).expand(50, 3)]
     )
-    label = groups(place, color * torch.linspace(0.2, 1, 150)[:, None], 3)
+    label = group_samples(place, color * torch.linspace(0.2, 1, 150)[:, None], 3)
     parts = [set(label[k : k + 50].tolist()) for k in (0, 50, 100)]
     assert [len(part) for part in parts] == [1, 1, 1] and len(set.union(*parts)) == 3

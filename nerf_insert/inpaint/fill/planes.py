@@ -1,4 +1,4 @@
-"""Flat surfaces among points. World coordinates and units; N points or rays."""
+"""Planes among points, found by RANSAC. World coordinates and units; N is the number of points or rays."""
 
 from __future__ import annotations
 
@@ -11,59 +11,71 @@ from torch import Tensor
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.frames import orthonormal_frame
 
-SAMPLE = 6000  # points that are looked at
+MAX_POINTS = 6000  # that are used
 TRIALS = 600  # planes that are tried for each one that is found
-NEAR, FAR = 0.005, 0.03  # least and largest tolerance, as shares of the points' extent
-SHARE = 0.08  # of the points that a plane has to explain
+MIN_TOLERANCE, MAX_TOLERANCE = 0.005, 0.03  # as fractions of the points' extent
+MIN_INLIER_FRACTION = 0.08  # of the points that a plane has to explain
+MIN_INLIERS = 50
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """A plane with coordinates on it. `axes` are unit rows: two in the plane, then the normal."""
+    """A plane with coordinates on it."""
 
     origin: Float[Tensor, " 3"]
-    axes: Float[Tensor, "3 3"]
+    axes: Float[Tensor, "3 3"]  # unit rows: two in the plane, then the normal
     tolerance: float  # heights below which a point counts as on it, world units
 
     def coordinates(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 2"]:
-        """World units from the origin, along the two axes."""
+        """Return the points' coordinates along the two axes from the origin, world units."""
         return (points - self.origin) @ self.axes[:2].T
 
     def points(self, coordinates: Float[Tensor, "N 2"]) -> Float[Tensor, "N 3"]:
+        """Return the points of the plane at these coordinates, world coordinates."""
         return self.origin + coordinates @ self.axes[:2]
 
     def height(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-        """Signed distance, positive on the normal's side."""
+        """Return the signed distance of points, positive on the normal's side."""
         return (points - self.origin) @ self.axes[2]
 
     def hit(self, rays: Rays) -> Float[Tensor, " N"]:
-        """Distances to where the rays meet the plane from the normal's side; infinity where they do not."""
+        """Return the distance at which rays meet the plane from the normal's side; infinity: never."""
         sinking = -(rays.directions @ self.axes[2])
         distance = self.height(rays.origins) / sinking.clamp_min(1e-6)
         return torch.where((sinking > 1e-4) & (distance > 0), distance, float("inf"))
 
 
 def find_planes(
-    points: Float[Tensor, "N 3"], eyes: Float[Tensor, "V 3"], extent: float, most: int, seed: int
+    points: Float[Tensor, "N 3"], eyes: Float[Tensor, "V 3"], extent: float, max_planes: int, seed: int
 ) -> list[Plane]:
-    """At most `most` planes, each explaining a good share of the points, the largest first (RANSAC,
-    Fischler and Bolles 1981). Normals point to where most `eyes` (camera centers) are; `extent` is the
-    points' scale, world units."""
+    """Find planes that each explain a good part of the points (RANSAC, Fischler and Bolles 1981).
+
+    Args:
+        points: World coordinates.
+        eyes: Camera centers; normals point to where most of them are.
+        extent: Scale of the points, world units.
+        max_planes: Most planes.
+        seed: Random seed of the search.
+
+    Returns:
+        The planes, in the order in which they are found: roughly, the largest first.
+    """
     generator = torch.Generator().manual_seed(seed)
-    left = points[torch.randperm(len(points), generator=generator)[:SAMPLE]]
-    enough = max(50, SHARE * len(left))
+    left = points[torch.randperm(len(points), generator=generator)[:MAX_POINTS]]
+    enough = max(MIN_INLIERS, MIN_INLIER_FRACTION * len(left))
+    widest = MAX_TOLERANCE * extent
     planes: list[Plane] = []
-    while len(planes) < most and len(left) >= enough:
-        origin, normal = _best(left, FAR * extent / 2, generator)
-        for tolerance in (FAR * extent, FAR * extent, FAR * extent / 2):
+    while len(planes) < max_planes and len(left) >= enough:
+        origin, normal = _best_of_trials(left, widest / 2, generator)
+        for tolerance in (widest, widest, widest / 2):
             near = left[_heights(left, origin, normal).abs() < tolerance]
             if len(near) < enough:
                 return planes
             origin = near.mean(0)
             normal = torch.linalg.svd(near - origin, full_matrices=False).Vh[2]
         height = _heights(left, origin, normal)
-        spread = 1.4826 * float(height[height.abs() < FAR * extent].abs().median())
-        tolerance = min(max(3 * spread, NEAR * extent), FAR * extent)
+        spread = 1.4826 * float(height[height.abs() < widest].abs().median())
+        tolerance = min(max(3 * spread, MIN_TOLERANCE * extent), widest)
         if ((eyes - origin) @ normal > 0).float().mean() < 0.5:
             normal = -normal
         planes.append(Plane(origin, orthonormal_frame(normal), tolerance))
@@ -71,8 +83,8 @@ def find_planes(
     return planes
 
 
-def _best(points: Tensor, tolerance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The plane through three points, of those tried, that most points are close to."""
+def _best_of_trials(points: Tensor, tolerance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The plane through three points, of TRIALS of them, that most points are close to."""
     # The second and third are the nearest of a few, for neighbors tend to lie on one surface.
     first = points[torch.randint(len(points), (TRIALS, 1), generator=generator)]
     others = points[torch.randint(len(points), (TRIALS, 12), generator=generator)]

@@ -1,4 +1,4 @@
-"""Flat surfaces around a region as textures, completed where the object hid them.
+"""Flat surfaces around a region as textures, completed where the region's content hid them.
 
 A texture has n x n texels; world coordinates and units, N points.
 """
@@ -16,48 +16,49 @@ from scipy.ndimage import binary_propagation, distance_transform_edt, gaussian_f
 from torch import Tensor
 
 from nerf_insert.geometry.sampling import sample_bilinear
-from nerf_insert.inpaint.fill.depth_views import Evidence, Sight, settle
+from nerf_insert.inpaint.fill.depth_views import RegionDepthView
+from nerf_insert.inpaint.fill.observations import PlaneObservations, align_height
 from nerf_insert.inpaint.fill.planes import Plane
 from nerf_insert.inpaint.fill.texture import complete, membrane
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
 
-TEXELS = 512  # along each side of a texture, at most
-FINE = 0.7  # side of a texel in pixels of the nearer photographs
-BEYOND = 3  # texels around the region in which its cut may show
-SOFT = 2.0  # texels over which a texture fades into the scene
-SPECK = 0.06  # of the radius that is looked at: smaller holes are mistakes of the scene's geometry
-ENOUGH = 2  # views that have to agree
-NEAR = 0.03  # of that radius: how far what stands on a surface darkens and tints it
-FLAT = 0.05  # share of a surface in the region, hidden by its content, up to which nothing stands there
-FOG = 0.08  # half the width, in that of the surface there, up to which what hides it is no thing
-OPAQUE = 0.3  # optical thickness of what stands on a surface, from which on it hides it
+MAX_TEXELS = 512  # along each side of a texture
+TEXEL_PIXELS = 0.7  # side of a texel in pixels of the nearer photographs
+CUT_MARGIN = 3  # texels around the region in which its cut may show
+FADE_TEXELS = 2.0  # over which a texture fades into the scene
+MAX_HOLE = 0.06  # of the radius that is looked at: smaller holes are errors of the scene's geometry
+MIN_VIEWS = 2  # that have to agree
+CONTACT_MARGIN = 0.03  # of that radius: how far an object that stands on a surface darkens and tints it
+MAX_HIDDEN_FLAT = 0.05  # fraction of a surface in the region that is hidden although no object stands there
+MAX_FOG_WIDTH = 0.08  # half width, in that of the surface there, up to which what hides it is no object
+OPAQUE_DEPTH = 0.3  # optical depth of what lies close over a surface, above which it hides it
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class TexturedPlane:
     """A plane with a texture where it is to be painted."""
 
     plane: Plane
     texel: float  # side of a texel, world units
     texture: Float[Tensor, "n n 3"]  # sRGB
-    share: Float[Tensor, "n n"]  # how much the texture counts, 0..1, beside the scene's own color
+    opacity: Float[Tensor, "n n"]  # 0..1, over the scene's own color
 
-    def at(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
-        """Colors of points of the plane, and how much they count."""
-        texels = self.plane.coordinates(points) / self.texel + len(self.share) / 2
-        found = sample_bilinear(torch.cat([self.texture, self.share[..., None]], -1), texels)
+    def sample(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
+        """Return the colors (sRGB) and the opacity at points of the plane, world coordinates."""
+        texels = self.plane.coordinates(points) / self.texel + len(self.opacity) / 2
+        found = sample_bilinear(torch.cat([self.texture, self.opacity[..., None]], -1), texels)
         return found[:, :3], found[:, 3]
 
 
 @dataclass(frozen=True, eq=False)
-class Blank:
-    """A plane whose texture is still to be made: its texels as points."""
+class TexelGrid:
+    """The texels of a plane whose texture is still to be made, as points."""
 
     plane: Plane
-    texel: float
-    points: Float[Tensor, "N 3"]
-    near: Bool[Tensor, " N"]  # near enough to the region for the views to say something about them
+    texel: float  # side of a texel, world units
+    points: Float[Tensor, "N 3"]  # row by row
+    near: Bool[Tensor, " N"]  # close enough to the region for the views to say something about them
 
     @property
     def radius(self) -> float:
@@ -65,69 +66,97 @@ class Blank:
         return self.texel * len(self.points) ** 0.5 / 2
 
     @staticmethod
-    def of(
+    def around(
         plane: Plane,
-        middle: Float[Tensor, " 3"],
+        center: Float[Tensor, " 3"],
         radius: float,
-        sights: Sequence[Sight],
+        views: Sequence[RegionDepthView],
         photographs: Sequence[UInt8[Tensor, "H W 3"]],
-    ) -> Blank:
-        """The square of the plane around the foot of `middle`, as fine as the nearer photographs show it,
-        at the height at which they agree."""
-        plane = replace(plane, origin=middle - plane.height(middle[None]) * plane.axes[2])
+    ) -> TexelGrid:
+        """Lay out a square of a plane, as fine as the nearer photographs show it.
+
+        The plane is moved to the height at which the photographs agree.
+
+        Args:
+            plane: The plane.
+            center: The square lies around the foot of this point, world coordinates.
+            radius: Half of the square's side, world units.
+            views: Depth around the region.
+            photographs: Of the same views, sRGB.
+        """
+        plane = replace(plane, origin=center - plane.height(center[None]) * plane.axes[2])
         few = plane.points(_square(48, radius / 24))
-        plane = settle(plane, few[(few - middle).norm(dim=-1) < 0.7 * radius], sights, photographs)
-        pixel = torch.stack([(s.view.camera.center - plane.origin).norm() / s.view.camera.fx for s in sights])
-        n = max(8, min(TEXELS, int(2 * radius / (FINE * float(pixel.quantile(0.1))))))
+        plane = align_height(plane, few[(few - center).norm(dim=-1) < 0.7 * radius], views, photographs)
+        cameras = [view.view.camera for view in views]
+        pixel = torch.stack([(camera.center - plane.origin).norm() / camera.fx for camera in cameras])
+        n = max(8, min(MAX_TEXELS, int(2 * radius / (TEXEL_PIXELS * float(pixel.quantile(0.1))))))
         points = plane.points(_square(n, 2 * radius / n))
-        return Blank(plane, 2 * radius / n, points, (points - middle).norm(dim=-1) < 0.9 * radius)
+        return TexelGrid(plane, 2 * radius / n, points, (points - center).norm(dim=-1) < 0.9 * radius)
 
     def grid(self, values: Tensor) -> ndarray:
+        """Return values of the texels as an array [n, n, ...]."""
         n = round(len(self.points) ** 0.5)
         return values.view(n, n, *values.shape[1:]).numpy()
 
 
-def paint(
-    blank: Blank, evidence: Evidence, scene: LayerStack, region: Region, keep_seen: bool, seed: int
-) -> Surface | None:
-    """The surface with all that the object hid completed; None if there is nothing to paint on it.
+def make_texture(
+    texels: TexelGrid,
+    seen: PlaneObservations,
+    scene: LayerStack,
+    region: Region,
+    keep_seen: bool,
+    seed: int,
+) -> TexturedPlane | None:
+    """Draw a plane's texture from photographs and complete what the region's content hid.
 
-    `keep_seen`: whether what photographs show in the region stays."""
-    speck = SPECK * blank.radius / blank.texel
-    margin = 2 * blank.texel + blank.plane.tolerance + NEAR * blank.radius
-    covered = _widened(blank.grid(_covered(blank, scene, region)), margin / blank.texel)
-    inside = blank.grid(_inside(blank, region))
-    kept = blank.grid(evidence.clear >= ENOUGH) & ~covered
+    Args:
+        texels: The texels.
+        seen: What the views show at the texels.
+        scene: The scene, with the region's content.
+        region: The region.
+        keep_seen: Whether what photographs show in the region stays.
+        seed: Random seed of the completion.
+
+    Returns:
+        The plane with its texture; None if there is nothing to paint on it.
+    """
+    hole = MAX_HOLE * texels.radius / texels.texel
+    margin = 2 * texels.texel + texels.plane.tolerance + CONTACT_MARGIN * texels.radius
+    covered = _dilated(texels.grid(_covered(texels, scene, region)), margin / texels.texel)
+    inside = texels.grid(_inside(texels, region))
+    kept = texels.grid(seen.clear >= MIN_VIEWS) & ~covered
     if not keep_seen:
-        kept &= ~_widened(inside, 1)
-    past = blank.grid((evidence.through > 2 * evidence.on) & (evidence.through >= ENOUGH)) & ~kept
-    # A speck on its own is a mistake; what hangs together with a large opening is its border.
-    ended = binary_propagation(_opened(past, speck) & past, mask=past)
-    hidden = covered | blank.grid(evidence.on + evidence.through < ENOUGH) | (past & ~ended)
-    shown = (evidence.shown >= ENOUGH) & (evidence.shown > evidence.barred / 2)
-    wanted = (blank.grid(shown) & hidden | inside) & ~kept & ~ended
-    gaps = ~_opened(~(kept | wanted), speck) & _widened(wanted, speck)
-    wanted = (wanted | gaps) & ~kept & ~ended & blank.grid(blank.near)
-    # Does the surface go on where it is hidden? Its known end is carried on through what is hidden.
+        kept &= ~_dilated(inside, 1)
+    open_ = texels.grid((seen.through > 2 * seen.on) & (seen.through >= MIN_VIEWS)) & ~kept
+    # A small hole on its own is an error; what is connected to a large opening is its border.
+    ended = binary_propagation(_opened(open_, hole) & open_, mask=open_)
+    hidden = covered | texels.grid(seen.on + seen.through < MIN_VIEWS) | (open_ & ~ended)
+    shown = (seen.shown >= MIN_VIEWS) & (seen.shown > seen.barred / 2)
+    wanted = (texels.grid(shown) & hidden | inside) & ~kept & ~ended
+    gaps = ~_opened(~(kept | wanted), hole) & _dilated(wanted, hole)
+    wanted = (wanted | gaps) & ~kept & ~ended & texels.grid(texels.near)
+    # Whether the surface continues where it is hidden: its known end is extended through what is hidden.
     wanted &= membrane(kept[..., None].astype(np.float32), kept | ended, wanted)[..., 0] > 0.5
-    drawn = (wanted | (kept & _widened(inside, BEYOND))) & blank.grid(blank.near)
+    drawn = (wanted | (kept & _dilated(inside, CUT_MARGIN))) & texels.grid(texels.near)
     if not kept.any() or not drawn.any():
         return None
-    texture = complete(blank.grid(evidence.color()), kept, wanted, seed)
+    texture = complete(texels.grid(seen.color()), kept, wanted, seed)
     nearest = distance_transform_edt(~(kept | wanted), return_distances=False, return_indices=True)
-    fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), SOFT), 1) * kept
-    share = np.maximum(fading, drawn.astype(np.float32))
-    texture = texture[tuple(nearest)]  # so that colors never mix with what is no color
-    return Surface(blank.plane, blank.texel, torch.from_numpy(texture), torch.from_numpy(share))
+    fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), FADE_TEXELS), 1) * kept
+    opacity = np.maximum(fading, drawn.astype(np.float32))
+    texture = texture[tuple(nearest)]  # colors never mix with texels that have none
+    return TexturedPlane(texels.plane, texels.texel, torch.from_numpy(texture), torch.from_numpy(opacity))
 
 
-def stands(blank: Blank, evidence: Evidence, region: Region) -> bool:
-    """Whether the region holds something that hides the surface there from views."""
-    inside = blank.grid(_inside(blank, region))
-    hidden = blank.grid(evidence.shown >= ENOUGH) & inside
-    # Streaks and dots are fog before the surface.
-    hidden = _opened(hidden, FOG * inside.sum() ** 0.5) & hidden
-    return bool(hidden.sum() > FLAT * inside.sum())
+def is_hidden_by_object(texels: TexelGrid, seen: PlaneObservations, region: Region) -> bool:
+    """Tell whether the region holds an object that hides the surface there from views.
+
+    Streaks and dots before a surface are fog, not objects.
+    """
+    inside = texels.grid(_inside(texels, region))
+    hidden = texels.grid(seen.shown >= MIN_VIEWS) & inside
+    hidden = _opened(hidden, MAX_FOG_WIDTH * inside.sum() ** 0.5) & hidden
+    return bool(hidden.sum() > MAX_HIDDEN_FLAT * inside.sum())
 
 
 def _square(n: int, step: float) -> Float[Tensor, "N 2"]:
@@ -137,28 +166,28 @@ def _square(n: int, step: float) -> Float[Tensor, "N 2"]:
     return torch.stack([u.reshape(-1), v.reshape(-1)], -1)
 
 
-def _covered(blank: Blank, scene: LayerStack, region: Region) -> Bool[Tensor, " N"]:
-    """The texels with something of the region's content close over them: too close for the photographs
-    to tell it apart."""
-    normal, limit = blank.plane.axes[2], blank.plane.tolerance
-    thickness = torch.zeros(len(blank.points))
+def _covered(texels: TexelGrid, scene: LayerStack, region: Region) -> Bool[Tensor, " N"]:
+    """The texels with content of the region so close over them that photographs cannot tell it apart."""
+    normal, limit = texels.plane.axes[2], texels.plane.tolerance
+    optical_depth = torch.zeros(len(texels.points))
     for height in (1.0, 1.5, 2.0, 2.5):
-        above = blank.points + height * limit * normal
+        above = texels.points + height * limit * normal
         index = region.contains(above).nonzero()[:, 0]
-        thickness[index] += scene.query(above[index], (-normal).expand(len(index), 3))[0] * limit / 2
-    return thickness > OPAQUE
+        density, _ = scene.query(above[index], (-normal).expand(len(index), 3))
+        optical_depth[index] += density * limit / 2
+    return optical_depth > OPAQUE_DEPTH
 
 
-def _inside(blank: Blank, region: Region) -> Bool[Tensor, " N"]:
+def _inside(texels: TexelGrid, region: Region) -> Bool[Tensor, " N"]:
     """The texels at which the region passes through the surface."""
-    step = blank.plane.tolerance * blank.plane.axes[2]
-    return torch.stack([region.contains(blank.points + k * step) for k in (-1, 0, 1)]).any(0)
+    step = texels.plane.tolerance * texels.plane.axes[2]
+    return torch.stack([region.contains(texels.points + k * step) for k in (-1, 0, 1)]).any(0)
 
 
-def _widened(mask: Bool[ndarray, "n n"], by: float) -> Bool[ndarray, "n n"]:
+def _dilated(mask: Bool[ndarray, "n n"], by: float) -> Bool[ndarray, "n n"]:
     return distance_transform_edt(~mask) <= by if mask.any() else mask
 
 
 def _opened(mask: Bool[ndarray, "n n"], by: float) -> Bool[ndarray, "n n"]:
-    """The mask without what a disc of radius `by` does not fit into."""
-    return _widened(distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] > by, by)
+    """The mask without the parts that a disc of radius `by` does not fit into."""
+    return _dilated(distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] > by, by)

@@ -1,4 +1,4 @@
-"""One view of a shaded mesh: composited into the photograph, antialiased, hidden by what is in front.
+"""Compositing a shaded mesh into a photograph: antialiased, and hidden by what is in front of it.
 
 World coordinates and units. H and W are the view's height and width, M a number of pixels, R of rays.
 """
@@ -14,122 +14,145 @@ from torch import Tensor
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.inpaint.api import InpaintView
-from nerf_insert.lighting.depth_fusion import DepthView, Surface, sample_depth
 from nerf_insert.lighting.shading import ShadedMesh, Shadow
+from nerf_insert.lighting.surface import SceneSurface
+from nerf_insert.rendering.depth_view import DepthView
 
 PIXELS_AT_ONCE = 1 << 15
-SIDE = 6  # rays along each side of a pixel
+RAYS_PER_SIDE = 6  # of a pixel
 FOOTPRINT = 1.4  # pixels across that light of one comes from: a photograph is a little soft
 SHOULDER = 0.8  # linear values above it are compressed so that 1 is never passed
+MIN_SLANT = 0.1  # cosine between ray and surface, at which the tolerance in depth stops growing
+MIN_FLOATER_VIEWS = (
+    3  # and this many times as many as those that confirm it: views that see through a floater
+)
 
 
-class Painter:
-    """Paints any view; `glances` are those that `surface` was made from."""
+class MeshCompositor:
+    """Composites one shaded mesh, with its shadow, into any view of the scene."""
 
     def __init__(
-        self, shine: ShadedMesh, shadow: Shadow | None, surface: Surface, glances: Sequence[DepthView]
+        self,
+        shaded: ShadedMesh,
+        shadow: Shadow | None,
+        surface: SceneSurface,
+        depth_views: Sequence[DepthView],
     ):
-        self.shine, self.shadow, self.surface, self.glances = shine, shadow, surface, glances
-        # What lies less than this in front of the mesh may be the base's error and does not hide it.
-        self.margin = 0.005 * shine.size + 4 * _error(surface, glances)
+        """Keep what views are composited from.
 
-    def paint(self, view: InpaintView) -> Float[Tensor, "H W 3"]:
-        """The photograph with the object and its shadow where the view's mask is true, sRGB."""
+        Args:
+            shaded: The mesh in the scene's light.
+            shadow: On the scene's surface; None: there is none.
+            surface: The scene's surface.
+            depth_views: The views that the surface was fused from.
+        """
+        self.shaded, self.shadow, self.surface, self.depth_views = shaded, shadow, surface, depth_views
+        # What lies less than this in front of the mesh may be the scene's error and does not hide it.
+        self.margin = 0.005 * shaded.size + 4 * _depth_error(surface, depth_views)
+
+    def composite(self, view: InpaintView) -> Float[Tensor, "H W 3"]:
+        """Return the photograph (sRGB) with the mesh and its shadow where the view's mask is true."""
         linear = srgb_to_linear(view.original)
-        pixels = view.mask.nonzero()
-        if self.shadow is not None and len(pixels):
-            linear[tuple(pixels.T)] *= self._shadow_factor(view, pixels)
-        for pixels in self._near_object(view.camera, view.mask).nonzero().split(PIXELS_AT_ONCE):
-            light, cover = self._object(view, pixels)
+        masked = view.mask.nonzero()
+        if self.shadow is not None and len(masked):
+            linear[tuple(masked.T)] *= self._shadow_factor(self.shadow, view, masked)
+        for pixels in self._near_mesh(view.camera, view.mask).nonzero().split(PIXELS_AT_ONCE):
+            light, coverage = self._mesh_light(view, pixels)
             at = tuple(pixels.T)
-            linear[at] = light + (1 - cover[:, None]) * linear[at]
+            linear[at] = light + (1 - coverage[:, None]) * linear[at]
         return torch.where(view.mask[..., None], linear_to_srgb(linear), view.original)
 
-    def _near_object(self, camera: Camera, mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
-        """The masked pixels that may show some of the object: a ray near by meets it."""
-        searched = _grow(mask)
+    def _near_mesh(self, camera: Camera, mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
+        """The masked pixels that may show some of the mesh: a ray near by meets it."""
+        searched = _dilated(mask)
         pixels = searched.nonzero()
-        searched[tuple(pixels.T)] = self.shine.mesh.cast(camera.rays_through(pixels.flip(-1) + 0.5)).hit
-        return _grow(searched) & mask
+        searched[tuple(pixels.T)] = self.shaded.mesh.cast(camera.rays_through(pixels.flip(-1) + 0.5)).hit
+        return _dilated(searched) & mask
 
-    def _object(
+    def _mesh_light(
         self, view: InpaintView, pixels: Int64[Tensor, "M 2"]
     ) -> tuple[Float[Tensor, "M 3"], Float[Tensor, " M"]]:
-        """The object's light in each pixel (row, column), and the share of the pixel that it covers."""
-        step = ((torch.arange(SIDE) + 0.5) / SIDE - 0.5) * FOOTPRINT + 0.5
+        """The mesh's light in each pixel (row, column), and the fraction of the pixel that it covers."""
+        step = ((torch.arange(RAYS_PER_SIDE) + 0.5) / RAYS_PER_SIDE - 0.5) * FOOTPRINT + 0.5
         within = torch.cartesian_prod(step, step)
-        places = (pixels[:, None] + within).reshape(-1, 2).flip(-1)
-        rays = view.camera.rays_through(places)
-        hits = self.shine.mesh.cast(rays)
-        shown = hits.hit & ~self._hidden(view, places, rays, hits.distance)
+        xy = (pixels[:, None] + within).reshape(-1, 2).flip(-1)
+        rays = view.camera.rays_through(xy)
+        hits = self.shaded.mesh.cast(rays)
+        shown = hits.hit & ~self._is_hidden(view, xy, rays, hits.distance)
         index = shown.nonzero()[:, 0]
-        light = torch.zeros(len(places), 3)
-        light[index] = shoulder(
-            self.shine.radiance(hits.face[index], hits.barycentric[index], rays.directions[index])
+        light = torch.zeros(len(xy), 3)
+        light[index] = compress_highlights(
+            self.shaded.radiance(hits.face[index], hits.barycentric[index], rays.directions[index])
         )
-        return light.view(-1, SIDE**2, 3).mean(1), shown.view(-1, SIDE**2).float().mean(1)
+        light = light.view(-1, RAYS_PER_SIDE**2, 3).mean(1)
+        return light, shown.view(-1, RAYS_PER_SIDE**2).float().mean(1)
 
-    def _hidden(
-        self, view: InpaintView, places: Float[Tensor, "R 2"], rays: Rays, distance: Float[Tensor, " R"]
+    def _is_hidden(
+        self, view: InpaintView, xy: Float[Tensor, "R 2"], rays: Rays, distance: Float[Tensor, " R"]
     ) -> Bool[Tensor, " R"]:
-        """Whether the scene hides the mesh at pixel coordinates `places`.
+        """Whether the scene hides the mesh, which lies at `distance`, at pixel coordinates.
 
         Depth is known at the centers of pixels; a ray between them goes with the nearer half of them.
         """
         height, width = view.depth.shape
-        corner = (places - 0.5).floor()
-        share = places - 0.5 - corner
-        total = torch.zeros(len(places))
+        corner = (xy - 0.5).floor()
+        fraction = xy - 0.5 - corner
+        total = torch.zeros(len(xy))
         for dx in (0, 1):
             for dy in (0, 1):
                 column = (corner[:, 0].long() + dx).clamp(0, width - 1)
                 row = (corner[:, 1].long() + dy).clamp(0, height - 1)
-                weight = (1 - (dx - share[:, 0]).abs()) * (1 - (dy - share[:, 1]).abs())
+                weight = (1 - (dx - fraction[:, 0]).abs()) * (1 - (dy - fraction[:, 1]).abs())
                 total += weight * (view.depth[row, column] < distance - self.margin)
         hidden = (total > 0.5).nonzero()[:, 0]
-        column, row = places[hidden].long().T  # a pixel's rays reach a little beyond it, and the picture
+        column, row = xy[hidden].long().T  # a pixel's rays reach a little beyond it, and the image
         column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
         in_front = rays[hidden].at(view.depth[row, column])
-        out = torch.zeros(len(places), dtype=torch.bool)
-        out[hidden] = ~self._floats(in_front)
+        out = torch.zeros(len(xy), dtype=torch.bool)
+        out[hidden] = ~self._is_floater(in_front)
         return out
 
-    def _floats(self, points: Float[Tensor, "R 3"]) -> Bool[Tensor, " R"]:
+    def _is_floater(self, points: Float[Tensor, "R 3"]) -> Bool[Tensor, " R"]:
         """Which points of the scene's depth are no surface at all: most other views see through them."""
-        through, there = torch.zeros(len(points)), torch.zeros(len(points))
-        for camera, depth, _ in self.glances if len(points) else ():
-            projection = camera.project(points)
-            beyond = sample_depth(depth, projection.pixels) - projection.distance
+        through, confirmed = torch.zeros(len(points)), torch.zeros(len(points))
+        for view in self.depth_views if len(points) else ():
+            projection = view.camera.project(points)
+            beyond = view.depth_at(projection.pixels) - projection.distance
             through += projection.inside & (beyond > 2 * self.margin)
-            there += projection.inside & (beyond.abs() <= 2 * self.margin)
-        return (through > 3 * there) & (through > 3)
+            confirmed += projection.inside & (beyond.abs() <= 2 * self.margin)
+        return (through > 3 * confirmed) & (through > MIN_FLOATER_VIEWS)
 
-    def _shadow_factor(self, view: InpaintView, pixels: Int64[Tensor, "M 2"]) -> Float[Tensor, "M 3"]:
+    def _shadow_factor(
+        self, shadow: Shadow, view: InpaintView, pixels: Int64[Tensor, "M 2"]
+    ) -> Float[Tensor, "M 3"]:
+        """The factor on the photograph's linear light at pixels (row, column)."""
         rays = view.camera.rays_through(pixels.flip(-1) + 0.5)
         hits = self.surface.cast(rays)
-        slant = (self.surface.front[hits.face] * rays.directions).sum(-1).abs().clamp_min(0.1)
-        apart = (hits.distance - view.depth[tuple(pixels.T)]).abs()
-        shown = hits.hit & (apart < (self.margin + self.surface.cell) / slant)  # nothing thin is in front
-        return torch.where(shown[:, None], self.shadow.factor(hits), 1.0)
+        slant = (self.surface.front[hits.face] * rays.directions).sum(-1).abs().clamp_min(MIN_SLANT)
+        difference = (hits.distance - view.depth[tuple(pixels.T)]).abs()
+        # The pixel shows the surface, and nothing thin before it that the fusion has lost.
+        shown = hits.hit & (difference < (self.margin + self.surface.cell) / slant)
+        return torch.where(shown[:, None], shadow.factor(hits), 1.0)
 
 
-def shoulder(linear: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
-    """Linear light, unchanged up to SHOULDER, approaching 1 above."""
+def compress_highlights(linear: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
+    """Return linear light unchanged up to SHOULDER, approaching 1 above."""
     rest = 1 - SHOULDER
     return torch.where(linear <= SHOULDER, linear, 1 - rest * torch.exp(-(linear - SHOULDER) / rest))
 
 
-def _error(surface: Surface, glances: Sequence[DepthView]) -> float:
-    """The median distance along rays between the scene's depth in one view and the surface of all."""
-    apart = []
-    for camera, depth, _ in glances:
-        hits = surface.cast(camera.rays())
-        depth = depth.reshape(-1)
+def _depth_error(surface: SceneSurface, depth_views: Sequence[DepthView]) -> float:
+    """The median difference along rays between the depth of one view and the surface fused from all."""
+    differences = []
+    for view in depth_views:
+        hits = surface.cast(view.camera.rays())
+        depth = view.depth.reshape(-1)
         both = hits.hit & depth.isfinite()
-        apart.append((hits.distance - depth)[both].abs())
-    apart = torch.cat(apart)
-    return float(apart.median()) if len(apart) else 0.0
+        differences.append((hits.distance - depth)[both].abs())
+    differences = torch.cat(differences)
+    return float(differences.median()) if len(differences) else 0.0
 
 
-def _grow(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
+def _dilated(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
+    """The mask and all pixels beside it."""
     return torch.nn.functional.max_pool2d(mask[None].float(), 3, stride=1, padding=1)[0] > 0

@@ -1,48 +1,47 @@
 """The inpainter `mesh`: a colored mesh in the scene's own light.
 
-The light, the mesh's shading and its shadow are worked out once, in space, and kept on the surfaces; a
-view only looks them up. So all views agree, and a second round of painting would change nothing.
+The light, the mesh's shading and its shadow are computed once, in space, and kept on the surfaces; a view
+only looks them up. So all views agree, and a second round of painting would change nothing.
 
 World coordinates and units. H and W are a view's height and width.
 """
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, no_type_check
 
 import torch
 from jaxtyping import Float
+from msgspec import Meta
 from torch import Tensor
 
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
-from nerf_insert.inpaint.mesh.compositor import Painter
-from nerf_insert.lighting.depth_fusion import DepthView, Surface, far_radiance, fuse_tsdf, glance, sees
-from nerf_insert.lighting.estimation import estimate, gather
-from nerf_insert.lighting.light import Key, Light, sphere
-from nerf_insert.lighting.shading import ROUGHNESS, cast_shadow, shade
+from nerf_insert.inpaint.mesh.compositor import MeshCompositor
+from nerf_insert.inpaint.mesh.light_option import GivenLight, parse_light
+from nerf_insert.io.schema import LARGEST, Real, parse
+from nerf_insert.lighting.depth_fusion import fuse_tsdf
+from nerf_insert.lighting.estimation import estimate_light
+from nerf_insert.lighting.light import Light, fibonacci_sphere
+from nerf_insert.lighting.light_samples import gather_samples
+from nerf_insert.lighting.shading import DEFAULT_ROUGHNESS, cast_shadow, shade
+from nerf_insert.lighting.surface import SceneSurface, far_radiance
+from nerf_insert.rendering.depth_view import DepthView, render_depth_views
 
-REACH = 1.5  # the scene is looked at within this many diagonals of the region from its center
-SCOPE = 0.4  # the light is looked for within this share of the cameras' distance, if that is more
-SMOOTHEST = 0.15  # a sharper highlight would fall between the pixels
-AWAY = 100.0  # distance of a key light given by its direction, in diagonals of the region
+SCENE_REACH = 1.5  # half side of the box of the scene's surface, in diagonals of the region
+LIGHT_REACH = 0.4  # the same of the box in which the light is looked for, in the cameras' distance, if larger
+MIN_ROUGHNESS = 0.15  # a sharper highlight would fall between the pixels
 
 
 class MeshInpainter(Inpainter):
     """Paints `guide.mesh`, its colors taken as albedo, lit like the scene and hidden by what is in front.
 
-    light: "auto" finds the light that the photographs show; "flat" is the same from everywhere; or a
-        mapping with any of direction [x, y, z] (world, towards the light), angle (half of that under
-        which the light is seen, degrees), key and sky [r, g, b] (linear; what a white surface shows that
-        faces the light, or that lies open to the sky alone).
-    exposure: a factor on the light of the object, 1 as found.
-    shadows: whether the object darkens what lies around it, as far as that is inside the region.
-    roughness: of its surface, from 0, polished, to 1, chalk: how wide the key's highlight is on it.
+    Attributes:
+        scene_light: The light that `prepare` has chosen.
     """
 
     rounds = 1
@@ -50,145 +49,128 @@ class MeshInpainter(Inpainter):
     view_dependent = True  # for the highlights
     uses_render = "mask"
 
+    @no_type_check  # options come from recipes, unchecked
     def __init__(
         self,
         light: str | Mapping[str, Any] = "auto",
         exposure: float = 1.0,
         shadows: bool = True,
-        roughness: float = ROUGHNESS,
+        roughness: float = DEFAULT_ROUGHNESS,
     ):
-        self.light = check_light(light)
-        if isinstance(exposure, bool) or not isinstance(exposure, int | float) or not 0 < exposure < math.inf:
-            raise InputError(f"the mesh inpainter's exposure must be a number above 0, not {exposure!r}")
-        if not isinstance(shadows, bool):
-            raise InputError(f"the mesh inpainter's shadows must be true or false, not {shadows!r}")
-        if isinstance(roughness, bool) or not isinstance(roughness, int | float) or not 0 <= roughness <= 1:
-            raise InputError(
-                f"the mesh inpainter's roughness must be a number from 0 to 1, not {roughness!r}"
-            )
-        self.exposure, self.shadows = float(exposure), shadows
-        self.roughness = max(float(roughness), SMOOTHEST)
-        self.found: Light | None = None  # the light that `prepare` chose
-        self._painter: Painter | None = None
+        """Check the options.
+
+        Args:
+            light: "auto" estimates the scene's light from the photographs; "flat" is the same from
+                everywhere; or a mapping with any of direction [x, y, z] (world axes, towards the light),
+                angle (half of that under which the light is seen, degrees), key and sky [r, g, b] (linear;
+                what a white surface shows that faces the light, or that lies open to the sky alone).
+            exposure: A factor on the light of the object, 1 as found.
+            shadows: Whether the object darkens what lies around it, as far as that is inside the region.
+            roughness: Of its surface, from 0, polished, to 1, chalk: how wide its highlights are.
+
+        Raises:
+            InputError: An option has an impossible value.
+        """
+        where = "inpainter_options"
+        self.light = parse_light(light, f"{where}.light")
+        self.exposure = float(parse(exposure, Annotated[Real, Meta(gt=0, le=LARGEST)], f"{where}.exposure"))
+        self.shadows = parse(shadows, bool, f"{where}.shadows")
+        roughness = parse(roughness, Annotated[Real, Meta(ge=0, le=1)], f"{where}.roughness")
+        self.roughness = max(float(roughness), MIN_ROUGHNESS)
+        self.scene_light: Light | None = None
+        self._compositor: MeshCompositor | None = None
 
     def check(self, guide: Guide) -> None:
-        """Raises InputError if there is no mesh."""
+        """Check that there is a mesh.
+
+        Raises:
+            InputError: There is none.
+        """
         if guide.mesh is None:
             raise InputError("the mesh inpainter needs --mesh: a file with the object to insert")
 
     def prepare(self, context: EditContext) -> None:
-        """Find the light and shade the mesh. Raises InputError if there is no mesh or no view shows it."""
+        """Find the scene's light and shade the mesh.
+
+        Raises:
+            InputError: There is no mesh, or no view shows it.
+        """
         self.check(context.guide)
         mesh, region = context.guide.mesh, context.region
-        center, size = region.bounds.mean(0), region.diagonal
-        bounds = torch.stack([center - REACH * size, center + REACH * size])
+        assert mesh is not None
         with context.progress.task("Finding the scene's light", total=4) as task:
-            glances = glance(context.scene, context.views)
-            check_seen(mesh, glances)
+            depth_views = render_depth_views(context.scene, context.views)
+            check_visible(mesh, depth_views)
             task.advance(1)
-            surface = fuse_tsdf(glances, bounds)
+            surface = fuse_tsdf(depth_views, _box(region.bounds.mean(0), SCENE_REACH * region.diagonal))
             task.advance(1)
-            light = self._find_light(context, glances, surface, bounds)
+            light = self._find_light(context, depth_views, surface)
             task.advance(1)
-            self.found = light
-            shine = shade(mesh, surface, light.scaled(self.exposure), self.roughness)
-            shadow = cast_shadow(surface, light, shine, region) if self.shadows else None
+            self.scene_light = light
+            shaded = shade(mesh, surface, light.scaled(self.exposure), self.roughness)
+            shadow = cast_shadow(surface, light, shaded, region) if self.shadows else None
             task.advance(1)
-        self._painter = Painter(shine, shadow, surface, glances)
+        self._compositor = MeshCompositor(shaded, shadow, surface, depth_views)
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float = 1.0, seed: int = 0
     ) -> list[Float[Tensor, "H W 3"]]:
-        """The photographs with the object in them; `strength` and `seed` make no difference."""
-        self.check(guide)
-        if self._painter is None:
-            raise RunError("the mesh inpainter was not prepared: call prepare(context) before inpaint")
-        return [self._painter.paint(view) for view in views]
+        """Composite the mesh into the photographs; `strength` and `seed` make no difference.
 
-    def _find_light(
-        self, context: EditContext, glances: list[DepthView], surface: Surface, bounds: Float[Tensor, "2 3"]
-    ) -> Light:
+        Raises:
+            InputError: There is no mesh.
+            RunError: `prepare` was not called.
+        """
+        self.check(guide)
+        if self._compositor is None:
+            raise RunError("the mesh inpainter was not prepared: call prepare(context) before inpaint")
+        return [self._compositor.composite(view) for view in views]
+
+    def _find_light(self, context: EditContext, depth_views: list[DepthView], surface: SceneSurface) -> Light:
+        """Return the light of the options, or estimate the scene's."""
         center, size = context.region.bounds.mean(0), context.region.diagonal
         up = torch.stack([view.camera.c2w[:, 1] for view in context.views]).mean(0)
         up = torch.nn.functional.normalize(up, dim=0)
         if self.light == "flat":
             return Light.flat()
-        if self.light != "auto":
-            return given_light(self.light, center, size, up)
-        away = [float((view.camera.center - center).norm()) for view in context.views]
-        half = SCOPE * statistics.median(away)
-        if half > REACH * size:  # a small object's surroundings alone tell little
-            size = half / REACH
-            bounds = torch.stack([center - half, center + half])
-            surface = fuse_tsdf(glances, bounds)
-        far = far_radiance(context.scene, glances, bounds, sphere())
-        things = [surface.thing()]
-        evidence = gather(surface, things, far, center, size, up, context.seed)
-        return estimate(evidence, things, center, size, up, far)
+        if isinstance(self.light, GivenLight):
+            return self.light.light(center, size, up)
+        bounds = _box(center, SCENE_REACH * size)
+        distances = [float((view.camera.center - center).norm()) for view in context.views]
+        half = LIGHT_REACH * statistics.median(distances)
+        if half > SCENE_REACH * size:  # a small object's surroundings alone tell little
+            size = half / SCENE_REACH
+            bounds = _box(center, half)
+            surface = fuse_tsdf(depth_views, bounds)
+        far = far_radiance(context.scene, depth_views, bounds, fibonacci_sphere())
+        occluders = [surface.as_occluder()]
+        samples = gather_samples(surface, occluders, far, center, size, up, context.seed)
+        return estimate_light(samples, occluders, center, size, up, far)
 
 
-def check_light(light: Any) -> str | dict[str, Any]:
-    """The option `light`, or InputError."""
-    if light in ("auto", "flat"):
-        return light
-    if not isinstance(light, Mapping):
-        raise InputError(
-            f"the mesh inpainter's light must be auto, flat, or a mapping of direction, key, sky and angle, "
-            f"not {light!r}"
-        )
-    for name, value in light.items():
-        if name not in ("direction", "key", "sky", "angle"):
-            raise InputError(f"the mesh inpainter's light has no {name!r}: direction, key, sky, angle")
-        try:
-            numbers = [float(x) for x in ([value] if name == "angle" else value)]
-        except (TypeError, ValueError):
-            numbers = []
-        fine = len(numbers) == (1 if name == "angle" else 3) and all(map(math.isfinite, numbers))
-        if name == "angle":
-            fine = fine and 0 <= numbers[0] <= 60
-        elif name == "direction":
-            fine = fine and any(numbers)
-        else:
-            fine = fine and min(numbers) >= 0
-        if not fine:
-            wanted = {"angle": "a number from 0 to 60", "direction": "three numbers, not all 0"}
-            wanted = wanted.get(name, "three numbers from 0 up")
-            raise InputError(f"the mesh inpainter's light.{name} must be {wanted}, not {value!r}")
-    return dict(light)
+def _box(center: Float[Tensor, "3"], half: float) -> Float[Tensor, "2 3"]:
+    return torch.stack([center - half, center + half])
 
 
-def given_light(light: Mapping[str, Any], center: Tensor, size: float, up: Tensor) -> Light:
-    """The light that the option describes; what it leaves out is soft daylight from above."""
-    direction = torch.tensor(light["direction"], dtype=torch.float32) if "direction" in light else up
-    key = Key(
-        target=center,
-        direction=torch.nn.functional.normalize(direction, dim=0),
-        distance=AWAY * size,
-        angle=math.radians(max(0.1, light.get("angle", 10.0))),
-        irradiance=torch.tensor(light.get("key", (0.7, 0.7, 0.7)), dtype=torch.float32),
-    )
-    sky = torch.tensor(light.get("sky", (0.4, 0.4, 0.4)), dtype=torch.float32)
-    return Light(sky.expand(len(sphere()), 3), key)
+def check_visible(mesh: Mesh, depth_views: Sequence[DepthView]) -> None:
+    """Check that some view shows some of the mesh.
 
-
-def check_seen(mesh: Mesh, glances: Sequence[DepthView]) -> None:
-    """Raises InputError if no view has the mesh in its picture, or the scene hides it in all of them."""
+    Raises:
+        InputError: No view has the mesh in its image, or the scene hides it in all of them.
+    """
     points = torch.cat([mesh.vertices[mesh.faces].mean(1), mesh.vertices[mesh.faces.reshape(-1)]])
     tolerance = 0.05 * float((mesh.bounds[1] - mesh.bounds[0]).norm())
-    inside = hidden = False
-    for one in glances:
-        shown, clear = sees(one, points, tolerance)
-        if bool(clear.any()):
+    inside = False
+    for view in depth_views:
+        in_image, visible = view.visibility(points, tolerance)
+        if bool(visible.any()):
             return
-        inside |= bool(shown.any())
-        hidden |= bool((shown & ~clear).any())
+        inside |= bool(in_image.any())
     low, high = ([round(x, 3) for x in corner.tolist()] for corner in mesh.bounds)
-    if not inside:
+    where = f"it lies between {low} and {high} in the capture's world coordinates"
+    if inside:
         raise InputError(
-            f"no view has the mesh in its picture: it lies between {low} and {high} in the capture's world "
-            "coordinates; place it with --pose"
+            f"the scene hides the mesh in every view: {where}, inside or behind something; "
+            "place it with --pose"
         )
-    raise InputError(
-        f"the scene hides the mesh in every view: it lies between {low} and {high} in the capture's world "
-        "coordinates, inside or behind something; place it with --pose"
-    )
+    raise InputError(f"no view has the mesh in its image: {where}; place it with --pose")

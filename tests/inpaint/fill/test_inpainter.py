@@ -3,15 +3,17 @@
 import math
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from analytic import DENSITY, AnalyticField, look_at
 
+from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
-from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
-from nerf_insert.inpaint.fill.depth_views import content
+from nerf_insert.inpaint.fill.depth_views import content_box
 from nerf_insert.inpaint.fill.inpainter import FillInpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.kernels import march
@@ -53,20 +55,18 @@ class Field(AnalyticField):
         return density, rgb
 
 
-@dataclass(frozen=True)
-class Shot:
+@dataclass(frozen=True, eq=False)
+class Shot(View):
     """A view of the capture whose photograph is a render."""
 
-    name: str
-    camera: Camera
-    rgb: torch.Tensor
-
-    @property
-    def size(self):
-        return self.camera.width, self.camera.height
+    rgb: torch.Tensor | None = None
 
     def photograph(self, size=None):
         return self.rgb
+
+
+def render_shot(name, camera, rgb):
+    return Shot(name, Path(name), camera, rgb=rgb)
 
 
 @cache
@@ -78,7 +78,7 @@ def capture(plain=False, wall=False, around=ROUND):
         turn, up = around * (k * 0.618 % 1 - 0.5) - math.pi / 2, math.radians((24, 38, 52)[k % 3])
         eye = (math.cos(turn) * math.cos(up), math.sin(turn) * math.cos(up), math.sin(up))
         camera = look_at(tuple(1.5 * e for e in eye), (0.0, 0.0, 0.1), size=(80, 60), focal=90.0)
-        shots.append(Shot(f"{k}.png", camera, scene.render_image(camera).rgb))
+        shots.append(render_shot(f"{k}.png", camera, scene.render_image(camera).rgb))
         truth.append(empty.render_image(camera))
     return scene, tuple(shots), truth
 
@@ -156,12 +156,12 @@ def test_all_views_agree():
 def test_a_region_that_reaches_far_is_looked_at_where_something_is():
     """As a hull of masks from one side does. It is empty but for the ball and the floor under it."""
     scene, shots, _ = capture()
-    middle, size = content(scene, BoxRegion([0.0, 0.1, 2.0], [0.5, 0.54, 4.32]), shots)
+    middle, size = content_box(scene, BoxRegion([0.0, 0.1, 2.0], [0.5, 0.54, 4.32]), shots)
     # x and y of the box, and z from the floor to the top of the ball; it is seen from ten sides
     assert torch.allclose(middle, torch.tensor([0.0, 0.1, 0.21]), atol=0.03)
     assert math.isclose(float(size), math.hypot(0.5, 0.54, 0.42), rel_tol=0.05)
     nothing = BoxRegion([0.0, 0.0, 3.0], [0.4, 0.4, 0.4])
-    middle, size = content(scene, nothing, shots)
+    middle, size = content_box(scene, nothing, shots)
     assert torch.equal(middle, nothing.bounds.mean(0)) and size == nothing.diagonal
 
 
@@ -169,7 +169,7 @@ def test_a_region_that_touches_nothing_shows_what_is_behind_it():
     _, shots, truth = capture(True)
     floating = LayerStack(Field(((0.0, 0.0, 0.45, 0.15, (0.9, 0.2, 0.1)),), plain=True))
     region = BoxRegion((0.0, 0.0, 0.45), (0.34, 0.34, 0.34))
-    shots = tuple(Shot(s.name, s.camera, floating.render_image(s.camera).rgb) for s in shots[:5])
+    shots = tuple(render_shot(s.name, s.camera, floating.render_image(s.camera).rgb) for s in shots[:5])
     painted = prepared(floating, shots, region).inpaint(
         to_paint(shots, region), Guide(), strength=1.0, seed=0
     )
@@ -190,7 +190,7 @@ def test_a_marked_shadow_goes_unless_what_is_seen_is_kept():
 
     scene, region = LayerStack(Stained((), plain=True)), BoxRegion((0.0, 0.0, 0.05), (0.5, 0.5, 0.2))
     _, shots, truth = capture(True)
-    shots = tuple(Shot(s.name, s.camera, scene.render_image(s.camera).rgb) for s in shots[:6])
+    shots = tuple(render_shot(s.name, s.camera, scene.render_image(s.camera).rgb) for s in shots[:6])
     views = to_paint(shots, region)
     kept, gone, default = (
         prepared(scene, shots, region, keep_seen=keep).inpaint(views, Guide(), strength=1.0, seed=0)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from analytic import AnalyticField
 
-from nerf_insert.inpaint.fill.depth_views import Evidence
+from nerf_insert.inpaint.fill.observations import PlaneObservations
 from nerf_insert.inpaint.fill.planes import Plane
-from nerf_insert.inpaint.fill.surfaces import Blank, paint, stands
+from nerf_insert.inpaint.fill.surfaces import TexelGrid, is_hidden_by_object, make_texture
 from nerf_insert.regions.box import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
 
@@ -27,29 +27,29 @@ def blank():
     axis = (torch.arange(SIDE) + 0.5 - SIDE / 2) * TEXEL
     v, u = torch.meshgrid(axis, axis, indexing="ij")
     points = torch.stack([u, v, torch.zeros_like(u)], -1).view(-1, 3)
-    return Blank(PLANE, TEXEL, points, torch.ones(len(points), dtype=torch.bool))
+    return TexelGrid(PLANE, TEXEL, points, torch.ones(len(points), dtype=torch.bool))
 
 
 def painted(past):
     """How much is painted, where views see past the plane at the texels `past` and onto it elsewhere."""
     made = blank()
-    evidence, past = Evidence(PLANE, made.points), past.reshape(-1)
-    evidence.on[~past] = evidence.clear[~past] = 10
-    evidence.through[past] = 10
+    observed, past = PlaneObservations(PLANE, made.points), past.reshape(-1)
+    observed.on[~past] = observed.clear[~past] = 10
+    observed.through[past] = 10
     # Openings of up to 0.12 across count as mistakes of the scene's geometry.
-    surface = paint(made, evidence, LayerStack(Empty()), REGION, True, seed=0)
-    return torch.zeros(SIDE, SIDE) if surface is None else surface.share
+    surface = make_texture(made, observed, LayerStack(Empty()), REGION, True, seed=0)
+    return torch.zeros(SIDE, SIDE) if surface is None else surface.opacity
 
 
 @pytest.mark.parametrize(("width", "apart", "thing"), [(4, 14, False), (24, 100, True)])
 def test_streaks_of_fog_are_nothing_that_stands_there(width, apart, thing):
     """Streaks hide more of the surface in the region than one block, as wide as high, that stands on it."""
     made = blank()
-    evidence, hidden = Evidence(PLANE, made.points), torch.zeros(SIDE, SIDE, dtype=torch.bool)
+    observed, hidden = PlaneObservations(PLANE, made.points), torch.zeros(SIDE, SIDE, dtype=torch.bool)
     for start in range(20, 80, apart):
         hidden[start : start + width, 20 : 80 if not thing else 20 + width] = True
-    evidence.shown[hidden.reshape(-1)] = 10
-    assert stands(made, evidence, REGION) is thing
+    observed.shown[hidden.reshape(-1)] = 10
+    assert is_hidden_by_object(made, observed, REGION) is thing
 
 
 def test_a_speck_in_a_surface_is_closed():

@@ -112,7 +112,7 @@ def test_planes_are_found_among_noise_and_others():
     wall, front = points_on((1.0, 0.2, 0.0), -0.6, 1200, 0.004, generator)
     clutter = torch.rand(1500, 3, generator=generator) * 2 - 1
     eyes = torch.tensor([[2.0, 0.0, 2.0], [2.0, 1.0, 1.0], [1.0, -1.0, 2.0]])
-    planes = find_planes(torch.cat([table, wall, clutter]), eyes, 1.0, most=2, seed=0)
+    planes = find_planes(torch.cat([table, wall, clutter]), eyes, 1.0, max_planes=2, seed=0)
     for plane, normal, offset in zip(planes, (up, front), (0.05, -0.6), strict=True):
         # noise 0.004 over 1200 points leaves 1e-4 of offset; the clutter within the tolerance adds to it
         assert float(plane.axes[2] @ normal) > 0.9995
@@ -123,8 +123,8 @@ def test_planes_are_found_among_noise_and_others():
 
 def test_no_plane_in_a_cloud():
     cloud = torch.rand(3000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert find_planes(cloud, torch.zeros(1, 3), 1.0, most=3, seed=0) == []
-    assert find_planes(cloud[:10], torch.zeros(1, 3), 1.0, most=3, seed=0) == []
+    assert find_planes(cloud, torch.zeros(1, 3), 1.0, max_planes=3, seed=0) == []
+    assert find_planes(cloud[:10], torch.zeros(1, 3), 1.0, max_planes=3, seed=0) == []
 
 
 def test_rays_meet_a_plane_from_its_front_only():

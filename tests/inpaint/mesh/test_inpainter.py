@@ -14,12 +14,13 @@ from nerf_insert.geometry.color import srgb_to_linear
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
-from nerf_insert.inpaint.mesh.compositor import SHOULDER, shoulder
+from nerf_insert.inpaint.mesh.compositor import SHOULDER, compress_highlights
 from nerf_insert.inpaint.mesh.inpainter import MeshInpainter
 from nerf_insert.inpaint.registry import load_inpainter
 from nerf_insert.io.images import write_image
-from nerf_insert.lighting.light import Key, Light
-from nerf_insert.lighting.shading import MIRRORED, highlight, is_closed, mirrored_shares, shade
+from nerf_insert.lighting.light import DiskLight, Light
+from nerf_insert.lighting.reflection import REFLECTANCE, highlight, reflected_fractions
+from nerf_insert.lighting.shading import is_closed, shade
 from nerf_insert.regions import BoxRegion, MeshRegion
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
@@ -125,7 +126,7 @@ def test_painting_unprepared_is_an_error_of_its_own():
 
 
 def test_a_mesh_that_no_view_sees_is_refused(floor):
-    with pytest.raises(InputError, match=r"no view has the mesh in its picture.*--pose"):
+    with pytest.raises(InputError, match=r"no view has the mesh in its image.*--pose"):
         MeshInpainter(light="flat").prepare(floor.context(ball((50.0, 0.0, 0.0))))
 
 
@@ -143,13 +144,13 @@ def test_a_mesh_under_the_floor_is_refused(floor):
         ({"light": {"direction": [0, 0, 0]}}, "light.direction must be three numbers, not all 0"),
         ({"light": {"direction": [0, 1]}}, "light.direction must be three numbers"),
         ({"light": {"direction": "up"}}, "light.direction"),
-        ({"light": {"key": [1, -1, 1]}}, "light.key must be three numbers from 0 up"),
+        ({"light": {"key": [1, -1, 1]}}, "light.key.* must be a number of at least 0"),
         ({"light": {"sky": [1, math.nan, 1]}}, "light.sky"),
-        ({"light": {"angle": 90}}, "light.angle must be a number from 0 to 60"),
+        ({"light": {"angle": 90}}, "light.angle must be a number between 0 and 60"),
         ({"exposure": 0}, "exposure must be a number above 0"),
         ({"exposure": True}, "exposure"),
         ({"shadows": "yes"}, "shadows must be true or false"),
-        ({"roughness": 1.5}, "roughness must be a number from 0 to 1"),
+        ({"roughness": 1.5}, "roughness must be a number between 0 and 1"),
         ({"roughness": "matt"}, "roughness"),
     ],
 )
@@ -158,9 +159,9 @@ def test_wrong_options_are_named(options, said):
         MeshInpainter(**options)
 
 
-def mirrored(cosine, roughness):
+def reflected(cosine, roughness):
     """The share of light from everywhere that a surface mirrors, at cosines to the eye."""
-    return torch.from_numpy(np.interp(cosine, np.linspace(0, 1, 33), mirrored_shares(roughness))).float()
+    return torch.from_numpy(np.interp(cosine, np.linspace(0, 1, 33), reflected_fractions(roughness))).float()
 
 
 def cosines(view):
@@ -176,7 +177,7 @@ def test_flat_light_shows_the_mesh_s_own_colors(void):
     color = (0.8, 0.4, 0.1)
     painted = void.paint(ball(color=color), light="flat")
     inside, _, cosine = cosines(void.views[0])
-    share = mirrored(cosine, 0.6)[:, None]
+    share = reflected(cosine, 0.6)[:, None]
     assert inside.sum() > 30
     wanted = share + (1 - share) * srgb_to_linear(torch.tensor(color))
     # a pixel averages over its footprint, within which the share bends
@@ -186,22 +187,22 @@ def test_flat_light_shows_the_mesh_s_own_colors(void):
 def test_the_highlight_is_that_of_a_dielectric():
     """Against what is known of the lobe in closed form: Fresnel's law (Schlick's form of it) where it is
     narrow, its peak, and that light and eye may change places."""
-    smooth, cosine = mirrored_shares(0.15), torch.linspace(0, 1, 33)
-    fresnel = MIRRORED + (1 - MIRRORED) * (1 - cosine) ** 5
+    smooth, cosine = reflected_fractions(0.15), torch.linspace(0, 1, 33)
+    fresnel = REFLECTANCE + (1 - REFLECTANCE) * (1 - cosine) ** 5
     # 65536 directions are apart by 1/5 of the lobe; towards grazing it is wide and part of it lost
     assert torch.allclose(smooth[16:], fresnel[16:], rtol=0.1)
     up = torch.tensor([[0.0, 0.0, 1.0]])
     # half the angle's cosine is 1: spread 1 / (pi alpha^2), masking 1, over 4 cosines, in units of 1 / pi
     for roughness in (0.2, 0.5, 1.0):
         assert float(highlight(up, up, up, roughness)) == pytest.approx(
-            MIRRORED / (4 * roughness**4), rel=1e-4
+            REFLECTANCE / (4 * roughness**4), rel=1e-4
         )
     a, b = (
         torch.nn.functional.normalize(torch.tensor([v]), dim=-1) for v in ([0.3, 0.1, 0.8], [-0.6, 0.5, 0.4])
     )
     assert float(highlight(up, a, b, 0.4)) == pytest.approx(float(highlight(up, b, a, 0.4)))
     for roughness in (0.15, 0.5, 1.0):
-        shares = mirrored_shares(roughness)
+        shares = reflected_fractions(roughness)
         assert bool(((shares > 0) & (shares < 1)).all())  # no light is made
 
 
@@ -237,7 +238,7 @@ def test_coverage_at_the_silhouette_sums_to_the_ball_s_picture(void):
     distance = meets(rays, OBJECT, RADIUS)
     hit = distance.isfinite()
     normals = (rays.at(distance)[hit] - torch.tensor(OBJECT)) / RADIUS
-    share = mirrored(-(normals * rays.directions[hit]).sum(-1), 0.6)
+    share = reflected(-(normals * rays.directions[hit]).sum(-1), 0.6)
     value = float((share + (1 - share) * srgb_to_linear(torch.tensor(0.5))).mean())
     # 4 x 4 rays in each of about 60 pixels on the border; the mesh is an icosphere of 2562 vertices
     assert float(painted.sum()) == pytest.approx(value * float(hit.sum()) / 256, rel=0.01)
@@ -252,7 +253,7 @@ def test_a_matt_ball_obeys_the_cosine_law(void):
     inside = meets(rays, OBJECT, 0.85 * RADIUS).isfinite()
     normals = torch.nn.functional.normalize(rays.at(distance)[inside] - torch.tensor(OBJECT), dim=-1)
     eye = -rays.directions[inside]
-    albedo = (1 - mirrored((normals * eye).sum(-1), 1.0)) * float(srgb_to_linear(torch.tensor(0.5)))
+    albedo = (1 - reflected((normals * eye).sum(-1), 1.0)) * float(srgb_to_linear(torch.tensor(0.5)))
     shine = highlight(normals, direction.expand_as(normals), eye, 1.0)[:, 0]
     wanted = 0.9 * (albedo + shine) * (normals @ direction).clamp_min(0)
     found = srgb_to_linear(painted[inside.view(48, 64)])[:, 0]
@@ -267,15 +268,16 @@ def test_the_back_of_an_open_sheet_has_its_own_light(void):
     surface = MeshInpainter(light="flat")
     surface.prepare(context)
     light = Light(
-        torch.zeros(256, 3), Key(torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]), 1e3, 0.01, torch.ones(3))
+        torch.zeros(256, 3),
+        DiskLight(torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]), 1e3, 0.01, torch.ones(3)),
     )
-    shine = shade(mesh, surface._painter.surface, light, roughness=1.0)
+    shine = shade(mesh, surface._compositor.surface, light, roughness=1.0)
     where = torch.full((2, 3), 1 / 3)
     down_and_up = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
     found = shine.radiance(torch.zeros(2, dtype=torch.long), where, down_and_up)
     # white, but for what chalk mirrors: head-on a lobe of 0.01 for 0.0123 of all light
     assert found[0].tolist() == pytest.approx(
-        [1.0 - float(mirrored_shares(1.0)[-1]) + MIRRORED / 4] * 3, abs=1e-3
+        [1.0 - float(reflected_fractions(1.0)[-1]) + REFLECTANCE / 4] * 3, abs=1e-3
     )
     assert found[1].tolist() == pytest.approx([0.0] * 3, abs=1e-3)
     assert is_closed(ball()) and not is_closed(mesh)
@@ -424,7 +426,7 @@ def test_views_agree_on_what_they_both_see(behind):
 
 def test_highlights_are_compressed_not_cut():
     values = torch.linspace(0, 10, 2001)
-    out = shoulder(values)
+    out = compress_highlights(values)
     assert torch.equal(out[values <= SHOULDER], values[values <= SHOULDER])
     assert float(out.max()) <= 1 and bool((out.diff()[values[1:] < 1.5] > 0).all())
     assert float(out.diff().max()) <= float(values[1]) * 1.001  # slope never above 1: no kink upwards
@@ -440,4 +442,4 @@ def test_a_region_of_the_mesh_itself_and_the_scene_s_light_go_together(behind):
         assert painted.shape == (48, 64, 3) and painted.dtype == torch.float32
         assert bool(painted.isfinite().all()) and 0 <= float(painted.min()) and float(painted.max()) <= 1
         assert float((painted - behind.pictures[k]).abs().amax(-1).gt(0.05).float().mean()) > 0.005
-    assert bool(inpainter.found.environment.isfinite().all())
+    assert bool(inpainter.scene_light.environment.isfinite().all())

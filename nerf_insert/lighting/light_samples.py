@@ -1,0 +1,172 @@
+"""Samples of a scene's surface, and how well a light explains their colors.
+
+A surface's color is its albedo times its irradiance. Albedos are unknown, so only *differences* tell: within
+a group of samples of similar hue and place, the differences in brightness that the light explains.
+Light is linear (see light.py). P samples, K directions, C candidate lights, G groups.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nerf_insert.lighting.light import Occluders, fibonacci_sphere, transport
+from nerf_insert.lighting.surface import SceneSurface
+
+SAMPLES = 2000
+GROUPS = 16
+HUE_SCALE, PLACE_SCALE = 0.5, 2.0  # of features that are grouped: log of hue, world units over `size`
+KMEANS_ITERATIONS = 10
+SIDES = 14  # directions by which samples are counted, so that floors do not outvote walls
+RADIANCE_RANGE = 0.002, 0.9  # of samples; darker and clipped colors tell nothing
+ALBEDO = 0.3  # the geometric mean of albedos
+ALBEDO_SPREAD = 0.25  # of log albedo within a group; differences far beyond it count little
+GROUP_SPREAD = 0.35  # of the groups' mean log albedo
+VIEW_SPREAD = 0.1  # spread of colors between views at which a sample counts half
+INDEPENDENT_SAMPLES = 150.0  # that the samples are worth; texture is alike nearby
+MIN_SKY_DIRECTIONS = 3  # above the horizon that photographs have to show
+MIN_IRRADIANCE = 1e-4
+LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+
+
+@dataclass(frozen=True, eq=False)
+class LightSamples:
+    """Points of the scene's surface, with what is known of the light there."""
+
+    points: Float[Tensor, "P 3"]
+    normals: Float[Tensor, "P 3"]
+    color: Float[Tensor, "P 3"]
+    known: Float[Tensor, "P 3"]  # irradiance from all that photographs show
+    far: Float[Tensor, "P K"]  # weight of each far direction
+    unseen: Float[Tensor, " P"]  # the sum of those weights that no photograph shows
+    sky: Float[Tensor, "3"] | None  # mean radiance above the horizon, far away, where photographs show it
+    member: Float[Tensor, "P G"]  # 1 where a sample is in a group
+    weight: Float[Tensor, " P"]  # sums to 1
+
+
+def gather_samples(
+    surface: SceneSurface,
+    occluders: Occluders,
+    far: Float[Tensor, "K 3"],
+    center: Float[Tensor, "3"],
+    size: float,
+    up: Float[Tensor, "3"],
+    seed: int = 0,
+) -> LightSamples:
+    """Sample the surface by area, most densely within `size` of `center`.
+
+    Args:
+        surface: The scene's surface with its radiance.
+        occluders: What hides light, the surface itself among them.
+        far: Radiance from each direction of `fibonacci_sphere(K)`; NaN where no photograph shows it.
+        center: World coordinates.
+        size: World units.
+        up: Unit vector, world axes.
+        seed: Random seed of the choice.
+    """
+    mesh = surface.mesh
+    probability = _vertex_areas(surface)
+    distance = (mesh.vertices - center).norm(dim=-1) / size
+    probability = probability / (1 + distance**2) ** 2
+    darkest, brightest = RADIANCE_RANGE
+    good = ((surface.radiance < brightest) & (surface.radiance > darkest)).all(-1)  # false for NaN
+    index = (good & (probability > 0)).nonzero()[:, 0]
+    if len(index) > SAMPLES:
+        generator = torch.Generator().manual_seed(seed)
+        index = index[torch.multinomial(probability[index], SAMPLES, generator=generator).sort().values]
+    normals, color = surface.normals[index], surface.radiance[index]
+    points = mesh.vertices[index] + 0.5 * surface.cell * normals  # clear of the surface's own roughness
+    directions = fibonacci_sphere(len(far))
+    near, weights = transport(points, normals, directions, occluders)
+    shown = far.isfinite().all(-1)
+    side = (normals @ fibonacci_sphere(SIDES).T).argmax(1)
+    rarity = torch.bincount(side, minlength=SIDES)[side].float() ** -0.5
+    above = shown & (directions @ up > 0)
+    weight = rarity / (1 + (surface.spread[index] / VIEW_SPREAD) ** 2)
+    return LightSamples(
+        points,
+        normals,
+        color,
+        known=near + weights @ far.nan_to_num(),
+        far=weights,
+        unseen=weights[:, ~shown].sum(-1),
+        sky=far[above].mean(0) if int(above.sum()) >= MIN_SKY_DIRECTIONS else None,
+        member=membership(points / size, color),
+        weight=weight / weight.sum(),
+    )
+
+
+def _vertex_areas(surface: SceneSurface) -> Float[Tensor, " V"]:
+    """Twice the area of the faces around each vertex."""
+    mesh = surface.mesh
+    a, b, c = mesh.vertices[mesh.faces].unbind(1)
+    area = torch.linalg.cross(b - a, c - a).norm(dim=-1)
+    total = torch.zeros(len(mesh.vertices))
+    for corner in mesh.faces.unbind(1):
+        total.index_add_(0, corner, area)
+    return total
+
+
+def membership(position: Float[Tensor, "P 3"], color: Float[Tensor, "P 3"]) -> Float[Tensor, "P G"]:
+    """Return 1 where a sample is in a group of `group_samples`, else 0."""
+    return torch.nn.functional.one_hot(group_samples(position, color), GROUPS).float()
+
+
+def group_samples(
+    position: Float[Tensor, "P 3"], color: Float[Tensor, "P 3"], count: int = GROUPS
+) -> Int64[Tensor, " P"]:
+    """Group samples of similar hue that are near one another: k-means, started from points far apart.
+
+    Args:
+        position: In units of the scale within which samples are near.
+        color: Linear light, above 0.
+        count: Most groups.
+    """
+    from scipy.cluster.vq import kmeans2
+
+    hue = torch.log(color / (color @ LUMINANCE)[:, None])[:, [0, 2]]
+    feature = torch.cat([hue / HUE_SCALE, position / PLACE_SCALE], -1)
+    if not len(feature):
+        return torch.zeros(0, dtype=torch.int64)
+    centers = feature[:1]
+    for _ in range(min(count, len(feature)) - 1):
+        centers = torch.cat([centers, feature[torch.cdist(feature, centers).amin(1).argmax()][None]])
+    with warnings.catch_warnings():  # that a group is empty
+        warnings.simplefilter("ignore", UserWarning)
+        _, label = kmeans2(feature.numpy(), centers.numpy(), KMEANS_ITERATIONS, minit="matrix")
+    return torch.from_numpy(label.astype(np.int64))
+
+
+def neg_log_likelihood(
+    samples: LightSamples, irradiance: Float[Tensor, "C P"], color: Float[Tensor, " P"]
+) -> Float[Tensor, " C"]:
+    """Return how badly candidate irradiances explain one channel of the colors."""
+    log_albedo = color.log() - irradiance.log()
+    member = samples.member * samples.weight[:, None]
+    group_weight = member.sum(0)
+    group_albedo = log_albedo @ member / group_weight.clamp_min(1e-9)
+    within = (log_albedo - group_albedo @ samples.member.T) / ALBEDO_SPREAD
+    between = (group_albedo - (group_albedo @ group_weight)[:, None]) / GROUP_SPREAD
+    within_cost = torch.log1p(within**2) @ samples.weight
+    between_cost = torch.log1p(between**2) @ group_weight
+    return INDEPENDENT_SAMPLES * within_cost + GROUPS * between_cost
+
+
+def usual_level(
+    samples: LightSamples, known: Float[Tensor, " P"], added: Float[Tensor, "C P"]
+) -> Float[Tensor, " C"]:
+    """Return the factor on added irradiance that makes the geometric mean of the albedos ALBEDO."""
+    mean = float((samples.color @ LUMINANCE).log() @ samples.weight) - math.log(ALBEDO)
+    log_level = torch.zeros(len(added))
+    for _ in range(8):  # Newton's method; the left side is convex
+        irradiance = (known + log_level.exp()[:, None] * added).clamp_min(MIN_IRRADIANCE)
+        slope = (log_level.exp()[:, None] * added / irradiance) @ samples.weight
+        error = irradiance.log() @ samples.weight - mean
+        log_level = log_level - (error / slope.clamp_min(1e-3)).clamp(-3, 3)
+    return log_level.clamp(-12, 12).exp()
