@@ -34,7 +34,7 @@ from rich.table import Table
 from benchmarks.standins import Standin, of_kind
 from nerf_insert.editing.loop import Loop
 from nerf_insert.editing.session import INCONSISTENT, EditSession, prepare
-from nerf_insert.evaluation.evaluate import FEWEST, Truth
+from nerf_insert.evaluation.evaluate import MIN_OBJECT_PIXELS, Truth
 from nerf_insert.evaluation.image_metrics import psnr
 from nerf_insert.io.images import write_image
 from nerf_insert.regions.spec import Mesh
@@ -144,8 +144,8 @@ class Benchmark:
     def in_object(self, stack: LayerStack, kinds: int) -> float:
         found: list[list[float]] = [[] for _ in range(kinds)]
         for view in self.scene.capture.test:
-            picture, mask = self.truth.of(view)
-            if mask is not None and int(mask.sum()) >= FEWEST:
+            picture, mask = self.truth.load(view)
+            if mask is not None and int(mask.sum()) >= MIN_OBJECT_PIXELS:
                 shown = stack.render(view.camera.rays()[mask.reshape(-1)]).rgb
                 shown = (shown * 255 + 0.5).floor() / 255  # as written to a file
                 for kind, values in enumerate(found):

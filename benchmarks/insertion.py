@@ -97,18 +97,18 @@ class Benchmark:
         began = time.monotonic()
         edit(scene, recipe, self.progress)
         seconds, loop = time.monotonic() - began, self.progress.loop()
-        figures = evaluate(scene, self.capture.test, self.progress, self.truth)
+        metrics = evaluate(scene, self.capture.test, self.progress, self.truth)
         for view in self.capture.test:
             write_image(
                 self.out / name / f"{view.path.stem}.png", scene.stack().render_image(view.camera).rgb
             )
-        return {**figures["mean"]["edited"], "locality": figures["locality"], "edit": seconds, "loop": loop}
+        return {**metrics.mean["edited"], "locality": vars(metrics.locality), "edit": seconds, "loop": loop}
 
     def in_object(self, base: SceneField, views: int = 4) -> float:
         """PSNR over the object's visible pixels in a few test views."""
         found = []
         for view in self.capture.test:
-            picture, mask = self.truth.of(view)
+            picture, mask = self.truth.load(view)
             if len(found) < views and mask is not None and int(mask.sum()) >= 50:
                 shown = LayerStack(base).render_image(view.camera).rgb
                 found.append(psnr(to_uint8(shown).float() / 255, picture, mask))
@@ -186,8 +186,8 @@ def main() -> None:
     scene = bench.base_scene()
     rows: dict[str, dict] = {}
     if "base" in wanted:
-        figures = evaluate(Scene.open(scene.folder), bench.capture.test, bench.progress, bench.truth)
-        rows["base"] = figures["mean"]["base"]
+        metrics = evaluate(Scene.open(scene.folder), bench.capture.test, bench.progress, bench.truth)
+        rows["base"] = dict(metrics.mean["base"])
 
     mesh = str(args.capture / "object.ply")
     oracle = {"inpainter": ORACLE, "inpainter_options": {"truth": str(bench.pictures)}}

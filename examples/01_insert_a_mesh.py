@@ -64,8 +64,8 @@ def main(
     # PSNR in dB on views that nothing was fitted to.
     result = evaluate(scene, scene.capture.test, progress, Truth(truth, object_mask))
     for which in ("base", "edited"):
-        print(f"{which}: {result['mean'][which]['in_object']:.1f} dB in the object")
-    print(f"largest change outside the region: {result['locality']['largest_change']:g}")
+        print(f"{which}: {result.mean[which]['in_object']:.1f} dB in the object")
+    print(f"largest change outside the region: {result.locality.largest_change:g}")
 
 
 if __name__ == "__main__":

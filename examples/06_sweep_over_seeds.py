@@ -52,7 +52,7 @@ def main(
     for seed in seeds:
         edit(scene, recipe, seed=seed, name=f"seed {seed}", progress=progress)
         result = evaluate(scene, scene.capture.test, progress, Truth(truth, object_mask))
-        scores[seed] = result["mean"]["edited"]["in_object"]
+        scores[seed] = result.mean["edited"]["in_object"]
         print(f"seed {seed}: {scores[seed]:.2f} dB")
         scene.remove(1)  # the next seed begins with the bare base, too
 

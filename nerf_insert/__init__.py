@@ -9,7 +9,8 @@ Edits
 Rendering
     `Camera`, `render`, `render_path`, `layer_stack`, `orbit_cameras`, `interpolate_cameras`, `read_cameras`
 Evaluation and export
-    `evaluate`, `Truth`, `Captions`, `export_dataset`, `export_mesh`, `export_pointcloud`, `export_nerfstudio`
+    `evaluate`, `Evaluation`, `Truth`, `Captions`, `export_dataset`, `export_mesh`, `export_pointcloud`,
+    `export_nerfstudio`
 Inpainters
     `Inpainter`, `InpaintView`, `Guide`, `EditContext`
 Progress and errors
@@ -37,6 +38,7 @@ __all__ = [
     "Capture",
     "Dilate",
     "EditContext",
+    "Evaluation",
     "Guide",
     "GuideSpec",
     "InpaintView",
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from nerf_insert.errors import RunError as RunError
     from nerf_insert.errors import Stopped as Stopped
     from nerf_insert.evaluation.edit_metrics import Captions as Captions
+    from nerf_insert.evaluation.evaluate import Evaluation as Evaluation
     from nerf_insert.evaluation.evaluate import Truth as Truth
     from nerf_insert.evaluation.evaluate import evaluate as evaluate
     from nerf_insert.export.dataset import export_dataset as export_dataset
@@ -123,7 +126,7 @@ _MODULES = {
     "editing.preview": ["preview"],
     "errors": ["InputError", "RunError", "Stopped"],
     "evaluation.edit_metrics": ["Captions"],
-    "evaluation.evaluate": ["Truth", "evaluate"],
+    "evaluation.evaluate": ["Evaluation", "Truth", "evaluate"],
     "export.dataset": ["export_dataset"],
     "export.geometry": ["export_mesh", "export_points as export_pointcloud"],
     "geometry.cameras": ["Camera"],

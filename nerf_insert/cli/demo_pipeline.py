@@ -73,9 +73,9 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
     write_image(out / "sheet.png", _sheet(scene, capture, sample))
 
     metrics = {
-        "insert": {k: inserted["mean"][k] for k in ("base", "edited", "photograph")},
-        "remove": {k: removed["mean"][k] for k in ("base", "edited", "photograph")},
-        "locality": inserted["locality"],
+        "insert": {k: inserted.mean[k] for k in ("base", "edited", "photograph")},
+        "remove": {k: removed.mean[k] for k in ("base", "edited", "photograph")},
+        "locality": vars(inserted.locality),
         "seconds": round(time.monotonic() - start, 1),
     }
     write_json(out / "report.json", metrics)

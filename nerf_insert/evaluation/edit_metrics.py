@@ -1,26 +1,25 @@
-"""What can be said of an edit without knowing the truth, over a sequence of views:
+"""Metrics of an edit that need no truth, over a sequence of views.
 
-    change            how much the edit changed: the mean of a channel over the pixels whose rays meet a
-                      region, 0..1; and LPIPS between the two pictures
-    warped            agreement from view to view: PSNR of each picture warped into the next, over what is in
-                      a region and seen in both; beside it the same of the base, the scene's own figure
-    clip_direction    whether the pictures changed as the text says; see clip_model.py
-    clip_consistency  whether they all changed in the same way
+    change, change_lpips       how much the edit changed: the mean of a channel over the pixels whose rays
+                               meet a region, 0..1; LPIPS between the two images
+    warped, warped_base        agreement between views: PSNR of each image warped into the next, over surfaces
+                               in a region that both show; the same of the base, for comparison
+    clip_direction             whether the images changed as the text says (see clip_metrics.py)
+    clip_consistency           whether they all changed in the same way
 
-None means anything by itself: an edit that changed nothing agrees perfectly from view to view.
+None means anything by itself: an edit that changes nothing agrees perfectly between views.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.evaluation.clip_metrics import Directions, load_clip
-from nerf_insert.evaluation.warp_consistency import Warping, changed
+from nerf_insert.evaluation.clip_metrics import ClipDirections, load_clip
+from nerf_insert.evaluation.warp_consistency import WarpConsistency, mean_change
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.images import to_uint8
 from nerf_insert.rendering.shaded_samples import Rendered
@@ -29,30 +28,33 @@ from nerf_insert.rendering.stack import LayerStack
 
 @dataclass(frozen=True)
 class Captions:
-    """The scene in words, before the edit and after; and where CLIP lies, unless it is in the cache."""
+    """The scene in words, before the edit and after it."""
 
     before: str | None = None
     after: str | None = None
-    clip: str | None = None
+    clip: str | None = None  # folder or name of CLIP's weights; None: those in the cache
 
 
 @dataclass
-class EditFigures:
+class EditMetrics:
+    """Adds up the metrics, view by view."""
+
     stack: LayerStack
     captions: Captions
     lpips: Callable[..., float | None] | None
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)  # metric: why it could not be computed
     changes: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         regions = [layer.region for layer in self.stack.layers]
-        self.warping = {"warped_base": Warping(regions), "warped": Warping(regions)}
+        self.warping = {"warped_base": WarpConsistency(regions), "warped": WarpConsistency(regions)}
         embed, why_not = load_clip(self.captions.clip)
-        both = self.captions.before, self.captions.after
-        self.directions = Directions(embed, both if all(both) else None) if embed else None
+        before, after = self.captions.before, self.captions.after
+        texts = (before, after) if before and after else None
+        self.directions = ClipDirections(embed, texts) if embed else None
         if embed is None:
             self.left_out |= dict.fromkeys(("clip_direction", "clip_consistency"), why_not)
-        elif not all(both):
+        elif texts is None:
             self.left_out["clip_direction"] = (
                 "it compares two texts: give --caption-before and --caption-after"
             )
@@ -60,12 +62,19 @@ class EditFigures:
             self.left_out["change_lpips"] = "it needs LPIPS"
 
     def add(self, camera: Camera, base: Rendered, edited: Rendered, inside: Bool[Tensor, "H W"]) -> None:
-        """The next view: the scene without layers and with them, and the pixels whose rays meet a region."""
+        """Add the next view.
+
+        Args:
+            camera: Its camera.
+            base: The scene without layers.
+            edited: The scene with its layers.
+            inside: The pixels whose rays meet a region.
+        """
         old, new = (to_uint8(render.rgb).float() / 255 for render in (base, edited))
-        figures = {"change": changed(old, new, inside)}
+        metrics = {"change": mean_change(old, new, inside)}
         if self.lpips is not None:
-            figures["change_lpips"] = self.lpips(new, old, None)
-        for name, value in figures.items():
+            metrics["change_lpips"] = self.lpips(new, old, None)
+        for name, value in metrics.items():
             if value is not None:
                 self.changes.setdefault(name, []).append(value)
         self.warping["warped_base"].add(camera, base)
@@ -73,8 +82,8 @@ class EditFigures:
         if self.directions is not None:
             self.directions.add(old, new)
 
-    def result(self) -> dict[str, Any]:
-        """The figures; those that cannot be had are in `left_out`, with the reason."""
+    def result(self) -> dict[str, float]:
+        """Return the metrics by name; `left_out` says why others are missing."""
         found = {name: sum(values) / len(values) for name, values in self.changes.items()}
         for name, warping in self.warping.items():
             if warping.psnr is None:
@@ -82,11 +91,11 @@ class EditFigures:
             else:
                 found[name] = warping.psnr
         if self.directions is not None:
-            figures = {
+            metrics = {
                 "clip_direction": self.directions.direction,
                 "clip_consistency": self.directions.consistency,
             }
-            for name, value in figures.items():
+            for name, value in metrics.items():
                 if value is not None:
                     found[name] = value
                 else:

@@ -1,7 +1,7 @@
-"""Whether an edit is one thing from every side: the render of one view, warped by its depth into the next.
+"""Multi-view consistency of an edit: the render of one view, warped by its depth into the next.
 
-A scene that was not changed at all is perfectly consistent, so this figure is never given without how much
-the edit changed. H and W are a view's height and width, N the number of points.
+A scene that was not changed at all is perfectly consistent, so this metric is reported together with how
+much the edit changed. H and W are a view's height and width, N the number of points.
 """
 
 from __future__ import annotations
@@ -16,19 +16,26 @@ from torch import Tensor
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.regions.region import Region
+from nerf_insert.rendering.depth_view import nearest_pixel
 from nerf_insert.rendering.shaded_samples import Rendered
 
-NEAR = 0.02  # a point is visible if the other view's depth is that close to its distance, as a share of it
-FEWEST = 50  # pixels that two views must share
+DEPTH_TOLERANCE = 0.02  # of a visible point's distance: the most that the other view's depth differs from it
+MIN_SHARED_PIXELS = 50  # of two views
+
+RenderedView = tuple[Camera, Rendered]
 
 
-def warped_error(
-    one: tuple[Camera, Rendered],
-    other: tuple[Camera, Rendered],
-    regions: Sequence[Region],
-) -> tuple[float, int]:
-    """(sum of squared differences of color, mean over the channels; number of pixels): surface points that
-    `one` shows inside a region, where `other` shows them too, against what `other` shows there."""
+def warped_error(one: RenderedView, other: RenderedView, regions: Sequence[Region]) -> tuple[float, int]:
+    """Compare two renders where both show the same surface points inside a region.
+
+    Args:
+        one: The view whose pixels are warped.
+        other: The view that they are warped into.
+        regions: Only points inside one of them count.
+
+    Returns:
+        The sum over pixels of the squared color differences, mean over the channels; the number of pixels.
+    """
     camera, render = one
     rays = camera.rays()
     depth = render.depth.reshape(-1)
@@ -38,50 +45,44 @@ def warped_error(
     for region in regions:
         inside |= region.contains(points)
     index, points = index[inside], points[inside]
-    where = other[0].project(points)
-    seen = where.inside & (nearest(other[1].depth, where.pixels) - where.distance).abs().lt(
-        NEAR * where.distance
-    )
-    if not seen.any():
+    projected = other[0].project(points)
+    difference = nearest_pixel(other[1].depth, projected.pixels) - projected.distance
+    visible = projected.inside & difference.abs().lt(DEPTH_TOLERANCE * projected.distance)
+    if not visible.any():
         return 0.0, 0
-    shown = sample_bilinear(other[1].rgb, where.pixels[seen])
-    mine = render.rgb.reshape(-1, 3)[index[seen]]
-    return float(((shown - mine).double() ** 2).mean(-1).sum()), int(seen.sum())
+    there = sample_bilinear(other[1].rgb, projected.pixels[visible])
+    here = render.rgb.reshape(-1, 3)[index[visible]]
+    return float(((there - here).double() ** 2).mean(-1).sum()), int(visible.sum())
 
 
 @dataclass
-class Warping:
-    """The figure over a sequence of views: pictures are compared with the one before."""
+class WarpConsistency:
+    """The metric over a sequence of views, each warped into the one after it."""
 
     regions: Sequence[Region]
     error: float = 0.0
     pixels: int = 0
     pairs: int = 0
-    before: tuple[Camera, Rendered] | None = field(default=None, repr=False)
+    previous: RenderedView | None = field(default=None, repr=False)
 
     def add(self, camera: Camera, render: Rendered) -> None:
-        if self.before is not None:
-            error, pixels = warped_error(self.before, (camera, render), self.regions)
-            if pixels >= FEWEST:
+        """Add the next view."""
+        if self.previous is not None:
+            error, pixels = warped_error(self.previous, (camera, render), self.regions)
+            if pixels >= MIN_SHARED_PIXELS:
                 self.error, self.pixels, self.pairs = self.error + error, self.pixels + pixels, self.pairs + 1
-        self.before = camera, render
+        self.previous = camera, render
 
     @property
     def psnr(self) -> float | None:
-        """dB, at most 120; None where no two neighbors share enough."""
+        """PSNR over all shared pixels, dB, at most 120; None if no two neighbors share enough."""
         if not self.pixels:
             return None
         return -10 * float(torch.tensor(self.error / self.pixels).clamp_min(1e-12).log10())
 
 
-def nearest(values: Float[Tensor, "H W"], pixels: Float[Tensor, "N 2"]) -> Float[Tensor, " N"]:
-    """The value of the pixel that a place (x, y) lies in."""
-    x, y = pixels.long().unbind(-1)
-    return values[y.clamp(0, values.shape[0] - 1), x.clamp(0, values.shape[1] - 1)]
-
-
-def changed(
+def mean_change(
     base: Float[Tensor, "H W 3"], edited: Float[Tensor, "H W 3"], where: Bool[Tensor, "H W"]
 ) -> float | None:
-    """The mean change of a channel, 0..1, over the pixels `where`; None if there are none."""
+    """Return the mean absolute change of a channel over some pixels; None if there are none."""
     return float((base - edited)[where].abs().mean()) if bool(where.any()) else None

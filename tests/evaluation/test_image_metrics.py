@@ -13,9 +13,17 @@ import torch
 import torchmetrics
 from scipy import ndimage
 
-from nerf_insert.evaluation.evaluate import FEWEST, MARGIN, SHADOW, Truth, evaluate
+from nerf_insert.evaluation.evaluate import (
+    MARGIN,
+    MIN_OBJECT_PIXELS,
+    MIN_TRUE_CHANGE,
+    Truth,
+    evaluate,
+    outside_regions,
+)
 from nerf_insert.evaluation.image_metrics import grow, load_lpips, psnr, ssim
 from nerf_insert.io.images import read_image, write_image
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.scene import Scene
 
@@ -143,51 +151,61 @@ def test_scores_against_the_truth_are_those_of_the_written_pictures(edited):
     scene, truth, result = edited
     stack = scene.stack()
     seen = 0
-    for view, row in zip(scene.capture.test, result["views"], strict=True):
+    for view, row in zip(scene.capture.test, result.views, strict=True):
         render = (stack.render_image(view.camera).rgb.numpy() * 255).round() / 255
         photograph, true, mask = (
             read_image(path)[0].double().numpy()
-            for path in (view.path, truth.pictures / view.path.name, truth.object_masks / view.path.name)
+            for path in (view.path, truth.images / view.path.name, truth.object_masks / view.path.name)
         )
         mask = mask[..., 0] > 0.5
-        touched = mask | (np.abs(true - photograph).max(-1) > SHADOW)
+        touched = mask | (np.abs(true - photograph).max(-1) > MIN_TRUE_CHANGE)
         touched = ndimage.binary_dilation(touched, np.ones((3, 3)), iterations=MARGIN)
 
         def reference(a, b, where):
             return -10 * math.log10(((a - b)[where] ** 2).mean())
 
         # render is a float32 picture: 1e-5 dB
-        assert row["edited"]["whole"] == pytest.approx(reference(render, true, ...), abs=1e-4)
-        assert row["edited"]["outside"] == pytest.approx(reference(render, photograph, ~touched), abs=1e-4)
-        assert ("in_object" in row["edited"]) == (mask.sum() >= FEWEST)
-        if mask.sum() >= FEWEST:
+        assert row.edited["whole"] == pytest.approx(reference(render, true, ...), abs=1e-4)
+        assert row.edited["outside"] == pytest.approx(reference(render, photograph, ~touched), abs=1e-4)
+        assert ("in_object" in row.edited) == (mask.sum() >= MIN_OBJECT_PIXELS)
+        if mask.sum() >= MIN_OBJECT_PIXELS:
             seen += 1
-            assert row["edited"]["in_object"] == pytest.approx(reference(render, true, mask), abs=1e-4)
-            assert row["photograph"]["in_object"] == pytest.approx(
-                reference(photograph, true, mask), abs=1e-4
-            )
+            assert row.edited["in_object"] == pytest.approx(reference(render, true, mask), abs=1e-4)
+            assert row.photograph["in_object"] == pytest.approx(reference(photograph, true, mask), abs=1e-4)
     assert seen
-    values = [row["edited"]["whole"] for row in result["views"]]
-    assert result["mean"]["edited"]["whole"] == pytest.approx(sum(values) / len(values))
+    values = [row.edited["whole"] for row in result.views]
+    assert result.mean["edited"]["whole"] == pytest.approx(sum(values) / len(values))
 
 
 def test_outside_the_region_nothing_changes_inside_it_something_does(edited):
     scene, _, result = edited
-    assert result["locality"]["largest_change"] == 0
+    assert result.locality.largest_change == 0
     pixels = len(scene.capture.test) * 48 * 36
-    assert 0.5 * pixels < result["locality"]["pixels"] < pixels
-    for row in result["views"]:
-        assert row["edited"]["psnr"] == row["base"]["psnr"] and row["edited"]["ssim"] == row["base"]["ssim"]
-        assert row["edited"]["whole"] != row["base"]["whole"]
+    assert 0.5 * pixels < result.locality.pixels < pixels
+    for row in result.views:
+        assert row.edited["psnr"] == row.base["psnr"] and row.edited["ssim"] == row.base["ssim"]
+        assert row.edited["whole"] != row.base["whole"]
 
 
-def test_a_leak_would_be_seen(edited, monkeypatch):
-    """Were a layer to show beyond its region, locality would not be 0."""
-    scene, _, _ = edited
-    scene = Scene.open(scene.folder)
-    stack = scene.stack()
-    monkeypatch.setattr(type(stack.layers[0].region), "project", lambda self, camera: torch.zeros(36, 48) > 0)
-    assert evaluate(scene, scene.capture.test, SILENT)["locality"]["largest_change"] > 0.01
+def test_a_leak_beyond_the_region_is_measured(edited, monkeypatch):
+    """A stack that lets a layer show on rays that miss its region: the rest of the image gets brighter."""
+    scene, _, result = edited
+    render_image = LayerStack.render_image
+
+    def leaking(self, camera, *args, **kwargs):
+        rendered = render_image(self, camera, *args, **kwargs)
+        if not self.layers:
+            return rendered
+        rgb = rendered.rgb.clone()
+        rgb[0, 0] = 1 - rgb[0, 0]  # a corner, which looks past the region
+        return rendered._replace(rgb=rgb)
+
+    monkeypatch.setattr(LayerStack, "render_image", leaking)
+    leaked = evaluate(scene, scene.capture.test, SILENT)
+    assert leaked.locality.largest_change > 0.1
+    assert leaked.locality.pixels == result.locality.pixels
+    corners = [outside_regions(scene.stack(), view)[0, 0] for view in scene.capture.test]
+    assert all(corners)
 
 
 def test_what_the_capture_masks_out_does_not_count(edited, tmp_path):
@@ -198,7 +216,7 @@ def test_what_the_capture_masks_out_does_not_count(edited, tmp_path):
     write_image(tmp_path / "mask.png", mask)
     write_image(tmp_path / "half.png", view.photograph() * mask[..., None])
     masked = [
-        evaluate(scene, [replace(view, path=path, mask_path=tmp_path / "mask.png")], SILENT)["mean"]["base"]
+        evaluate(scene, [replace(view, path=path, mask_path=tmp_path / "mask.png")], SILENT).mean["base"]
         for path in (view.path, tmp_path / "half.png")
     ]
-    assert masked[0]["psnr"] == masked[1]["psnr"] != result["views"][0]["base"]["psnr"]
+    assert masked[0]["psnr"] == masked[1]["psnr"] != result.views[0].base["psnr"]

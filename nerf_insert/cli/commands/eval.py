@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
-    """Evaluate the scene; return the metrics, as nerf_insert.evaluation.evaluate gives them."""
+    """Evaluate the scene; return the metrics, in the form of `Evaluation.to_dict`."""
     if args.object_mask and not args.truth:
         raise InputError("--object-mask needs --truth, the images that the masks belong to")
     for folder in (args.truth, args.object_mask):
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     views = capture.part(args.split)
     truth = Truth(args.truth, args.object_mask) if args.truth else None
     captions = Captions(args.caption_before, args.caption_after or topmost_prompt(scene), args.clip)
-    result = evaluate(scene, views, console.progress, truth, captions)
+    result = evaluate(scene, views, console.progress, truth, captions).to_dict()
     return {"scene": str(args.scene), **result}, report(result)
 
 
