@@ -9,8 +9,10 @@ from jaxtyping import install_import_hook
 # Every function of these packages checks its annotations, shapes included, while the tests run. Kernels that
 # Numba and Triton compile are left out: they compile source, not wrapped functions.
 PACKAGES = (
-    "app capture cli editing evaluation export fields geometry hub inpaint io lighting plugin regions "
-    "rendering runtime scene training "
+    "app capture cli editing evaluation export fields geometry hub io lighting plugin regions rendering "
+    "runtime scene training inpaint.api inpaint.guide inpaint.registry inpaint.diffusion "
+    "inpaint.mesh inpaint.fill.depth_views inpaint.fill.inpainter inpaint.fill.planes inpaint.fill.surfaces "
+    "inpaint.fill.texture "
     "kernels.compositing kernels.hashgrid kernels.marching kernels.mlp kernels.samples kernels.reference"
 )
 install_import_hook([f"nerf_insert.{name}" for name in PACKAGES.split()], "type_checks.checked")

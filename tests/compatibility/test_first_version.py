@@ -42,7 +42,7 @@ def first_version(unpacked, monkeypatch):
 def command(capsys, *words):
     """Run a command that has to succeed; its JSON result and what it said."""
     capsys.readouterr()
-    assert main([*map(str, words), "--json"]) == 0, capsys.readouterr().err
+    assert main([*map(str, words), "--json"]) == 0, "".join(capsys.readouterr())
     out, err = capsys.readouterr()
     return json.loads(out), err
 
@@ -93,7 +93,7 @@ def test_metrics_are_as_then(first_version, capsys):
     ["defaults", "everything", "fill", "masks", "mesh", "one-reference", "unfinished", "unfinished-painting"],
 )
 def test_recipes_mean_what_they_meant(first_version, name):
-    from nerf_insert.regions.load import load_region
+    from nerf_insert.regions.saved import load_region
     from nerf_insert.scene.recipe import Recipe
 
     recipe = Recipe.load(f"recipes/{name}.yaml")
