@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.hub.catalogue import MODELS, Known
-from nerf_insert.hub.weights import find_model, models_here
-from nerf_insert.inpaint.diffusion.inventory import others_here, survey
+from nerf_insert.hub.catalog import MODELS, CatalogEntry
+from nerf_insert.hub.weights import find_model, installed_models
+from nerf_insert.inpaint.diffusion.inventory import other_installed_models, survey
 from nerf_insert.scene.recipe import Recipe
 
 PULL = "`nerf-insert models pull {}`"
-KNOWN: dict[str, Known] = {entry.name: entry for entry in MODELS if entry.kind == "model"}
+KNOWN: dict[str, CatalogEntry] = {entry.name: entry for entry in MODELS if entry.kind == "model"}
 
 
 def all_models() -> list[dict[str, Any]]:
@@ -27,9 +27,9 @@ def all_models() -> list[dict[str, Any]]:
 
 def model_choices() -> list[tuple[str, str]]:
     """List (label, name) of the models, those on this machine first; "" stands for the best of these."""
-    here = [model.name for model in models_here()]
-    others = [(f"{model.name} ({family.title})", model.name) for model, family in others_here()]
-    rest = [(f"{e.name} (not on this machine, {e.size:g} GB)", e.name) for e in KNOWN.values()]
+    here = [model.name for model in installed_models()]
+    others = [(f"{model.name} ({family.title})", model.name) for model, family in other_installed_models()]
+    rest = [(f"{e.name} (not on this machine, {e.size_gb:g} GB)", e.name) for e in KNOWN.values()]
     return [
         ("Best model on this machine", ""),
         *((name, name) for name in here),
@@ -44,7 +44,7 @@ def describe_model(name: str) -> str:
         check_model(name)
     except InputError as missing:
         return str(missing)
-    return f"{KNOWN[name].note}; licence {KNOWN[name].licence}." if name in KNOWN else ""
+    return f"{KNOWN[name].note}; licence {KNOWN[name].license}." if name in KNOWN else ""
 
 
 def check_model(name: str) -> None:
@@ -61,11 +61,11 @@ def check_model(name: str) -> None:
             terms = "; accept its terms on its page first" if entry.gated else ""
             raise InputError(
                 f"The model {name} is not on this machine. Get it with {PULL.format(name)} in a terminal "
-                f"({entry.size:g} GB, licence {entry.licence}{terms}), or choose another model."
+                f"({entry.size_gb:g} GB, licence {entry.license}{terms}), or choose another model."
             ) from None
     elif name:
         find_model(name)
-    elif not models_here():
+    elif not installed_models():
         raise InputError(
             f"There is no diffusion model on this machine yet. Get one with {PULL.format('NAME')} in a "
             f"terminal, for example {', '.join(list(KNOWN)[:3])}, or choose another inpainter."

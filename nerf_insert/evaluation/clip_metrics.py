@@ -34,11 +34,11 @@ def load_clip(name: str | None = None) -> tuple[Embed | None, str]:
     Returns:
         A function from images and texts to their unit embeddings; or None, and why there is none.
     """
-    from nerf_insert.hub.weights import find, weights_of
+    from nerf_insert.hub.weights import find_weights, weight_files
 
     try:
-        folder = find(name or "clip", "metric")
-        weights_of(folder)
+        folder = find_weights(name or "clip", "metric")
+        weight_files(folder)
     except InputError as error:
         return None, str(error)
     try:

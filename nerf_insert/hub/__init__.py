@@ -1,1 +1,1 @@
-"""Model weights in the Hugging Face cache: catalogue, look-up, download."""
+"""Model weights in the Hugging Face cache: catalog, look-up, download."""

@@ -1,54 +1,63 @@
-"""Weights on this machine: found by name, checked to be complete, safetensors only. No request is ever made
-here; `fetching` makes them, when a person asks for it.
+"""Model weights on this machine: find them, check that they are complete, accept safetensors only.
 
-A model is a folder in diffusers' form: model_index.json names its parts, each part that has weights keeps
-them beside its config.json as *.safetensors, whole or in shards that an index names.
+Nothing here uses the network; download.py does. A model is a folder in diffusers' layout: model_index.json
+names its components, and each component with weights keeps them beside its config.json as *.safetensors, in
+one file or in shards that an index lists.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.hub.catalogue import MODELS, known, names
+from nerf_insert.hub.catalog import MODELS, entry_names, find_entry
 from nerf_insert.io.files import read_json
+from nerf_insert.runtime.extras import require
 
-INDEX = "model_index.json"
-UNSAFE = (".bin", ".ckpt", ".pt", ".pth", ".pkl")  # pickles: loading one can run code
-HALF = ".fp16"  # how files of half precision are marked
-LARGEST_HEADER = 100 << 20  # bytes, as safetensors itself allows
+MODEL_INDEX = "model_index.json"
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")  # loading one can execute code
+HALF = ".fp16"  # marks files of half precision
+MAX_HEADER_BYTES = 100 << 20  # as safetensors itself allows
 
 
 @dataclass(frozen=True)
 class Model:
-    """A folder that holds a pipeline."""
+    """A folder that holds a diffusers pipeline.
 
-    name: str  # as the person gave it
+    Attributes:
+        name: The name that the user gave.
+        folder: Where the model is.
+    """
+
+    name: str
     folder: Path
 
     @cached_property
     def index(self) -> dict[str, Any]:
-        data = read_json(self.folder / INDEX)
+        """The content of model_index.json.
+
+        Raises:
+            InputError: The file does not name a pipeline class.
+        """
+        data = read_json(self.folder / MODEL_INDEX)
         if not isinstance(data, dict) or not isinstance(data.get("_class_name"), str):
-            raise InputError(
-                f"{self.folder / INDEX} does not say which kind of pipeline the model {self.name} is"
-            )
+            raise InputError(f"{self.folder / MODEL_INDEX} does not name the pipeline class of {self.name}")
         return data
 
     @property
-    def kind(self) -> str:
-        """The class of diffusers that the model was saved as."""
+    def pipeline_class(self) -> str:
+        """The diffusers class that the model was saved as."""
         return self.index["_class_name"]
 
     @property
-    def parts(self) -> dict[str, str]:
-        """The class of each part that is there, by its name."""
+    def components(self) -> dict[str, str]:
+        """The class of each component that is present, by the component's name."""
         entries = {key: value for key, value in self.index.items() if not key.startswith("_")}
         return {
             key: value[1]
@@ -56,99 +65,124 @@ class Model:
             if isinstance(value, list) and len(value) == 2 and value[1]
         }
 
-    def config(self, part: str) -> dict[str, Any]:
-        """The part's configuration, {} when it has none."""
-        file = self.folder / part / "config.json"
+    def config(self, component: str) -> dict[str, Any]:
+        """Return the configuration of a component, {} if it has none."""
+        file = self.folder / component / "config.json"
         return read_json(file) if file.is_file() else {}
 
     @cached_property
     def parameters(self) -> dict[str, int]:
-        """Numbers in each part that has weights."""
-        parts = [part for part in self.parts if (self.folder / part / "config.json").is_file()]
-        return {part: sum(map(count, weights_of(self.folder / part, self.variant))) for part in parts}
+        """The number of parameters of each component that has weights."""
+        return {
+            name: sum(map(count_parameters, weight_files(self.folder / name, self.variant)))
+            for name in self._weighted_components()
+        }
 
     @cached_property
     def variant(self) -> str | None:
-        """ "fp16" where only files of half precision are there for some part."""
-        parts = [self.folder / part for part in self.parts if (self.folder / part / "config.json").is_file()]
-        plain = all(any(HALF not in file.name for file in part.glob("*.safetensors")) for part in parts)
-        return None if plain else HALF[1:]
+        """ "fp16" if some component has only files of half precision, else None."""
+        folders = [self.folder / name for name in self._weighted_components()]
+        full = all(any(HALF not in file.name for file in folder.glob("*.safetensors")) for folder in folders)
+        return None if full else HALF[1:]
+
+    def _weighted_components(self) -> list[str]:
+        return [name for name in self.components if (self.folder / name / "config.json").is_file()]
 
     def check(self) -> None:
-        """Raises InputError unless all weights are there, as safetensors."""
-        for part in self.parts:
-            folder = self.folder / part
+        """Check that all weights are present, as safetensors.
+
+        Raises:
+            InputError: Something is missing, damaged or a pickle.
+        """
+        for component in self.components:
+            folder = self.folder / component
             if not folder.is_dir():
                 raise InputError(
-                    f"the model {self.name} is not complete: {folder} is missing; {mend(self.name)}"
+                    f"the model {self.name} is not complete: {folder} is missing; {how_to_get(self.name)}"
                 )
             if (folder / "config.json").is_file():
-                weights_of(folder, self.variant)
-        _ = self.parameters  # every header can be read
+                weight_files(folder, self.variant)
+        _ = self.parameters  # reads every header
 
 
-def mend(name: str) -> str:
-    """What to do about a model that is not there or not whole."""
-    entry = known(name)
+def how_to_get(name: str) -> str:
+    """Say how to get a model that is missing or incomplete."""
+    entry = find_entry(name)
     if entry is None:
-        return "get all of it again, or name another model"
-    return f"run `nerf-insert models pull {entry.name}` (about {entry.size:g} GB, {entry.licence})"
+        return "get a complete copy, or choose another model"
+    return f"run `nerf-insert models pull {entry.name}` (about {entry.size_gb:g} GB, {entry.license})"
 
 
 def find_model(name: str) -> Model:
-    """The model of a name, of a repository in the Hugging Face cache, or of a folder; complete.
+    """Find a complete model on this machine.
 
-    Raises InputError that says how to get it.
+    Args:
+        name: A name of the catalog, a repository in the Hugging Face cache, or a folder.
+
+    Raises:
+        InputError: It is missing or incomplete; the message says how to get it.
     """
-    folder = find(name, "model")
+    folder = find_weights(name, "model")
     if folder.is_file():
         raise InputError(f"{folder} is a file: give the folder of a model")
-    if not (folder / INDEX).is_file():
-        raise InputError(f"{folder} holds no model that diffusers can load: it has no {INDEX}")
+    if not (folder / MODEL_INDEX).is_file():
+        raise InputError(f"{folder} holds no model that diffusers can load: it has no {MODEL_INDEX}")
     model = Model(name, folder)
     model.check()
     return model
 
 
-def find(name: str, kind: str) -> Path:
-    """Where something of the catalogue, the cache or the disk lies. Raises InputError if it does not."""
+def find_weights(name: str, kind: str) -> Path:
+    """Find the file or folder of something in the catalog, the cache or the file system.
+
+    Args:
+        name: A name of the catalog, a repository in the Hugging Face cache, or a path.
+        kind: model, controlnet, ip-adapter or metric.
+
+    Raises:
+        InputError: It is not on this machine, or of another kind.
+    """
     path = Path(name).expanduser()
     if path.exists():
         return path.resolve()
-    entry = known(name)
+    entry = find_entry(name)
     if entry is not None and entry.kind != kind and name == entry.name:
-        raise InputError(f"{name} is no {kind}; there are {', '.join(names(kind))}")
+        raise InputError(f"{name} is no {kind}; choose one of {', '.join(entry_names(kind))}")
     repository = entry.repository if entry else name
     if entry is None and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
         raise InputError(
             f"there is no {kind} {name!r}: give a folder, a repository of the Hugging Face hub that is in "
-            f"the cache, or one of {', '.join(names(kind))}"
+            f"the cache, or one of {', '.join(entry_names(kind))}"
         )
-    folder = cached(repository)
+    folder = cached_snapshot(repository)
     found = folder / entry.path if folder and entry and entry.path else folder
     if found is None or not found.exists():
-        get = mend(name) if entry else f"run `nerf-insert models pull {name}`"
+        get = how_to_get(name) if entry else f"run `nerf-insert models pull {name}`"
         raise InputError(f"the {kind} {name} is not on this machine: {get}, or give a folder that holds it")
     return found
 
 
-def cached(repository: str) -> Path | None:
-    """The repository's folder in the Hugging Face cache, None if it is not there. Asks nobody.
+def cached_snapshot(repository: str) -> Path | None:
+    """Return the folder of a repository in the Hugging Face cache, None if it is not there.
 
-    The hub's own function would refuse a snapshot that lacks files, and we leave out what is not needed.
+    The hub's own function would refuse the snapshots that download.py makes, which leave out unneeded files.
+
+    Raises:
+        InputError: huggingface-hub is not installed.
     """
+    require("huggingface_hub", "diffusion")
     from huggingface_hub import constants
 
-    place = Path(constants.HF_HUB_CACHE) / ("models--" + repository.replace("/", "--"))
+    folder = Path(constants.HF_HUB_CACHE) / ("models--" + repository.replace("/", "--"))
     try:
-        folder = place / "snapshots" / (place / "refs" / "main").read_text().strip()
+        snapshot = folder / "snapshots" / (folder / "refs" / "main").read_text().strip()
     except (OSError, ValueError):
         return None
-    return folder if folder.is_dir() else None
+    return snapshot if snapshot.is_dir() else None
 
 
-def models_here() -> list[Model]:
-    """The models of the catalogue that are on this machine and complete, in its order."""
+def installed_models() -> list[Model]:
+    """List the models of the catalog that are complete on this machine, in its order."""
     found = []
     for entry in MODELS:
         if entry.kind == "model":
@@ -159,17 +193,24 @@ def models_here() -> list[Model]:
     return found
 
 
-def weights_of(folder: Path, variant: str | None = None) -> list[Path]:
-    """The safetensors files that a part is loaded from. Raises InputError if they are not all there."""
+def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
+    """List the safetensors files that a component is loaded from.
+
+    Args:
+        folder: The component's folder.
+        variant: Prefer files with this mark, such as "fp16".
+
+    Raises:
+        InputError: There are none, or some shards are missing.
+    """
     files = sorted(folder.glob("*.safetensors"))
     marked = [file for file in files if variant and f".{variant}" in file.name]
-    plain = [file for file in files if HALF not in file.name]
-    chosen = marked or plain
+    chosen = marked or [file for file in files if HALF not in file.name]
     if not chosen:
-        other = sorted(file.name for file in folder.iterdir() if file.suffix in UNSAFE)
-        why = f", only {other[0]}, which can run code when it is loaded" if other else ""
+        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
+        reason = f", only {pickles[0]}, which can execute code when loaded" if pickles else ""
         raise InputError(
-            f"{folder} has no weights as safetensors{why}: get a copy of the model that has them"
+            f"{folder} has no weights as safetensors{reason}: get a copy of the model that has them"
         )
     index = [file for file in folder.glob("*.safetensors.index*.json") if (HALF in file.name) == bool(marked)]
     if index:
@@ -178,48 +219,50 @@ def weights_of(folder: Path, variant: str | None = None) -> list[Path]:
         if missing:
             raise InputError(
                 f"{folder} is not complete: {missing[0]} is missing ({len(missing)} of {len(shards)} files); "
-                "get the model again, a download that stopped goes on where it was"
+                "get the model again, a partial download is resumed"
             )
         chosen = [folder / shard for shard in sorted(shards)]
     return chosen
 
 
-def header(file: Path) -> dict[str, Any]:
-    """What a safetensors file says of its tensors. Raises InputError when it is damaged or something else."""
+def read_header(file: Path) -> dict[str, Any]:
+    """Read the description of the tensors in a safetensors file.
+
+    Raises:
+        InputError: The file is damaged, truncated or something else.
+    """
     try:
         with open(file, "rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            if not 2 <= length <= LARGEST_HEADER:
+            if not 2 <= length <= MAX_HEADER_BYTES:
                 raise ValueError("it has no header")
-            said = json.loads(stream.read(length))
-            last = max((t["data_offsets"][1] for key, t in said.items() if key != "__metadata__"), default=0)
-            if os.fstat(stream.fileno()).st_size < 8 + length + last:
+            entries = json.loads(stream.read(length))
+            tensors = {key: value for key, value in entries.items() if key != "__metadata__"}
+            end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+            if os.fstat(stream.fileno()).st_size < 8 + length + end:
                 raise ValueError("it is cut off")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{file} is damaged or no safetensors file: {reason}; get it again") from None
-    return {key: value for key, value in said.items() if key != "__metadata__"}
+    return tensors
 
 
-def count(file: Path) -> int:
-    """Numbers in a safetensors file."""
-    total = 0
-    for tensor in header(file).values():
-        size = 1
-        for length in tensor["shape"]:
-            size *= length
-        total += size
-    return total
+def count_parameters(file: Path) -> int:
+    """Count the numbers in a safetensors file."""
+    return sum(math.prod(tensor["shape"]) for tensor in read_header(file).values())
 
 
-def check_file(path: Path, what: str) -> Path:
-    """A single file of weights. Raises InputError unless it is safetensors."""
-    if path.suffix in UNSAFE:
-        raise InputError(f"the {what} {path} can run code when it is loaded: give one that is .safetensors")
-    header(path)
+def check_weights_file(path: Path, role: str) -> Path:
+    """Check a single file of weights and return it.
+
+    Args:
+        path: The file.
+        role: What it is for, such as "LoRA", for the message.
+
+    Raises:
+        InputError: It is a pickle, damaged or something else.
+    """
+    if path.suffix in PICKLE_SUFFIXES:
+        raise InputError(f"the {role} {path} can execute code when loaded: give a .safetensors file")
+    read_header(path)
     return path
-
-
-def sizes(parameters: Mapping[str, int], bytes_each: int) -> dict[str, int]:
-    """Bytes of each part."""
-    return {part: number * bytes_each for part, number in parameters.items()}

@@ -1,6 +1,7 @@
 """`nerf-insert app`: what it refuses before anything is served, and what it warns of."""
 
 import json
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -52,3 +53,17 @@ def test_who_can_get_in_is_said(words, warned, tmp_path, capsys, monkeypatch):
         "--share" in words,
         words[1] if "--host" in words else "127.0.0.1",
     )
+
+
+@pytest.mark.parametrize(
+    "words, module, extra",
+    [
+        (["app"], "gradio", "app"),
+        (["models"], "huggingface_hub", "diffusion"),
+        (["train", "--nerfstudio", "config.yml", "--out", "scene"], "nerfstudio", "nerfstudio"),
+    ],
+)
+def test_a_missing_extra_is_named_with_the_command(words, module, extra, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main([*words, "--json"]) == 2
+    assert f"pip install 'nerf-insert[{extra}]'" in json.loads(capsys.readouterr().out)["error"]

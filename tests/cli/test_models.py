@@ -10,7 +10,7 @@ import sys
 import pytest
 from hub import Hub
 
-from nerf_insert.hub.catalogue import MODELS
+from nerf_insert.hub.catalog import MODELS
 from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
 from nerf_insert.inpaint.guide import Guide
 
@@ -77,7 +77,7 @@ def test_pull_then_find_then_nothing_more_is_asked(models, hub, tmp_path):
     code, answer = models("list")
     here = [entry["name"] for entry in answer["models"] if entry["path"]]
     assert here == ["sd15-inpaint"] and not hub.asked
-    assert {entry["licence"] for entry in answer["models"]} >= {entry.licence for entry in MODELS}
+    assert {entry["license"] for entry in answer["models"]} >= {entry.license for entry in MODELS}
 
 
 def test_what_stands_in_the_way_is_said(models, hub):
@@ -86,7 +86,7 @@ def test_what_stands_in_the_way_is_said(models, hub):
     code, answer = models("pull", "nobody/nothing")
     assert code == 2 and "the Hugging Face hub has no nobody/nothing" in answer["error"]
     code, answer = models("pull", "some/pickles")
-    assert code == 2 and "only pickles, which can run code" in answer["error"]
+    assert code == 2 and "only pickles, which can execute code" in answer["error"]
     code, answer = models("pull", "no-such-model")
     assert code == 2 and "there is no model 'no-such-model'" in answer["error"]
     hub.asked.clear()

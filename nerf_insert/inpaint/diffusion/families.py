@@ -227,7 +227,7 @@ class PaintByExample(Family):
         from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
         from transformers import CLIPImageProcessor
 
-        folder, own = str(self.model.folder), self.model.parts
+        folder, own = str(self.model.folder), self.model.components
         kinds = {
             "vae": diffusers.AutoencoderKL,
             "image_encoder": PaintByExampleImageEncoder,
@@ -268,12 +268,12 @@ FAMILIES: tuple[type[Family], ...] = (
 def family_of(model: Model) -> Family:
     """The family of a model. Raises InputError for a pipeline that cannot be used for painting."""
     for kind in FAMILIES:
-        if model.kind in kind.saved_as:
+        if model.pipeline_class in kind.saved_as:
             return kind(model)
     usable = ", ".join(kind.title for kind in FAMILIES)
     raise InputError(
-        f"the model {model.name} is a {model.kind}, which the inpainter diffusion cannot use; it can use "
-        f"models for text-to-image or inpainting of these families: {usable}"
+        f"the model {model.name} is a {model.pipeline_class}, which the inpainter diffusion cannot use; it "
+        f"can use models for text-to-image or inpainting of these families: {usable}"
     )
 
 

@@ -17,13 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.hub.catalogue import MODELS, names
-from nerf_insert.hub.weights import Model, check_file, find_model, models_here
+from nerf_insert.hub.catalog import MODELS, entry_names
+from nerf_insert.hub.weights import Model, check_weights_file, find_model, installed_models
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.diffusion.cropping import Crop, around
 from nerf_insert.inpaint.diffusion.depth_control import depth_picture, distances, stretched
 from nerf_insert.inpaint.diffusion.families import Family, family_of
-from nerf_insert.inpaint.diffusion.inventory import others_here
+from nerf_insert.inpaint.diffusion.inventory import other_installed_models
 from nerf_insert.inpaint.diffusion.loading import (
     check_extras,
     check_weights,
@@ -40,6 +40,7 @@ from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.mesh.inpainter import MeshInpainter
 from nerf_insert.io.images import to_uint8
 from nerf_insert.regions.region import Region
+from nerf_insert.runtime.extras import require
 from nerf_insert.runtime.progress import SILENT, Progress
 
 
@@ -62,6 +63,7 @@ class DiffusionInpainter(Inpainter):
 
     def check(self, guide: Guide) -> None:
         """Find the model and see that it can paint this here. Raises InputError that says what to do."""
+        check_libraries(self.settings)
         machine, name = Machine.here(self.settings.device), self.settings.model
         if name == "auto":
             self.family, self.plan = self._choose(guide, machine)
@@ -245,10 +247,10 @@ class DiffusionInpainter(Inpainter):
     def _choose(self, guide: Guide, machine: Machine) -> tuple[Family, Plan]:
         """Of the models of the catalogue that are here and can do what is asked for: the first that fits on
         the GPU; else the smallest that fits."""
-        here = models_here()
+        here = installed_models()
         if not here:
             get = "\n".join(
-                f"  nerf-insert models pull {e.name:<16} about {e.size:g} GB, {e.licence}: {e.note}"
+                f"  nerf-insert models pull {e.name:<16} about {e.size_gb:g} GB, {e.license}: {e.note}"
                 for e in MODELS[:3]
             )
             raise InputError(
@@ -272,11 +274,11 @@ class DiffusionInpainter(Inpainter):
     def _behind(self, guide: Guide, file: str) -> Family:
         """The model on this machine that a single file is another version of: it has all that the file
         lacks."""
-        check_file(Path(file).expanduser(), "model")
+        check_weights_file(Path(file).expanduser(), "model")
         if self.settings.weights not in (None, file):
             raise InputError(f"{file} is a single file, and so is --weights: give one of them")
         self.settings = replace(self.settings, weights=file)
-        for model in [*models_here(), *(model for model, _ in others_here())]:
+        for model in [*installed_models(), *(model for model, _ in other_installed_models())]:
             family = family_of(model)
             try:
                 check_weights(family, file)
@@ -291,24 +293,40 @@ class DiffusionInpainter(Inpainter):
         )
 
 
-def check_guide(family: Family, guide: Guide, said: Settings) -> None:
-    """Raises InputError where the model cannot do what is asked for."""
+def check_libraries(options: Settings) -> None:
+    """Check that the libraries of the extra `diffusion` are installed, without importing them.
+
+    Raises:
+        InputError: One is missing; the message gives the command that installs it.
+    """
+    modules = ["diffusers", "transformers", "accelerate", "huggingface_hub"]
+    for module in [*modules, "peft"] if options.lora else modules:
+        require(module, "diffusion")
+
+
+def check_guide(family: Family, guide: Guide, options: Settings) -> None:
+    """Check that a model can follow the guide with these options.
+
+    Raises:
+        InputError: It cannot; the message says what to change.
+    """
     if family.reads_text and not guide.prompt and not guide.references:
         raise InputError(f"{family.title} needs to be told what to paint: give --prompt, a text")
     if family.references == "needed" and not guide.references:
-        raise InputError(f"{family.title} paints what a picture shows: give --reference, a picture")
+        raise InputError(f"{family.title} paints what an image shows: give --reference, an image")
     if guide.references and family.references == "none":
+        direct = entry_names("model", "flux2-klein") + entry_names("model", "paint-by-example")
+        adapted = entry_names("model", "sdxl") + entry_names("model", "sd15")
         raise InputError(
-            f"{family.title} does not look at reference pictures; models that do: "
-            f"{', '.join(names('model', 'flux2-klein') + names('model', 'paint-by-example'))}, and with an "
-            f"IP-Adapter {', '.join(names('model', 'sdxl') + names('model', 'sd15'))}"
+            f"{family.title} does not read reference images; models that do: {', '.join(direct)}, and with "
+            f"an IP-Adapter {', '.join(adapted)}"
         )
-    if guide.references and family.references == "adapter" and not said.ip_adapter:
-        fitting = ", ".join(names("ip-adapter", family.name)) or "its .safetensors file"
+    if guide.references and family.references == "adapter" and not options.ip_adapter:
+        adapters = ", ".join(entry_names("ip-adapter", family.name)) or "its .safetensors file"
         raise InputError(
-            f"{family.title} needs an IP-Adapter to look at reference pictures: give --ip-adapter ({fitting})"
+            f"{family.title} needs an IP-Adapter to read reference images: give --ip-adapter ({adapters})"
         )
-    if said.controlnet and family.with_depth is None:
+    if options.controlnet and family.with_depth is None:
         raise InputError(
             f"{family.title} takes no depth: leave --controlnet out, or use SDXL, SD 1.5 or Z-Image"
         )

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.hub.catalogue import MODELS, known
-from nerf_insert.hub.weights import INDEX, Model, find, find_model
+from nerf_insert.hub.catalog import MODELS, find_entry
+from nerf_insert.hub.weights import MODEL_INDEX, Model, find_model, find_weights
 from nerf_insert.inpaint.diffusion.families import Family, family_of
 
 
@@ -31,15 +31,15 @@ def survey() -> list[dict[str, Any]]:
                 "repository": entry.repository,
                 "kind": entry.kind,
                 "family": entry.family,
-                "license": entry.licence,
-                "licence": entry.licence,
-                "gigabytes": entry.size,
+                "license": entry.license,
+                "licence": entry.license,
+                "gigabytes": entry.size_gb,
                 "gated": entry.gated,
                 "note": entry.note,
                 "path": path,
             }
         )
-    for model, family in others_here():
+    for model, family in other_installed_models():
         found.append(
             {
                 "name": model.name,
@@ -60,12 +60,12 @@ def locate(name: str) -> Path:
     Raises:
         InputError: It is not on this machine, or incomplete.
     """
-    entry = known(name)
-    path = find(name, entry.kind if entry else "model")
-    return find_model(name).folder if (path / INDEX).is_file() else path
+    entry = find_entry(name)
+    path = find_weights(name, entry.kind if entry else "model")
+    return find_model(name).folder if (path / MODEL_INDEX).is_file() else path
 
 
-def others_here() -> list[tuple[Model, Family]]:
+def other_installed_models() -> list[tuple[Model, Family]]:
     """List the complete models of supported families in the cache that the catalog does not name."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
@@ -76,7 +76,7 @@ def others_here() -> list[tuple[Model, Family]]:
         return []
     found = []
     for name in sorted(repo.repo_id for repo in repositories if repo.repo_type == "model"):
-        if known(name) is not None:
+        if find_entry(name) is not None:
             continue
         try:
             model = find_model(name)

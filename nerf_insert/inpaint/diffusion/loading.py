@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.hub.catalogue import known
-from nerf_insert.hub.weights import check_file, find, header, weights_of
+from nerf_insert.hub.catalog import find_entry
+from nerf_insert.hub.weights import check_weights_file, find_weights, read_header, weight_files
 from nerf_insert.inpaint.diffusion.families import Family, StableDiffusion
 from nerf_insert.inpaint.diffusion.options import Settings
 from nerf_insert.inpaint.diffusion.placement import Plan
@@ -22,9 +22,9 @@ WHOLE = "first_stage_model."  # keys of files that hold a whole pipeline: its VA
 def check_extras(family: Family, settings: Settings, *, depth: bool, reference: bool) -> None:
     """Raises InputError for files beside the model that are missing, unsafe or made for another family."""
     for file, _ in settings.lora:
-        check_file(_existing(file, "LoRA"), "LoRA")
+        check_weights_file(_existing(file, "LoRA"), "LoRA")
     if settings.weights:
-        check_file(_existing(settings.weights, "weights"), "weights")
+        check_weights_file(_existing(settings.weights, "weights"), "weights")
     if settings.scheduler:
         scheduler_class(settings.scheduler, family)
     if depth:
@@ -67,7 +67,7 @@ def weightless(file: str) -> dict[str, Any]:
     """Tensors of the names and shapes of a safetensors file, all zeros, that take no memory."""
     import torch
 
-    found = header(Path(file).expanduser())
+    found = read_header(Path(file).expanduser())
     return {key: torch.zeros(()).expand(tensor["shape"]) for key, tensor in found.items()}
 
 
@@ -92,7 +92,7 @@ def hollow_part(family: Family, part: str) -> Any:
     import torch
     import transformers
 
-    folder, name = str(family.model.folder), family.model.parts[part]
+    folder, name = str(family.model.folder), family.model.components[part]
     if hasattr(diffusers, name):
         kind = getattr(diffusers, name)
         config = kind.load_config(folder, subfolder=part, local_files_only=True)
@@ -118,7 +118,7 @@ def load(family: Family, settings: Settings, plan: Plan, *, depth: bool, referen
         parts = family.without(settings.safety)
         if depth:
             kind = getattr(diffusers, family.control)
-            place = find(settings.controlnet or "", "controlnet")
+            place = find_weights(settings.controlnet or "", "controlnet")
             variant = None if _plain(place) else "fp16"
             parts["controlnet"] = kind.from_pretrained(str(place), variant=variant, **wanted)
         pipeline = _pipeline(family, settings, parts, wanted, depth)
@@ -150,7 +150,7 @@ def _pipeline(
     kind = pipeline_class(family, depth)
     if settings.weights:
         file = Path(settings.weights).expanduser()
-        if any(key.startswith(WHOLE) for key in header(file)):
+        if any(key.startswith(WHOLE) for key in read_header(file)):
             single = {"config": str(family.model.folder), "local_files_only": True, "dtype": wanted["dtype"]}
             with fitting(family, file):
                 return kind.from_single_file(str(file), **single, **_rest(family, parts, wanted))
@@ -160,7 +160,7 @@ def _pipeline(
 
 def painting_part(family: Family) -> str:
     """The part that denoises."""
-    return "transformer" if "transformer" in family.model.parts else "unet"
+    return "transformer" if "transformer" in family.model.components else "unet"
 
 
 def network(family: Family, weights: str, dtype: Any, tensors: dict[str, Any] | None = None) -> Any:
@@ -168,7 +168,7 @@ def network(family: Family, weights: str, dtype: Any, tensors: dict[str, Any] | 
     import diffusers
 
     part, file = painting_part(family), Path(weights).expanduser()
-    kind = getattr(diffusers, family.model.parts[part])
+    kind = getattr(diffusers, family.model.components[part])
     how = {"config": str(family.model.folder), "subfolder": part, "local_files_only": True, "dtype": dtype}
     with fitting(family, file):
         made = kind.from_single_file(str(file) if tensors is None else tensors, **how)
@@ -200,7 +200,7 @@ def short(cause: Exception) -> str:
 
 def _rest(family: Family, parts: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     """What a single file lacks: the safety checker and what it looks with."""
-    if "safety_checker" not in family.model.parts or "safety_checker" in parts:
+    if "safety_checker" not in family.model.components or "safety_checker" in parts:
         return parts
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
     from transformers import CLIPImageProcessor
@@ -215,7 +215,7 @@ def scheduler_class(name: str, family: Family) -> Any:
     """The named scheduler. Raises InputError unless it can stand in for the model's own."""
     import diffusers
 
-    own = getattr(diffusers, family.model.parts.get("scheduler", ""), None)
+    own = getattr(diffusers, family.model.components.get("scheduler", ""), None)
     fitting = {kind.__name__: kind for kind in own._get_compatibles()} if own else {}
     if name not in fitting:
         raise InputError(
@@ -225,10 +225,10 @@ def scheduler_class(name: str, family: Family) -> Any:
 
 
 def check_controlnet(family: Family, settings: Settings) -> None:
-    place = find(settings.controlnet or "", "controlnet")
+    place = find_weights(settings.controlnet or "", "controlnet")
     if place.is_file():
         raise InputError(f"{place} is a file: give the ControlNet's folder in diffusers' form")
-    weights_of(place, None if _plain(place) else "fp16")
+    weight_files(place, None if _plain(place) else "fp16")
     config = read_json(place / "config.json") if (place / "config.json").is_file() else {}
     if config.get("_class_name") != family.control:
         found = config.get("_class_name", "something else")
@@ -245,10 +245,10 @@ def check_controlnet(family: Family, settings: Settings) -> None:
 def adapter_files(family: Family, settings: Settings) -> tuple[Path, Path]:
     """The IP-Adapter's file and the folder of its image encoder. Raises InputError."""
     name = settings.ip_adapter or ""
-    entry = known(name)
+    entry = find_entry(name)
     if entry is not None and entry.family != family.name:
         raise InputError(f"the IP-Adapter {name} belongs to {entry.family}, the model is {family.title}")
-    file = check_file(find(name, "ip-adapter"), "IP-Adapter")
+    file = check_weights_file(find_weights(name, "ip-adapter"), "IP-Adapter")
     if not file.is_file():
         raise InputError(f"{file} is a folder: name the IP-Adapter's .safetensors file")
     near = [file.parent / "image_encoder", file.parent.parent / "models" / "image_encoder"]
@@ -260,7 +260,7 @@ def adapter_files(family: Family, settings: Settings) -> tuple[Path, Path]:
             f"the IP-Adapter {file} needs its image encoder, which is not in {' or '.join(map(str, near))}: "
             "name its folder with --inpainter-option image_encoder=FOLDER"
         )
-    weights_of(folder)
+    weight_files(folder)
     return file, folder
 
 

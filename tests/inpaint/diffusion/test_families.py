@@ -16,6 +16,7 @@ from nerf_insert.editing.session import prepare
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.hub.catalog import find_entry
 from nerf_insert.inpaint.api import EditContext, InpaintView
 from nerf_insert.inpaint.diffusion.cropping import around
 from nerf_insert.inpaint.diffusion.families import FAMILIES
@@ -432,15 +433,13 @@ def test_a_single_file_takes_the_place_of_the_models_own_weights(tiny_model, tmp
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path, tiny_model):
-    """Put small models into an empty Hugging Face cache, under the names that the catalogue knows."""
+    """Put small models into an empty Hugging Face cache, under the names of the catalog."""
     import huggingface_hub.constants as constants
-
-    from nerf_insert.hub.catalogue import known
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
 
     def put(name, family):
-        place = tmp_path / "hub" / ("models--" + known(name).repository.replace("/", "--"))
+        place = tmp_path / "hub" / ("models--" + find_entry(name).repository.replace("/", "--"))
         shutil.copytree(tiny_model(family), place / "snapshots" / "1")
         (place / "refs").mkdir()
         (place / "refs" / "main").write_text("1")
@@ -646,7 +645,7 @@ def test_what_will_paint_is_said_in_one_line(tiny_model):
     [
         ("sd15", Guide(), "give --prompt"),
         ("paint-by-example", Guide(prompt="a hat"), "give --reference"),
-        ("flux-fill", Guide(prompt="a", references=(torch.zeros(4, 4, 3),)), "does not look at reference"),
+        ("flux-fill", Guide(prompt="a", references=(torch.zeros(4, 4, 3),)), "does not read reference"),
     ],
 )
 def test_a_guide_that_the_model_cannot_follow(family, guide, message, tiny_model):

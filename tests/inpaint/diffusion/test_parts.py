@@ -1,6 +1,7 @@
 """What the inpainter `diffusion` is made of, without a model: windows, sheets, depth, memory, files."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -8,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nerf_insert.errors import InputError
-from nerf_insert.hub.catalogue import MODELS
-from nerf_insert.hub.weights import Model, count, find, find_model, weights_of
+from nerf_insert.hub.catalog import MODELS
+from nerf_insert.hub.weights import Model, count_parameters, find_model, find_weights, weight_files
 from nerf_insert.inpaint.diffusion.cropping import BORDER, ZOOM, around, soft
 from nerf_insert.inpaint.diffusion.depth_control import stretched
 from nerf_insert.inpaint.diffusion.families import FAMILIES
@@ -216,7 +217,7 @@ def test_incomplete_and_unsafe_models_are_refused(tiny_model, tmp_path):
     with pytest.raises(InputError, match="is damaged or no safetensors file"):
         find_model(str(folder))
     weights.rename(weights.with_suffix(".bin"))
-    with pytest.raises(InputError, match=r"no weights as safetensors, only .*\.bin, which can run code"):
+    with pytest.raises(InputError, match=r"no weights as safetensors, only .*\.bin, which can execute code"):
         find_model(str(folder))
     shutil.rmtree(folder / "unet")
     with pytest.raises(InputError, match=r"is not complete: .*unet is missing"):
@@ -231,9 +232,9 @@ def test_missing_shards_are_named(tmp_path):
     (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
     (tmp_path / "m-00001-of-00002.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match=r"m-00002-of-00002\.safetensors is missing \(1 of 2 files\)"):
-        weights_of(tmp_path)
+        weight_files(tmp_path)
     (tmp_path / "m-00002-of-00002.safetensors").write_bytes(b"")
-    assert len(weights_of(tmp_path)) == 2
+    assert len(weight_files(tmp_path)) == 2
 
 
 def test_files_marked_as_half_precision_are_found_and_loaded(tiny_model, tmp_path):
@@ -254,19 +255,19 @@ def test_a_damaged_header_is_no_crash(tmp_path):
         file = tmp_path / f"{k}.safetensors"
         file.write_bytes(data)
         with pytest.raises(InputError, match="is damaged or no safetensors file"):
-            count(file)
+            count_parameters(file)
 
 
 @pytest.mark.usefixtures("no_cache", "offline")
 def test_what_is_not_here_is_said_with_what_to_do():
     with pytest.raises(InputError, match=r"flux2-klein is not on this machine: run `nerf-insert models pull"):
-        find("flux2-klein", "model")
+        find_weights("flux2-klein", "model")
     with pytest.raises(InputError, match="pull some/thing"):
-        find("some/thing", "model")
+        find_weights("some/thing", "model")
     with pytest.raises(InputError, match="there is no model 'no-such'"):
-        find("no-such", "model")
+        find_weights("no-such", "model")
     with pytest.raises(InputError, match="depth-sdxl is no model"):
-        find("depth-sdxl", "model")
+        find_weights("depth-sdxl", "model")
 
 
 @pytest.mark.usefixtures("no_cache", "offline")
@@ -278,7 +279,17 @@ def test_without_any_model_the_message_says_which_to_get():
         DiffusionInpainter().check(Guide(prompt="a hat"))
 
 
-def test_the_catalogue_is_of_families_that_there_are():
+@pytest.mark.parametrize("module", ["diffusers", "transformers", "accelerate", "huggingface_hub", "peft"])
+def test_a_missing_library_names_the_extra(module, monkeypatch):
+    from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
+    from nerf_insert.inpaint.guide import Guide
+
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=r"the inpainter diffusion needs .*nerf-insert\[diffusion\]"):
+        DiffusionInpainter(lora="style.safetensors").check(Guide(prompt="a hat"))
+
+
+def test_catalog_names_known_families():
     families = {kind.name for kind in FAMILIES}
     assert {entry.family for entry in MODELS if entry.kind != "metric"} <= families
     assert families == {entry.family for entry in MODELS if entry.kind == "model"}
