@@ -11,10 +11,10 @@ import os
 import subprocess
 import sys
 import threading
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import nerf_insert
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError
 
@@ -102,7 +102,7 @@ class Worker:
 
 def start_worker() -> subprocess.Popen[str]:
     """Start the child process, which ends with its stdin."""
-    root = str(Path(nerf_insert.__file__).resolve().parents[1])
+    root = str(Path(str(files("nerf_insert"))).resolve().parent)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(

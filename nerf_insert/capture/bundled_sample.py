@@ -6,9 +6,9 @@ World coordinates are meters, z up, the origin in the middle of the table's top.
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 
-import nerf_insert
 from nerf_insert.errors import RunError
 
 
@@ -17,7 +17,7 @@ def sample_path() -> Path:
 
     Raises RunError where the installation lacks it.
     """
-    package = Path(nerf_insert.__file__).resolve().parent
+    package = Path(str(files("nerf_insert"))).resolve()
     places = [package / "data" / "sample", package.parent / "data" / "sample"]  # installed, checked out
     for place in places:
         if (place / "transforms.json").is_file():

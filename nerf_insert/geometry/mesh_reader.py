@@ -8,12 +8,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import nerf_insert
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.pose import Pose
@@ -77,7 +77,7 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
 
 def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """Run mesh_reader_worker.py; its arrays and warnings."""
-    package = Path(nerf_insert.__file__).resolve().parents[1]
+    package = Path(str(files("nerf_insert"))).resolve().parent
     search = [
         str(package),
         *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p),

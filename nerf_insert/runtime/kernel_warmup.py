@@ -47,7 +47,7 @@ def compile_all() -> None:
     """Use every kernel once, as the engine does."""
     import torch
 
-    from nerf_insert import kernels
+    import nerf_insert.kernels as kernels
 
     spec = kernels.GridSpec(n_levels=2, log2_hashmap_size=6, base_resolution=2, max_resolution=16)
     points, table = torch.rand(20, 3, requires_grad=True), torch.rand(spec.n_entries, 2, requires_grad=True)
