@@ -26,7 +26,11 @@ UNDOABLE = ("masks", "mesh", "mesh_pose", "mesh_is_region", "box", "dilate")  # 
 CONTINUOUS = ("mesh_pose", "box", "dilate")  # fields that dragging and typing change in small increments
 MERGE_SECONDS = 1.0  # increments that follow one another more quickly are one undo step
 MAX_UNDO_STEPS = 50
-RENAMED = {"placing": "mesh_pose", "shell": "blend_width"}  # keys of drafts that version 0.1.0 saved
+RENAMED = {
+    "placing": "mesh_pose",
+    "shell": "blend_width",
+    "centre": "center",
+}  # keys of drafts that version 0.1.0 saved
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,7 @@ def _draft(data: dict[str, Any]) -> Draft:
     data = {key: value for key, value in _with_new_names(data).items() if key in known}
     data["past"] = [_with_new_names(step) for step in data.get("past") or []]
     data["mesh_pose"] = MeshPose(**_tuples(data.get("mesh_pose") or {}))
-    data["box"] = Box(**_tuples(data["box"])) if data.get("box") else None
+    data["box"] = Box(**_tuples(_with_new_names(data["box"]))) if data.get("box") else None
     return Draft(**data)
 
 

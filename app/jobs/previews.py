@@ -101,8 +101,9 @@ def with_mtimes(files: Iterable[Path]) -> list[tuple[float, Path]]:
     """Return the files with the times at which they were last written."""
     found = []
     for file in files:
-        with contextlib.suppress(OSError):  # replaced or removed at this moment
-            found.append((file.stat().st_mtime, file))
+        if not file.name.startswith("."):  # still being written
+            with contextlib.suppress(OSError):  # replaced or removed at this moment
+                found.append((file.stat().st_mtime, file))
     return found
 
 

@@ -128,6 +128,7 @@ async function choose(k) {
 async function showPhoto() {
   if (mode !== 'photo' || !view()) return;
   const wanted = view().name, turn = ++photoAsked, painted = strokes, other = wanted !== drawn;
+  delete element.querySelector('.stage').dataset.photograph;
   if (other) {
     const wide = Math.min(CANVAS, view().width);
     canvas.width = wide; canvas.height = Math.round(wide * view().height / view().width);
@@ -148,6 +149,7 @@ async function showPhoto() {
     arrange();
     large();
   }
+  element.querySelector('.stage').dataset.photograph = wanted;  // shown, with its mask
   showMesh();
 }
 

@@ -1,5 +1,6 @@
 """From drafts to recipes to command lines: what the command line makes of it is the very same recipe."""
 
+import json
 import shlex
 from dataclasses import replace
 
@@ -199,3 +200,18 @@ def test_what_is_missing_is_said(drafts):
 def test_a_damaged_draft_is_begun_afresh(drafts):
     (drafts.folder(KEY) / "draft.json").write_text('{"placing": 3')
     assert drafts.load(KEY) == Draft()
+
+
+def test_a_draft_with_the_keys_of_the_first_version_opens(drafts):
+    wanted = drafts.change(KEY, box=BOX, blend_width=0.02)
+    old = json.loads((drafts.folder(KEY) / "draft.json").read_text())
+    for now, before in {value: key for key, value in drafts_module.RENAMED.items()}.items():
+        for place in (old, old["box"], *old["past"]):
+            if now in place:
+                place[before] = place.pop(now)
+    assert {"placing", "shell"} <= old.keys() and "centre" in old["box"]
+    (drafts.folder(KEY) / "draft.json").write_text(json.dumps(old))
+    assert drafts.load(KEY) == wanted
+    drafts.undo(KEY)  # the box
+    drafts.undo(KEY)  # the mesh, whose step has an old key
+    assert drafts.load(KEY).mesh_pose == MeshPose() and drafts.load(KEY).box is None

@@ -166,3 +166,19 @@ def test_progress_is_read_while_its_last_line_is_written(jobs, tmp_path):
         {"task": "Painting", "fraction": 0.5, "left": "1 min 1 s left", "note": "2 of 4", "done": False}
     ]
     assert notes == ["Warning: Dim light."]
+
+
+def test_a_job_with_the_keys_of_the_first_version_is_listed(jobs, tmp_path):
+    folder = tmp_path / "jobs" / "20260101-000000-abcdef"
+    folder.mkdir(parents=True)
+    old = {
+        "key": folder.name,
+        "kind": "edit",
+        "title": "old",
+        "words": ["edit"],
+        "state": "stopped",
+        "born": 1.0,
+    }
+    (folder / "job.json").write_text(json.dumps(old))
+    (job,) = jobs.list_jobs(tmp_path)
+    assert (job.arguments, job.process_started) == (["edit"], 1.0)

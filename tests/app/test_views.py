@@ -157,6 +157,7 @@ def test_a_job_shows_its_own_pictures_and_not_those_of_the_edit_before_it(tmp_pa
         painted[name].touch()
         os.utime(painted[name], (time, time))
     both = list(painted.values())
+    (both[0].parent / ".0123.tmp.png").touch()  # still being written
     assert previews.output_images(location, first, tmp_path / "job") == both
     assert previews.output_images(location, second, tmp_path / "job") == []
     assert (

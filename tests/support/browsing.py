@@ -164,8 +164,7 @@ class Person:
 
     def choose(self, name):
         self.page.click(f"#stage .film button[data-name='{name}']")
-        self.page.wait_for_function(f"() => document.querySelector('#stage .name').textContent === '{name}'")
-        self.page.wait_for_timeout(600)  # the mask that is kept comes after the photograph
+        self.page.wait_for_selector(f"#stage .stage[data-photograph='{name}']")  # with its mask
 
     def at(self, x, y):
         """A place of the picture, given in shares of it, on the screen."""
