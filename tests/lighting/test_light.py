@@ -7,6 +7,7 @@ import torch
 import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.frames import orthonormal_frame
@@ -127,11 +128,39 @@ def test_what_lies_beyond_the_key_hides_nothing():
     assert float(key(distance=20.0).relative_irradiance(torch.zeros(1, 3), UP[None], [ceiling])) == 0
 
 
+BALLS = [((-0.7, 0.3), 0.35), ((0.6, 0.5), 0.25), ((0.2, -0.8), 0.3)]  # (x, y), radius; they lie on the floor
+HALF = 2.0  # of the floor's side
+
+
+def random_hits(points, normals, count=256, seed=5):
+    """The vertex that each of `count` random rays from each point meets, -1: none, [P, count].
+
+    A second implementation of light transport: rays are drawn by cosine, balls and floor are formulas."""
+    generator = torch.Generator().manual_seed(seed)
+    sideways = torch.nn.functional.normalize(torch.randn(len(points), count, 3, generator=generator), dim=-1)
+    rays = torch.nn.functional.normalize(normals[:, None] + sideways, dim=-1)
+    start = (points + 1e-3 * normals)[:, None]
+    distance = -start[..., 2] / rays[..., 2]
+    there = (start + distance[..., None] * rays)[..., :2].abs().amax(-1)
+    distance = torch.where((distance > 0) & (there < HALF), distance, torch.inf)
+    for (x, y), radius in BALLS:
+        toward = torch.tensor([x, y, radius]) - start
+        along = (toward * rays).sum(-1)
+        inside = radius**2 - toward.square().sum(-1) + along**2
+        entry = along - inside.clamp_min(0).sqrt()
+        distance = torch.where((inside > 0) & (entry > 0), torch.minimum(entry, distance), distance)
+    hit = distance.isfinite()
+    index = torch.full(hit.shape, -1)
+    met = (start + distance[..., None] * rays)[hit]
+    index[hit] = torch.from_numpy(cKDTree(points.numpy()).query(met.numpy())[1])
+    return index
+
+
 def world(light_direction, strength, sky, albedo_of, seed=0):
-    """A floor with three balls on it. The key and its shadows come from a closed form, sky and light between
-    the surfaces from `transport`; `albedo_of` maps points to [N, 3]."""
-    balls = [((-0.7, 0.3), 0.35), ((0.6, 0.5), 0.25), ((0.2, -0.8), 0.3)]
-    lines = torch.linspace(-2, 2, 49)
+    """A floor with three balls on it. The key light and its shadows come from a closed form, sky and light
+    between the surfaces from `random_hits`; `albedo_of` maps points to [N, 3]."""
+    balls = BALLS
+    lines = torch.linspace(-HALF, HALF, 49)
     x, y = (c.reshape(-1) for c in torch.meshgrid(lines, lines, indexing="ij"))
     index = torch.arange(49 * 49).view(49, 49)
     a, b, c, d = (q.reshape(-1) for q in (index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]))
@@ -157,12 +186,12 @@ def world(light_direction, strength, sky, albedo_of, seed=0):
     generator = torch.Generator().manual_seed(seed)
     albedo = albedo_of(points) * torch.exp(0.15 * torch.randn(len(points), 1, generator=generator))
     front, spread = geometric_normals(mesh.vertices, mesh.faces), torch.zeros(len(points))
-    surface = SceneSurface(mesh, front, normals, torch.zeros(len(points), 3), spread, 0.03)
-    for _ in range(3):  # light goes on from one surface to another
-        near, far = transport(points + 0.015 * normals, normals, fibonacci_sphere(), [surface.as_occluder()])
-        arrives = near + lit[:, None] * torch.tensor(strength) + far.sum(-1)[:, None] * torch.tensor(sky)
-        surface = SceneSurface(mesh, front, normals, albedo * arrives, spread, 0.03)
-    return surface
+    hits, radiance = random_hits(points, normals), torch.zeros(len(points), 3)
+    hit = (hits >= 0)[..., None]
+    for _ in range(3):  # light bounces from one surface to another
+        around = torch.where(hit, radiance[hits.clamp_min(0)], torch.tensor(sky)).mean(1)
+        radiance = albedo * (around + lit[:, None] * torch.tensor(strength))
+    return SceneSurface(mesh, front, normals, radiance, spread, 0.03)
 
 
 def materials(points):
@@ -171,6 +200,22 @@ def materials(points):
     out[(points[:, 2] > 0.01) & (points[:, 0] < 0)] = torch.tensor([0.7, 0.2, 0.15])
     out[(points[:, 2] > 0.01) & (points[:, 0] > 0)] = torch.tensor([0.1, 0.3, 0.65])
     return out
+
+
+def test_transport_agrees_with_random_rays():
+    """Of a point's light from the sky and from the surfaces around it, each of which has its own radiance."""
+    surface = world(UP, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), lambda p: 0.3 + 0.2 * torch.sin(3 * p))
+    chosen = torch.arange(0, len(surface.mesh.vertices), 7)
+    points, normals = surface.mesh.vertices, surface.normals
+    hits = random_hits(points, normals, count=1024, seed=6)[chosen]
+    hit = (hits >= 0)[..., None]
+    wanted_near = torch.where(hit, surface.radiance[hits.clamp_min(0)], 0.0).mean(1)
+    x = points[chosen] + 0.015 * normals[chosen]
+    near, far = transport(x, normals[chosen], fibonacci_sphere(), [surface.as_occluder()])
+    # half of 256 directions against 1024: where a ball touches the floor a few of them decide
+    assert float((near - wanted_near).abs().mean()) < 0.01
+    assert float((far.sum(-1) - (~hit).float().mean((1, 2))).abs().mean()) < 0.015
+    assert float(wanted_near.std()) > 0.05  # and there is something to agree about
 
 
 def find(surface, far=None):
