@@ -1,21 +1,21 @@
-"""What the loop makes of pictures that disagree from view to view.
+"""How the edit loop copes with images that disagree from view to view (docs/agreement.md).
 
     python -m benchmarks.agreement CAPTURE --scene SCENE --out DIR [--steps N --rays N --only ROW --json FILE]
 
 CAPTURE has truth/, object_mask/ and object.ply; SCENE is a trained scene of it without layers. Stand-in
-inpainters (benchmarks/standins.py) start from the true pictures:
+inpainters (benchmarks/standins.py) start from the true images:
 
-    agree    they are the true pictures
+    agree    they are the true images
     a        color and brightness differ        b    small warps of shape and position
     c        one view in five is another object  d    a, b and c together
-    e        a and b, and it answers from its input picture, the more the lower the strength
+    e        a and b, starting from the input image: the lower the strength, the more of it is kept
     f        e, and one view in five is another object
-    g        e, and each view paints one of three kinds of the object (anchors the same one); figures are
-             against the kind that the layer is most like
+    g        e, and each view paints one of three colorings of the object (anchors the same one), of which
+             the layer is compared with the most similar
 
-Rows are ways to make a layer of them; figures are in-object PSNR in dB on views that nothing was fitted to
-(the mean over views that show at least 50 pixels of the object), the number of pictures the inpainter
-painted, and steps of the layer's fit. Rows that FILE has already are not measured again.
+Rows are schedules. The table has the in-object PSNR in dB on views that nothing was fitted to (the mean over
+views that show at least 50 pixels of the object), the number of images the inpainter painted, and the steps
+of the layer's fit. Rows that FILE has already are not measured again.
 """
 
 from __future__ import annotations
@@ -82,24 +82,24 @@ WAYS: dict[str, tuple[dict, str, int]] = {
 }
 
 
-class Foresight(Progress):
-    """Remembers what time was said to be left when the first round was over."""
+class EtaRecorder(Progress):
+    """Records the remaining time that was estimated at the end of the first round."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.rounds, self.said, self.then = 0, None, 0.0
+        self.rounds, self.estimate, self.estimated_at = 0, None, 0.0
 
     def closed(self, task: Task, finished: bool) -> None:
         self.rounds += task.description.startswith("Fitting")
 
     def changed(self, task: Task) -> None:
-        if isinstance(task, EtaEstimator) and self.rounds == 1 and self.said is None:
-            self.said, self.then = task.left, self.now()
+        if isinstance(task, EtaEstimator) and self.rounds == 1 and self.estimate is None:
+            self.estimate, self.estimated_at = task.left, self.now()
 
     @property
-    def off(self) -> float | None:
-        """What was said over what it took, minus one."""
-        return round(self.said / (self.now() - self.then) - 1, 3) if self.said else None
+    def error(self) -> float | None:
+        """The estimated over the true remaining time, minus one."""
+        return round(self.estimate / (self.now() - self.estimated_at) - 1, 3) if self.estimate else None
 
 
 class Benchmark:
@@ -113,17 +113,17 @@ class Benchmark:
         self.truth = Truth(capture / "truth", capture / "object_mask")
 
     def run(self, case: str, schedule: dict, tiles: int, name: str) -> dict[str, float]:
-        """Make one layer, and measure it."""
+        """Make one layer and measure it."""
         inpainter = Standin(str(self.folder), tiles=tiles, **CASES[case])
         recipe = replace(self.prepared.recipe, schedule=Schedule(**{**self.fit, **schedule}))
         prepared: EditSession = replace(self.prepared, recipe=recipe, inpainter=inpainter)
         work = self.out / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        began = time.monotonic()
-        progress = Foresight()
+        start = time.monotonic()
+        progress = EtaRecorder()
         layer = Loop(prepared, work, name, progress).run().eval()
-        off, seconds = progress.off, time.monotonic() - began
+        off, seconds = progress.error, time.monotonic() - start
         rounds = json.loads((work / "rounds.json").read_text())["rounds"]
         views = self.scene.capture.test
         write_image(
@@ -144,12 +144,12 @@ class Benchmark:
     def in_object(self, stack: LayerStack, kinds: int) -> float:
         found: list[list[float]] = [[] for _ in range(kinds)]
         for view in self.scene.capture.test:
-            picture, mask = self.truth.load(view)
+            image, mask = self.truth.load(view)
             if mask is not None and int(mask.sum()) >= MIN_OBJECT_PIXELS:
                 shown = stack.render(view.camera.rays()[mask.reshape(-1)]).rgb
                 shown = (shown * 255 + 0.5).floor() / 255  # as written to a file
                 for kind, values in enumerate(found):
-                    values.append(psnr(shown[None], of_kind(picture, kind)[mask][None]))
+                    values.append(psnr(shown[None], of_kind(image, kind)[mask][None]))
         return max(sum(values) / len(values) for values in found)
 
 

@@ -1,22 +1,22 @@
-"""The main job against ground truth, on a capture whose true pictures with the object are known.
+"""Insertion against ground truth, on a capture whose true images with the object are known.
 
     python -m benchmarks.insertion CAPTURE --out DIR [--steps N] [--only ROW] [--json FILE]
 
 CAPTURE holds transforms.json, images/, truth/ (or truth/insert/), object_mask/ and object.ply. One run
 trains a base and then measures on the test views, which nothing was fitted to:
 
-    base            nothing done
+    base            the scene without an edit
     mesh            --mesh object.ply, the built-in `mesh` inpainter
-    oracle          the same region, every view painted with its true picture
+    oracle          the same region, every view painted with its true image
     hull, oracle    the region from three dilated masks instead of the mesh
-    bare oracle     an oracle that does not say that its pictures agree: they are painted in rounds and judged
-    retrained       a whole new base fitted to the true pictures: what the oracle is compared with
-    whole model     the way of earlier editors: the base itself goes on training, on the oracle's pictures;
-                    how long it takes to the in-object PSNR that the layer's fit reaches, as a ratio
+    bare oracle     an oracle that does not declare its images consistent: painted in rounds and judged
+    retrained       a whole new base fitted to the true images, for comparison with the oracle
+    whole model     as earlier editors do: training of the base itself continues on the true images; the time
+                    until it reaches the in-object PSNR of the layer's fit, as a ratio
 
-Times are of one run on one machine. `edit` is all of `nerf-insert edit` but loading the scene, `loop` what
-of it is looking along the rays, painting and fitting. The ratio is to the latter: finding out where the
-edit is comes before it either way.
+Times are of one run on one machine. `edit` is all of `nerf-insert edit` but loading the scene, `loop` the
+part of it that caches rays, paints and fits. The ratio is to the latter: locating the edit comes before it
+either way.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.io.images import read_image, read_mask, to_uint8, write_image
 from nerf_insert.regions.spec import Masks, Mesh
 from nerf_insert.rendering.stack import LayerStack
-from nerf_insert.runtime.progress import Lines, Task
+from nerf_insert.runtime.progress import Task
+from nerf_insert.runtime.progress_display import LineProgress
 from nerf_insert.scene.recipe import GuideSpec, Recipe
 from nerf_insert.scene.scene import Scene
 from nerf_insert.training.optimizer import Optimizer, at_step
@@ -48,11 +49,11 @@ from nerf_insert.training.scene_trainer import TrainConfig, base_loss, train_bas
 
 ORACLE, BARE_ORACLE = "benchmarks.oracle:Oracle", "benchmarks.oracle:BareOracle"
 ROWS = ("base", "mesh", "oracle", "hull, oracle", "bare oracle", "retrained", "whole model")
-LOOK_EVERY = 10.0  # seconds of training of the whole model between two looks at its PSNR
+EVALUATE_EVERY = 10.0  # seconds of training of the whole model between two measurements of its PSNR
 
 
-class Timed(Lines):
-    """Remembers how long each piece of work took."""
+class Timed(LineProgress):
+    """Records how long each task took."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +64,7 @@ class Timed(Lines):
         self.took[task.description] = self.took.get(task.description, 0.0) + task.elapsed
 
     def loop(self) -> float:
-        """Seconds of the edit loop since the last time; "The edit" has painting and fitting in it."""
+        """Seconds of the edit loop since the last call; "The edit" includes painting and fitting."""
         return sum(self.took.pop(name, 0.0) for name in ("The edit", "Looking along the rays once"))
 
 
@@ -73,10 +74,10 @@ class Benchmark:
     def __init__(self, capture: Path, out: Path, steps: int):
         self.folder, self.out = capture, out
         self.capture = Capture.load(capture)
-        self.pictures = (
+        self.images = (
             capture / "truth" / "insert" if (capture / "truth" / "insert").is_dir() else capture / "truth"
         )
-        self.truth = Truth(self.pictures, capture / "object_mask")
+        self.truth = Truth(self.images, capture / "object_mask")
         self.config = TrainConfig(steps=steps)
         self.progress = Timed()
 
@@ -90,13 +91,13 @@ class Benchmark:
         return Scene.create(folder, self.capture, base)
 
     def edited(self, name: str, recipe: Recipe) -> dict:
-        """The figures of one edit, made on the bare base, and the seconds it took."""
+        """Metrics of one edit, made on the bare base, and the seconds it took."""
         scene = self.base_scene()
         for number in range(len(scene.layers), 0, -1):
             scene.remove(number)
-        began = time.monotonic()
+        start = time.monotonic()
         edit(scene, recipe, self.progress)
-        seconds, loop = time.monotonic() - began, self.progress.loop()
+        seconds, loop = time.monotonic() - start, self.progress.loop()
         metrics = evaluate(scene, self.capture.test, self.progress, self.truth)
         for view in self.capture.test:
             write_image(
@@ -108,35 +109,33 @@ class Benchmark:
         """PSNR over the object's visible pixels in a few test views."""
         found = []
         for view in self.capture.test:
-            picture, mask = self.truth.load(view)
+            image, mask = self.truth.load(view)
             if len(found) < views and mask is not None and int(mask.sum()) >= 50:
-                shown = LayerStack(base).render_image(view.camera).rgb
-                found.append(psnr(to_uint8(shown).float() / 255, picture, mask))
+                render = LayerStack(base).render_image(view.camera).rgb
+                found.append(psnr(to_uint8(render).float() / 255, image, mask))
         return sum(found) / len(found)
 
     def oracle_pixels(self) -> PixelSet:
-        pictures = [read_image(self.pictures / view.path.name)[0] for view in self.capture.train]
-        return PixelSet(
-            [view.camera for view in self.capture.train], [to_uint8(picture) for picture in pictures]
-        )
+        images = [read_image(self.images / view.path.name)[0] for view in self.capture.train]
+        return PixelSet([view.camera for view in self.capture.train], [to_uint8(image) for image in images])
 
     def retrained(self) -> dict:
-        """A whole base fitted to the true pictures from scratch."""
-        began = time.monotonic()
+        """A whole base fitted to the true images from scratch."""
+        start = time.monotonic()
         checkpoint = self.out / "retrained.safetensors"
         base = train_base(
             self.capture, self.config, FieldConfig(), self.progress, checkpoint, self.oracle_pixels()
         )
-        return {"in_object": self.in_object(base, 1000), "loop": time.monotonic() - began}
+        return {"in_object": self.in_object(base, 1000), "loop": time.monotonic() - start}
 
     def continue_whole_model(self, until: float, limit: float) -> list[tuple[float, float]]:
-        """Go on training the base on the oracle's pictures; (seconds, in-object PSNR) as time goes by."""
+        """Continue to train the base on the true images; return (seconds, in-object PSNR) as time passes."""
         base = self.base_scene().base.train().requires_grad_(True)
         base.occupancy.fill_(True)  # something may appear where nothing was
         pixels, optimizer, rays = self.oracle_pixels(), Optimizer(base, 1e-2, self.config.steps), 256
-        spent, looked, found = 0.0, 0.0, []
+        spent, evaluated, found = 0.0, 0.0, []
         for step in range(1_000_000):
-            began = time.monotonic()
+            start = time.monotonic()
             generator = at_step(1, step)
             chosen = torch.randint(len(pixels), (rays,), generator=generator)
             loss, samples = base_loss(base, pixels, chosen, generator)
@@ -146,9 +145,9 @@ class Benchmark:
             rays = int(
                 min(max(64, rays * self.config.samples / max(samples, 1), rays / 2), 2 * rays, 1 << 15)
             )
-            spent += time.monotonic() - began
-            if spent - looked >= LOOK_EVERY:
-                looked = spent
+            spent += time.monotonic() - start
+            if spent - evaluated >= EVALUATE_EVERY:
+                evaluated = spent
                 with torch.no_grad():
                     found.append((spent, self.in_object(base)))
                 print(f"whole model: {spent:6.1f} s {found[-1][1]:6.2f} dB", flush=True)
@@ -158,9 +157,10 @@ class Benchmark:
 
 
 def three_masks(bench: Benchmark, folder: Path) -> dict[str, str]:
-    """Object masks of three training views, dilated as a person's brush would be: the first one, and those a
-    third and two thirds through the capture, which is from around where it goes around. They are not picked
-    for what they show, so that the row stays comparable from run to run; each has to show the object."""
+    """Object masks of three training views, dilated as if drawn with a brush.
+
+    They are the first view and those a third and two thirds through the capture, not picked for what they
+    show, so that the row stays comparable from run to run; each has to show the object."""
     views = bench.capture.train
     masks = {}
     for view in (views[0], views[len(views) // 3], views[2 * len(views) // 3]):
@@ -190,7 +190,7 @@ def main() -> None:
         rows["base"] = dict(metrics.mean["base"])
 
     mesh = str(args.capture / "object.ply")
-    oracle = {"inpainter": ORACLE, "inpainter_options": {"truth": str(bench.pictures)}}
+    oracle = {"inpainter": ORACLE, "inpainter_options": {"truth": str(bench.images)}}
     region = Mesh(mesh)
     recipes = {
         "mesh": Recipe(name="mesh", region=region, guide=GuideSpec(mesh=mesh), inpainter="mesh"),

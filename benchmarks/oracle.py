@@ -1,4 +1,4 @@
-"""An inpainter that hands back the true pictures: what is left is what the layer's fit loses.
+"""An inpainter that returns the true images, so that only the error of the layer's fit remains.
 
 nerf-insert edit SCENE --mesh object.ply --inpainter benchmarks.oracle:Oracle --inpainter-option truth=DIR
 """
@@ -16,8 +16,9 @@ from nerf_insert.io.images import read_image
 
 
 class BareOracle:
-    """Answers each view with the picture of its name in the folder `truth`, and says nothing of itself, as
-    the contract allows: its pictures might contradict one another."""
+    """Returns for each view the image of its name in the folder `truth`.
+
+    It does not declare that its images are consistent, so they are painted in rounds and judged."""
 
     def __init__(self, truth: str):
         self.truth = Path(truth)
@@ -29,7 +30,7 @@ class BareOracle:
 
 
 class Oracle(BareOracle):
-    """The same, and says what it is."""
+    """An oracle that declares that its images are consistent."""
 
     rounds = 1
     consistent = True

@@ -1,7 +1,7 @@
-"""Inpainters that start from the true pictures and disagree from view to view, as real models do.
+"""Stand-in inpainters that start from the true images and disagree from view to view, as real models do.
 
-Nothing about a real model's pictures follows from them; what follows is what the loop makes of pictures
-that disagree in a known way. Lengths are shares of a picture's width; H and W its height and width.
+They tell nothing about the images of a real model; they show how the loop copes with images that disagree
+in a known way. Lengths are fractions of an image's width; H and W are its height and width.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ from nerf_insert.io.images import read_image, read_mask
 
 @dataclass
 class Standin(Inpainter):
-    """Paints the truth, changed in each view by its own random
+    """Paints the truth, with random changes of its own in each view.
 
-    color: gain (15 %) and offset (0.05) of each channel, times this;
-    warp: shift, smooth bending (half a hundredth of the width each) and scale (1.5 %), times this;
-    wrong: so many views of a hundred show a disc of another color in place of the object;
-    kinds: the object's colors are those of one of so many kinds (`of_kind`), which views of the first call,
-    painted as one picture, have in common.
+    Random numbers depend on the view's name, and with `follow` on the seed, too.
 
-    With `follow` it keeps of its input what survives noise of the given strength: the picture's low
-    frequencies, the more the weaker. `tiles` views of one call share their color, and half of the warp.
-    What is random follows from the view's name, or, with `follow`, from that and the seed.
+    Attributes:
+        truth: Folder with truth/ and object_mask/.
+        color: Factor on a random gain (15 %) and offset (0.05) of each channel.
+        warp: Factor on a random shift and smooth bending (0.5 % of the width each) and scale (1.5 %).
+        wrong: Percentage of views that show a striped ellipse in place of the object.
+        follow: Whether the part of the input is kept that survives noise of the given strength: its low
+            frequencies, the more of them the lower the strength.
+        kinds: Number of colorings of the object (`of_kind`), of which one is picked at random; the views of
+            the first call, painted as one image, have it in common.
+        tiles: Views of one call that share their color and half of the warp.
     """
 
-    truth: str  # folder with truth/ and object_mask/
+    truth: str
     color: float = 0.0
     warp: float = 0.0
     wrong: int = 0
@@ -61,7 +64,7 @@ class Standin(Inpainter):
         return painted
 
     def idea(self, view: InpaintView, first: str, seed: int) -> Float[Tensor, "H W 3"]:
-        """What it would paint from nothing."""
+        """The image that it would paint from nothing."""
         name = Path(view.name).name
         picture = read_image(Path(self.truth) / "truth" / name)[0]
         here, shared = source(view.name, seed), source(first, seed)

@@ -210,11 +210,11 @@ def test_transport_agrees_with_random_rays():
     hits = random_hits(points, normals, count=1024, seed=6)[chosen]
     hit = (hits >= 0)[..., None]
     wanted_near = torch.where(hit, surface.radiance[hits.clamp_min(0)], 0.0).mean(1)
-    x = points[chosen] + 0.015 * normals[chosen]
+    x = points[chosen] + 0.003 * normals[chosen]
     near, far = transport(x, normals[chosen], fibonacci_sphere(), [surface.as_occluder()])
-    # half of 256 directions against 1024: where a ball touches the floor a few of them decide
-    assert float((near - wanted_near).abs().mean()) < 0.01
-    assert float((far.sum(-1) - (~hit).float().mean((1, 2))).abs().mean()) < 0.015
+    # 1024 random rays know a fraction to 0.015, half of 256 directions to a hundredth
+    assert float((near - wanted_near).abs().mean()) < 0.015
+    assert float((far.sum(-1) - (~hit).float().mean((1, 2))).abs().mean()) < 0.025
     assert float(wanted_near.std()) > 0.05  # and there is something to agree about
 
 
