@@ -48,7 +48,6 @@ def test_an_object_with_the_method_alone_gets_the_defaults():
     adapted = as_inpainter(Minimal())
     assert isinstance(adapted, Inpainter) and attributes(adapted) == attributes(Inpainter)
     adapted.check(Guide())
-    adapted.prepare(None)
     assert adapted.inpaint([], Guide(), strength=1.0, seed=0) == []
 
 
