@@ -8,12 +8,16 @@ from torch import Tensor
 from nerf_insert.kernels import distortion_loss
 
 
-def distortion(
-    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
+def mean_distortion_loss(
+    optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, ""]:
-    """How far apart along their rays the samples are that make up a pixel, mean over rays (mip-NeRF 360,
-    arXiv 2111.12077, equation 15, first term). It makes haze contract to surfaces.
+    """Return the mean distortion loss over rays (mip-NeRF 360, arXiv 2111.12077, eq. 15, first term).
 
-    `places` are the samples' s, ascending along each ray; they get no gradient.
+    It contracts haze to surfaces.
+
+    Args:
+        optical_depth: Density times length of each sample.
+        distances: The samples' s of the paper, ascending along each ray. They get no gradient.
+        offsets: Where each ray's samples begin.
     """
-    return distortion_loss(optical_depth, places, offsets).sum() / max(len(offsets) - 1, 1)
+    return distortion_loss(optical_depth, distances, offsets).sum() / max(len(offsets) - 1, 1)

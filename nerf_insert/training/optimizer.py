@@ -12,54 +12,69 @@ BETAS, EPSILON = (0.9, 0.99), 1e-15
 
 
 class Moments(NamedTuple):
-    """What Adam knows of one parameter: how many steps it took, running means of gradient and its square."""
+    """Adam's state of one parameter: its steps, the running means of its gradient and of the square."""
 
     step: Float[Tensor, ""]
     exp_avg: Float[Tensor, "*shape"]
     exp_avg_sq: Float[Tensor, "*shape"]
 
     @classmethod
-    def none(cls, parameter: nn.Parameter) -> Moments:
+    def zeros(cls, parameter: nn.Parameter) -> Moments:
+        """Return the state before the first step."""
         step = torch.zeros((), dtype=torch.float32, device=parameter.device)
         return cls(step, torch.zeros_like(parameter), torch.zeros_like(parameter))
 
 
 class Optimizer:
-    """Adam as Instant NGP uses it (appendix E), with a rate that grows for `warm_up` steps and then falls
-    exponentially; that of the perceptrons is `damped` by a factor."""
+    """Adam as Instant NGP uses it (appendix E).
+
+    The learning rate grows linearly for `warmup_steps`, and then falls exponentially. Steps call the kernel
+    of `torch.optim.Adam(fused=True)` directly: creating that class imports torch's compiler, which takes 2
+    to 6 seconds.
+    """
 
     def __init__(
         self,
         module: nn.Module,
-        rate: float,
+        lr: float,
         steps: int,
-        floor: float = 1 / 30,
-        warm_up: int = 32,
-        damped: float = 1.0,
+        final_lr_scale: float = 1 / 30,
+        warmup_steps: int = 32,
+        mlp_lr_scale: float = 1.0,
     ):
+        """Start with zero moments.
+
+        Args:
+            module: Its parameters are optimized; those whose name ends in "table" are hash tables.
+            lr: Learning rate of hash tables, after the warm-up and before the decay.
+            steps: Steps over which the rate decays.
+            final_lr_scale: Factor on the rate after all steps.
+            warmup_steps: Steps in which the rate grows.
+            mlp_lr_scale: Factor on the rate of all other parameters.
+        """
         named = list(module.named_parameters())
         tables = [parameter for name, parameter in named if name.endswith("table")]
         others = [parameter for name, parameter in named if not name.endswith("table")]
-        self.groups = [(1.0, tables), (damped, others)]
-        self.moments = {parameter: Moments.none(parameter) for parameter in tables + others}
-        self.rate, self.steps, self.floor, self.warm_up = rate, steps, floor, warm_up
+        self.groups = [(1.0, tables), (mlp_lr_scale, others)]
+        self.moments = {parameter: Moments.zeros(parameter) for parameter in tables + others}
+        self.lr, self.steps, self.final_lr_scale = lr, steps, final_lr_scale
+        self.warmup_steps = warmup_steps
 
-    def step(self, loss: Tensor, at: int) -> None:
-        """One step down the gradient of `loss`; `at` counts steps from 0."""
+    def step(self, loss: Float[Tensor, ""], at: int) -> None:
+        """Take one step down the gradient of `loss`; `at` counts steps from 0."""
         for parameter in self.moments:
             parameter.grad = None
         loss.backward()
-        warm = min(1.0, (at + 1) / self.warm_up)
-        rate = self.rate * warm * self.floor ** (at / self.steps)
-        for share, group in self.groups:
+        warmup = min(1.0, (at + 1) / self.warmup_steps)
+        lr = self.lr * warmup * self.final_lr_scale ** (at / self.steps)
+        for scale, group in self.groups:
             reached = [parameter for parameter in group if parameter.grad is not None]
             if reached:
-                self._adam(share * rate, reached)
+                self._adam(scale * lr, reached)
 
     @torch.no_grad()
-    def _adam(self, rate: float, parameters: list[nn.Parameter]) -> None:
-        # The kernel that torch.optim.Adam(fused=True) calls: that class imports torch's whole compiler
-        # first, which takes seconds.
+    def _adam(self, lr: float, parameters: list[nn.Parameter]) -> None:
+        """Update parameters by their gradients."""
         steps, *moments = zip(*(self.moments[parameter] for parameter in parameters), strict=True)
         torch._foreach_add_(steps, 1)
         gradients = [parameter.grad for parameter in parameters]
@@ -69,7 +84,7 @@ class Optimizer:
             *moments,
             [],
             steps,
-            lr=rate,
+            lr=lr,
             beta1=BETAS[0],
             beta2=BETAS[1],
             eps=EPSILON,
@@ -80,5 +95,5 @@ class Optimizer:
 
 
 def at_step(seed: int, step: int) -> torch.Generator:
-    """The source of all that is random in one step: the processor's, so that it is the same everywhere."""
+    """Return the source of randomness of one step, on the CPU, so that it is the same on every device."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) & 0x7FFF_FFFF_FFFF_FFFF)

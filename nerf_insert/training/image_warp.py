@@ -1,0 +1,103 @@
+"""Small smooth warps of an image, aligned with a render of the same view.
+
+n is a number of rays, G that of control points; positions are pixels, (x, y).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor
+
+from nerf_insert.geometry.sampling import sample_bilinear
+from nerf_insert.training.robust_fit import SOFT_RESIDUAL, soft_weights
+
+CONTROL_POINTS = 5  # along each side of a view's region
+GAUSS_NEWTON_STEPS = 3  # of one alignment
+MAX_SHIFT = 0.03  # of a pixel, as a fraction of the image's width
+BLUR_SIGMA = 0.004  # of images that are to be aligned, as a fraction of their width
+STIFFNESS, SMOOTHNESS = 0.05, 0.3  # weights of a warp's size and differences, as fractions of the data term
+
+
+class WarpedCrop:
+    """The part of an image around its rays, seen through a smooth warp.
+
+    A warp is a displacement in pixels at each of the G = CONTROL_POINTS^2 points of a grid over the rays,
+    bilinear in between.
+    """
+
+    def __init__(self, image: UInt8[Tensor, "H W 3"], xy: Int64[Tensor, "n 2"]):
+        height, width = image.shape[:2]
+        self.low, self.high = xy.amin(0).float(), xy.amax(0).float()
+        self.max_shift = MAX_SHIFT * width
+        margin = int(self.max_shift) + 2
+        x0, y0 = (xy.amin(0) - margin).clamp_min(0).tolist()
+        x1, y1 = (xy.amax(0) + margin + 1).tolist()
+        self.corner = torch.tensor([x0, y0]).float()
+        self.image = image[y0 : min(y1, height), x0 : min(x1, width)].clone()
+        self.sigma = BLUR_SIGMA * width
+
+    def colors(self, xy: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
+        """Interpolate the image, 0..1, at pixel positions of the whole image."""
+        return _sample(self.image.float().movedim(-1, 0) / 255, xy - self.corner)
+
+    def displacement(self, xy: Float[Tensor, "n 2"], warp: Float[Tensor, "G 2"]) -> Float[Tensor, "n 2"]:
+        """Return by how many pixels a warp moves each position."""
+        return self._basis(xy) @ warp
+
+    def align(
+        self, xy: Float[Tensor, "n 2"], rendered: Float[Tensor, "n 3"], warp: Float[Tensor, "G 2"]
+    ) -> Float[Tensor, "G 2"]:
+        """Find the warp under which the image matches the rendered colors best.
+
+        Lucas and Kanade 1981 on a grid of control points, starting from `warp`, with robust weights and
+        a prior for small and smooth warps.
+        """
+        channels = _blurred(self.image.float().movedim(-1, 0) / 255, self.sigma)
+        slopes = torch.stack(torch.gradient(channels, dim=(2, 1)), 0)  # [xy, 3, h, w]
+        basis = self._basis(xy)
+        best, lowest = warp, float("inf")
+        for _ in range(GAUSS_NEWTON_STEPS + 1):
+            at = xy + basis @ warp - self.corner
+            residual = rendered - _sample(channels, at)
+            cost = float(torch.log1p((residual.abs().mean(-1) / SOFT_RESIDUAL) ** 2).sum())
+            if cost < lowest:
+                best, lowest = warp, cost
+            weight = soft_weights(residual)
+            slope = torch.stack([_sample(part, at) for part in slopes], 1)  # [n, xy, 3]
+            jacobian = (basis[:, :, None, None] * slope[:, None]).flatten(1, 2)  # [n, 2 G, 3]
+            weighted = jacobian * weight[:, None, None]
+            square = torch.einsum("nic,njc->ij", weighted, jacobian)
+            right = torch.einsum("nic,nc->i", weighted, residual)
+            prior = float(square.diagonal().mean().clamp_min(1e-9)) * _stiffness()
+            warp = warp + torch.linalg.solve(square + prior, right - prior @ warp.flatten()).view_as(warp)
+            warp = warp.clamp(-self.max_shift, self.max_shift)
+        return best
+
+    def _basis(self, xy: Float[Tensor, "n 2"]) -> Float[Tensor, "n G"]:
+        """Bilinear weights of the control points."""
+        unit = (xy - self.low) / (self.high - self.low).clamp_min(1) * (CONTROL_POINTS - 1)
+        hats = (1 - (unit[:, :, None] - torch.arange(CONTROL_POINTS)).abs()).clamp_min(0)
+        return (hats[:, 1, :, None] * hats[:, 0, None, :]).flatten(1)
+
+
+def _stiffness() -> Float[Tensor, "G2 G2"]:
+    """Return the quadratic form of a warp's size and of the differences between neighboring points."""
+    chain = 2 * torch.eye(CONTROL_POINTS) - torch.diag(torch.ones(CONTROL_POINTS - 1), 1)
+    chain = chain - torch.diag(torch.ones(CONTROL_POINTS - 1), -1)
+    chain[0, 0] = chain[-1, -1] = 1
+    one = torch.eye(CONTROL_POINTS)
+    form = STIFFNESS * torch.eye(CONTROL_POINTS**2) + SMOOTHNESS * (torch.kron(one, chain) + torch.kron(chain, one))
+    return torch.kron(form, torch.eye(2))
+
+
+def _sample(channels: Float[Tensor, "C h w"], at: Float[Tensor, "n 2"]) -> Float[Tensor, "n C"]:
+    """Interpolate at columns and rows, which are whole numbers at the centers of pixels."""
+    return sample_bilinear(channels.movedim(0, -1), at + 0.5)
+
+
+def _blurred(channels: Float[Tensor, "C h w"], sigma: float) -> Float[Tensor, "C h w"]:
+    """Blur with a Gaussian of `sigma` pixels."""
+    from torchvision.transforms.functional import gaussian_blur
+
+    return gaussian_blur(channels, 2 * max(1, round(2.5 * sigma)) + 1, max(sigma, 0.3))
