@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.standins import Standin, of_kind
-from nerf_insert.editing.loop import Loop
+from nerf_insert.editing.rounds import EditRounds
 from nerf_insert.editing.session import INCONSISTENT, EditSession, prepare
 from nerf_insert.evaluation.evaluate import MIN_OBJECT_PIXELS, Truth
 from nerf_insert.evaluation.image_metrics import psnr
@@ -109,31 +109,31 @@ class Benchmark:
         mesh = str(capture / "object.ply")
         options = {"truth": str(capture)}
         recipe = Recipe(region=Mesh(mesh), inpainter="benchmarks.standins:Standin", inpainter_options=options)
-        self.prepared = prepare(self.scene, recipe, SILENT)
+        self.session = prepare(self.scene, recipe, SILENT)
         self.truth = Truth(capture / "truth", capture / "object_mask")
 
     def run(self, case: str, schedule: dict, tiles: int, name: str) -> dict[str, float]:
         """Make one layer and measure it."""
         inpainter = Standin(str(self.folder), tiles=tiles, **CASES[case])
-        recipe = replace(self.prepared.recipe, schedule=Schedule(**{**self.fit, **schedule}))
-        prepared: EditSession = replace(self.prepared, recipe=recipe, inpainter=inpainter)
+        recipe = replace(self.session.recipe, schedule=Schedule(**{**self.fit, **schedule}))
+        session: EditSession = replace(self.session, recipe=recipe, inpainter=inpainter)
         work = self.out / "work"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         start = time.monotonic()
         progress = EtaRecorder()
-        layer = Loop(prepared, work, name, progress).run().eval()
+        layer = EditRounds(session, work, name, progress).run().eval()
         off, seconds = progress.error, time.monotonic() - start
         rounds = json.loads((work / "rounds.json").read_text())["rounds"]
         views = self.scene.capture.test
         write_image(
             self.out / f"{name} {case}.png",
             torch.cat(
-                [LayerStack(prepared.stack.base, [layer]).render_image(v.camera).rgb for v in views[:2]], 1
+                [LayerStack(session.stack.base, [layer]).render_image(v.camera).rgb for v in views[:2]], 1
             ),
         )
         return {
-            "in_object": self.in_object(LayerStack(prepared.stack.base, [layer]), inpainter.kinds),
+            "in_object": self.in_object(LayerStack(session.stack.base, [layer]), inpainter.kinds),
             "pictures": inpainter.views_painted,
             "steps": sum(this["steps"] for this in rounds),
             "doubted": sum(value < 0.5 for value in rounds[-1]["trust"].values()),

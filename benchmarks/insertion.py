@@ -65,7 +65,7 @@ class Timed(LineProgress):
 
     def loop(self) -> float:
         """Seconds of the edit loop since the last call; "The edit" includes painting and fitting."""
-        return sum(self.took.pop(name, 0.0) for name in ("The edit", "Looking along the rays once"))
+        return sum(self.took.pop(name, 0.0) for name in ("The edit", "Caching the scene around the region"))
 
 
 class Benchmark:

@@ -48,15 +48,9 @@ from nerf_insert.kernels import (
 )
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
-from nerf_insert.training.layer_trainer import (
-    STAGES,
-    CachedRays,
-    FitConfig,
-    RayEntries,
-    entries_along,
-    fit_loss,
-)
+from nerf_insert.training.layer_trainer import STAGES, FitConfig, fit_loss
 from nerf_insert.training.optimizer import Optimizer, at_step
+from nerf_insert.training.ray_cache import CachedRays, RayEntries, entries_along
 
 GRIDS = {"16 levels, 2^19": GridSpec(16, 2, 19, 16, 2048), "8 levels, 2^15": GridSpec(8, 2, 15, 16, 512)}
 COUNTS = (1 << 16, 1 << 18)
@@ -211,7 +205,7 @@ class Step:
         self.entries = entries_along(LayerStack(Nothing()), self.layer, self.cached, length)
         self.targets = torch.rand(rays.count, 3, generator=generator)
         self.config = FitConfig(rays=RAYS)
-        self.optimizer = Optimizer(self.layer, self.config.rate, self.config.steps)
+        self.optimizer = Optimizer(self.layer, self.config.lr, self.config.steps)
         self.samples = self.entries.samples.count // 4
         self.at = 0
 

@@ -18,6 +18,7 @@ from nerf_insert.app.jobs.queue import JobQueue
 from nerf_insert.app.scene_cache import RENDER_LOCK, OpenScene, array_data_url, image_data_url
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.capture.capture import Capture, View
+from nerf_insert.editing.view_selection import spread_views
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import unfinished_layer
 from nerf_insert.regions import Region
@@ -170,17 +171,12 @@ def render_unfinished_layer(open_scene: OpenScene, folder: Path) -> list[dict[st
 
 def best_views(region: Region, views: Sequence[View], count: int = 2) -> list[View]:
     """Return views that show much of a region, from different sides."""
-
-    def coverage(view: View) -> float:
-        return float(region.project(view.camera.scaled(COARSE / view.camera.width)).float().mean())
-
-    ranked = sorted(views, key=coverage, reverse=True)
-    center, chosen = region.bounds.mean(0), ranked[:1]
-    for view in ranked[1 : len(ranked) // 2]:
-        toward = [torch.nn.functional.normalize(v.camera.center - center, dim=0) for v in (view, *chosen)]
-        if len(chosen) < count and all(float(toward[0] @ other) < 0.5 for other in toward[1:]):
-            chosen.append(view)
-    return chosen
+    cameras = [view.camera.scaled(COARSE / view.camera.width) for view in views]
+    coverage = torch.stack([region.project(camera).float().mean() for camera in cameras])
+    if not float(coverage.max()):
+        return list(views[:1])
+    chosen = spread_views([view.camera for view in views], coverage, region.bounds.mean(0), count)
+    return [views[index] for index in chosen]
 
 
 def render_unfinished_base(location: SceneLocation, checkpoint: Path) -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ def build(page: Page) -> None:
             None,
             label="Steps",
             info="Training steps of the layer; more are sharper and slower. Empty: "
-            f"{CONSISTENT[0]}, or {INCONSISTENT[0]} if the painted images may contradict one another",
+            f"{CONSISTENT.steps}, or {INCONSISTENT.steps} if the painted images may contradict one another",
             precision=0,
             minimum=1,
             elem_id="fit-steps",

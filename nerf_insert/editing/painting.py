@@ -1,6 +1,6 @@
-"""What inpainters are given and what is made of what they give back.
+"""Call inpainters: prepare their input, check their output, keep painted images on disk.
 
-H and W are a view's height and width; pictures are sRGB in 0..1.
+H and W are a view's height and width; images are sRGB in 0..1.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from nerf_insert.inpaint.guide import Guide
 from nerf_insert.io.images import read_image, resize, to_uint8, write_image
 from nerf_insert.rendering.stack import LayerStack
 
-BEYOND = 1.0  # farthest from the middle of 0..1 that is still cut to it: a painter may overshoot a little
-BATCH = 8  # views that are handed to an inpainter at once, unless it says otherwise
+MAX_DEVIATION = 1.0  # from 0.5; values within it are clamped to 0..1, as a model may overshoot a little
+BATCH = 8  # most views in one call of an inpainter, unless it says otherwise
 
 
 def inpaint_view(inpainter: Inpainter, seen: RegionView, current: LayerStack) -> InpaintView:
-    """What an inpainter is given of one view: the photograph with the scene as it is now in the region."""
+    """Return the input of an inpainter for one view: the photograph with `current` rendered in the region."""
     image = photograph = seen.view.photograph()
     depth = torch.full_like(image[..., 0], float("inf"))
     camera, wide, uses = seen.view.camera, seen.wide_mask, inpainter.uses_render
@@ -37,7 +37,7 @@ def inpaint_view(inpainter: Inpainter, seen: RegionView, current: LayerStack) ->
         name=seen.view.name,
         image=image,
         original=photograph,
-        mask=wide,
+        mask=wide.clone(),
         depth=depth,
         camera=camera,
     )
@@ -46,29 +46,45 @@ def inpaint_view(inpainter: Inpainter, seen: RegionView, current: LayerStack) ->
 def run_inpainter(
     name: str, inpainter: Inpainter, views: Sequence[InpaintView], guide: Guide, strength: float, seed: int
 ) -> list[Float[Tensor, "H W 3"]]:
-    """Call the inpainter and check what it gives back. Raises RunError, naming it, if that is unusable."""
+    """Call the inpainter and check its images.
+
+    Args:
+        name: What messages call the inpainter.
+        inpainter: What paints.
+        views: Its input.
+        guide: What to paint.
+        strength: How far it may depart from the input, 0..1.
+        seed: The random seed.
+
+    Returns:
+        One image per view, on the CPU.
+
+    Raises:
+        InputError: The inpainter raised it.
+        RunError: The inpainter failed, or its output cannot be used.
+    """
     with wrap_inpainter_errors(name):
-        painted = inpainter.inpaint(views, guide, strength=strength, seed=seed)
-    if not isinstance(painted, Sequence) or len(painted) != len(views):
-        got = f"{len(painted)} pictures" if isinstance(painted, Sequence) else type(painted).__name__
-        raise RunError(f"the inpainter {name} was given {len(views)} views and gave back {got}")
-    for view, picture in zip(views, painted, strict=True):
-        if not isinstance(picture, Tensor) or picture.shape != view.original.shape:
-            got = tuple(picture.shape) if isinstance(picture, Tensor) else type(picture).__name__
+        images = inpainter.inpaint(views, guide, strength=strength, seed=seed)
+    if not isinstance(images, Sequence) or len(images) != len(views):
+        got = f"{len(images)} images" if isinstance(images, Sequence) else type(images).__name__
+        raise RunError(f"the inpainter {name} was given {len(views)} views and returned {got}")
+    for view, image in zip(views, images, strict=True):
+        if not isinstance(image, Tensor) or image.shape != view.original.shape:
+            got = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise RunError(
-                f"the inpainter {name} gave back {got} for {view.name}: a float tensor of shape "
+                f"the inpainter {name} returned {got} for {view.name}: a float tensor of shape "
                 f"{tuple(view.original.shape)} was expected"
             )
-        if not picture.is_floating_point() or not bool(((picture[view.mask] - 0.5).abs() <= BEYOND).all()):
+        if not image.is_floating_point() or not bool(((image[view.mask] - 0.5).abs() <= MAX_DEVIATION).all()):
             raise RunError(
-                f"the inpainter {name} gave back values for {view.name} that are not finite numbers in 0..1"
+                f"the inpainter {name} returned values for {view.name} that are not finite numbers in 0..1"
             )
-    return [picture.detach().float().cpu().nan_to_num().clamp(0, 1) for picture in painted]
+    return [image.detach().float().cpu().nan_to_num().clamp(0, 1) for image in images]
 
 
 @contextmanager
 def wrap_inpainter_errors(name: str) -> Iterator[None]:
-    """Whatever an inpainter's own code raises becomes a RunError that names it."""
+    """Turn any other exception of an inpainter's own code into a RunError that names the inpainter."""
     try:
         yield
     except (InputError, RunError, Stopped, MemoryError):
@@ -78,7 +94,7 @@ def wrap_inpainter_errors(name: str) -> Iterator[None]:
 
 
 def paste(seen: RegionView, file: Path | None) -> UInt8[Tensor, "H W 3"]:
-    """The photograph with the painted picture of `file` in the region."""
+    """Return the photograph, with the painted image of `file` in the region."""
     photograph = to_uint8(seen.view.photograph())
     if file is None:
         return photograph
@@ -86,24 +102,34 @@ def paste(seen: RegionView, file: Path | None) -> UInt8[Tensor, "H W 3"]:
 
 
 class PaintedViews:
-    """The painted pictures on disk, FOLDER/round-K/INDEX-STEM.png, and which is the latest of each view."""
+    """The painted images on disk, FOLDER/round-K/INDEX-STEM.png.
+
+    Attributes:
+        latest: The latest file of each painted view, by the view's index.
+    """
 
     def __init__(self, folder: Path, views: Sequence[RegionView]):
         self.folder, self.views = folder, views
         self.latest: dict[int, Path] = {}
 
     def file(self, number: int, index: int) -> Path:
+        """Return the file of a view in a round."""
         stem = Path(self.views[index].view.name).stem
         return self.folder / f"round-{number}" / f"{index:04d}-{stem}.png"
 
-    def take(self, given: Mapping[int, str]) -> None:
-        """Pictures that people have approved take the place of painted ones."""
-        for index, source in given.items():
+    def use_approved(self, approved: Mapping[int, str]) -> None:
+        """Copy approved images into round 0 in place of painted ones, scaled to their views' size.
+
+        Raises:
+            InputError: An image cannot be read.
+            RunError: The disk cannot be written.
+        """
+        for index, source in approved.items():
             file = self.file(0, index)
             if not file.exists():
                 write_image(file, resize(read_image(source)[0], self.views[index].view.size))
             self.latest[index] = file
 
-    def picture(self, index: int) -> UInt8[Tensor, "H W 3"]:
-        """The photograph with the latest painted picture in the region."""
+    def image(self, index: int) -> UInt8[Tensor, "H W 3"]:
+        """Return the photograph with the latest painted image in the region."""
         return paste(self.views[index], self.latest.get(index))

@@ -1,10 +1,10 @@
-"""An edit's first steps as pictures: where it would be, and what would be painted there.
+"""Preview an edit: masks of the region and a few painted views, without a fit.
 
 OUT/masks/007.png             where the photograph shows the region
-OUT/painted/007.png           the photograph with the region painted, with the first seed
+OUT/painted/007.png           the photograph with the region painted, with the first random seed
 OUT/seed-N/007.png            the same with seed N
-OUT/seed-N/recipe.yaml        the recipe with these pictures approved: the edit starts from them
-OUT/sheet.png                 all side by side
+OUT/seed-N/recipe.yaml        the recipe with these images approved: the edit starts from them
+OUT/sheet.png                 a contact sheet of everything
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from nerf_insert.editing.painting import inpaint_view, run_inpainter
-from nerf_insert.editing.region_views import RegionView, visible
-from nerf_insert.editing.schedule import anchors_of
+from nerf_insert.editing.region_views import RegionView, visible_mask
+from nerf_insert.editing.schedule import select_anchors
 from nerf_insert.editing.session import EditSession, prepare
 from nerf_insert.editing.view_selection import choose_anchors
 from nerf_insert.io.images import contact_sheet, write_image
@@ -28,9 +28,9 @@ from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 
-FEW = 3  # views to paint for an edit without anchors
-TINT = torch.tensor([1.0, 0.25, 0.1])  # of the region on the sheet
-ON_SHEET, WIDTH = 8, 400  # rows without painted views, and pixels
+PAINTED = 3  # views to paint for an edit without anchors
+TINT = torch.tensor([1.0, 0.25, 0.1])  # of the region on the contact sheet
+SHEET_ROWS, SHEET_WIDTH = 8, 400  # rows if no view is painted; pixels of an image
 
 
 def preview(
@@ -42,100 +42,111 @@ def preview(
     paint: int | None = None,
     seeds: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Paint some views with each of the seeds (the recipe's, if none are given) and write the pictures:
-    `paint` many, else those that the edit would paint first, so that they can become its anchors.
+    """Paint some views with each random seed and write the images. The scene is not changed.
 
-    {"photographs", "seen_by", "shares": {view: of its picture}, "painted": [view], "looks": {seed: recipe
-    file}}. Raises what `edit` would raise before it starts. The scene is not changed.
+    Args:
+        scene: The scene to edit.
+        recipe: The edit.
+        out: Folder for the images.
+        progress: Where the work is reported.
+        paint: How many views to paint; by default those that the edit would paint first, so that they can
+            become its anchors.
+        seeds: The random seeds; the recipe's by default.
+
+    Returns:
+        "photographs", "seen_by" (their numbers), "shares" (by view: the fraction of the image that shows the
+        region), "painted" (names of views), "looks" (by seed: the recipe file with its images approved).
+
+    Raises:
+        InputError: Something that the user can fix; the message says what to do.
+        RunError: The inpainter failed, or the disk.
     """
     seeds = tuple(dict.fromkeys(seeds)) or (recipe.seed,)
-    prepared = prepare(scene, replace(recipe, approved={}, seed=seeds[0]), progress)
+    session = prepare(scene, replace(recipe, approved={}, seed=seeds[0]), progress)
     views = scene.capture.views
     stems = dict(zip((view.name for view in views), file_stems(view.name for view in views), strict=True))
-    shares = _write_masks(scene, prepared, stems, out / "masks", progress)
-    chosen = _choose(prepared, paint)
+    coverage = _write_masks(scene, session, stems, out / "masks", progress)
+    chosen = _choose(session, paint)
     looks, columns = {}, []
     for seed in seeds if chosen else ():
         if seed != seeds[0]:
-            prepared.introduce(seed, progress)
-        pictures = _paint(prepared, chosen, seed, progress)
+            session.prepare_inpainter(seed, progress)
+        images = _paint(session, chosen, seed, progress)
         for folder in (out / f"seed-{seed}", *([out / "painted"] if seed == seeds[0] else [])):
-            _write_painted(folder, chosen, pictures, stems)
+            _write_painted(folder, chosen, images, stems)
         look = out / f"seed-{seed}" / "recipe.yaml"
         approved = {
             seen.view.name: str(look.absolute().parent / f"{stems[seen.view.name]}.png") for seen in chosen
         }
-        replace(prepared.recipe, seed=seed, approved=approved).save(look)
+        replace(session.recipe, seed=seed, approved=approved).save(look)
         looks[seed] = str(look)
-        columns.append([(f"seed {seed}", picture) for picture in pictures])
+        columns.append([(f"seed {seed}", image) for image in images])
     if len(columns) > 1 and all(map(_alike, columns, columns[1:])):
-        progress.warn(f"the inpainter {recipe.inpainter} paints the same with all of these seeds")
+        progress.warn(f"the inpainter {recipe.inpainter} paints the same with all of these random seeds")
     rows = [[*_marked(seen), *painted] for seen, *painted in zip(chosen, *columns, strict=True)]
-    rows = rows or [_marked(seen) for seen in _choose(prepared, ON_SHEET)]
-    write_image(out / "sheet.png", contact_sheet(rows, width=WIDTH))
+    rows = rows or [_marked(seen) for seen in _choose(session, SHEET_ROWS)]
+    write_image(out / "sheet.png", contact_sheet(rows, width=SHEET_WIDTH))
     return {
         "photographs": len(views),
-        "seen_by": len(prepared.views),
-        "shares": shares,
+        "seen_by": len(session.views),
+        "shares": coverage,
         "painted": [seen.view.name for seen in chosen],
         "looks": looks,
     }
 
 
 def _alike(one: Sequence[tuple[str, Tensor]], other: Sequence[tuple[str, Tensor]]) -> bool:
-    """Whether two columns of the sheet show the same pictures."""
+    """Whether two columns of the sheet show the same images."""
     return all(torch.equal(a, b) for (_, a), (_, b) in zip(one, other, strict=True))
 
 
-def _choose(prepared: EditSession, count: int | None) -> list[RegionView]:
-    """Views from around the region; those that an edit would paint first, if no number is asked for."""
-    center = prepared.region.bounds.mean(0)
+def _choose(session: EditSession, count: int | None) -> list[RegionView]:
+    """Choose well-spread views; by default those that the edit would paint first."""
+    center = session.region.bounds.mean(0)
     if count is None:
-        schedule = prepared.recipe.schedule
-        anchors = anchors_of(schedule, prepared.rounds, prepared.views, center)
-        count = len(anchors) or FEW
-    return [prepared.views[index] for index in choose_anchors(prepared.views, center, count)]
+        schedule = session.recipe.schedule
+        anchors = select_anchors(schedule, session.rounds, session.views, center)
+        count = len(anchors) or PAINTED
+    return [session.views[index] for index in choose_anchors(session.views, center, count)]
 
 
 def _write_painted(
-    folder: Path, chosen: Sequence[RegionView], pictures: Sequence[Tensor], stems: dict[str, str]
+    folder: Path, chosen: Sequence[RegionView], images: Sequence[Tensor], stems: dict[str, str]
 ) -> None:
     for stem in stems.values():  # an earlier preview painted other views
         (folder / f"{stem}.png").unlink(missing_ok=True)
-    for seen, picture in zip(chosen, pictures, strict=True):
-        write_image(folder / f"{stems[seen.view.name]}.png", picture)
+    for seen, image in zip(chosen, images, strict=True):
+        write_image(folder / f"{stems[seen.view.name]}.png", image)
 
 
 def _write_masks(
-    scene: Scene, prepared: EditSession, stems: dict[str, str], folder: Path, progress: Progress
+    scene: Scene, session: EditSession, stems: dict[str, str], folder: Path, progress: Progress
 ) -> dict[str, float]:
-    """The share of each photograph that shows the region."""
-    known = {seen.view.name: seen.mask for seen in prepared.views}
-    shares = {}
+    """Write all masks, and return the fraction of each photograph that shows the region."""
+    known = {seen.view.name: seen.mask for seen in session.views}
+    coverage = {}
     with progress.task("Drawing the masks", total=len(stems)) as task:
         for view in scene.capture.views:
             mask = known.get(view.name)
-            mask = visible(prepared.region, prepared.stack, view) if mask is None else mask
+            mask = visible_mask(session.region, session.stack, view) if mask is None else mask
             write_image(folder / f"{stems[view.name]}.png", mask)
-            shares[view.name] = float(mask.float().mean())
+            coverage[view.name] = float(mask.float().mean())
             task.advance(1)
-    return shares
+    return coverage
 
 
-def _paint(
-    prepared: EditSession, chosen: Sequence[RegionView], seed: int, progress: Progress
-) -> list[Tensor]:
-    pictures: list[Tensor] = []
-    size, name = prepared.batch_together, prepared.recipe.inpainter
-    strength = prepared.recipe.schedule.strength  # that of the first round
+def _paint(session: EditSession, chosen: Sequence[RegionView], seed: int, progress: Progress) -> list[Tensor]:
+    images: list[Tensor] = []
+    size, name = session.joint_batch, session.recipe.inpainter
+    strength = session.recipe.schedule.strength  # that of the first round
     with progress.task(f"Painting some views, seed {seed}", total=len(chosen)) as task:
         for batch in (chosen[first : first + size] for first in range(0, len(chosen), size)):
-            views = [inpaint_view(prepared.inpainter, seen, prepared.stack) for seen in batch]
-            made = run_inpainter(name, prepared.inpainter, views, prepared.guide, strength, seed)
+            views = [inpaint_view(session.inpainter, seen, session.stack) for seen in batch]
+            made = run_inpainter(name, session.inpainter, views, session.guide, strength, seed)
             for seen, view, painted in zip(batch, views, made, strict=True):
-                pictures.append(torch.where(seen.mask[..., None], painted, view.original))
+                images.append(torch.where(seen.mask[..., None], painted, view.original))
             task.advance(len(batch))
-    return pictures
+    return images
 
 
 def _marked(seen: RegionView) -> list[tuple[str, Tensor]]:

@@ -1,9 +1,10 @@
-"""Where the photographs show the region, and whether that is enough to go on with."""
+"""Where the photographs show the region, and whether that is enough for an edit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,8 +18,10 @@ from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
-ROOM = 0.25  # around the scene, as a share of its longest side: what is put there may hang in the air
-WIDEN = 0.04  # diameter of the disc that masks are widened by for painting, as a share of the picture's width
+MARGIN = 0.25  # around the scene, as a fraction of its longest side: inserted objects may hang in the air
+DILATION = 0.04  # diameter of the disc that dilates masks, as a fraction of the image's width
+MIN_PIXELS = 8  # a view with no more shows nothing of the region
+MIN_VIEWS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +31,25 @@ class RegionView:
     view: View
     mask: Bool[Tensor, "H W"]
 
-    @property
+    @cached_property
     def wide_mask(self) -> Bool[Tensor, "H W"]:
-        """The mask dilated by a disc, as the paper's code does: painting needs a little context."""
-        radius = max(1, round(WIDEN / 2 * self.view.camera.width))
-        axis = torch.arange(-radius, radius + 1)
-        disc = (axis[:, None] ** 2 + axis[None, :] ** 2 <= radius**2).float()
-        grown = torch.nn.functional.conv2d(self.mask[None, None].float(), disc[None, None], padding=radius)
-        return grown[0, 0] > 0.5
+        """The mask dilated by a disc, as in the paper's code: painting needs a little context."""
+        return dilate(self.mask, max(1, round(DILATION / 2 * self.view.camera.width)))
+
+
+def dilate(mask: Bool[Tensor, "H W"], radius: int) -> Bool[Tensor, "H W"]:
+    """Return the pixels within `radius` pixels of a true one."""
+    from scipy.ndimage import distance_transform_edt
+
+    grown = torch.zeros_like(mask)
+    if not bool(mask.any()):
+        return grown
+    rows, columns = (mask.any(dim).nonzero()[:, 0] for dim in (1, 0))
+    window = tuple(
+        slice(max(0, int(index[0]) - radius), int(index[-1]) + radius + 1) for index in (rows, columns)
+    )
+    grown[window] = torch.from_numpy(distance_transform_edt(~mask[window].numpy()) <= radius)
+    return grown
 
 
 def find_region_views(
@@ -46,53 +60,69 @@ def find_region_views(
     progress: Progress,
     keep: bool = False,
 ) -> tuple[RegionView, ...]:
-    """The training views that show enough of the region; `keep`: their whole pictures will be wanted of the
-    stack, too. Raises InputError if the region cannot be used."""
+    """Find the training views that show enough of the region.
+
+    Args:
+        region: World coordinates.
+        stack: The scene, which may hide the region.
+        capture: The photographs.
+        min_coverage: Views are left out in which the region covers less than this fraction of the image.
+        progress: Where the work is reported.
+        keep: Whether the whole images will be wanted of the stack, too; it keeps them then.
+
+    Raises:
+        InputError: The region cannot be used, or too few views show it.
+    """
     cameras = [(view.name, view.camera) for view in capture.train]
     bounds = scene_bounds(stack, [camera for _, camera in cameras])
     report = check_region(region, cameras, scene_bounds=bounds, min_coverage=min_coverage)
     for warning in report.warnings:
         progress.warn(warning)
-    seen = []
+    views = []
     with progress.task("Finding the region in the photographs", total=len(capture.train)) as task:
         for view in capture.train:
-            mask = visible(region, stack, view, keep)
-            if int(mask.sum()) > max(8, min_coverage * mask.numel()):
-                seen.append(RegionView(view, mask))
+            mask = visible_mask(region, stack, view, keep)
+            if int(mask.sum()) > max(MIN_PIXELS, min_coverage * mask.numel()):
+                views.append(RegionView(view, mask))
             task.advance(1)
-    if len(seen) < 3:
+    if len(views) < MIN_VIEWS:
         raise InputError(
-            f"only {len(seen)} of {len(capture.train)} training views show the region (the scene hides it "
-            "in the others, or it is too small in the picture): mark a larger region, or one that more "
+            f"only {len(views)} of {len(capture.train)} training views show the region (the scene hides it "
+            "in the others, or it is too small in the image): mark a larger region, or one that more "
             "photographs show"
         )
-    return tuple(seen)
+    return tuple(views)
 
 
 def scene_bounds(stack: LayerStack, cameras: Sequence[Camera]) -> Float[Tensor, "2 3"] | None:
-    """The box in which an edit makes sense, world coordinates: that of the cameras and of all that the base
-    shows, with some room around it. None where that is not known, as of models of nerfstudio."""
+    """Return the box in which an edit makes sense, world coordinates: that of the cameras and of the base,
+    with a margin. None if the base's is unknown, as for nerfstudio's models."""
     bounds = stack.base.content_bounds()
     if bounds is None:
         return None
     points = torch.cat([bounds, torch.stack([camera.center for camera in cameras])])
     low, high = points.amin(0), points.amax(0)
-    return torch.stack([low, high]) + ROOM * (high - low).max() * torch.tensor([[-1.0], [1.0]])
+    return torch.stack([low, high]) + MARGIN * (high - low).max() * torch.tensor([[-1.0], [1.0]])
 
 
-def visible(region: Region, stack: LayerStack, view: View, keep: bool = False) -> Bool[Tensor, "H W"]:
-    """The pixels of a view that show the region: the scene outside it does not hide it there. `keep`: the
-    whole picture is rendered, and kept by the stack.
+def visible_mask(region: Region, stack: LayerStack, view: View, keep: bool = False) -> Bool[Tensor, "H W"]:
+    """Return the pixels of a view in which the scene outside the region does not hide it.
 
-    What lies in front of the region is the same with the region's content as without, so the picture of the
-    scene tells it.
+    What lies in front of the region is the same with and without the region's content, so the render of the
+    scene shows it.
+
+    Args:
+        region: World coordinates.
+        stack: The scene.
+        view: Pixels that its own mask excludes are not visible.
+        keep: Whether the whole image is rendered, and kept by the stack.
     """
     camera = view.camera
     entry = region.entry(camera.rays()).view(camera.height, camera.width)
     mask = entry.isfinite()
     if bool(mask.any()):
         # The region begins somewhere in the step before its first sample; its own surface hides nothing.
-        picture = stack.render_image(camera, keep=True) if keep else stack.render_masked(camera, mask)
-        mask &= entry - region.step < picture.depth
+        rendered = stack.render_image(camera, keep=True) if keep else stack.render_masked(camera, mask)
+        mask &= entry - region.step < rendered.depth
     valid = view.valid()
     return mask if valid is None else mask & valid

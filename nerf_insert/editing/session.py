@@ -1,7 +1,8 @@
-"""From a recipe to all that is known before the first view is painted, checked before time is spent."""
+"""An edit session: everything that is known, and checked, before the first view is painted."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
 from nerf_insert.editing.region_views import RegionView, find_region_views
-from nerf_insert.editing.schedule import Round, plan
+from nerf_insert.editing.schedule import Round, plan_rounds
 from nerf_insert.errors import InputError
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import LAYER_FIELD
@@ -25,118 +26,150 @@ from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
-from nerf_insert.training.layer_trainer import CachedRays, FitConfig, cache_rays, choose
-from nerf_insert.training.view_corrections import Corrections
+from nerf_insert.training.layer_trainer import FitConfig
+from nerf_insert.training.ray_cache import CachedRays, cache_rays, choose_pixels
+from nerf_insert.training.view_corrections import CorrectionOptions
 
 
 class FitPreset(NamedTuple):
-    """How a layer is fitted, unless the recipe says otherwise."""
+    """How a layer is fitted, unless the recipe says otherwise.
+
+    Attributes:
+        steps: Steps of the whole edit.
+        lr: Learning rate.
+        warmup_steps: Steps in which the learning rate grows; fewer in a short fit.
+        mlp_lr_scale: Factor on the learning rate of the MLPs.
+        density_bias: Logarithm of the layer's optical depth at the start.
+    """
 
     steps: int
-    rate: float
-    warm_up: int  # steps, fewer of a short fit
-    damped: float  # factor on the rate of the perceptrons
-    start: float  # of the layer
+    lr: float
+    warmup_steps: int
+    mlp_lr_scale: float
+    density_bias: float
 
 
-# To pictures that agree, a fit is quick. It starts thin and with its perceptrons held back: out of thick fog,
-# where most of the region is to be empty, it would run on to nothing at all, and not come back. To pictures
-# that may contradict one another it is slow: they are to be judged before the layer knows them by heart.
-CONSISTENT = FitPreset(FitConfig.steps, FitConfig.rate, warm_up=64, damped=0.2, start=-1.0)
-INCONSISTENT = FitPreset(800, 1e-2, warm_up=32, damped=1.0, start=0.0)
+# Consistent images: fit fast, starting at low density and with slow MLPs, because a dense initial field
+# collapses to empty and stays so. Inconsistent images: fit slowly, so that views can be judged before the
+# layer overfits them.
+CONSISTENT = FitPreset(FitConfig.steps, FitConfig.lr, warmup_steps=64, mlp_lr_scale=0.2, density_bias=-1.0)
+INCONSISTENT = FitPreset(800, 1e-2, warmup_steps=32, mlp_lr_scale=1.0, density_bias=0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class EditSession:
-    """All that is known before the first view is painted."""
+    """Everything that is known before the first view is painted.
 
-    recipe: Recipe  # with what the inpainter has settled on where options were left to it
+    Attributes:
+        recipe: The edit, with the options that the inpainter has settled on.
+        region: Where it is, in world coordinates.
+        stack: What lies below the new layer.
+        views: The training views that see the region.
+        inpainter: What paints.
+        guide: What to paint.
+    """
+
+    recipe: Recipe
     region: Region
-    stack: LayerStack  # what lies below the new layer
-    views: tuple[RegionView, ...]  # those that see the region
+    stack: LayerStack
+    views: tuple[RegionView, ...]
     inpainter: Inpainter
     guide: Guide
-    _looked: dict[tuple, CachedRays] = field(default_factory=dict, repr=False)
+    _ray_cache: dict[tuple[int, int], CachedRays] = field(default_factory=dict, repr=False)
 
-    def introduce(self, seed: int, progress: Progress) -> None:
-        """Tell the inpainter what the edit is about, if it wants to know, before it paints with this seed."""
+    def prepare_inpainter(self, seed: int, progress: Progress) -> None:
+        """Call the inpainter's `prepare`, before it paints with this random seed.
+
+        Raises:
+            InputError: The inpainter cannot do this edit.
+            RunError: The inpainter failed.
+        """
         views, strength = tuple(seen.view for seen in self.views), self.recipe.schedule.strength
+        context = EditContext(self.stack, self.region, self.guide, views, seed, progress, strength)
         with wrap_inpainter_errors(self.recipe.inpainter):
-            self.inpainter.prepare(
-                EditContext(self.stack, self.region, self.guide, views, seed, progress, strength)
-            )
+            self.inpainter.prepare(context)
 
     @property
     def rounds(self) -> int:
+        """Rounds of painting and fitting."""
         return self.recipe.schedule.rounds or self.inpainter.rounds
 
     @property
     def batch(self) -> int:
-        """Most views that the inpainter is handed at once."""
+        """Most views in one call of the inpainter."""
         return self.inpainter.batch or BATCH
 
     @property
-    def batch_together(self) -> int:
-        """The same for views that should be painted in one call: all, unless the inpainter has a limit."""
+    def joint_batch(self) -> int:
+        """Most views in one call that paints them jointly: all, unless the inpainter limits it."""
         return self.inpainter.batch or max(1, len(self.views))
 
     @property
     def blend_width(self) -> float:
+        """Width of the blend at the region's border, as a fraction of the region's diagonal."""
         given = self.recipe.schedule.blend_width
         return self.inpainter.blend_width if given is None else given
 
     @property
-    def manner(self) -> FitPreset:
-        return INCONSISTENT if self.corrections.any else CONSISTENT
+    def preset(self) -> FitPreset:
+        """How the layer is fitted, unless the recipe says otherwise."""
+        return INCONSISTENT if self.correction_options.any else CONSISTENT
 
-    def config(self, steps: int) -> FitConfig:
-        """Of so many steps of the layer's fit."""
-        _, rate, warm_up, damped, _ = self.manner
-        warm_up = min(warm_up, max(FitConfig.warm_up, steps // 6))
-        rays, seed = self.recipe.schedule.rays, self.recipe.seed
-        return FitConfig(steps=steps, rays=rays, rate=rate, warm_up=warm_up, damped=damped, seed=seed)
+    def fit_config(self, steps: int) -> FitConfig:
+        """Return the config of one fit of the layer."""
+        preset, schedule = self.preset, self.recipe.schedule
+        return FitConfig(
+            steps=steps,
+            rays=schedule.rays,
+            lr=preset.lr,
+            warmup_steps=min(preset.warmup_steps, max(FitConfig.warmup_steps, steps // 6)),
+            mlp_lr_scale=preset.mlp_lr_scale,
+            seed=self.recipe.seed,
+        )
 
     @property
-    def field(self) -> FieldConfig:
-        """Of the layer."""
+    def field_config(self) -> FieldConfig:
+        """The size of the layer's field."""
         given = self.recipe.schedule.view_dependent
-        asked = self.inpainter.view_dependent
-        return LAYER_FIELD.with_view_dependence(asked if given is None else given)
+        return LAYER_FIELD.with_view_dependence(self.inpainter.view_dependent if given is None else given)
 
     @property
-    def corrections(self) -> Corrections:
-        """What pictures are corrected by while the layer is fitted to them."""
-        needed, said = not self.inpainter.consistent, self.recipe.schedule
-        wanted = (said.match_color, said.match_warp, said.robust_weights)
-        return Corrections(*(needed if want is None else want for want in wanted))
+    def correction_options(self) -> CorrectionOptions:
+        """How images are corrected while the layer is fitted to them."""
+        schedule, default = self.recipe.schedule, not self.inpainter.consistent
+        given = (schedule.match_color, schedule.match_warp, schedule.robust_weights)
+        return CorrectionOptions(*(default if value is None else value for value in given))
 
     @property
     def approved(self) -> dict[int, str]:
-        """The files of given pictures, by their views' indices."""
+        """The files of approved images, by the indices of their views."""
         names = {seen.view.name: index for index, seen in enumerate(self.views)}
         return {names[name]: file for name, file in self.recipe.approved.items() if name in names}
 
     def plan(self) -> list[Round]:
-        """The rounds of painting and fitting."""
+        """Return the rounds of painting and fitting."""
         schedule, center = self.recipe.schedule, self.region.bounds.mean(0)
-        schedule = replace(schedule, steps=schedule.steps or self.manner.steps)
-        return plan(schedule, self.rounds, self.views, center, tuple(self.approved))
+        schedule = replace(schedule, steps=schedule.steps or self.preset.steps)
+        return plan_rounds(schedule, self.rounds, self.views, center, tuple(self.approved))
 
-    def look(self, config: FitConfig, progress: Progress) -> CachedRays:
-        """The rays that see the region, looked along once. Raises InputError if there are none."""
+    def cached_rays(self, config: FitConfig, progress: Progress) -> CachedRays:
+        """Return the rays that see the region, computed once.
+
+        Raises:
+            InputError: There are none.
+        """
         key = (config.max_rays, config.seed)
-        if key not in self._looked:
+        if key not in self._ray_cache:
             inside = torch.cat([seen.mask.reshape(-1) for seen in self.views]).nonzero()[:, 0]
-            with progress.task("Looking along the rays once", total=1) as task:
-                chosen = choose(config.max_rays, config, inside)
-                self._looked[key] = cache_rays(self.stack, self.region, self.pixels(), chosen)
+            with progress.task("Caching the scene around the region", total=1) as task:
+                chosen = choose_pixels(inside, config.max_rays, config.seed)
+                self._ray_cache[key] = cache_rays(self.stack, self.region, self._photograph_pixels(), chosen)
                 task.advance(1)
-        if not self._looked[key].rays.count:
-            raise InputError("the region is hidden behind the scene in every view: nothing of it can be seen")
-        return self._looked[key]
+        if not self._ray_cache[key].rays.count:
+            raise InputError("the scene hides the region in every view: nothing of it can be seen")
+        return self._ray_cache[key]
 
-    def pixels(self) -> PixelSet:
-        """Those of the photographs."""
+    def _photograph_pixels(self) -> PixelSet:
         photographs = [to_uint8(seen.view.photograph()) for seen in self.views]
         return PixelSet([seen.view.camera for seen in self.views], photographs)
 
@@ -144,7 +177,9 @@ class EditSession:
 def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     """Load what the recipe names, project the region, and check all of it before time is spent.
 
-    Raises InputError with what is wrong and what to do.
+    Raises:
+        InputError: Something that the user can fix; the message says what to do.
+        RunError: The inpainter failed.
     """
     for deprecation in recipe.deprecations:
         progress.warn(deprecation)
@@ -163,32 +198,49 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     keep = inpainter.uses_render == "full"
     views = find_region_views(region, stack, capture, recipe.schedule.min_coverage, progress, keep)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
-    prepared = EditSession(recipe, region, stack, views, inpainter, guide)
-    prepared.introduce(recipe.seed, progress)
-    return prepared
+    session = EditSession(recipe, region, stack, views, inpainter, guide)
+    session.prepare_inpainter(recipe.seed, progress)
+    return session
 
 
 def load_guide(recipe: Recipe) -> Guide:
-    said = recipe.guide
+    """Read the files that the recipe's guide names.
+
+    Raises:
+        InputError: A file is missing or cannot be read.
+    """
+    spec = recipe.guide
     return Guide(
-        prompt=said.prompt,
-        negative_prompt=said.negative_prompt,
-        references=tuple(read_image(file)[0] for file in said.references),
-        mesh=load_mesh(said.mesh, load_pose(said.pose)) if said.mesh else None,
+        prompt=spec.prompt,
+        negative_prompt=spec.negative_prompt,
+        references=tuple(read_image(file)[0] for file in spec.references),
+        mesh=load_mesh(spec.mesh, load_pose(spec.pose)) if spec.mesh else None,
     )
 
 
-def check_approved(approved: dict[str, str], views: tuple[RegionView, ...], known: list[str]) -> None:
-    """Raises InputError where a given picture belongs to no view that shows the region, or is neither of
-    the view's size nor of its photograph's, of which the view may be a smaller copy."""
-    shown = {seen.view.name: seen.view for seen in views}
+def check_approved(
+    approved: Mapping[str, str], views: Sequence[RegionView], training_views: Sequence[str]
+) -> None:
+    """Check the approved images of a recipe.
+
+    Args:
+        approved: The images' files, by the names of their views.
+        views: The views that show the region.
+        training_views: The names of all training views.
+
+    Raises:
+        InputError: An image belongs to no view that shows the region, or has neither the view's size nor
+            that of its photograph, of which the view may be a smaller copy.
+    """
+    by_name = {seen.view.name: seen.view for seen in views}
     for name, file in approved.items():
-        if name not in shown:
-            why = "does not show the region" if name in known else "is no training view of the capture"
-            raise InputError(f"the approved picture {file} is for {name}, which {why}")
+        if name not in by_name:
+            known = name in training_views
+            reason = "does not show the region" if known else "is no training view of the capture"
+            raise InputError(f"the approved image {file} is for {name}, which {reason}")
         height, width = read_image(file)[0].shape[:2]
-        own = image_size(shown[name].path)
-        if (width, height) not in (shown[name].size, own):
+        stored = image_size(by_name[name].path)
+        if (width, height) not in (by_name[name].size, stored):
             raise InputError(
-                f"the approved picture {file} is {width}x{height} pixels, {name} is {own[0]}x{own[1]}"
+                f"the approved image {file} is {width}x{height} pixels, {name} is {stored[0]}x{stored[1]}"
             )

@@ -151,10 +151,8 @@ class AdaptedInpainter(Inpainter):
             self.wrapped.prepare(context)
             _read_attributes(self.wrapped, self, self.name)
 
-    def inpaint(
-        self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
-    ) -> list[Float[Tensor, "H W 3"]]:
-        """Call the object's `inpaint`."""
+    def inpaint(self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int) -> Any:
+        """Call the object's `inpaint`; the caller checks what it returns."""
         return self.wrapped.inpaint(views, guide, strength=strength, seed=seed)
 
 

@@ -1,20 +1,19 @@
-"""What nerfstudio's entry points name: the configs of our two methods.
+"""The configs of our two nerfstudio methods, which its entry points name.
 
 Every `ns-train`, whatever its method, imports this module. It therefore needs nothing but nerfstudio and
-plain data, and what the configs stand for is imported when it is built.
+plain data; what the configs refer to is imported when it is built. Saved config.yml files name the classes
+and functions of this module, EditConfig too: they must stay importable from here.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass, field, fields, make_dataclass
-from importlib import import_module
-from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, PrintableConfig, ViewerConfig
+from nerfstudio.configs.base_config import LoggingConfig, MachineConfig, ViewerConfig
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
@@ -23,83 +22,59 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
-from tyro.conf import arg
 
 from nerf_insert.plugin.datamanager import NerfInsertDataManager
-from nerf_insert.scene.recipe import Schedule
+from nerf_insert.plugin.edit_config import EditConfig, EditPipelineConfig
+
+__all__ = [
+    "EditConfig",  # config.yml files of version 0.1.0 name it here
+    "NerfInsertBaseModelConfig",
+    "NerfInsertModelConfig",
+    "NerfInsertPipelineConfig",
+    "nerf_insert",
+    "nerf_insert_base",
+]
 
 ENCODING = "NERF_INSERT_ENCODING"  # set to 1: nerfstudio's own fields use our hash encoding on a CPU
 BASE_STEPS = 1500
 
 
 def trainer(config: Any, **options: Any) -> Any:
-    return import_module("nerf_insert.plugin.trainer").NerfInsertTrainer(config, **options)
+    """Build the NerfInsertTrainer of a config."""
+    from nerf_insert.plugin.trainer import NerfInsertTrainer
+
+    return NerfInsertTrainer(config, **options)
 
 
 def pipeline(config: Any, **options: Any) -> Any:
-    return import_module("nerf_insert.plugin.pipeline").NerfInsertPipeline(config, **options)
+    """Build the NerfInsertPipeline of a config."""
+    from nerf_insert.plugin.pipeline import NerfInsertPipeline
+
+    return NerfInsertPipeline(config, **options)
 
 
 def model(config: Any, **options: Any) -> Any:
-    return import_module("nerf_insert.plugin.edit_model").NerfInsertModel(config, **options)
+    """Build the NerfInsertModel of a config."""
+    from nerf_insert.plugin.edit_model import NerfInsertModel
+
+    return NerfInsertModel(config, **options)
 
 
 def base_model(config: Any, **options: Any) -> Any:
-    return import_module("nerf_insert.plugin.scene_model").NerfInsertBaseModel(config, **options)
+    """Build the NerfInsertBaseModel of a config."""
+    from nerf_insert.plugin.scene_model import NerfInsertBaseModel
+
+    return NerfInsertBaseModel(config, **options)
 
 
 def fused_adam(params: Any, **options: Any) -> Any:
-    """Adam in one pass over the parameters: eight times as fast on a CPU."""
+    """Build torch's fused Adam, which is eight times as fast on a CPU."""
     return torch.optim.Adam(params, fused=True, betas=(0.9, 0.99), **options)
-
-
-def _flags_of(part: type) -> list[tuple[str, Any, Any]]:
-    """The fields of a part of the recipe and their help, where None is: not given."""
-    types, made = get_type_hints(part), []
-    for f in fields(part):
-        usual = "." if f.default is None else f"; {f.default} where no recipe says it."
-        help = f.metadata["help"].capitalize() + usual
-        made.append((f.name, Annotated[types[f.name] | None, arg(help=help)], None))
-    return made
-
-
-ScheduleConfig = make_dataclass("ScheduleConfig", _flags_of(Schedule), bases=(PrintableConfig,))
-
-
-@dataclass
-class EditConfig(ScheduleConfig):
-    """Where to edit, what to put there and how: a recipe's fields. All that is given forms one region."""
-
-    mask: tuple[str, ...] = ()
-    """Masks drawn on photographs, white where the edit is, each as VIEW=PNG."""
-    mesh: Path | None = None
-    """GLB, glTF, OBJ, PLY or STL, in the capture's world coordinates."""
-    pose: str | None = None
-    """From the mesh's coordinates to the world's: 16 numbers, a file with them, or terms such as
-    'scale=2 rotate=0,0,90 translate=0,0,1'."""
-    box: tuple[float, ...] = ()
-    """Center, side lengths and, in degrees, rotation of a box, in world coordinates: 6 or 9 numbers."""
-    dilate: float | None = None
-    """Widen the region by this distance, in world units."""
-    negative_prompt: str | None = None
-    """What not to paint; what to paint is --prompt."""
-    reference: tuple[Path, ...] = ()
-    """Pictures of what to paint."""
-    inpainter: str | None = None
-    """mesh, fill, diffusion, an installed one or package.module:Class; by default what suits the rest."""
-    inpainter_option: tuple[str, ...] = ()
-    """Options of the inpainter, each as KEY=VALUE."""
-    recipe: Path | None = None
-    """A recipe file to run; the other flags override what it says."""
-    name: str | None = None
-    """The layer's name."""
-    seed: int | None = None
-    """Start of all that is random in the edit."""
 
 
 @dataclass
 class NerfInsertModelConfig(ModelConfig):
-    """A scene's base and the layers over it."""
+    """A scene's base and the layers on top of it."""
 
     _target: type = field(default_factory=lambda: model)
     enable_collider: bool = False
@@ -108,18 +83,10 @@ class NerfInsertModelConfig(ModelConfig):
 
 
 @dataclass
-class NerfInsertPipelineConfig(VanillaPipelineConfig):
+class NerfInsertPipelineConfig(EditPipelineConfig):
     """What is edited, and how."""
 
     _target: type = field(default_factory=lambda: pipeline)
-    scene: Path | None = None
-    """A scene folder to edit, instead of the run of --load-dir; the folder itself is not changed."""
-    appearance: str | None = None
-    """Give the base the exposure of this training photograph; by default as nerfstudio renders it."""
-    trust: bool = False
-    """Open the run of --load-dir with nerfstudio's own loaders, which run whatever code stands in it."""
-    edit: EditConfig = field(default_factory=EditConfig)
-    """The edit."""
 
 
 @dataclass
@@ -154,10 +121,13 @@ class FusedAdamConfig(AdamOptimizerConfig):
 
 
 class PlainDecay(ExponentialDecayScheduler):
-    """nerfstudio's, with rates that are floats: it leaves numpy's in checkpoints, which torch then refuses to
-    open for `ns-eval` and the rest."""
+    """nerfstudio's exponential decay, with learning rates that are Python floats.
+
+    nerfstudio leaves numpy's floats in checkpoints, which torch then refuses to load in `ns-eval` and others.
+    """
 
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> Any:
+        """Return the scheduler of an optimizer."""
         theirs = super().get_scheduler(optimizer, lr_init)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"]
@@ -167,7 +137,7 @@ class PlainDecay(ExponentialDecayScheduler):
 
 @dataclass
 class PlainDecayConfig(ExponentialDecaySchedulerConfig):
-    """As PlainDecay."""
+    """The config of PlainDecay."""
 
     _target: type = field(default_factory=lambda: PlainDecay)
 

@@ -1,4 +1,4 @@
-"""Mistakes as sentences, inside nerfstudio's commands."""
+"""Error messages instead of tracebacks, inside nerfstudio's commands."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 
 from nerf_insert.errors import InputError, RunError
-from nerf_insert.plugin.config import EditConfig, NerfInsertPipelineConfig
+from nerf_insert.plugin.edit_config import EditConfig, EditPipelineConfig
 
 
 def friendly_errors(method: Callable) -> Callable:
-    """What a person can mend ends the command with a sentence rather than a traceback."""
+    """Decorate a method: InputError and RunError end the command with a message and exit code 2 or 1."""
 
     @functools.wraps(method)
     def wrapped(*args: Any, **options: Any) -> Any:
@@ -31,13 +31,13 @@ def friendly_errors(method: Callable) -> Callable:
 
 
 def with_our_flags(text: str) -> str:
-    """The flags of `nerf-insert`, as the engine's messages name them, by their names in `ns-train`."""
+    """Replace the flags of `nerf-insert` in a message by those of `ns-train`."""
     return re.sub(r"--([a-z]+(?:-[a-z]+)*)(?![\w.-])", _flag, text)
 
 
 def _flag(match: re.Match[str]) -> str:
     name = match[1].replace("-", "_")
-    for config, prefix in ((EditConfig, "pipeline.edit."), (NerfInsertPipelineConfig, "pipeline.")):
+    for config, prefix in ((EditConfig, "pipeline.edit."), (EditPipelineConfig, "pipeline.")):
         if name in {field.name for field in fields(config)}:
             return f"--{prefix}{match[1]}"
     return match[0]

@@ -1,38 +1,60 @@
-"""The pipeline of the method `nerf-insert`: a scene folder in nerfstudio, and the edit that grows in it.
+"""The pipeline of the method `nerf-insert`: a scene folder in nerfstudio, and the edit in progress.
 
-A checkpoint holds where the scene folder is, which layers were on, and the weights of the layer that is
-still growing: a few megabytes, and never a diffusion model.
+A checkpoint holds the path of the scene folder, which layers were enabled, and the weights of the unfinished
+layer: a few megabytes, and never a diffusion model.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
+from nerf_insert.editing.layer_folder import unfinished_folders
+from nerf_insert.editing.loop import EditState, edit_steps
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
 from nerf_insert.plugin.coordinates import Frame
-from nerf_insert.plugin.edit_stepper import Messages, Step, SteppedEdit
 from nerf_insert.plugin.error_handling import friendly_errors
 from nerf_insert.plugin.recipe_from_config import recipe_of
 from nerf_insert.plugin.scene_copy import find_scene
 from nerf_insert.plugin.viewer_panel import EditPanel
 from nerf_insert.regions import load_region
 from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import LayerEntry, Scene
 
 
+class CallbackProgress(Progress):
+    """Passes messages and warnings on to a function, and shows no progress."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def say(self, text: str) -> None:
+        """Pass on a message."""
+        self._write(text)
+
+    def warn(self, text: str) -> None:
+        """Pass on a warning."""
+        self._write(f"warning: {text}")
+
+
 class NerfInsertPipeline(VanillaPipeline):
-    """nerfstudio's own pipeline; the model shows what `scene` holds, and the layer that grows on top."""
+    """nerfstudio's own pipeline; the model renders a scene folder, with the unfinished layer on top."""
 
     def __init__(self, config: Any, device: str, **options: Any) -> None:
         super().__init__(config, device, **options)
         self._scene: Scene | None = None
-        self._edit: SteppedEdit | None = None
+        self._steps: Generator[EditState, None, LayerEntry] | None = None
+        self._stepping = threading.Lock()  # the viewer's threads start and end edits, too
+        self._recipe: Recipe | None = None
         self._growing: Layer | None = None
         self._layers: dict[str, Layer] = {}
         self.edit_panel = EditPanel(editing=self.test_mode == "val")
@@ -40,7 +62,11 @@ class NerfInsertPipeline(VanillaPipeline):
             self.open(Path(config.scene))
 
     def open(self, folder: Path) -> None:
-        """Show a scene folder. Raises InputError."""
+        """Render a scene folder from now on.
+
+        Raises:
+            InputError: It is none, or of another capture.
+        """
         self._scene = Scene.open(folder)
         self._frame = Frame.of(self.datamanager.train_dataparser_outputs, self._scene.capture_as_found)
         self.edit_panel.list_layers(self._scene.layers, self.refresh)
@@ -51,7 +77,7 @@ class NerfInsertPipeline(VanillaPipeline):
         return self._scene.folder if self._scene else None
 
     def refresh(self) -> None:
-        """Show the base, the layers that are switched on, and the one that grows."""
+        """Render the base, the layers whose switches are on, and the unfinished one."""
         if self._scene is None:
             return
         shown = [self._layer(entry) for entry in self._scene.layers if self.edit_panel.is_on(entry)]
@@ -67,43 +93,51 @@ class NerfInsertPipeline(VanillaPipeline):
 
     # --- the edit
 
-    def begin(self, recipe: Recipe | None, say: Any) -> None:
-        """Start, or go on with, an edit: that of the flags or of `recipe`, else the one that was left
-        unfinished. Raises InputError where there is none."""
+    def begin(self, recipe: Recipe | None, say: Callable[[str], None]) -> None:
+        """Start or resume an edit, after ending the present one.
+
+        Args:
+            recipe: The edit; by default that of the flags, or the one that was left unfinished.
+            say: Gets the edit's messages.
+
+        Raises:
+            InputError: There is nothing to edit.
+        """
         assert self._scene is not None
-        edit = self.config.edit
-        recipe = recipe or recipe_of(edit, self.config.model.prompt, Messages(say)) or unfinished(self._scene)
+        edit, prompt = self.config.edit, self.config.model.prompt
+        progress = CallbackProgress(say)
+        recipe = recipe or recipe_of(edit, prompt, progress) or unfinished_recipe(self._scene)
         if recipe is None:
             raise InputError(
                 "say what to edit: --pipeline.edit.mesh, .mask, .box or .recipe; see "
                 "`ns-train nerf-insert --help`"
             )
         self.end()
-        self._growing = None
-        self.edit_panel.describe(recipe)
-        self._edit = SteppedEdit(self._scene, recipe, self._watch, say)
+        with self._stepping:
+            self._growing, self._recipe = None, recipe
+            self.edit_panel.describe(recipe)
+            self._steps = edit_steps(self._scene, recipe, progress)
 
-    def edit_step(self) -> Step | None:
-        """The edit's next step; none when its layer has joined the scene. Raises what the edit raises."""
-        assert self._edit is not None and self._scene is not None
-        step = self._edit.step()
-        if step is None:
-            self._growing = None
-            self.refresh()
-        return step
+    def edit_step(self) -> EditState | None:
+        """Do the edit's next step; None when its layer has joined the scene. Raises what the edit raises."""
+        with self._stepping:
+            state = next(self._steps, None) if self._steps is not None else None
+            layer = state.layer if state is not None else None
+            if layer is not self._growing or state is None:
+                self._growing = layer
+                self.refresh()
+            return state
 
     @property
     def recipe(self) -> Recipe | None:
-        return self._edit.recipe if self._edit else None
+        """The edit that was begun last."""
+        return self._recipe
 
     def end(self) -> None:
-        """Stop the edit where it is."""
-        if self._edit is not None:
-            self._edit.stop()
-
-    def _watch(self, layer: Layer) -> None:
-        self._growing = layer
-        self.refresh()
+        """Stop the edit after its present step; the same recipe resumes it."""
+        with self._stepping:
+            if self._steps is not None:
+                self._steps.close()
 
     # --- checkpoints
 
@@ -127,7 +161,7 @@ class NerfInsertPipeline(VanillaPipeline):
 
     @friendly_errors
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
-        """Show what a checkpoint says."""
+        """Render what a checkpoint holds."""
         self.open(find_scene(loaded_state, self.config.scene))
         assert self._scene is not None
         self.edit_panel.switch([entry.folder for entry in self._scene.layers], loaded_state.get("layers"))
@@ -141,7 +175,7 @@ class NerfInsertPipeline(VanillaPipeline):
 
 
 def grown(scene: Scene, state: dict[str, Any]) -> Layer | None:
-    """The layer that was growing when a checkpoint was written; none if it has joined the scene since."""
+    """Load the layer that a checkpoint says is unfinished; None if it has joined the scene since."""
     from nerf_insert.fields.hash_field import FieldConfig
     from nerf_insert.io.files import read_json
 
@@ -155,14 +189,12 @@ def grown(scene: Scene, state: dict[str, Any]) -> Layer | None:
 
 
 def unfinished_folder(scene: Scene) -> Path | None:
-    """The newest folder of a layer that never joined the scene."""
-    known = scene.known_folders()
-    folders = sorted((scene.folder / "layers").glob("[0-9][0-9][0-9]-*"))
-    begun = [folder for folder in folders if (folder / "region" / "region.json").exists()]
-    left = [folder for folder in begun if folder.name not in known]
-    return left[-1] if left else None
+    """Return the newest folder of a layer that never joined the scene."""
+    folders = [folder for folder in unfinished_folders(scene) if (folder / "region" / "region.json").exists()]
+    return folders[-1] if folders else None
 
 
-def unfinished(scene: Scene) -> Recipe | None:
+def unfinished_recipe(scene: Scene) -> Recipe | None:
+    """Read the recipe of the edit that was left unfinished."""
     folder = unfinished_folder(scene)
     return Recipe.load(folder / "recipe.yaml") if folder else None

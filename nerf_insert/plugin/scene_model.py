@@ -29,7 +29,7 @@ from nerf_insert.training.scene_trainer import (
     color_of_farthest,
     next_rays,
     rays_loss,
-    stretch_at,
+    sample_length_at,
 )
 
 BACKGROUND_EVERY = 100  # steps
@@ -97,10 +97,10 @@ class NerfInsertBaseModel(Model):
         if "rays" not in outputs:
             return {"rgb_loss": ((outputs["rgb"] - picture_of(batch).to(outputs["rgb"])) ** 2).mean()}
         alpha = image[:, 3:] if image.shape[-1] == 4 else torch.ones_like(image[:, :1])
-        stretch = stretch_at(self.step, self.config.training_steps)
+        sample_length = sample_length_at(self.step, self.config.training_steps)
         generator = at_step(0, self.step)
         loss, self.looked_at = rays_loss(
-            self.base, outputs["rays"], image[:, :3] * alpha, alpha, generator, stretch
+            self.base, outputs["rays"], image[:, :3] * alpha, alpha, generator, sample_length
         )
         return {"rgb_loss": loss}
 

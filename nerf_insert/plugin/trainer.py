@@ -1,13 +1,12 @@
 """`ns-train nerf-insert`: nerfstudio's trainer, whose iterations are the steps of the edit loop.
 
-The run folder gets a scene folder, `scene/`: adopted from the trained run of --load-dir, or a copy of the
-scene of an earlier nerf-insert run, whose unfinished edit then goes on. Painted views and the state of the
-fit are kept there as they are made, so a killed run loses nothing but seconds.
+The run folder gets a scene folder, `scene/`: imported from the trained run of --load-dir, or a copy of the
+scene of an earlier nerf-insert run, whose unfinished edit is resumed. Painted views and the state of the fit
+are kept there as they are made, so a killed run loses only seconds.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ class NerfInsertTrainer(Trainer):
         panel = self.pipeline.edit_panel
         panel.on_start_over, panel.on_preview, panel.on_pause = self._start_over, self._preview, self._pause
         self.pipeline.begin(None, self._say)
-        self.save_checkpoint(self._start_step)  # so that whatever happens, there is a run to go on from
+        self.save_checkpoint(self._start_step)  # from the first moment there is a run to resume
 
     def _checkpoint(self) -> Path | None:
         config = self.config
@@ -46,7 +45,11 @@ class NerfInsertTrainer(Trainer):
         return None
 
     def _prepare_scene(self, checkpoint: Path | None) -> None:
-        """Put the scene to edit into this run's folder, and let the config say so."""
+        """Put the scene to edit into this run's folder, and its path into the config.
+
+        Raises:
+            InputError: There is no scene to edit, or it cannot be used.
+        """
         folder = self.base_dir / "scene"
         config = self.config.pipeline
         manager, trust = config.datamanager, config.trust
@@ -85,7 +88,7 @@ class NerfInsertTrainer(Trainer):
         self.config.save_config()
 
     def _load_checkpoint(self) -> None:
-        """The scene is the checkpoint; what is left of it is the step."""
+        """Take over the step; everything else is in the scene."""
         if self._resumed:
             self._start_step = self._resumed["step"] + 1
         self.pipeline.datamanager.train_dataparser_outputs.save_dataparser_transform(
@@ -100,14 +103,18 @@ class NerfInsertTrainer(Trainer):
             self.pipeline.end()
 
     def train_iteration(self, step: int) -> tuple[torch.Tensor, dict, dict]:
-        """One step of the edit: some views painted, or one step of the fit."""
-        done = self.pipeline.edit_step()
-        if done is None:
+        """Do one step of the edit: paint a batch of views, or take one step of the fit.
+
+        Returns:
+            The loss of the fit (0 while painting), and what nerfstudio logs.
+        """
+        state = self.pipeline.edit_step()
+        if state is None:
             self.stop_training = True
             return torch.zeros(()), {}, {}
-        figure = re.search(r"[-\d.]+(?:e-?\d+)?", done.note)
-        loss = torch.tensor(float(figure[0]) if figure else 0.0)
-        return loss, {done.task.lower().replace(" ", "_"): loss}, {"share": torch.tensor(done.share)}
+        loss = torch.tensor(state.loss or 0.0)
+        metrics = {"round": torch.tensor(state.round + 1.0), state.phase: torch.tensor(state.fraction)}
+        return loss, {} if state.loss is None else {"fit": loss}, metrics
 
     def _say(self, text: str) -> None:
         CONSOLE.print(text, soft_wrap=True, markup=False)

@@ -87,7 +87,9 @@ def _stiffness() -> Float[Tensor, "G2 G2"]:
     chain = chain - torch.diag(torch.ones(CONTROL_POINTS - 1), -1)
     chain[0, 0] = chain[-1, -1] = 1
     one = torch.eye(CONTROL_POINTS)
-    form = STIFFNESS * torch.eye(CONTROL_POINTS**2) + SMOOTHNESS * (torch.kron(one, chain) + torch.kron(chain, one))
+    form = STIFFNESS * torch.eye(CONTROL_POINTS**2) + SMOOTHNESS * (
+        torch.kron(one, chain) + torch.kron(chain, one)
+    )
     return torch.kron(form, torch.eye(2))
 
 

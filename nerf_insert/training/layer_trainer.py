@@ -7,7 +7,7 @@ layer. N is the number of rays, B that of rays in a batch; distances are in worl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ from nerf_insert.errors import Stopped
 from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Composite, composite, transmittance
-from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack, mix
+from nerf_insert.rendering.shaded_samples import mix
+from nerf_insert.rendering.stack import RAYS_PER_BATCH, LayerStack
 from nerf_insert.runtime.eta import EtaEstimator
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.training.checkpoint import Checkpoint
@@ -103,10 +104,10 @@ def fit_steps(
     fresh: bool = True,
     checkpoint: Checkpoint | None = None,
     eta: EtaEstimator | None = None,
-) -> Iterator[FitStep]:
+) -> Generator[FitStep, None, None]:
     """Fit the layer so that the cached rays show `targets`, one optimizer step per item.
 
-    Closing the iterator early saves the checkpoint. Resumes from the checkpoint, with the same result.
+    Closing the generator early saves the checkpoint. Resumes from the checkpoint, with the same result.
 
     Args:
         layer: Trained in place.
@@ -241,7 +242,7 @@ def _render(
 ) -> Float[Tensor, "B 3"]:
     """Render some of the cached rays with the layer as it is."""
     parts = []
-    for index in chosen.to(cached.rays.origins.device).split(RAYS_AT_ONCE):
+    for index in chosen.to(cached.rays.origins.device).split(RAYS_PER_BATCH):
         middle = torch.full_like(index, 0.5, dtype=torch.float32)
         out, _ = shade_entries(layer, cached.rays[index], entries.take(index), middle, update=False)
         parts.append(out.rgb + (1 - out.accumulation)[:, None] * cached.behind[index])

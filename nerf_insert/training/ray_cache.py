@@ -20,7 +20,8 @@ from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Samples, composite, merge, transmittance
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.stack import RAYS_AT_ONCE, LayerStack, ShadedSamples, interleave
+from nerf_insert.rendering.shaded_samples import ShadedSamples, interleave
+from nerf_insert.rendering.stack import RAYS_PER_BATCH, LayerStack
 from nerf_insert.training.optimizer import at_step
 
 EARLY_STOP_EPS = 1e-3  # transmittance in front of a sample below which it is left out
@@ -91,7 +92,7 @@ def cache_rays(
         chosen: Index into `pixels`.
     """
     kept, parts, behind = [], [], []
-    for index in chosen.split(RAYS_AT_ONCE):
+    for index in chosen.split(RAYS_PER_BATCH):
         rays = pixels.rays(index).to(stack.device)
         outside, back, sees = background_intervals(stack, region, rays)
         kept.append(index[sees.to(index.device)])

@@ -12,11 +12,15 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 SOFT_RESIDUAL = 0.1  # residual at which a pixel counts half
-# How firmly a channel's offset, its gain, and the mixing of channels are held to no change. Without this, gains
-# of a layer that shows nothing clear yet would be near 0, and removing their mean would amplify the differences.
+# How firmly a channel's offset, its gain, and the mixing of channels are held to no change. Without this,
+# gains of a layer that shows nothing clear yet would be near 0, and removing their mean would amplify the
+# differences.
 OFFSET_PRIOR, GAIN_PRIOR, MIXING_PRIOR = 2e-3, 2e-2, 1e-1
 MIN_LOG_SPREAD = 0.25  # least spread of views' log errors, so that equally good views stay equally good
-INCONSISTENT, REJECTED = 2.0, 4.0  # spreads above the median at which a view starts to weigh less, and is left out
+INCONSISTENT, REJECTED = (
+    2.0,
+    4.0,
+)  # spreads above the median at which a view starts to weigh less, and is left out
 PATCH_SIZE = 0.03  # side of a patch, as a fraction of the image's width
 PATCH_NOISE = 0.03  # a patch's error that is no contradiction
 

@@ -109,7 +109,7 @@ def test_clicking_past_the_scene_is_said(open_scene):
 
 def test_outlines_are_what_the_photographs_show_of_the_region(open_scene):
     """Against the engine's masks, for which the scene is rendered without what lies in the region."""
-    from nerf_insert.editing.region_views import visible
+    from nerf_insert.editing.region_views import visible_mask
 
     region = BoxRegion([0.4, -0.3, 0.2], [0.4, 0.4, 0.4])
     for view in open_scene.capture.views:
@@ -117,7 +117,7 @@ def test_outlines_are_what_the_photographs_show_of_the_region(open_scene):
     found = region_overlay.find_overlays(open_scene, region)
     assert found.complete and not found.problem
     wrong = [
-        float((found.masks[view.name] != visible(region, open_scene.stack(), view)).float().mean())
+        float((found.masks[view.name] != visible_mask(region, open_scene.stack(), view)).float().mean())
         for view in open_scene.capture.views  # smaller than the small pictures: the same pixels
     ]
     assert max(wrong) < 0.01 and any(bool(mask.any()) for mask in found.masks.values())

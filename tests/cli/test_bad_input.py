@@ -475,10 +475,10 @@ def test_machines_get_the_same_sentence(tiny_folder, capsys):
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        ("[view.image[:2] for view in views]", "gave back (2, 48, 3) for images/"),
-        ("[view.image for view in views][1:]", "views and gave back"),
-        ("None", "gave back NoneType"),
-        ("[view.image.numpy() for view in views]", "gave back ndarray"),
+        ("[view.image[:2] for view in views]", "returned (2, 48, 3) for images/"),
+        ("[view.image for view in views][1:]", "views and returned"),
+        ("None", "returned NoneType"),
+        ("[view.image.numpy() for view in views]", "returned ndarray"),
         ("[view.image.byte() for view in views]", "not finite numbers"),
         ("[view.image * float('nan') for view in views]", "not finite numbers"),
         ("1 / 0", "ZeroDivisionError"),

@@ -111,7 +111,7 @@ def test_the_inpainters_of_ours_go_on(nursery, tiny_folder, scene_folder, tmp_pa
     finishes(nursery, ["edit", undisturbed, *words])
     moment = ("fitting", "after", "*/checkpoint.safetensors", 3)
     killed_at(nursery, ["edit", scene_folder, *words], [moment], lambda what: None)
-    assert "Going on with the edit" in finishes(nursery, ["edit", scene_folder, *words]).err
+    assert "Resuming the edit" in finishes(nursery, ["edit", scene_folder, *words]).err
     assert files(scene_folder) == files(undisturbed)
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from nerf_insert.editing import painting
-from nerf_insert.editing.loop import edit
+from nerf_insert.editing.loop import edit, edit_steps
 from nerf_insert.editing.painting import inpaint_view, run_inpainter
 from nerf_insert.editing.region_views import RegionView
 from nerf_insert.editing.session import prepare
@@ -139,7 +139,7 @@ def test_the_same_recipe_is_not_run_twice(edited, tmp_path):
     scene, told = Scene.open(edited), Told()
     same = Recipe.load(edited / "layers" / "001-ball" / "recipe.yaml")
     assert edit(scene, same, told) == scene.layers[0] and len(scene.layers) == 1
-    assert told.said == ["Layer Ball was made from this very recipe; nothing to do."]
+    assert told.said == ["Layer Ball was already made by this recipe; nothing to do."]
 
 
 # --- what an inpainter is given
@@ -292,6 +292,53 @@ def test_stopped_in_any_round_and_gone_on_is_never_stopped(scene_folder, tiny_fo
     assert (folder / "rounds.json").read_bytes() == rounds
 
 
+def test_an_edit_by_steps_is_the_edit(scene_folder, tmp_path):
+    wanted = recipe(schedule={"rounds": 2})
+    whole = edit(Scene.open(scene_folder), wanted, SILENT)
+    before = (scene_folder / "layers" / whole.folder / "field.safetensors").read_bytes()
+    scene = Scene.open(scene_folder)
+    scene.remove(1)
+    steps, states = edit_steps(scene, wanted, SILENT, again=True), []
+    with pytest.raises(StopIteration) as end:
+        while True:
+            states.append(next(steps))
+    assert end.value.value == scene.layers[0]
+    assert (scene.layer_folder(scene.layers[0]) / "field.safetensors").read_bytes() == before
+    phases = [(state.phase, state.round) for state in states]
+    assert phases == sorted(
+        phases, key=lambda at: (at[1], at[0] == "fitting")
+    )  # painting, fitting, and again
+    assert {state.rounds for state in states} == {2} and len({id(state.layer) for state in states}) == 1
+    fits = [state for state in states if state.phase == "fitting"]
+    assert len(fits) == 6 and fits[-1].fraction == 1 and all(state.loss > 0 for state in fits)
+    paints = [state for state in states if state.phase == "painting"]
+    assert paints[-1].fraction == 1 and all(state.loss is None for state in paints)
+
+
+@pytest.mark.parametrize("stop", ["painting", "fitting"])
+def test_a_generator_that_is_closed_keeps_what_resuming_needs(scene_folder, stop):
+    """Nothing joins the scene, the lock is released, and the same recipe ends with the same bytes."""
+    scene, wanted = Scene.open(scene_folder), recipe("painters:Green", schedule={"rounds": 2})
+    entry = edit(scene, wanted, SILENT)
+    before = (scene.layer_folder(entry) / "field.safetensors").read_bytes()
+    scene.remove(1)
+    steps = edit_steps(scene, wanted, SILENT, again=True)
+    while next(steps).phase != stop:
+        pass
+    next(steps)
+    with pytest.raises(InputError, match="another NeRF-Insert"), Scene.open(scene_folder).locked():
+        pass
+    steps.close()
+    assert Scene.open(scene_folder).layers == []
+    painted = list((scene_folder / "layers").glob("*/painted/*/*.png"))
+    times = [file.stat().st_mtime_ns for file in painted]
+    painters.Green.calls.clear()
+    entry = edit(Scene.open(scene_folder), wanted, SILENT)
+    assert painted and [file.stat().st_mtime_ns for file in painted] == times
+    folder = Scene.open(scene_folder).layer_folder(entry)
+    assert (folder / "field.safetensors").read_bytes() == before
+
+
 def test_what_an_inpainter_settled_on_is_kept(scene_folder, monkeypatch):
     """An edit that was stopped goes on with it, whatever there is by then, and the layer's recipe says it."""
     scene, wanted, told = Scene.open(scene_folder), recipe("painters:Choosy"), Progress()
@@ -421,11 +468,11 @@ def test_renders_inside_the_mask_only(scene_folder):
 
 
 def test_preparing_an_inpainter(scene):
-    prepared = prepare(scene, recipe("painters:Ready", seed=4), SILENT)
+    session = prepare(scene, recipe("painters:Ready", seed=4), SILENT)
     (context,) = painters.Ready.contexts
-    assert isinstance(context, EditContext) and isinstance(prepared.inpainter, Inpainter)
-    assert context.seed == 4 and context.guide is prepared.guide and context.region is prepared.region
-    assert context.scene is prepared.stack and context.progress is SILENT
+    assert isinstance(context, EditContext) and isinstance(session.inpainter, Inpainter)
+    assert context.seed == 4 and context.guide is session.guide and context.region is session.region
+    assert context.scene is session.stack and context.progress is SILENT
     assert [view.name for view in context.views] == [view.name for view in scene.capture.train]
     with pytest.raises(InputError, match="nobody can paint that"):
         prepare(scene, recipe("painters:Ready", guide={"prompt": "impossible"}), SILENT)
@@ -436,27 +483,27 @@ def test_preparing_an_inpainter(scene):
 
 
 @pytest.fixture(scope="module")
-def prepared(scene):
+def session(scene):
     return prepare(scene, recipe("painters:Bad", inpainter_options={"how": "good"}), SILENT)
 
 
-def given(prepared):
-    return [inpaint_view(prepared.inpainter, seen, prepared.stack) for seen in prepared.views[:2]]
+def given(session):
+    return [inpaint_view(session.inpainter, seen, session.stack) for seen in session.views[:2]]
 
 
-def painted_by(prepared):
-    views = given(prepared)
-    return views, run_inpainter("painters:Bad", prepared.inpainter, views, prepared.guide, 1.0, 0)
+def painted_by(session):
+    views = given(session)
+    return views, run_inpainter("painters:Bad", session.inpainter, views, session.guide, 1.0, 0)
 
 
 WRONG = {
-    "None": "was given 2 views and gave back NoneType",
-    "one short": "was given 2 views and gave back 1 pictures",
-    "generator": "gave back generator",
-    "one tensor": "gave back Tensor",
-    "arrays": "gave back ndarray for images/000.png: a float tensor of shape (36, 48, 3) was expected",
-    "size": "gave back (35, 48, 3) for images/000.png",
-    "channels": "gave back (36, 48, 4) for images/000.png",
+    "None": "was given 2 views and returned NoneType",
+    "one short": "was given 2 views and returned 1 images",
+    "generator": "returned generator",
+    "one tensor": "returned Tensor",
+    "arrays": "returned ndarray for images/000.png: a float tensor of shape (36, 48, 3) was expected",
+    "size": "returned (35, 48, 3) for images/000.png",
+    "channels": "returned (36, 48, 4) for images/000.png",
     "bytes": "values for images/000.png that are not finite numbers in 0..1",
     "to 255": "not finite numbers in 0..1",
     "NaN": "not finite numbers in 0..1",
@@ -466,25 +513,25 @@ WRONG = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_what_cannot_be_used_is_refused_by_name(prepared, how):
-    prepared.inpainter.wrapped.how = how
+def test_what_cannot_be_used_is_refused_by_name(session, how):
+    session.inpainter.wrapped.how = how
     with pytest.raises(RunError) as caught:
-        painted_by(prepared)
+        painted_by(session)
     assert str(caught.value).startswith("the inpainter painters:Bad ") and WRONG[how] in str(caught.value)
 
 
 @pytest.mark.parametrize("how", ["good", "NaN outside", "half", "overshoot"])
-def test_what_can_be_used_is_used(prepared, how):
-    prepared.inpainter.wrapped.how = how
-    for view, picture in zip(*painted_by(prepared), strict=True):
+def test_what_can_be_used_is_used(session, how):
+    session.inpainter.wrapped.how = how
+    for view, picture in zip(*painted_by(session), strict=True):
         assert picture.dtype == torch.float32 and bool(((picture >= 0) & (picture <= 1)).all())
         assert bool((picture[view.mask] == torch.tensor([0.0, 1.0, 0.0])).all())
 
 
-def test_running_out_of_memory_is_not_the_inpainters_word(prepared):
-    prepared.inpainter.wrapped.how = "memory"
+def test_running_out_of_memory_is_not_the_inpainters_word(session):
+    session.inpainter.wrapped.how = "memory"
     with pytest.raises(MemoryError):
-        painted_by(prepared)
+        painted_by(session)
 
 
 @pytest.mark.parametrize(
@@ -508,7 +555,7 @@ def test_nothing_is_added_when_painting_fails(scene_folder):
     scene = Scene.open(scene_folder)
     tiny.tiny_layer(scene_folder)
     before = (scene_folder / "scene.json").read_bytes()
-    with pytest.raises(RunError, match="gave back 3 pictures"):
+    with pytest.raises(RunError, match="returned 3 images"):
         edit(scene, recipe("painters:Bad", inpainter_options={"how": "one short"}), SILENT)
     assert (scene_folder / "scene.json").read_bytes() == before
     assert [entry.name for entry in scene.layers] == ["haze"]  # what was added meanwhile is known too
@@ -569,9 +616,9 @@ def test_masked_photographs_are_not_painted_where_they_are_masked(capture_folder
     at = json.loads((scene_folder / "scene.json").read_text())
     at["capture"]["path"] = str(capture_folder)
     (scene_folder / "scene.json").write_text(json.dumps(at))
-    prepared = prepare(Scene.open(scene_folder), recipe(), SILENT)
-    assert len(prepared.views) >= 3
-    assert not any(bool(seen.mask[:, :24].any()) for seen in prepared.views)
+    session = prepare(Scene.open(scene_folder), recipe(), SILENT)
+    assert len(session.views) >= 3
+    assert not any(bool(seen.mask[:, :24].any()) for seen in session.views)
 
 
 # --- on and over other layers
@@ -623,5 +670,5 @@ def test_a_disk_that_fills_loses_nothing(scene_folder, monkeypatch):
     left[0] = 1000
     told = Told()
     entry = edit(scene, recipe(), told)
-    assert any("Going on" in said for said in told.said)
+    assert any("Resuming" in said for said in told.said)
     assert (scene.layer_folder(entry) / "field.safetensors").read_bytes() == wanted

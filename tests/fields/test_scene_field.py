@@ -15,7 +15,7 @@ from nerf_insert.geometry.cameras import Rays
 from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
-from nerf_insert.training.losses import distortion
+from nerf_insert.training.losses import mean_distortion_loss
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16)
 
@@ -266,7 +266,7 @@ def test_distortion_is_the_double_sum():
     optical_depth = torch.rand(23, generator=generator) ** 3 * 3
     places = torch.cat([torch.rand(int(n), generator=generator).sort().values for n in counts])
     ours, theirs = optical_depth.clone().requires_grad_(), optical_depth.double().requires_grad_()
-    loss = distortion(ours, places, offsets)
+    loss = mean_distortion_loss(ours, places, offsets)
     wanted = double_sum(theirs, places.double(), offsets)
     loss.backward()
     wanted.backward()
@@ -279,9 +279,9 @@ def test_distortion_is_the_double_sum():
 
 def test_distortion_of_nothing_and_of_a_surface():
     none = torch.zeros(0)
-    assert float(distortion(none, none, torch.zeros(5, dtype=torch.int64))) == 0
+    assert float(mean_distortion_loss(none, none, torch.zeros(5, dtype=torch.int64))) == 0
     surface = torch.tensor([0.0, 0.0, 100.0, 0.0])
-    assert float(distortion(surface, torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0, 4]))) == 0
+    assert float(mean_distortion_loss(surface, torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0, 4]))) == 0
 
 
 def test_spacing_is_the_contraction_along_a_ray():

@@ -23,17 +23,14 @@ from nerfstudio.engine.trainer import TrainerConfig
 from PIL import Image
 
 from nerf_insert.cli.main import main
-from nerf_insert.editing.loop import edit
-from nerf_insert.errors import InputError, RunError
+from nerf_insert.errors import InputError
 from nerf_insert.plugin import config as entry
 from nerf_insert.plugin.config import EditConfig
-from nerf_insert.plugin.edit_stepper import SteppedEdit
 from nerf_insert.plugin.error_handling import with_our_flags
 from nerf_insert.plugin.import_run import adopt
 from nerf_insert.plugin.recipe_from_config import recipe_of
 from nerf_insert.plugin.run_reader import read_run
 from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
-from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.recipe import Recipe, Schedule
 from nerf_insert.scene.scene import Scene
 
@@ -176,55 +173,7 @@ def test_flags_without_sense_are_named(wrong, says):
         recipe_of(EditConfig(**wrong), None)
 
 
-# --- edits by steps
-
-
-def test_an_edit_by_steps_is_the_edit(scene_folder, tmp_path):
-    other = copy_scene(scene_folder, tmp_path / "other")
-    edit(Scene.open(scene_folder), recipe(), SILENT)
-    seen, steps = [], []
-    stepped = SteppedEdit(other, recipe(), seen.append, lambda text: None)
-    while (step := stepped.step()) is not None:
-        steps.append(step)
-    assert stepped.entry == Scene.open(scene_folder).layers[0] == Scene.open(other.folder).layers[0]
-    weights = [
-        (folder / "layers" / stepped.entry.folder / "field.safetensors").read_bytes()
-        for folder in (scene_folder, other.folder)
-    ]
-    assert weights[0] == weights[1]
-    fits = [step for step in steps if step.task.startswith("Fitting")]
-    assert len(fits) == 6 and fits[-1].share == 1 and "loss" in fits[0].note
-    assert len(seen) == 1 and stepped.step() is None
-
-
-def test_a_stopped_edit_goes_on(scene_folder):
-    scene = Scene.open(scene_folder)
-    stepped = SteppedEdit(scene, recipe(), lambda layer: None, lambda text: None)
-    while not stepped.step().task.startswith("Fitting"):
-        pass
-    stepped.stop()
-    assert stepped.entry is None and stepped.step() is None and not Scene.open(scene_folder).layers
-    painted = list((scene_folder / "layers").glob("*/painted/*/*.png"))
-    assert painted
-    times = [file.stat().st_mtime_ns for file in painted]
-    again = SteppedEdit(Scene.open(scene_folder), recipe(), lambda layer: None, lambda text: None)
-    while again.step() is not None:
-        pass
-    assert Scene.open(scene_folder).layers == [again.entry]
-    assert [file.stat().st_mtime_ns for file in painted] == times
-
-
-def test_what_the_edit_raises_comes_out(scene_folder):
-    said = []
-    stepped = SteppedEdit(
-        Scene.open(scene_folder),
-        recipe("painters:Bad", inpainter_options={"how": "raises"}),
-        lambda layer: None,
-        said.append,
-    )
-    with pytest.raises(RunError, match="painters:Bad failed"):
-        while stepped.step() is not None:
-            pass
+# --- training
 
 
 def trainer_of(folder, **pipeline):

@@ -15,16 +15,10 @@ from nerf_insert.io.images import to_uint8
 from nerf_insert.regions import BoxRegion, UnionRegion
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT
-from nerf_insert.training import checkpoint, layer_trainer
+from nerf_insert.training import checkpoint, ray_cache
 from nerf_insert.training.checkpoint import Checkpoint
-from nerf_insert.training.layer_trainer import (
-    FitConfig,
-    cache_rays,
-    choose,
-    entries_along,
-    fit_layer,
-    shade_entries,
-)
+from nerf_insert.training.layer_trainer import FitConfig, fit_layer, shade_entries
+from nerf_insert.training.ray_cache import cache_rays, choose_pixels, entries_along
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=12, max_resolution=64, width=16, view_dependent=False)
 TWO = UnionRegion([BoxRegion((-0.4, 0.0, 0.1), (0.2, 0.6, 0.6)), BoxRegion((0.4, 0.0, 0.1), (0.2, 0.6, 0.6))])
@@ -79,8 +73,8 @@ def lively(region, blend_width=0.0, seed=0):
 def test_cached_rays_show_what_is_rendered(case, monkeypatch):
     """Compositing the scene in front of, between and behind the visits to the region once, and the layer's
     samples between those, is the same as compositing everything."""
-    monkeypatch.setattr(layer_trainer, "EARLY_STOP_EPS", -1.0)  # leave nothing out
-    monkeypatch.setattr(layer_trainer, "RAYS_PER_BATCH", 500)
+    monkeypatch.setattr(ray_cache, "EARLY_STOP_EPS", -1.0)  # leave nothing out
+    monkeypatch.setattr(ray_cache, "RAYS_PER_BATCH", 500)
     make, below, region, blend_width = CASES[case]
     stack, layer = LayerStack(make(), below), lively(region, blend_width)
     _, cached = cache(stack, region)
@@ -148,11 +142,11 @@ def test_entries_can_be_taken_in_any_order():
 
 def test_chosen_rays_are_the_same_for_the_same_seed():
     candidates = torch.arange(0, 5000, 3)
-    first = choose(100, FitConfig(seed=4), candidates)
-    assert torch.equal(first, choose(100, FitConfig(seed=4), candidates))
-    assert not torch.equal(first, choose(100, FitConfig(seed=5), candidates))
+    first = choose_pixels(candidates, 100, 4)
+    assert torch.equal(first, choose_pixels(candidates, 100, 4))
+    assert not torch.equal(first, choose_pixels(candidates, 100, 5))
     assert len(first.unique()) == 100 and bool((first.diff() > 0).all()) and bool((first % 3 == 0).all())
-    assert torch.equal(choose(5000, FitConfig(), candidates), candidates)
+    assert torch.equal(choose_pixels(candidates, 5000, 0), candidates)
 
 
 # --- the fit

@@ -29,7 +29,7 @@ class Parts(torch.nn.Module):
 def test_steps_are_those_of_adam():
     """With the rates by hand: a warm-up of 5 steps, a fall to a thirtieth, perceptrons at a fifth."""
     ours, theirs = Parts(), Parts().double()
-    optimizer = Optimizer(ours, 0.05, 40, warm_up=5, damped=0.2)
+    optimizer = Optimizer(ours, 0.05, 40, warmup_steps=5, mlp_lr_scale=0.2)
     adam = torch.optim.Adam(
         [{"params": [theirs.table]}, {"params": [theirs.first, theirs.last]}], betas=(0.9, 0.99), eps=1e-15
     )

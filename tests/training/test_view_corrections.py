@@ -9,15 +9,9 @@ from analytic import look_at
 
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.io.images import to_uint8
-from nerf_insert.training import view_corrections
-from nerf_insert.training.view_corrections import (
-    Corrections,
-    ViewCorrections,
-    fit_color,
-    motions_of,
-    recolor,
-    trust_of,
-)
+from nerf_insert.training import image_warp
+from nerf_insert.training.robust_fit import fit_color, recolor, view_trust
+from nerf_insert.training.view_corrections import CorrectionOptions, ViewCorrections, view_motions
 
 SIZE = (64, 48)
 
@@ -46,7 +40,7 @@ def chosen(count, margin=6):
 
 
 def true_colors(agree):
-    x, y = agree.places.float().unbind(-1)
+    x, y = agree.xy.float().unbind(-1)
     return texture(x, y)
 
 
@@ -54,11 +48,11 @@ def revised(pictures, corrections, times=4, motions=None):
     """Corrections of pictures, of which the layer shows the undisturbed texture."""
     agree = ViewCorrections(pixels(pictures), chosen(len(pictures)), corrections, motions)
     for _ in range(times):
-        agree.revise(true_colors(agree)[agree.looked_at])
+        agree.revise(true_colors(agree)[agree.sampled])
     return agree
 
 
-NONE = Corrections(False, False, False)
+NONE = CorrectionOptions(False, False, False)
 
 
 def test_without_corrections_the_loss_is_hubers():
@@ -85,18 +79,18 @@ def test_a_change_of_color_is_found(outliers):
 
 
 def test_equal_views_are_trusted_alike():
-    assert bool((trust_of(torch.full((20,), 0.03)) == 1).all())
+    assert bool((view_trust(torch.full((20,), 0.03)) == 1).all())
     errors = 0.03 * torch.linspace(0.9, 1.1, 20)
-    assert bool((trust_of(errors) == 1).all())
+    assert bool((view_trust(errors) == 1).all())
 
 
 @pytest.mark.parametrize("scale", [0.01, 0.1])
 def test_views_that_are_far_off_are_not_trusted(scale):
     errors = scale * torch.linspace(0.9, 1.1, 20)
     errors[::5] *= 4
-    trust = trust_of(errors)
+    trust = view_trust(errors)
     assert bool((trust[::5] == 0).all()) and int((trust == 1).sum()) == 16
-    more = trust_of(torch.cat([errors[:1] * f for f in torch.linspace(0.2, 2, 10)] + [errors]))
+    more = view_trust(torch.cat([errors[:1] * f for f in torch.linspace(0.2, 2, 10)] + [errors]))
     assert bool((more[:10].diff() <= 0).all())  # never more trust for a larger error
 
 
@@ -104,7 +98,7 @@ def test_a_warp_is_found():
     """A shift and a stretch, to a tenth of a pixel where the picture tells."""
     x, y = places()
     moved = [(x + 1.2, y - 0.8), (x, y), (32 + 1.03 * (x - 32), 24 + 1.03 * (y - 24) + 0.5)]
-    agree = revised([texture(*at) for at in moved], Corrections(colors=False, warps=True, weights=False))
+    agree = revised([texture(*at) for at in moved], CorrectionOptions(color=False, warp=True, weights=False))
     for view, (to_x, to_y) in enumerate(moved):
         mine = agree.view == view
         error = (agree.targets[mine] - true_colors(agree)[mine]).abs().mean()
@@ -122,7 +116,7 @@ def test_warps_that_a_move_in_space_explains_are_none():
     point, move = torch.tensor([0.1, -0.1, 0.2]), torch.tensor([0.03, -0.02, 0.025])
     eyes = [(1.7 * math.cos(a), 1.7 * math.sin(a), 0.9) for a in torch.arange(0, 6.2, 0.7).tolist()]
     cameras = [look_at(eye, size=SIZE, focal=40.0) for eye in eyes]
-    motions = motions_of(cameras, point)
+    motions = view_motions(cameras, point)
     for camera, motion in zip(cameras, motions, strict=True):  # by the pinhole's own derivative, in float64
         seen = torch.linalg.inv(torch.cat([camera.c2w, torch.tensor([[0.0, 0, 0, 1]])]).double())[:3]
         a, b, depth = seen[:, :3] @ point.double() + seen[:, 3]
@@ -133,7 +127,7 @@ def test_warps_that_a_move_in_space_explains_are_none():
     own = torch.zeros_like(shifts)
     own[3] = torch.tensor([1.5, -1.0])
     pictures = [texture(x + dx, y + dy) for dx, dy in (shifts + own).tolist()]
-    warps = Corrections(colors=False, warps=True, weights=False)
+    warps = CorrectionOptions(color=False, warp=True, weights=False)
     kept, centerd = revised(pictures, warps), revised(pictures, warps, motions=motions)
     rows = motions.flatten(0, 1).numpy()
     alone = own.flatten().numpy() - rows @ np.linalg.lstsq(rows, own.flatten().numpy(), rcond=None)[0]
@@ -145,22 +139,22 @@ def test_warps_that_a_move_in_space_explains_are_none():
 def mean_moves(agree):
     """By how many pixels each view's warp moves its rays, in the mean."""
     moved = [
-        crop.move(agree.places[agree.view == v].float(), agree.warp[v]) for v, crop in agree.crops.items()
+        crop.displacement(agree.xy[agree.view == v].float(), agree.warp[v]) for v, crop in agree.crops.items()
     ]
     return torch.stack([move.mean(0) for move in moved])
 
 
 def test_a_warp_goes_only_so_far():
     noise = torch.rand(*SIZE[::-1], 3, generator=torch.Generator().manual_seed(0))
-    agree = revised([texture(*places()), noise], Corrections(colors=False, warps=True, weights=False))
-    assert float(agree.warp.abs().max()) <= view_corrections.FARTHEST * SIZE[0] + 1e-5
+    agree = revised([texture(*places()), noise], CorrectionOptions(color=False, warp=True, weights=False))
+    assert float(agree.warp.abs().max()) <= image_warp.MAX_SHIFT * SIZE[0] + 1e-5
 
 
 def test_colors_are_relative_to_what_the_views_have_in_common():
     """The views' mean change is none, however they are changed together."""
     x, y = places()
     pictures = [texture(x, y) * gain for gain in (0.7, 0.8, 0.9, 0.75)]
-    agree = revised(pictures, Corrections(colors=True, warps=False, weights=False), times=1)
+    agree = revised(pictures, CorrectionOptions(color=True, warp=False, weights=False), times=1)
     torch.testing.assert_close(agree.color.mean(0), torch.eye(3, 4), atol=1e-4, rtol=0)
     gains = agree.color[:, range(3), range(3)].mean(-1)
     wanted = torch.tensor([0.7, 0.8, 0.9, 0.75]) / (sum((0.7, 0.8, 0.9, 0.75)) / 4)
@@ -174,10 +168,10 @@ def test_a_view_and_a_patch_that_contradict_weigh_less():
     pictures[2] = 1 - pictures[2]
     pictures[4] = pictures[4].clone()
     pictures[4][20:26, 24:32] = torch.tensor([1.0, 0.0, 0.0])
-    agree = revised(pictures, Corrections(colors=False, warps=False, weights=True))
+    agree = revised(pictures, CorrectionOptions(color=False, warp=False, weights=True))
     assert float(agree.trust[2]) == 0 and bool((agree.weight[agree.view == 2] == 0).all())
     assert bool((agree.trust[[0, 1, 3, 5]] == 1).all())
-    column, row = agree.places.unbind(-1)
+    column, row = agree.xy.unbind(-1)
     patch = (agree.view == 4) & (column >= 24) & (column < 32) & (row >= 20) & (row < 24)
     far = (agree.view == 4) & ((column < 18) | (column > 42))
     assert float(agree.weight[patch].max()) < 0.3
@@ -186,8 +180,21 @@ def test_a_view_and_a_patch_that_contradict_weigh_less():
 
 def test_true_pictures_are_left_as_they_are():
     """Eight bits and numbers apart, all corrections of pictures that agree are none."""
-    agree = revised([texture(*places())] * 5, Corrections())
+    agree = revised([texture(*places())] * 5, CorrectionOptions())
     torch.testing.assert_close(agree.color, torch.eye(3, 4).expand(5, 3, 4), atol=5e-3, rtol=0)
     assert float(agree.warp.abs().max()) < 0.05
     assert bool((agree.weight == 1).all())
     assert math.isclose(float(agree.trust.sum()), 5)
+
+
+def test_state_and_estimates_of_version_0_1_are_read():
+    """There the color transforms had the British name, in checkpoints and in files of estimates."""
+    images = [texture(*places())] * 3
+    found = revised([images[0], images[1] * 0.8, images[2]], CorrectionOptions())
+    old = {("colour" if name == "color" else name): tensor for name, tensor in found.state_dict().items()}
+    again = ViewCorrections(pixels(images), chosen(3), CorrectionOptions())
+    again.load_state_dict(old)
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in found.state_dict().items())
+    later = ViewCorrections(pixels(images), chosen(3), CorrectionOptions())
+    later.start_from({"colour": found.color, "warp": found.warp, "trust": found.trust}, [0, 1])
+    assert torch.equal(later.color[:2], found.color[:2]) and torch.equal(later.color[2], torch.eye(3, 4))

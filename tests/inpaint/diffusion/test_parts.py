@@ -69,7 +69,9 @@ def test_the_soft_border_rises_from_the_edge_to_all():
     line = share[25, 9:25]
     assert line[0] == 0 and (line.diff() >= 0).all() and (line[5:] == 1).all() and 0 < line[1] < 0.15
     assert (soft(torch.ones(5, 5, dtype=torch.bool), 4.0) == 1).all()
-    assert BORDER < 0.04 / 2  # of nerf_insert.editing.region_views.WIDEN: the border stays outside the region
+    assert (
+        BORDER < 0.04 / 2
+    )  # of nerf_insert.editing.region_views.DILATION: the border stays outside the region
 
 
 # --- sheets

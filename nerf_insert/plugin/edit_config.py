@@ -1,0 +1,74 @@
+"""The config of an edit: the flags of `ns-train nerf-insert` that our own code reads.
+
+It needs only nerfstudio's configs and plain data of ours, so that the modules behind it may import it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+from nerfstudio.configs.base_config import PrintableConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from tyro.conf import arg
+
+from nerf_insert.scene.recipe import Schedule
+
+
+def _flags_of(part: type) -> list[tuple[str, Any, Any]]:
+    """Return the fields of a part of the recipe, as flags with help; None means not given."""
+    types, flags = get_type_hints(part), []
+    for f in fields(part):
+        default = "." if f.default is None else f" (default: {f.default}, or what the recipe says)."
+        help = f.metadata["help"].capitalize() + default
+        flags.append((f.name, Annotated[types[f.name] | None, arg(help=help)], None))
+    return flags
+
+
+ScheduleConfig = make_dataclass("ScheduleConfig", _flags_of(Schedule), bases=(PrintableConfig,))
+
+
+@dataclass
+class EditConfig(ScheduleConfig):
+    """The edit: where, what and how, as in a recipe. Everything that says where forms one region."""
+
+    mask: tuple[str, ...] = ()
+    """Masks drawn on photographs, white where the edit is, each as VIEW=PNG."""
+    mesh: Path | None = None
+    """GLB, glTF, OBJ, PLY or STL, in the capture's world coordinates."""
+    pose: str | None = None
+    """Transform from the mesh's coordinates to the world's: 16 numbers, a file with them, or terms such as
+    'scale=2 rotate=0,0,90 translate=0,0,1'."""
+    box: tuple[float, ...] = ()
+    """Center, side lengths and, in degrees, rotation of a box, in world coordinates: 6 or 9 numbers."""
+    dilate: float | None = None
+    """Widen the region by this distance, in world units."""
+    negative_prompt: str | None = None
+    """What not to paint; what to paint is --prompt."""
+    reference: tuple[Path, ...] = ()
+    """Images of what to paint."""
+    inpainter: str | None = None
+    """mesh, fill, diffusion, an installed inpainter, or package.module:Class; default: what fits the rest."""
+    inpainter_option: tuple[str, ...] = ()
+    """Options of the inpainter, each as KEY=VALUE."""
+    recipe: Path | None = None
+    """A recipe file to run; other flags override it."""
+    name: str | None = None
+    """The layer's name."""
+    seed: int | None = None
+    """Random seed."""
+
+
+@dataclass
+class EditPipelineConfig(VanillaPipelineConfig):
+    """What is edited, and how."""
+
+    scene: Path | None = None
+    """A scene folder to edit, instead of the run of --load-dir; a copy of it is edited."""
+    appearance: str | None = None
+    """Render the base with the exposure of this training photograph; by default as nerfstudio renders it."""
+    trust: bool = False
+    """Load the run of --load-dir with nerfstudio's own loaders, which can execute code in the files."""
+    edit: EditConfig = field(default_factory=EditConfig)
+    """The edit."""
