@@ -1,9 +1,9 @@
-"""NeRF-Insert in nerfstudio: run folders read and written, and its methods for `ns-train`.
+"""NeRF-Insert in nerfstudio: import and export of run folders, and two methods for `ns-train`.
 
-run_folder, checkpoint     what others' runs hold, read without running their code
-adopt, align               a trained nerfacto as the base of a scene
-config                     what the entry points name: light, for every `ns-train` imports it
-datamanager, model, pipeline, trainer, viewer_elements    the method `nerf-insert`
-base_model                 the method `nerf-insert-base`
-export_run                 any scene as a run
+run_reader, checkpoint_reader   read other people's runs without executing their code
+import_run, similarity          a trained nerfacto as the base of a scene
+config, edit_config             what the entry points name; light, because every `ns-train` imports it
+datamanager, edit_model, pipeline, trainer, viewer_panel    the method `nerf-insert`
+scene_model                     the method `nerf-insert-base`
+export_run                      any scene as a run
 """

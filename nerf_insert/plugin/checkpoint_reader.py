@@ -1,4 +1,4 @@
-"""nerfstudio's checkpoints, read without running anything that stands in them."""
+"""Read nerfstudio's checkpoints without executing code embedded in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nerf_insert.errors import InputError
 
-# What the optimizers' learning rates and steps may be made of, besides tensors and plain data.
+# Types of learning rates and steps of optimizers, besides tensors and plain data.
 NUMBERS = [np.dtype, *{type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "b1")}]
 SCALAR = np._core.multiarray.scalar if hasattr(np, "_core") else np.core.multiarray.scalar
 ALLOWED = [
@@ -27,13 +27,21 @@ ALLOWED = [
 
 @contextmanager
 def numbers_allowed() -> Iterator[None]:
-    """numpy's numbers may stand in what `torch.load(..., weights_only=True)` loads."""
+    """Let `torch.load(..., weights_only=True)` load numpy's numbers."""
     with torch.serialization.safe_globals(ALLOWED):
         yield
 
 
 def read_state(path: Path, trust: bool = False) -> dict[str, Any]:
-    """All of a checkpoint. Raises InputError for one that holds code, is damaged, or something else."""
+    """Load a whole checkpoint.
+
+    Args:
+        path: The file.
+        trust: Load objects of any class, which can execute code.
+
+    Raises:
+        InputError: The file holds code, is damaged, or is no checkpoint.
+    """
     try:
         with numbers_allowed():
             state = torch.load(path, map_location="cpu", weights_only=not trust)
@@ -43,8 +51,8 @@ def read_state(path: Path, trust: bool = False) -> dict[str, Any]:
         if "Weights only load failed" not in str(error):
             raise InputError(f"the checkpoint {path} is damaged: {_first_line(error)}") from None
         raise InputError(
-            f"the checkpoint {path} holds more than weights ({_culprit(str(error))}): it could run code, so "
-            "it is refused, and nothing was run. If you know who wrote it, --trust opens it all the same"
+            f"the checkpoint {path} holds more than weights ({_culprit(str(error))}): it could execute "
+            "code, so it is refused, and nothing was run. If you trust its author, --trust loads it"
         ) from None
     except Exception as error:
         raise InputError(f"the checkpoint {path} cannot be read: {_first_line(error)}") from None
@@ -54,7 +62,11 @@ def read_state(path: Path, trust: bool = False) -> dict[str, Any]:
 
 
 def read_weights(path: Path, trust: bool = False) -> dict[str, Tensor]:
-    """The pipeline's tensors by name, without the prefix of a training on several GPUs. Raises InputError."""
+    """Load the pipeline's tensors by name, without the prefixes of a training on several GPUs.
+
+    Raises:
+        InputError: As for `read_state`, or a value is no tensor or not finite.
+    """
     found = read_state(path, trust)["pipeline"]
     weights = {str(name).removeprefix("module."): value for name, value in found.items()}
     for name, value in weights.items():

@@ -1,4 +1,4 @@
-"""Between nerfstudio's *model* coordinates, those of its dataparser, and the capture's world coordinates.
+"""Convert between nerfstudio's *model* coordinates, those of its dataparser, and the capture's world.
 
 N is the number of rays.
 """
@@ -22,24 +22,36 @@ from nerf_insert.plugin.similarity import invert, similarity
 
 @dataclass(frozen=True)
 class Frame:
-    """`to_model` takes world to model coordinates, `scale` is how much longer things are there."""
+    """The transform between world and model coordinates.
+
+    Attributes:
+        to_model: The similarity [s R | t] from world to model coordinates, float64.
+    """
 
     to_model: Float[Tensor, "3 4"]
 
     @staticmethod
     def of(outputs: DataparserOutputs, capture: Capture) -> Frame:
-        """The frame of a dataparser that reads the photographs of a capture, whose cameras are as they were
-        found. Raises InputError if they are others."""
+        """Find the frame of a dataparser.
+
+        Args:
+            outputs: What the dataparser has read.
+            capture: The same photographs, with the cameras as they were found.
+
+        Raises:
+            InputError: The cameras are not the same.
+        """
         names = [name_of(capture, Path(file)) for file in outputs.image_filenames]
         world = torch.stack([capture.view(name).camera.c2w for name in names])
         return Frame(similarity(world, outputs.cameras.camera_to_worlds))
 
     @property
     def scale(self) -> float:
+        """Model units per world unit."""
         return float(torch.linalg.det(self.to_model[:, :3]) ** (1 / 3))
 
     def rays(self, bundle: RayBundle) -> Rays:
-        """A bundle of N rays in world coordinates; directions have length one."""
+        """Convert a bundle of N rays to world coordinates; directions have length one."""
         back = invert(self.to_model)
         origins = bundle.origins.reshape(-1, 3).double().cpu()
         directions = bundle.directions.reshape(-1, 3).double().cpu() @ back[:, :3].T

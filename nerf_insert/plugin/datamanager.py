@@ -1,4 +1,4 @@
-"""The photographs and cameras of a scene, as nerfstudio hands them out."""
+"""The data manager of our nerfstudio methods."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 
 
 class NerfInsertDataManager(VanillaDataManager[InputDataset]):
-    """nerfstudio's own, with a number of rays per batch that the model may change as it trains."""
+    """nerfstudio's own data manager, with a number of rays per batch that the model may change."""
 
     def create_eval_dataset(self) -> InputDataset:
-        """The photographs to evaluate on: those to test on where the capture lists none to validate on."""
+        """Return the validation photographs; the test photographs if the capture has no others."""
         try:
             return super().create_eval_dataset()
         except RuntimeError:
@@ -20,5 +20,6 @@ class NerfInsertDataManager(VanillaDataManager[InputDataset]):
             return super().create_eval_dataset()
 
     def set_train_rays_per_batch(self, count: int) -> None:
+        """Change the number of rays per batch."""
         assert self.train_pixel_sampler is not None
         self.train_pixel_sampler.set_num_rays_per_batch(count)

@@ -1,6 +1,6 @@
 """The model of the method `nerf-insert`: it renders a scene's base and layers for nerfstudio.
 
-Nothing here is trained by nerfstudio: a layer is fitted by the edit loop, and shown while it grows.
+nerfstudio trains nothing here: the edit loop fits the layer, which is rendered while it is unfinished.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from torch.nn import Parameter
 
 from nerf_insert.errors import RunError
 from nerf_insert.plugin.coordinates import Frame
-from nerf_insert.plugin.metrics import image_metrics, picture_of
+from nerf_insert.plugin.metrics import image_metrics, photograph_of
 from nerf_insert.rendering.stack import LayerStack, hits
 
-FAR = 1000.0  # model units: the depth of what is nowhere
+FAR = 1000.0  # depth of rays that hit nothing, model units
 
 
 class NerfInsertModel(Model):
-    """`show` says what is rendered. Outputs: rgb, depth (model units), accumulation, and edited: which
-    pixels look into the region of a layer."""
+    """Renders what was given to `show`.
+
+    Outputs are rgb, depth (model units), accumulation, and edited: 1 where a ray crosses a layer's region.
+    """
 
     def populate_modules(self) -> None:
         super().populate_modules()
         self._shown: tuple[LayerStack, Frame] | None = None  # a tuple, not a part with parameters
 
     def show(self, stack: LayerStack, frame: Frame) -> None:
+        """Render this stack from now on."""
         self._shown = stack, frame
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
@@ -41,17 +44,17 @@ class NerfInsertModel(Model):
             raise RunError("no scene was loaded into the model")
         stack, frame = self._shown
         rays = frame.rays(ray_bundle)
-        seen = stack.render(rays)
+        rendered = stack.render(rays)
         edited = torch.zeros(rays.count, dtype=torch.bool)
         for layer in stack.layers:
             edited |= hits(layer.region, rays)
-        depth = (seen.depth * frame.scale).nan_to_num(posinf=FAR)
-        columns = {"depth": depth, "accumulation": seen.accumulation, "edited": edited.float()}
-        outputs = {"rgb": seen.rgb, **{name: column[:, None] for name, column in columns.items()}}
+        depth = (rendered.depth * frame.scale).nan_to_num(posinf=FAR)
+        columns = {"depth": depth, "accumulation": rendered.accumulation, "edited": edited.float()}
+        outputs = {"rgb": rendered.rgb, **{name: column[:, None] for name, column in columns.items()}}
         return {name: output.to(ray_bundle.origins.device) for name, output in outputs.items()}
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
-        """With an opacity; 1, as in nerfstudio's own, where each ray shows something in the end."""
+        """Return an image with its opacity, which is 1 if the scene has a background, as in nerfstudio."""
         assert self._shown is not None
         alpha = outputs["accumulation"]
         if self._shown[0].base.background is None:
@@ -62,15 +65,17 @@ class NerfInsertModel(Model):
         return {}
 
     def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
-        """For nerfstudio's evaluation while an edit grows; nothing is trained by it."""
-        return {"rgb_loss": ((outputs["rgb"] - picture_of(batch).to(outputs["rgb"])) ** 2).mean()}
+        """Return a loss for nerfstudio's evaluation; nothing is trained by it."""
+        return {"rgb_loss": ((outputs["rgb"] - photograph_of(batch).to(outputs["rgb"])) ** 2).mean()}
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Against the photograph, which the edit is not in: `psnr_outside` is that of the pixels that look
-        past every layer."""
-        target = picture_of(batch).to(outputs["rgb"].device)
+        """Compare with the photograph, which does not show the edit.
+
+        `psnr_outside` counts only the pixels whose rays miss every layer's region.
+        """
+        target = photograph_of(batch).to(outputs["rgb"].device)
         outside = outputs["edited"][..., 0] == 0
         metrics, images = image_metrics(outputs, target)
         error = ((outputs["rgb"] - target) ** 2)[outside]

@@ -1,4 +1,4 @@
-"""A scene folder as a run of nerfstudio's: `ns-viewer`, `ns-render`, `ns-eval` and `ns-export` open it.
+"""Export a scene folder as a nerfstudio run, for `ns-viewer`, `ns-render`, `ns-eval` and `ns-export`.
 
 OUT/NAME/nerf-insert/TIME/    config.yml, dataparser_transforms.json, nerfstudio_models/, scene/
 """
@@ -23,7 +23,19 @@ from nerf_insert.scene.scene import Scene
 
 
 def export_run(scene: Scene, out: Path) -> dict[str, Any]:
-    """Write the run; {"config": its config.yml}. Raises InputError, RunError."""
+    """Write the run.
+
+    Args:
+        scene: The scene, which is copied into the run.
+        out: The folder of runs.
+
+    Returns:
+        {"config": the file name of its config.yml}.
+
+    Raises:
+        InputError: nerfstudio cannot read the capture.
+        RunError: The disk cannot be written.
+    """
     from nerf_insert.plugin.config import nerf_insert
 
     config = copy.deepcopy(nerf_insert.config)
@@ -34,7 +46,7 @@ def export_run(scene: Scene, out: Path) -> dict[str, Any]:
             outputs = parser.setup().get_dataparser_outputs(split="train")
     except (Exception, SystemExit) as error:
         raise InputError(f"nerfstudio's dataparser cannot read {capture.path}: {error!r}") from error
-    Frame.of(outputs, capture)  # that nerfstudio and the scene mean the same cameras
+    Frame.of(outputs, capture)  # check that nerfstudio and the scene have the same cameras
     config.output_dir = out.resolve()
     config.experiment_name = scene.folder.resolve().name
     config.timestamp = time.strftime("%Y-%m-%d_%H%M%S")

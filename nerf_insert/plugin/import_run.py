@@ -47,7 +47,7 @@ UNUSED = (
 
 @dataclass(frozen=True)
 class Adopted:
-    """What `Scene.create` wants."""
+    """What `Scene.create` takes."""
 
     capture: Capture
     base: SceneField | NerfactoBase
@@ -69,8 +69,17 @@ class Parsed:
 def adopt(
     run: Run, capture: str | Path | None = None, appearance: str | None = None, trust: bool = False
 ) -> Adopted:
-    """`capture`: where the photographs are now, by default where they were. `appearance`: the photograph
-    whose exposure the base is to have, by default what nerfstudio renders with. Raises InputError."""
+    """Read a run's capture and model.
+
+    Args:
+        run: The run.
+        capture: Where the photographs are now; by default where they were.
+        appearance: The training photograph whose exposure the base gets; by default as nerfstudio renders it.
+        trust: Use dataparsers and loaders that can execute code embedded in the files.
+
+    Raises:
+        InputError: The run cannot be used; the message says why.
+    """
     kind = run.model.kind
     if kind == OUR_EDIT:
         raise InputError(
@@ -148,8 +157,12 @@ def import_scene(
 
 
 def dataparser_config(run: Run, data: Path, trust: bool = False) -> tuple[str, Any]:
-    """The run's own dataparser, its name and config, for a capture that lies at `data`. Raises InputError,
-    also where it may run what stands in the capture."""
+    """Return the name and config of the run's own dataparser, for a capture at `data`.
+
+    Raises:
+        InputError: The dataparser is not installed or, without `trust`, may execute code from a capture; or
+            there is no capture.
+    """
     from nerfstudio.configs.dataparser_configs import all_dataparsers
 
     known = {f"{type(c).__module__}.{type(c).__qualname__}": n for n, c in all_dataparsers.items()}
@@ -163,8 +176,8 @@ def dataparser_config(run: Run, data: Path, trust: bool = False) -> tuple[str, A
     kind = type(other_dataparser(name))
     if not trust and name.removesuffix("-data") not in HARMLESS:
         raise InputError(
-            f"{run.path} reads its capture with the dataparser {name}, which might run code that stands in a "
-            "capture: it is refused, and nothing was run. If you know who made both, --trust reads them"
+            f"{run.path} reads its capture with the dataparser {name}, which can execute code from a "
+            "capture: it is refused, and nothing was run. If you trust both authors, --trust reads them"
         )
     fields = run.dataparser.fields.items()
     given = {k: v for k, v in fields if k != "_target" and not isinstance(v, Name | Plain)}
@@ -175,7 +188,11 @@ def dataparser_config(run: Run, data: Path, trust: bool = False) -> tuple[str, A
 
 
 def parse(run: Run, data: Path, trust: bool = False) -> Parsed:
-    """Let the run's own dataparser read the capture, and see that it makes of it what it made then."""
+    """Read the capture with the run's own dataparser, and check that its transform is the run's.
+
+    Raises:
+        InputError: It cannot be read, or has changed since.
+    """
     name, config = dataparser_config(run, data, trust)
     try:
         with quiet():
@@ -206,12 +223,13 @@ def parse(run: Run, data: Path, trust: bool = False) -> Parsed:
 
 
 def load_capture(parsed: Parsed, data: Path) -> Capture:
+    """Load the same photographs as the run's dataparser has read."""
     name = None if parsed.name in ("nerfstudio-data", "blender-data", "colmap") else parsed.name
     return Capture.load(data, dataparser=name, downscale=parsed.downscale if parsed.downscale > 1 else None)
 
 
 def name_of(capture: Capture, path: Path) -> str:
-    """The view that a picture of the dataparser's belongs to; smaller copies lie in folders of their own."""
+    """Return the name of the view that an image file of the dataparser, maybe a smaller copy, belongs to."""
     try:
         return capture.view(str(path)).name
     except InputError:
@@ -221,7 +239,13 @@ def name_of(capture: Capture, path: Path) -> str:
 def corrections(
     run: Run, weights: dict[str, Tensor], poses: Float[Tensor, "N 3 4"]
 ) -> Float[Tensor, "N 3 4"] | None:
-    """The training poses as the run's camera optimizer left them, model coordinates; none: it had none."""
+    """Return the training poses that the run's camera optimizer has corrected, in model coordinates.
+
+    None if it had no camera optimizer.
+
+    Raises:
+        InputError: The number of photographs has changed.
+    """
     learned = weights.get("_model.camera_optimizer.pose_adjustment")
     mode = run.model.get("camera_optimizer.mode", "off")
     if learned is None or mode == "off":
@@ -245,23 +269,28 @@ def nerfacto(
     train: list[str],
     appearance: str | None,
 ) -> NerfactoBase:
-    """Raises KeyError, TypeError, ValueError or RuntimeError where config and weights do not fit."""
+    """Build the base of a nerfacto run.
+
+    Raises:
+        InputError: The appearance is not that of a training photograph.
+        KeyError, TypeError, ValueError, RuntimeError: Config and weights do not fit.
+    """
     given = {name: model.fields[name] for name in spec_fields() if name in model.fields}
     for name in ("num_proposal_samples_per_ray", "proposal_net_args_list"):
         given[name] = tuple(given[name])
     if not model.fields.get("use_appearance_embedding", True):
         given["appearance_embed_dim"] = 0
-    own, strange = {}, []
+    own, unknown = {}, []
     for key, value in weights.items():
         name = key.removeprefix("_model.")
         if name.startswith(UNUSED):
             continue
         if not key.startswith("_model.") or not name.startswith(("field.", "proposal_networks.")):
-            strange.append(key)
+            unknown.append(key)
         else:
             own[name] = value
-    if strange:
-        raise ValueError(f"no nerfacto has {', '.join(sorted(strange)[:5])}")
+    if unknown:
+        raise ValueError(f"no nerfacto has {', '.join(sorted(unknown)[:5])}")
     if given.get("appearance_embed_dim", 32) > 0:
         own[EMBEDDING] = frozen_appearance(model, own[EMBEDDING], train, appearance)
     elif appearance is not None:
@@ -275,6 +304,11 @@ def nerfacto(
 def frozen_appearance(
     model: Plain, table: Float[Tensor, "N D"], train: list[str], appearance: str | None
 ) -> Float[Tensor, "1 D"]:
+    """Return the appearance embedding to render with: of one photograph, the mean, or zero, as in nerfstudio.
+
+    Raises:
+        InputError: The appearance is not that of a training photograph.
+    """
     if appearance is not None:
         chosen = [k for k, name in enumerate(train) if appearance in (name, Path(name).name, Path(name).stem)]
         if len(chosen) != 1 or len(table) != len(train):
@@ -289,8 +323,11 @@ def frozen_appearance(
 
 
 def our_base(model: Plain, weights: dict[str, Tensor], to_model: Float[Tensor, "3 4"]) -> SceneField:
-    """The base that `ns-train nerf-insert-base` trained. Raises KeyError, TypeError, ValueError or
-    RuntimeError where config and weights do not fit."""
+    """Build the base of a nerf-insert-base run.
+
+    Raises:
+        KeyError, TypeError, ValueError, RuntimeError: Config and weights do not fit.
+    """
     base = SceneField(field_config(model.fields), to_model)
     used = {name: value for name, value in weights.items() if name != "_model.device_indicator_param"}
     own = {name.removeprefix("_model.base."): value for name, value in used.items()}
@@ -299,7 +336,7 @@ def our_base(model: Plain, weights: dict[str, Tensor], to_model: Float[Tensor, "
 
 
 def field_config(fields: dict[str, Any]) -> FieldConfig:
-    """The field that a NerfInsertBaseModelConfig describes."""
+    """Return the size of the field of a NerfInsertBaseModelConfig."""
     return FieldConfig(
         n_levels=fields["num_levels"],
         log2_hashmap_size=fields["log2_hashmap_size"],

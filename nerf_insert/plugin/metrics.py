@@ -1,4 +1,4 @@
-"""What nerfstudio's evaluation asks of a model's pictures. H and W are a picture's size."""
+"""Metrics of rendered images, for nerfstudio's evaluation. H and W are an image's size."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 
-def picture_of(batch: dict[str, Tensor]) -> Float[Tensor, "H W 3"]:
-    """The photograph of a batch, sRGB 0..1, over black where it is transparent."""
+def photograph_of(batch: dict[str, Tensor]) -> Float[Tensor, "H W 3"]:
+    """Return the photograph of a batch, sRGB in 0..1, over black where it is transparent."""
     image = batch["image"].float()
     return image if image.shape[-1] == 3 else image[..., :3] * image[..., 3:]
 
@@ -21,10 +21,14 @@ def picture_of(batch: dict[str, Tensor]) -> Float[Tensor, "H W 3"]:
 def image_metrics(
     outputs: dict[str, Tensor], target: Float[Tensor, "H W 3"]
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """PSNR, SSIM and, where its weights are to be had, LPIPS; the pictures that nerfstudio shows."""
+    """Compare rendered outputs with a photograph.
+
+    Returns:
+        PSNR, SSIM and, if its weights are available, LPIPS; and the images that nerfstudio shows.
+    """
     from torchmetrics.functional import peak_signal_noise_ratio, structural_similarity_index_measure
 
-    ours, theirs = (picture.permute(2, 0, 1)[None] for picture in (outputs["rgb"], target))
+    ours, theirs = (image.permute(2, 0, 1)[None] for image in (outputs["rgb"], target))
     metrics = {
         "psnr": float(peak_signal_noise_ratio(ours, theirs, data_range=1.0)),
         "ssim": float(structural_similarity_index_measure(ours, theirs, data_range=1.0)),
@@ -41,11 +45,11 @@ def image_metrics(
 
 @cache
 def _lpips() -> Any:
-    """Built when first needed and outside every model: its weights come from the network."""
+    """Create the metric when it is first needed, outside of all models: it downloads weights."""
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     try:
         return LearnedPerceptualImagePatchSimilarity(normalize=True)
     except Exception as error:
-        CONSOLE.print(f"LPIPS is left out: its weights cannot be had ({error})")
+        CONSOLE.print(f"LPIPS is left out: its weights cannot be loaded ({error})")
         return None

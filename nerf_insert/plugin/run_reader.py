@@ -1,8 +1,8 @@
-"""What a run folder of nerfstudio says, read without running anything that stands in it.
+"""Read nerfstudio run folders without executing code embedded in them.
 
-nerfstudio's own loader builds whatever Python objects config.yml names, so that opening a stranger's run
-executes the stranger's code. Here every object becomes plain data (`Plain`, `Name`), and a tag that
-nerfstudio does not write for its configs is refused.
+nerfstudio's own loader builds the Python objects that config.yml names, so that opening a run can execute its
+author's code. Here every object becomes plain data (`Plain`, `Name`), and tags that nerfstudio does not write
+for its configs are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ENUMS = (
     "nerfstudio.field_components.temporal_distortions.TemporalDistortionKind",
 )
 PATHS = tuple(f"pathlib.{kind}" for kind in ("PosixPath", "WindowsPath", "Path", "PurePosixPath"))
-LARGEST = 4 << 20  # characters of a config.yml
+MAX_LENGTH = 4 << 20  # characters of a config.yml
 
 
 class Name(str):
@@ -42,7 +42,7 @@ class Plain:
     fields: dict[str, Any]
 
     def get(self, path: str, default: Any = None) -> Any:
-        """A field, or one of a field's: `get("pipeline.model")`."""
+        """Return a field by its path, such as "pipeline.model"; `default` if there is none."""
         here: Any = self
         for name in path.split("."):
             here = here.fields.get(name) if isinstance(here, Plain) else None
@@ -51,24 +51,33 @@ class Plain:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder: its config, the transform that its dataparser made, its newest checkpoint."""
+    """A run folder.
+
+    Attributes:
+        config: The content of config.yml.
+        path: The file config.yml.
+        checkpoint: The newest checkpoint.
+        transform: The content of dataparser_transforms.json, if there is one.
+    """
 
     config: Plain
-    path: Path  # of config.yml
+    path: Path
     checkpoint: Path
-    transform: dict[str, Any] | None  # dataparser_transforms.json
+    transform: dict[str, Any] | None
 
     @property
     def model(self) -> Plain:
+        """The config of the model."""
         return self._part("pipeline.model")
 
     @property
     def dataparser(self) -> Plain:
+        """The config of the dataparser."""
         return self._part("pipeline.datamanager.dataparser")
 
     @property
     def data(self) -> Path:
-        """Where its capture was, as nerfstudio would look for it."""
+        """The path of the capture when the run was trained."""
         manager = self._part("pipeline.datamanager")
         return Path(manager.get("data") or self.dataparser.get("data") or ".")
 
@@ -80,10 +89,14 @@ class Run:
 
 
 def read_run(path: str | Path, trust: bool = False) -> Run:
-    """The run of a config.yml, or of the folder that it lies in.
+    """Read a run.
 
-    With `trust` config.yml is read by nerfstudio's own loader, which runs what it says. Raises InputError
-    naming what is wrong, or what is refused.
+    Args:
+        path: Its config.yml, or the folder of it.
+        trust: Read it with nerfstudio's own loader, which can execute code embedded in the file.
+
+    Raises:
+        InputError: The run cannot be read, or was refused; the message says why.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -100,7 +113,11 @@ def read_run(path: str | Path, trust: bool = False) -> Run:
 
 
 def newest_checkpoint(folder: str | Path, step: int | None = None) -> Path:
-    """The checkpoint with the highest step, or of that step. Raises InputError if there is none."""
+    """Return the checkpoint with the highest step, or of the given step.
+
+    Raises:
+        InputError: There is none.
+    """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(f"there is no folder of checkpoints {folder}: was the training saved?")
@@ -114,16 +131,17 @@ def newest_checkpoint(folder: str | Path, step: int | None = None) -> Path:
 
 
 def read_config(path: Path, trust: bool = False) -> Plain:
+    """Read a config.yml; arguments and errors are those of `read_run`."""
     text = read_text(path)
-    if len(text) > LARGEST:
+    if len(text) > MAX_LENGTH:
         raise InputError(f"{path} is too large for a config.yml")
     try:
         config = plain(yaml.load(text, Loader=yaml.Loader)) if trust else yaml.load(text, Loader=Loader)
     except Refused as refused:
         raise InputError(
-            f"{path}, line {refused.line}, wants {refused.what}, which no config of nerfstudio needs: it is "
-            "refused, and nothing was run. If you know who wrote it and what it does, --trust opens it with "
-            "nerfstudio's own loader"
+            f"{path}, line {refused.line}, asks for {refused.what}, which no config of nerfstudio needs: "
+            "it is refused, and nothing was run. If you trust its author, --trust loads it with nerfstudio's "
+            "own loader"
         ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -141,13 +159,15 @@ def read_config(path: Path, trust: bool = False) -> Plain:
 
 
 class Refused(Exception):
+    """A tag that is not plain data, and its line."""
+
     def __init__(self, what: str, node: yaml.Node):
         super().__init__(what)
         self.what, self.line = what, node.start_mark.line + 1
 
 
 class Loader(yaml.SafeLoader):
-    """yaml's safe loader, and the tags of nerfstudio's configs as plain data."""
+    """yaml's safe loader, which also reads the tags of nerfstudio's configs, as plain data."""
 
 
 def _object(loader: Loader, kind: str, node: yaml.Node) -> Plain:
@@ -164,7 +184,7 @@ def _name(loader: Loader, name: str, node: yaml.Node) -> Name:
 
 
 def _apply(loader: Loader, called: str, node: yaml.Node) -> Any:
-    """Calls of three harmless kinds: a path, an enum's member, a class with a type parameter."""
+    """Read the three harmless kinds of calls: a path, an enum member, a class with a type parameter."""
     known = called in PATHS or called in ENUMS or called == "_operator.getitem"
     if not known or not isinstance(node, yaml.SequenceNode):
         raise Refused(f"to run {called}", node)
@@ -196,7 +216,7 @@ Loader.add_multi_constructor("", _anything_else)
 
 
 def plain(value: Any) -> Any:
-    """Real config objects as the same plain data."""
+    """Convert config objects to plain data."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]

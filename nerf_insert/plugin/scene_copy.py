@@ -1,4 +1,4 @@
-"""A scene folder inside a run folder, and its capture as nerfstudio reads it."""
+"""Scene folders inside run folders, and the dataparser for their capture."""
 
 from __future__ import annotations
 
@@ -11,25 +11,43 @@ from nerf_insert.capture.dataparsers import NO_POINTS, guess, other_dataparser, 
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.scene.scene import Scene
 
-LEFT_OUT = (".lock", ".*.tmp*", "page")  # page/: drafts and jobs of the web page, no part of the scene
+LEFT_OUT = (".lock", ".*.tmp*", "page")  # page/ has drafts and jobs of the web page
 
 
 def find_scene(state: dict[str, Any], otherwise: Path | None = None) -> Path:
-    """The scene folder that a checkpoint's pipeline refers to: where it was, or where it would be if it had
-    been moved together with the current folder. Raises InputError if it is in neither place."""
-    places = [state.get("scene"), state.get("scene_from_here"), otherwise]
-    for place in places:
+    """Find the scene folder that a checkpoint's pipeline refers to.
+
+    Args:
+        state: The pipeline's state, with the path of the scene, absolute and relative to the current folder.
+        otherwise: Another place to look.
+
+    Raises:
+        InputError: It is nowhere.
+    """
+    candidates = [state.get("scene"), state.get("scene_from_here"), otherwise]
+    for place in candidates:
         if place and (Path(place) / "scene.json").exists():
             return Path(place)
     raise InputError(
-        f"the scene folder of this run is not at {places[0]} any more: move it back, or give --pipeline.scene"
+        f"the scene folder of this run is not at {candidates[0]} any more: move it back, or "
+        "give --pipeline.scene"
     )
 
 
 def copy_scene(source: Path, target: Path, capture: Path | None = None) -> Scene:
-    """Copy a scene folder. Its files are only ever replaced as a whole, so where the disk can, both folders
-    share them and the copy takes no space. `capture`: where that is now, by default where the scene finds it.
-    Raises InputError if there is none, RunError if a disk fails."""
+    """Copy a scene folder.
+
+    Files of a scene are only ever replaced as a whole, so the copy shares them where the disk has hard links.
+
+    Args:
+        source: The scene folder.
+        target: The new folder.
+        capture: Where the capture is now; by default where the scene finds it.
+
+    Raises:
+        InputError: There is no scene, or `target` exists.
+        RunError: The disk cannot be written.
+    """
     scene = Scene.open(source)
     capture = capture or scene.capture_as_found.path
     if target.exists():
@@ -54,10 +72,10 @@ def _place(here: str, there: str) -> None:
 
 
 def dataparser_for(scene: Scene) -> Any:
-    """The config of a dataparser of nerfstudio's that reads the scene's capture."""
-    said = scene.loaded_with
+    """Return the config of a nerfstudio dataparser that reads the scene's capture."""
+    settings = scene.loaded_with
     path = scene.capture_as_found.path
-    name = (said["dataparser"] or guess(path)).removesuffix("-data")
+    name = (settings["dataparser"] or guess(path)).removesuffix("-data")
     config = other_dataparser(name)
     config.data = path
     for key, value in NO_POINTS.items():
@@ -65,7 +83,7 @@ def dataparser_for(scene: Scene) -> Any:
             setattr(config, key, value)
     if hasattr(config, "colmap_path") and (model := sparse_model(path)):
         config.colmap_path = model.relative_to(path)
-    factor = said["downscale"]
+    factor = settings["downscale"]
     if hasattr(config, "downscale_factor"):
         small = factor and factor == int(factor) and (path / f"images_{int(factor)}").is_dir()
         config.downscale_factor = int(factor) if small else 1

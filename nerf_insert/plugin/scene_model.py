@@ -1,5 +1,4 @@
-"""The model of the method `nerf-insert-base`: the hash-grid base that `nerf-insert train` fits, trained by
-nerfstudio's own loop.
+"""The model of the method `nerf-insert-base`: the base of `nerf-insert train`, trained in nerfstudio's loop.
 
 Its field coordinates are nerfstudio's model coordinates. N is the number of rays.
 """
@@ -20,12 +19,12 @@ from nerf_insert.geometry.cameras import Rays
 from nerf_insert.plugin.datamanager import NerfInsertDataManager
 from nerf_insert.plugin.edit_model import FAR
 from nerf_insert.plugin.import_run import field_config
-from nerf_insert.plugin.metrics import image_metrics, picture_of
+from nerf_insert.plugin.metrics import image_metrics, photograph_of
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.training.optimizer import at_step
 from nerf_insert.training.scene_trainer import (
     OCCUPANCY_EVERY,
-    SETTLED,
+    OCCUPANCY_SETTLED,
     color_of_farthest,
     next_rays,
     rays_loss,
@@ -37,20 +36,20 @@ FIRST_RAYS = 256
 
 
 class HostBase(SceneField):
-    """Stays on the CPU, which its optimization loop is made for, wherever nerfstudio puts the model."""
+    """A base field that stays on the CPU, wherever nerfstudio moves the model."""
 
     def _apply(self, fn: Any, recurse: bool = True) -> HostBase:
         return self
 
 
 class NerfInsertBaseModel(Model):
-    """`base` is what is trained."""
+    """Trains and renders a base field, `base`."""
 
     def populate_modules(self) -> None:
         super().populate_modules()
         self.base = HostBase(field_config(vars(self.config)), torch.eye(3, 4))
         self.step = 0
-        self.looked_at = 0  # samples of the last step
+        self.evaluated = 0  # samples of the last step
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
         return {"fields": list(self.base.parameters())}
@@ -66,40 +65,40 @@ class NerfInsertBaseModel(Model):
         def after(step: int) -> None:
             steps = self.config.training_steps
             if step % OCCUPANCY_EVERY == 0:
-                self.base.update_occupancy(at_step(1, step), min(1.0, step / (SETTLED * steps)))
+                self.base.update_occupancy(at_step(1, step), min(1.0, step / (OCCUPANCY_SETTLED * steps)))
             if isinstance(manager, NerfInsertDataManager):
                 now = manager.get_train_rays_per_batch()
                 manager.set_train_rays_per_batch(
-                    next_rays(now, self.looked_at, self.config.samples_per_batch)
+                    next_rays(now, self.evaluated, self.config.samples_per_batch)
                 )
                 if step % BACKGROUND_EVERY == BACKGROUND_EVERY - 1 or step == steps - 1:
                     bundle, batch = manager.next_train(step)
-                    colors = picture_of(batch).cpu()
+                    colors = photograph_of(batch).cpu()
                     self.base.background.copy_(color_of_farthest(self.base, _rays(bundle), colors))
 
-        places = TrainingCallbackLocation
+        location = TrainingCallbackLocation
         return [
-            TrainingCallback([places.BEFORE_TRAIN_ITERATION], before, update_every_num_iters=1),
-            TrainingCallback([places.AFTER_TRAIN_ITERATION], after, update_every_num_iters=1),
+            TrainingCallback([location.BEFORE_TRAIN_ITERATION], before, update_every_num_iters=1),
+            TrainingCallback([location.AFTER_TRAIN_ITERATION], after, update_every_num_iters=1),
         ]
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         rays = _rays(ray_bundle)
         if self.training:
             return {"rays": rays}
-        seen = LayerStack(self.base).render(rays)
-        columns = {"depth": seen.depth.nan_to_num(posinf=FAR), "accumulation": seen.accumulation}
-        outputs = {"rgb": seen.rgb, **{name: column[:, None] for name, column in columns.items()}}
+        rendered = LayerStack(self.base).render(rays)
+        columns = {"depth": rendered.depth.nan_to_num(posinf=FAR), "accumulation": rendered.accumulation}
+        outputs = {"rgb": rendered.rgb, **{name: column[:, None] for name, column in columns.items()}}
         return {name: output.to(ray_bundle.origins.device) for name, output in outputs.items()}
 
     def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
         image = batch["image"].float().cpu()
         if "rays" not in outputs:
-            return {"rgb_loss": ((outputs["rgb"] - picture_of(batch).to(outputs["rgb"])) ** 2).mean()}
+            return {"rgb_loss": ((outputs["rgb"] - photograph_of(batch).to(outputs["rgb"])) ** 2).mean()}
         alpha = image[:, 3:] if image.shape[-1] == 4 else torch.ones_like(image[:, :1])
         sample_length = sample_length_at(self.step, self.config.training_steps)
         generator = at_step(0, self.step)
-        loss, self.looked_at = rays_loss(
+        loss, self.evaluated = rays_loss(
             self.base, outputs["rays"], image[:, :3] * alpha, alpha, generator, sample_length
         )
         return {"rgb_loss": loss}
@@ -107,7 +106,7 @@ class NerfInsertBaseModel(Model):
     def get_metrics_dict(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         if "rgb" not in outputs:
             return {}
-        error = ((outputs["rgb"] - picture_of(batch).to(self.device)) ** 2).mean()
+        error = ((outputs["rgb"] - photograph_of(batch).to(self.device)) ** 2).mean()
         return {"psnr": -10 * error.clamp_min(1e-12).log10()}
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
@@ -116,10 +115,10 @@ class NerfInsertBaseModel(Model):
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
-        return image_metrics(outputs, picture_of(batch).to(outputs["rgb"].device))
+        return image_metrics(outputs, photograph_of(batch).to(outputs["rgb"].device))
 
 
 def _rays(bundle: RayBundle) -> Rays:
-    """In model coordinates, which are this base's world."""
+    """Return rays in model coordinates, which are the world of this base."""
     directions = torch.nn.functional.normalize(bundle.directions.reshape(-1, 3), dim=-1)
     return Rays(bundle.origins.reshape(-1, 3).contiguous().cpu(), directions.cpu())

@@ -139,7 +139,7 @@ class NerfInsertTrainer(Trainer):
             self._say(str(error))
             return
         self._say(f"The preview is in {out}.")
-        self.pipeline.edit_panel.show_picture((out / "sheet.png").read_bytes())
+        self.pipeline.edit_panel.show_image((out / "sheet.png").read_bytes())
 
     def _pause(self) -> None:
         if self.training_state != "completed":

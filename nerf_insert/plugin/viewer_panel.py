@@ -1,5 +1,4 @@
-"""What `ns-train nerf-insert` and `ns-viewer` show beside the picture: the edit's words, and a switch for
-every layer."""
+"""The controls that `ns-train nerf-insert` and `ns-viewer` show: the edit's settings, and layer switches."""
 
 from __future__ import annotations
 
@@ -20,11 +19,13 @@ from nerf_insert.scene.scene import LayerEntry
 
 
 class EditPanel(nn.Module):
-    """The elements; nerfstudio finds those that are attributes of modules, once. What an edit is told with is
-    shown only while there is one (`editing`): the trainer gives the buttons something to do (`on_start_over`,
-    `on_preview`, `on_pause`)."""
+    """The viewer's elements; nerfstudio finds them once, as attributes of a module.
+
+    The trainer sets what the buttons do: `on_start_over`, `on_preview` and `on_pause`.
+    """
 
     def __init__(self, editing: bool) -> None:
+        """Create the elements; those of an edit are hidden unless `editing`."""
         super().__init__()
         self.prompt = ViewerText(
             "Prompt", "", visible=editing, hint="What to paint; takes effect with Start over"
@@ -36,11 +37,9 @@ class EditPanel(nn.Module):
             1.0,
             0.05,
             visible=editing,
-            hint="How far painting may go from what is there; with Start over",
+            hint="How far painting may depart from what is there; takes effect with Start over",
         )
-        self.seed = ViewerNumber(
-            "Seed", 0, visible=editing, hint="Start of all that is random; with Start over"
-        )
+        self.seed = ViewerNumber("Seed", 0, visible=editing, hint="Random seed; takes effect with Start over")
         self.start_over = ViewerButton("Start over", lambda _: self.on_start_over(), visible=editing)
         self.preview = ViewerButton(
             "Preview: paint three views", lambda _: self.on_preview(), visible=editing
@@ -55,8 +54,7 @@ class EditPanel(nn.Module):
         self.on_start_over = self.on_preview = self.on_pause = lambda: None
 
     def list_layers(self, layers: Sequence[LayerEntry], changed: Callable[[], None]) -> None:
-        """A switch for each layer, before the viewer is made; those that are there already keep their
-        position."""
+        """Add a switch for each layer, before the viewer is created; existing ones keep their state."""
         self._changed = changed
         for number, entry in enumerate(layers, 1):
             if entry.folder not in self._switches:
@@ -67,29 +65,34 @@ class EditPanel(nn.Module):
                 setattr(self, f"layer_{number}", switch)
 
     def is_on(self, entry: LayerEntry) -> bool:
-        """A layer that was not listed is the new one, which has joined the scene since."""
+        """Return whether a layer's switch is on; a layer without one is the new layer, which has its own."""
         return bool(self._switches.get(entry.folder, self.new_layer).value)
 
     def switch(self, known: Sequence[str], on: Sequence[str] | None) -> None:
-        """Switch on only the layers `on`; none: leave all as they are."""
+        """Switch on only the layers `on`; None changes nothing."""
         for folder in known:
             if on is not None:
                 self._switches[folder].value = folder in on
 
     def describe(self, recipe: Recipe) -> None:
+        """Show the settings of a recipe."""
         self.prompt.value = recipe.guide.prompt
         self.seed.value = recipe.seed
         self.strength.value = recipe.schedule.strength
 
     def changed_recipe(self, recipe: Recipe) -> Recipe:
-        """The same edit with the words, strength and seed that the elements show. Raises InputError."""
+        """Return the recipe with the prompt, strength and random seed that the elements show.
+
+        Raises:
+            InputError: The recipe cannot have them.
+        """
         data = recipe.to_dict()
         data["guide"] = {**data["guide"], "prompt": str(self.prompt.value)}
         data["schedule"] = {**data["schedule"], "strength": float(self.strength.value)}
         return Recipe.from_dict({**data, "seed": min(max(int(self.seed.value), 0), MAX_SEED)})
 
-    def show_picture(self, png: bytes) -> None:
-        """Show a picture to everybody who looks."""
+    def show_image(self, png: bytes) -> None:
+        """Show an image to everybody who has the viewer open."""
         import base64
 
         if (server := getattr(self.control, "viser_server", None)) is None:

@@ -291,7 +291,7 @@ def test_only_dataparsers_that_are_known_to_read_data_are_used(run_copy):
     theirs = "nerfstudio_dataparser.NerfstudioDataParserConfig"
     assert theirs in text
     (run_copy / "config.yml").write_text(text.replace(theirs, "nuscenes_dataparser.NuScenesDataParserConfig"))
-    with pytest.raises(InputError, match=r"nuscenes-data, which might run code.*--trust"):
+    with pytest.raises(InputError, match=r"nuscenes-data, which can execute code.*--trust"):
         adopt(read_run(run_copy))
 
 

@@ -45,8 +45,11 @@ def recipe(inpainter="painters:Quick", **more):
 # --- the entry points
 
 
-LIGHT = {"nerf_insert", *(f"nerf_insert.{name}" for name in ("errors", "files", "mesh_files", "recipe"))}
-LIGHT |= {"nerf_insert.plugin", "nerf_insert.plugin.config", "nerf_insert.plugin.datamanager"}
+# What importing the entry points may load of ours: plain data, and no package behind it.
+LIGHT = {"nerf_insert", *(f"nerf_insert.{name}" for name in ("errors", "fields", "geometry", "io", "plugin"))}
+LIGHT |= {f"nerf_insert.{name}" for name in ("regions", "scene", "geometry.mesh_assets", "regions.spec")}
+LIGHT |= {f"nerf_insert.{name}" for name in ("io.files", "io.schema", "scene.recipe", "scene.recipe_formats")}
+LIGHT |= {f"nerf_insert.plugin.{name}" for name in ("config", "datamanager", "edit_config")}
 
 
 @pytest.mark.parametrize("broken", ["nerf_insert.kernels", "numba"])
@@ -84,6 +87,38 @@ def test_both_methods_are_registered_and_survive_yaml():
         assert isinstance(all_methods[name], TrainerConfig) and all_methods[name].method_name == name
         again = yaml.load(yaml.dump(all_methods[name]), Loader=yaml.Loader)
         assert again.pipeline == all_methods[name].pipeline
+
+
+def test_a_config_that_version_0_1_saved_is_loaded():
+    """It names EditConfig where that was, and fields of a recipe by their former names."""
+    text = yaml.dump(copy.deepcopy(entry.nerf_insert.config))
+    former = {
+        "nerf_insert.plugin.edit_config.EditConfig": "nerf_insert.plugin.config.EditConfig",
+        "strength_decay: null": "fall: 0.3",
+        "blend_width: null": "shell: 0.1",
+        "min_coverage: null": "min_share: 0.01",
+        "match_color: null": "match_colours: false",
+        "match_warp: null": "match_shapes: true",
+        "robust_weights: null": "weigh: false",
+        "repaint: null": "repaint: doubted",
+    }
+    for new, old in former.items():
+        assert new in text
+        text = text.replace(new, old)
+    loaded = yaml.load(text, Loader=yaml.Loader)
+    edit_config = loaded.pipeline.edit
+    assert isinstance(edit_config, EditConfig)
+    edit_config.box = (0, 0, 0, 1, 1, 1)
+    wanted = Schedule(
+        strength_decay=0.3,
+        blend_width=0.1,
+        min_coverage=0.01,
+        match_color=False,
+        match_warp=True,
+        robust_weights=False,
+        repaint="inconsistent",
+    )
+    assert recipe_of(edit_config, None).schedule == wanted
 
 
 # --- recipes
