@@ -82,7 +82,7 @@ def preview(
         looks[seed] = str(look)
         columns.append([(f"seed {seed}", image) for image in images])
     if len(columns) > 1 and all(map(_alike, columns, columns[1:])):
-        progress.warn(f"the inpainter {recipe.inpainter} paints the same with all of these random seeds")
+        progress.warn(f"the inpainter {recipe.inpainter} paints the same with all of these seeds")
     rows = [[*_marked(seen), *painted] for seen, *painted in zip(chosen, *columns, strict=True)]
     rows = rows or [_marked(seen) for seen in _choose(session, SHEET_ROWS)]
     write_image(out / "sheet.png", contact_sheet(rows, width=SHEET_WIDTH))

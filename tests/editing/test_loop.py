@@ -131,7 +131,9 @@ def test_what_a_layer_leaves_on_disk(edited, tiny_folder):
         *("recipe.yaml", "region", "painted", "work.json", "rounds.json", "field.safetensors")
     }
     again = Recipe.load(folder / "recipe.yaml")
-    assert again.region.to_dict() == BOX and again.inpainter == "painters:Truth" and again.schedule.steps == 120
+    assert (
+        again.region.to_dict() == BOX and again.inpainter == "painters:Truth" and again.schedule.steps == 120
+    )
     assert read_yaml(folder / "recipe.yaml")["format"] == 2
 
 
