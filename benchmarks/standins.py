@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.inpaint.api import Inpainter, InpaintView
@@ -66,25 +66,23 @@ class Standin(Inpainter):
     def idea(self, view: InpaintView, first: str, seed: int) -> Float[Tensor, "H W 3"]:
         """The image that it would paint from nothing."""
         name = Path(view.name).name
-        picture = read_image(Path(self.truth) / "truth" / name)[0]
+        image = read_image(Path(self.truth) / "truth" / name)[0]
         here, shared = source(view.name, seed), source(first, seed)
         if self.wrong and float(torch.rand((), generator=source(view.name, seed + 1))) < self.wrong / 100:
-            mask = read_mask(
-                Path(self.truth) / "object_mask" / name, size=(picture.shape[1], picture.shape[0])
-            )
-            picture = other_object(view.original, mask, here)
+            mask = read_mask(Path(self.truth) / "object_mask" / name, size=(image.shape[1], image.shape[0]))
+            image = other_object(view.original, mask, here)
         if self.kinds > 1:
             whose = "all of the first call" if self.calls == 1 else view.name
             which = torch.randint(self.kinds, (), generator=source(whose, seed))
-            picture = torch.where(view.mask[..., None], of_kind(picture, int(which)), picture)
+            image = torch.where(view.mask[..., None], of_kind(image, int(which)), image)
         if self.warp:
-            own, common = (field(picture, generator) for generator in (here, shared))
+            own, common = (field(image, generator) for generator in (here, shared))
             moved = own if self.tiles == 1 else (own + common) / 2
-            picture = bend(picture, self.warp * moved)
+            image = bend(image, self.warp * moved)
         if self.color:
             gain = 1 + 0.15 * self.color * torch.randn(3, generator=shared)
-            picture = picture * gain + 0.05 * self.color * torch.randn(3, generator=shared)
-        return picture.clamp(0, 1)
+            image = image * gain + 0.05 * self.color * torch.randn(3, generator=shared)
+        return image.clamp(0, 1)
 
 
 def source(name: str, seed: int) -> torch.Generator:
@@ -92,13 +90,13 @@ def source(name: str, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def of_kind(picture: Float[Tensor, "H W 3"], kind: int) -> Float[Tensor, "H W 3"]:
-    """The picture with its channels moved on by so many places; kind 0 is the picture itself."""
-    return picture.roll(kind, dims=-1)
+def of_kind(image: Float[Tensor, "H W 3"], kind: int) -> Float[Tensor, "H W 3"]:
+    """Rotate an image's channels by `kind`; kind 0 is the image itself."""
+    return image.roll(kind, dims=-1)
 
 
 def other_object(
-    photograph: Float[Tensor, "H W 3"], mask: Float[Tensor, "H W"], generator: torch.Generator
+    photograph: Float[Tensor, "H W 3"], mask: Bool[Tensor, "H W"], generator: torch.Generator
 ) -> Float[Tensor, "H W 3"]:
     """The photograph with a striped ellipse about where the object is."""
     if not bool(mask.any()):
@@ -114,9 +112,9 @@ def other_object(
     return torch.where(inside[..., None], draw[4:7] * stripes[..., None], photograph)
 
 
-def field(picture: Float[Tensor, "H W 3"], generator: torch.Generator) -> Float[Tensor, "H W 2"]:
+def field(image: Float[Tensor, "H W 3"], generator: torch.Generator) -> Float[Tensor, "H W 2"]:
     """A random smooth displacement in pixels: shift, scale about the middle, and bending."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     shift, scale = torch.randn(2, generator=generator), float(torch.randn((), generator=generator))
     noise = torch.randn(1, 2, 7, 9, generator=generator)
     bending = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0]
@@ -124,11 +122,11 @@ def field(picture: Float[Tensor, "H W 3"], generator: torch.Generator) -> Float[
     return 0.005 * width * (shift + bending.movedim(0, -1)) + 0.015 * scale * torch.stack([x, y], -1)
 
 
-def bend(picture: Float[Tensor, "H W 3"], moved: Float[Tensor, "H W 2"]) -> Float[Tensor, "H W 3"]:
-    height, width = picture.shape[:2]
+def bend(image: Float[Tensor, "H W 3"], moved: Float[Tensor, "H W 2"]) -> Float[Tensor, "H W 3"]:
+    height, width = image.shape[:2]
     y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
     at = (torch.stack([x, y], -1) + moved) / torch.tensor([width - 1, height - 1]) * 2 - 1
-    channels = picture.movedim(-1, 0)[None]
+    channels = image.movedim(-1, 0)[None]
     moved_picture = torch.nn.functional.grid_sample(
         channels, at[None], mode="bicubic", padding_mode="border", align_corners=True
     )
@@ -138,9 +136,9 @@ def bend(picture: Float[Tensor, "H W 3"], moved: Float[Tensor, "H W 2"]) -> Floa
 def follow(
     image: Float[Tensor, "H W 3"], idea: Float[Tensor, "H W 3"], mask: Tensor, strength: float
 ) -> Float[Tensor, "H W 3"]:
-    """What is most likely under noise of this strength, for pictures with a 1/f^2 spectrum about `idea`.
+    """The most likely image under noise of this strength, for images with a 1/f^2 spectrum about `idea`.
 
-    SDEdit starts from sqrt(a) image + sqrt(1 - a) noise; of a frequency of power P the share
+    SDEdit starts from sqrt(a) image + sqrt(1 - a) noise; of a frequency of power P the fraction
     a P / (a P + 1 - a) of what the image has there survives (Wiener's filter).
     """
     height, width = mask.shape
@@ -157,8 +155,10 @@ def follow(
 
 
 def kept_at(strength: float) -> float:
-    """The share a of the image's variance in what painting starts from: that of Stable Diffusion's schedule
-    of 1000 steps, and none at strength 1, where diffusers' inpainting starts from noise alone."""
+    """The fraction a of the image's variance in what painting starts from.
+
+    It is that of Stable Diffusion's schedule of 1000 steps, and none at strength 1, where the inpainting of
+    diffusers starts from noise alone."""
     if strength >= 1:
         return 0.0
     noise = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()

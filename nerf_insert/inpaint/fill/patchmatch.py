@@ -234,11 +234,11 @@ def _costs(colors, trust, patch, pixels, match):
 def _means(colors, patch, where, match, weights):
     """Set pixels `where` to the weighted means of what the matched patches over them show."""
     for p in where:
-        r, g, b, share = np.float32(0), np.float32(0), np.float32(0), np.float32(1e-12)
+        r, g, b, weight = np.float32(0), np.float32(0), np.float32(0), np.float32(1e-12)
         for offset in patch:
             w, q = weights[p - offset], match[p - offset] + offset
-            r, g, b, share = r + w * colors[q, 0], g + w * colors[q, 1], b + w * colors[q, 2], share + w
-        colors[p, 0], colors[p, 1], colors[p, 2] = r / share, g / share, b / share
+            r, g, b, weight = r + w * colors[q, 0], g + w * colors[q, 1], b + w * colors[q, 2], weight + w
+        colors[p, 0], colors[p, 1], colors[p, 2] = r / weight, g / weight, b / weight
 
 
 def repeats(image: Image, known: Mask, wanted: Mask) -> list[tuple[int, int]]:

@@ -44,7 +44,7 @@ def complete(image: Image, known: Mask, wanted: Mask, seed: int = 0) -> Image:
         return np.where(wanted[..., None], np.float32(0.5), image)
     logarithm = np.log(image + LOG_OFFSET)
     attempts = []
-    # Shade that reaches into the hole is light; the border between two things beside it is detail.
+    # Shade that reaches into the hole is light; the border between two objects beside it is detail.
     for low in (light(logarithm, known, wanted), np.zeros_like(image)):
         detail = np.where(known[..., None], logarithm - low, 0).astype(np.float32)
         if filled := synthesize(detail, known, wanted, seed):

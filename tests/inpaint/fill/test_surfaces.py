@@ -1,4 +1,4 @@
-"""Where a texture is painted, from made-up evidence about a plane."""
+"""Where a texture is painted, from made-up observations of a plane."""
 
 import pytest
 import torch
@@ -41,15 +41,15 @@ def painted(past):
     return torch.zeros(SIDE, SIDE) if surface is None else surface.opacity
 
 
-@pytest.mark.parametrize(("width", "apart", "thing"), [(4, 14, False), (24, 100, True)])
-def test_streaks_of_fog_are_nothing_that_stands_there(width, apart, thing):
+@pytest.mark.parametrize(("width", "apart", "is_object"), [(4, 14, False), (24, 100, True)])
+def test_streaks_of_fog_are_no_object(width, apart, is_object):
     """Streaks hide more of the surface in the region than one block, as wide as high, that stands on it."""
     made = blank()
     observed, hidden = PlaneObservations(PLANE, made.points), torch.zeros(SIDE, SIDE, dtype=torch.bool)
     for start in range(20, 80, apart):
-        hidden[start : start + width, 20 : 80 if not thing else 20 + width] = True
+        hidden[start : start + width, 20 : 80 if not is_object else 20 + width] = True
     observed.shown[hidden.reshape(-1)] = 10
-    assert is_hidden_by_object(made, observed, REGION) is thing
+    assert is_hidden_by_object(made, observed, REGION) is is_object
 
 
 def test_a_speck_in_a_surface_is_closed():

@@ -254,8 +254,8 @@ def test_a_matt_ball_obeys_the_cosine_law(void):
     normals = torch.nn.functional.normalize(rays.at(distance)[inside] - torch.tensor(OBJECT), dim=-1)
     eye = -rays.directions[inside]
     albedo = (1 - reflected((normals * eye).sum(-1), 1.0)) * float(srgb_to_linear(torch.tensor(0.5)))
-    shine = highlight(normals, direction.expand_as(normals), eye, 1.0)[:, 0]
-    wanted = 0.9 * (albedo + shine) * (normals @ direction).clamp_min(0)
+    lobe = highlight(normals, direction.expand_as(normals), eye, 1.0)[:, 0]
+    wanted = 0.9 * (albedo + lobe) * (normals @ direction).clamp_min(0)
     found = srgb_to_linear(painted[inside.view(48, 64)])[:, 0]
     # the light is kept at places 0.02 radii apart; a pixel averages over the normals of its footprint
     assert torch.allclose(found, wanted, atol=0.006)
@@ -271,10 +271,10 @@ def test_the_back_of_an_open_sheet_has_its_own_light(void):
         torch.zeros(256, 3),
         DiskLight(torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]), 1e3, 0.01, torch.ones(3)),
     )
-    shine = shade(mesh, surface._compositor.surface, light, roughness=1.0)
+    shaded = shade(mesh, surface._compositor.surface, light, roughness=1.0)
     where = torch.full((2, 3), 1 / 3)
     down_and_up = torch.tensor([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
-    found = shine.radiance(torch.zeros(2, dtype=torch.long), where, down_and_up)
+    found = shaded.radiance(torch.zeros(2, dtype=torch.long), where, down_and_up)
     # white, but for what chalk mirrors: head-on a lobe of 0.01 for 0.0123 of all light
     assert found[0].tolist() == pytest.approx(
         [1.0 - float(reflected_fractions(1.0)[-1]) + REFLECTANCE / 4] * 3, abs=1e-3
