@@ -32,7 +32,7 @@ WALK = [F32, F32, F32, I8, F64, I64, I64, F32, F32, COUNT, COUNT, COUNT, COUNT]
 
 
 def network(hidden: int) -> dict[str, int]:
-    return {**NETWORK, "HIDDEN": hidden}
+    return {**NETWORK, "N_HIDDEN": hidden}
 
 
 def backward_network(hidden: int) -> tuple:

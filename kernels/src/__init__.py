@@ -1,16 +1,31 @@
-"""The operations that a hash-grid radiance field is made of, each with several backends.
+"""The operations of a hash-grid radiance field, each with several backends.
 
-    hash_encode   multiresolution hash encoding (Instant NGP, arXiv 2201.05989, section 3)
-    mlp           the small network behind it
-    march         rays through an occupancy grid, into packed samples
-    merge         packed samples of two sources over the same rays into one list
-    composite     packed samples into color, accumulation and depth (arXiv 2003.08934, equation 3)
-    distortion_loss  how far apart along its ray that lies which makes up a pixel
+    hash_encode         multiresolution hash encoding (Instant NGP, arXiv 2201.05989, section 3)
+    mlp                 the small network behind it
+    march               rays through an occupancy grid, into packed samples
+    merge               packed samples of two sources over the same rays into one list
+    composite           packed samples into color, accumulation and depth (arXiv 2003.08934, equation 3)
+    transmittance       the fraction of light that reaches each sample
+    median_depth        where half of the light is stopped
+    distortion_loss     how far apart along a ray its weights lie (arXiv 2111.12077, equation 15)
 
-`torch` is the twin in plain PyTorch that defines the meaning; `cpu` is compiled by Numba when first used and
-cached, `triton`, for GPUs, by Triton; `tcnn` is tiny-cuda-nn where that is installed. Parameters mean the
-same in all of them. NERF_INSERT_KERNELS or `use_backend` forces one, NERF_INSERT_PRECISION or
-`use_precision` what GPUs compute in.
+The module of an operation checks its arguments and calls the function of the same name in a backend:
+
+                        reference   cpu   triton   tcnn
+    hash_encode         x           x     x        x
+    mlp                 x           x     x        x
+    march               x           x     x
+    merge               x           x
+    composite           x           x     x
+    transmittance       x           x     x
+    median_depth        x           x     x
+    distortion_loss     x           x
+
+`reference` (the backend named "torch") is plain PyTorch, in any dtype on any device, and defines the meaning.
+`cpu` is compiled by Numba when first used and cached on disk, `triton`, for GPUs, by Triton; `tcnn` is
+tiny-cuda-nn where that is installed. `dispatch` chooses; what a backend lacks comes from the next one.
+Parameters mean the same in all of them. NERF_INSERT_KERNELS or `use_backend` forces a backend,
+NERF_INSERT_PRECISION or `use_precision` the precision on GPUs.
 """
 
 from nerf_insert.kernels.compositing import Composite, composite, distortion_loss, median_depth, transmittance

@@ -1,8 +1,9 @@
-"""Volume rendering of packed samples (arXiv 2003.08934, equation 3).
+"""Volume rendering of packed samples (NeRF, arXiv 2003.08934, equation 3).
 
 N rays, M samples in all; ray i owns the samples offsets[i] to offsets[i + 1] - 1, front to back. A
-sample's `optical_depth` is its density times its length: its opacity is alpha = 1 - exp(-optical_depth), the
-transmittance T in front of it exp(-sum of the optical depths before it), its weight T * alpha.
+sample's optical depth is its density times its length, at least 0. Its opacity is alpha =
+1 - exp(-optical_depth), the transmittance T in front of it exp(-sum of the optical depths before it), its
+weight T * alpha.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nerf_insert.kernels.dispatch import implementation
 
 
 class Composite(NamedTuple):
-    """What N rays see: color without background, opacity, and depth not divided by it."""
+    """N rays: color without background, opacity, and weighted depth (not divided by opacity)."""
 
     rgb: Float[Tensor, "N 3"]
     accumulation: Float[Tensor, " N"]
@@ -30,29 +31,32 @@ def composite(
     distances: Float[Tensor, " M"],
     offsets: Int64[Tensor, " N_plus_1"],
 ) -> Composite:
-    """Sums of the samples' weights times their color, one, and distance.
+    """Sum up the samples' weights times their color, one, and distance along each ray.
 
-    `optical_depth` is at least zero. Gradients go to `optical_depth` and `rgb`, none to `distances`.
+    Gradients go to `optical_depth` and `rgb`, none to `distances`.
     """
     return implementation("composite", optical_depth)(optical_depth, rgb, distances.detach(), offsets)
 
 
 def distortion_loss(
-    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
+    optical_depth: Float[Tensor, " M"], positions: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
-    """How far apart the samples of each ray are that matter: the sum over pairs of them of
-    w_i w_j |s_i - s_j| (arXiv 2111.12077, equation 15, first term), in O(M).
+    """Compute the distortion loss of each ray: the sum over pairs of its samples of w_i w_j |s_i - s_j|
+    (mip-NeRF 360, arXiv 2111.12077, equation 15, first term), in O(M).
 
-    `places` are the samples' s, ascending along each ray. Gradients go to `optical_depth`, none to `places`.
+    Gradients go to `optical_depth`, none to `positions`.
+
+    Args:
+        positions: The samples' s, in any unit, ascending along each ray.
     """
-    return implementation("distortion_loss", optical_depth)(optical_depth, places.detach(), offsets)
+    return implementation("distortion_loss", optical_depth)(optical_depth, positions.detach(), offsets)
 
 
 @torch.no_grad()
 def median_depth(
     optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
-    """The distance of the sample in which the transmittance falls below 1/2; infinity where none does."""
+    """Return the distance of the sample in which the transmittance falls below 1/2; infinity if none."""
     return implementation("median_depth", optical_depth)(optical_depth, distances, offsets)
 
 
@@ -60,5 +64,5 @@ def median_depth(
 def transmittance(
     optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " M"]:
-    """The share of light that reaches the front of each sample."""
+    """Return the fraction of light that reaches the front of each sample."""
     return implementation("transmittance", optical_depth)(optical_depth, offsets)

@@ -1,7 +1,7 @@
-"""Which backend computes: the registry, and how to force one.
+"""The choice of a backend: the registry, and how to force one.
 
-A backend is a module with functions of the names and signatures of `torch_backend`; what it lacks, or
-cannot do in a tensor's dtype, comes from the next one that can. A new one is a module and a line here.
+A backend is a module with functions of the names and signatures of `reference`. What it lacks, or cannot
+do in a tensor's dtype, comes from the next one that can. A new backend is a module and a line in BACKENDS.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,12 +25,15 @@ VARIABLE = "NERF_INSERT_KERNELS"
 
 
 class Backend(NamedTuple):
+    """A backend's module, and what it can be used for."""
+
     module: str
     devices: tuple[str, ...]  # device types it serves; empty: all
     dtypes: tuple[torch.dtype, ...]  # floating dtypes it serves; empty: all
-    package: str = ""  # what has to be installed for it, beyond what always is
+    package: str = ""  # an optional package that it needs
 
     def serves(self, kind: str, dtype: torch.dtype = torch.float32) -> bool:
+        """Tell whether it computes on this type of device in this dtype."""
         return (not self.devices or kind in self.devices) and (not self.dtypes or dtype in self.dtypes)
 
 
@@ -44,17 +47,22 @@ BACKENDS = {  # in order of preference
     "triton": Backend("nerf_insert.kernels.gpu.backend", (GPU,), SINGLE, "triton"),
     "torch": Backend("nerf_insert.kernels.reference", (), ()),
 }
-if INTERPRETED:  # it works anywhere then, but is far too slow to be picked unless asked for
+if INTERPRETED:  # works anywhere then, but is far too slow to be picked unless asked for
     BACKENDS["triton"] = BACKENDS.pop("triton")._replace(devices=(GPU, "cpu"))
 
 _forced: str | None = None
 
 
 class use_backend:
-    """Force the backend `name` ("cpu", "tcnn", "triton", "torch"): for good or inside a `with`; None: none.
+    """Force a backend, for good or inside a `with`.
 
-    It holds for the whole process and takes precedence over the environment variable
-    NERF_INSERT_KERNELS. Raises InputError for an unknown name.
+    It holds for the whole process and takes precedence over the environment variable NERF_INSERT_KERNELS.
+
+    Args:
+        name: "cpu", "tcnn", "triton" or "torch"; None forces none.
+
+    Raises:
+        InputError: An unknown name.
     """
 
     def __init__(self, name: str | None) -> None:
@@ -70,10 +78,13 @@ class use_backend:
 
 
 def active_backend(device: torch.device | str) -> str:
-    """The name of the backend for float32 tensors on `device`.
+    """Return the name of the backend for float32 tensors on `device`.
 
-    Raises InputError if a backend is forced that does not serve the device, RunError if it is forced
-    and cannot be loaded; one that cannot be loaded and was not asked for is passed over with a warning.
+    A backend that cannot be loaded and is not forced is skipped with a warning.
+
+    Raises:
+        InputError: The forced backend does not serve the device.
+        RunError: The forced backend cannot be loaded.
     """
     kind = torch.device(device).type
     forced = forced_backend()
@@ -88,18 +99,18 @@ def active_backend(device: torch.device | str) -> str:
     return next(_usable(kind, torch.float32, BACKENDS))
 
 
-def implementation(name: str, like: Tensor) -> Callable:
-    """The function `name` of the backend for tensors of the device and dtype of `like`."""
+def implementation(name: str, like: Tensor) -> Callable[..., Any]:
+    """Return the function `name` of the backend for tensors of the device and dtype of `like`."""
     return _function(name, like, dict.fromkeys([active_backend(like.device), *BACKENDS]))
 
 
-def after(backend: str, name: str, like: Tensor) -> Callable:
-    """The function `name` of the next backend, for what `backend` cannot do."""
+def after(backend: str, name: str, like: Tensor) -> Callable[..., Any]:
+    """Return the function `name` of the next backend, for what `backend` cannot do."""
     order = list(BACKENDS)
     return _function(name, like, [*order[order.index(backend) + 1 :], "torch"])
 
 
-def _function(name: str, like: Tensor, order: Iterable[str]) -> Callable:
+def _function(name: str, like: Tensor, order: Iterable[str]) -> Callable[..., Any]:
     modules = map(_module, _usable(like.device.type, like.dtype, order))
     return next(getattr(module, name) for module in modules if hasattr(module, name))
 
@@ -109,7 +120,11 @@ def _usable(kind: str, dtype: torch.dtype, order: Iterable[str]) -> Iterator[str
 
 
 def forced_backend() -> str | None:
-    """The one that `use_backend` or else the environment asks for. Raises InputError for an unknown name."""
+    """Return the backend that `use_backend` or else the environment forces, None if neither does.
+
+    Raises:
+        InputError: The environment names an unknown backend.
+    """
     return _forced or _from_environment()
 
 
@@ -131,7 +146,7 @@ def _module(name: str) -> ModuleType:
 
 @cache
 def failure(name: str) -> str:
-    """Why the backend cannot be loaded; empty if it can. Warns of what is there and does not work."""
+    """Return why a backend cannot be loaded, "" if it can; warn if it is installed and does not work."""
     package = BACKENDS[name].package
     if package and package not in sys.modules and importlib.util.find_spec(package) is None:
         return f"the package {package} is not installed"

@@ -23,7 +23,11 @@ PRIMES = (1, 2654435761, 805459861)
 
 @dataclass(frozen=True)
 class GridSpec:
-    """The shape of a hash grid: L levels from `base_resolution` (N_min) to `max_resolution` (N_max)."""
+    """The shape of a hash grid: L levels from `base_resolution` (N_min) to `max_resolution` (N_max).
+
+    Raises:
+        ValueError: The numbers describe no grid.
+    """
 
     n_levels: int = 16
     n_features: int = 2
@@ -48,6 +52,7 @@ class GridSpec:
 
     @property
     def output_dim(self) -> int:
+        """Features of a point: L * F."""
         return self.n_levels * self.n_features
 
     @cached_property
@@ -74,6 +79,7 @@ class GridSpec:
 
     @property
     def n_entries(self) -> int:
+        """Entries of all levels together."""
         return int(self.offsets[-1])
 
     @cached_property
@@ -83,15 +89,16 @@ class GridSpec:
 
     @property
     def shift(self) -> float:
-        """Where x = 0 lies on each level, in cells."""
+        """Position of x = 0 on each level, in cells."""
         return 0.5
 
 
 @dataclass(frozen=True)
 class HashedGridSpec(GridSpec):
-    """nerfstudio's own encoding in PyTorch: all levels hashed into 2^T entries each, without the half cell.
+    """The grid of nerfstudio's encoding in PyTorch: all levels are hashed into 2^log2_hashmap_size entries
+    each, and not shifted by half a cell.
 
-    `level_scales` are its `scalings`, one per level; resolutions do not count.
+    `level_scales` are its `scalings`, one per level; the resolutions are ignored.
     """
 
     level_scales: tuple[float, ...] = ()
@@ -121,12 +128,20 @@ class HashedGridSpec(GridSpec):
 def hash_encode(
     points: Float[Tensor, "M 3"], table: Float[Tensor, "entries features"], spec: GridSpec
 ) -> Float[Tensor, "M output"]:
-    """Trilinearly interpolated features of each level side by side: [M, n_levels * n_features].
+    """Interpolate each level's features trilinearly and concatenate them: [M, n_levels * n_features].
 
-    `points` are in 0..1 and clamped to that; `table` is [spec.n_entries, spec.n_features]. Gradients go
-    to the table, and to the points if they require them (that costs more than all the rest); the
-    gradient of a clamped coordinate is zero. The result may be a view with column-major strides.
-    Raises ValueError for tensors of the wrong shape.
+    Gradients go to the table, and to the points if they require them, which costs more than all the rest;
+    the gradient of a clamped coordinate is zero.
+
+    Args:
+        points: Clamped to 0..1.
+        table: [spec.n_entries, spec.n_features].
+
+    Returns:
+        The features, perhaps as a view with column-major strides.
+
+    Raises:
+        ValueError: A tensor has the wrong shape.
     """
     if points.ndim != 2 or points.shape[1] != 3:
         raise ValueError(f"points should have shape [M, 3], not {list(points.shape)}")
@@ -138,5 +153,5 @@ def hash_encode(
 
 
 def new_table(spec: GridSpec, generator: torch.Generator | None = None) -> Float[Tensor, "entries features"]:
-    """A table as it is before training: uniform in -1e-4..1e-4 (arXiv 2201.05989, section 4)."""
+    """Initialize a table, uniform in -1e-4..1e-4 (arXiv 2201.05989, section 4)."""
     return (torch.rand(spec.n_entries, spec.n_features, generator=generator) * 2 - 1) * 1e-4

@@ -1,7 +1,7 @@
-"""Rays through an occupancy grid, into packed samples.
+"""Marching rays through an occupancy grid, into packed samples.
 
-N rays, M samples; distances are in the units of the rays' origins, directions have unit length. All
-of it is computed in float64, so that every backend keeps exactly the same samples.
+N rays, M samples, R cells a side; distances are in the unit of the rays' origins, directions have unit
+length. Everything is computed in float64, so that every backend keeps exactly the same samples.
 """
 
 from __future__ import annotations
@@ -29,18 +29,26 @@ def march(
     far: float = math.inf,
     contract: bool = False,
 ) -> Samples:
-    """The samples of each ray whose midpoints fall into occupied cells (axes of `occupancy`: x, y, z).
+    """Return the samples of each ray whose midpoints lie in occupied cells.
 
-    A ray is cut from where it enters the box `bounds` (lowest and highest corner), but not before
-    `near`, to where it leaves it, but not beyond `far`. All pieces are `step` long but the first,
-    shortened by `offsets` (0..1) times that, and the last. Which pieces there are depends on the box
-    and the step only; empty cells just leave theirs out.
+    A ray is divided from where it enters the box `bounds`, but not before `near`, to where it leaves it,
+    but not beyond `far`, into samples of length `step`; the first and the last may be shorter. The division
+    depends on box, step and offsets only: an empty cell leaves samples out and moves none.
 
-    With `contract` the cells divide the cube [-2, 2]^3 of contracted space (arXiv 2111.12077, equation
-    10, with the maximum norm as in nerfacto), a ray is cut from `near` to `far`, and a piece that starts
-    at x is step * max(1, |x|)^2 long, about equal steps in contracted space. `bounds` is ignored.
+    With `contract` the cells divide the cube [-2, 2]^3 of contracted space (mip-NeRF 360, arXiv
+    2111.12077, equation 10, with the maximum norm as in nerfacto). A ray is divided from `near` to `far`,
+    and a sample that starts at x has the length step * max(1, |x|)^2: about equal steps in contracted space.
 
-    Raises ValueError for a step that is not positive, and for an infinite `far` with `contract`.
+    Args:
+        occupancy: Axes x, y, z.
+        bounds: Lowest and highest corner of the box that the cells divide; ignored with `contract`.
+        step: Length of a sample.
+        offsets: Fraction in 0..1 of `step` by which each ray's first sample is shortened; None: 0.
+        near: Least distance.
+        far: Greatest distance; must be finite with `contract`.
+
+    Raises:
+        ValueError: `step` is not positive, or `far` is infinite with `contract`.
     """
     if not step > 0:
         raise ValueError(f"the step between samples should be positive, not {step}")

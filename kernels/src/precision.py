@@ -1,6 +1,6 @@
-"""In which precision GPUs read tables and weights: half (the default) or single.
+"""The precision in which GPUs read tables and weights: half (the default) or single.
 
-Parameters are kept and summed in float32 all the same. On a CPU everything is float32.
+Parameters are kept, and sums made, in float32 in either case. On a CPU everything is float32.
 """
 
 from __future__ import annotations
@@ -19,10 +19,15 @@ _forced: str | None = None
 
 
 class use_precision:
-    """Force "half" or "single", or neither with None: for good, or inside a `with`.
+    """Force a precision, for good or inside a `with`.
 
-    It holds for the whole process and takes precedence over the environment variable
-    NERF_INSERT_PRECISION. Raises InputError for another name.
+    It holds for the whole process and takes precedence over the environment variable NERF_INSERT_PRECISION.
+
+    Args:
+        name: "half" or "single"; None forces neither.
+
+    Raises:
+        InputError: Another name.
     """
 
     def __init__(self, name: str | None) -> None:
@@ -38,12 +43,16 @@ class use_precision:
 
 
 def precision() -> str:
-    """ "half" or "single". Raises InputError if the environment variable names another."""
+    """Return the precision in force, "half" or "single".
+
+    Raises:
+        InputError: The environment variable names another.
+    """
     return _forced or _known(os.environ.get(VARIABLE) or "half", f"the environment variable {VARIABLE}")
 
 
 def number_type(like: Tensor) -> torch.dtype:
-    """What kernels on a GPU read float32 parameters as."""
+    """Return the dtype in which kernels on a GPU read parameters like these."""
     return TYPES[precision()] if like.dtype == torch.float32 else like.dtype
 
 

@@ -1,6 +1,7 @@
-"""The operations in plain PyTorch: they define the meaning, in any dtype and on any device.
+"""The operations in plain PyTorch, in any dtype and on any device: they define the meaning of all backends.
 
-Gradients are autograd's own. M points or samples, N rays.
+M points or samples, N rays. Gradients are autograd's own. What each function computes and takes is said where
+it is called: `hashgrid`, `mlp`, `compositing`, `samples`, `marching`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def hash_encode(
 
 
 def clamped(points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
-    """Points in 0..1. On the border a coordinate has a gradient: versions of torch's clamp differ there."""
+    """Clamp points to 0..1, with a gradient on the border, where versions of torch's clamp differ."""
     return torch.where((points >= 0) & (points <= 1), points, points.detach().clamp(0, 1))
 
 
@@ -74,18 +75,18 @@ def composite(
 
 
 def distortion_loss(
-    optical_depth: Float[Tensor, " M"], places: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
+    optical_depth: Float[Tensor, " M"], positions: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
     ray = _ray_index(offsets)
     before, _ = _depths(optical_depth, offsets, ray)
     weights = torch.exp(-before) * -torch.expm1(-optical_depth.double())
 
     def earlier(values: Tensor) -> Tensor:
-        """Sum over the samples in front, of the same ray."""
+        """Sum over the samples in front on the same ray."""
         sums = torch.cat([values.new_zeros(1), values.cumsum(0)])
         return sums[:-1] - sums[offsets[:-1]][ray]
 
-    pairs = weights * (places * earlier(weights) - earlier(weights * places))
+    pairs = weights * (positions * earlier(weights) - earlier(weights * positions))
     return 2 * pairs.new_zeros(len(offsets) - 1).index_add(0, ray, pairs).to(optical_depth.dtype)
 
 
@@ -126,7 +127,7 @@ def _ray_index(offsets: Int64[Tensor, " N_plus_1"]) -> Int64[Tensor, " M"]:
 def _depths(
     optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"], ray: Int64[Tensor, " M"]
 ) -> tuple[Float[Tensor, " M"], Float[Tensor, " M"]]:
-    """The optical depth in front of and behind each sample, float64."""
+    """Return the optical depth in front of and behind each sample, float64."""
     optical_depth = optical_depth.double().clamp_max(OPAQUE)
     sums = torch.cat([optical_depth.new_zeros(1), optical_depth.cumsum(0)])
     first = sums[offsets[:-1]][ray]
@@ -145,7 +146,7 @@ def march_box(
 ) -> Samples:
     o, d, u = origins.double(), directions.double(), offsets.double()
     low, high = torch.tensor(bounds, dtype=torch.float64, device=o.device)
-    # A ray along a side: it is between the two planes for ever, or never.
+    # A ray parallel to a pair of planes is between them always or never.
     a, b = (low - o) / d, (high - o) / d
     between = torch.where((o >= low) & (o <= high), -math.inf, math.inf)
     entry = torch.where(d == 0, between, torch.minimum(a, b)).amax(-1).clamp_min(near)
@@ -160,7 +161,7 @@ def march_box(
     middle = 0.5 * (start + end)
     cells = torch.tensor(occupancy.shape, device=o.device)
     cell = (((o[ray] + middle[:, None] * d[ray]) - low) * (cells / (high - low))).floor().long()
-    return _kept(start, end, ray, cell, occupancy, origins)
+    return _occupied(start, end, ray, cell, occupancy, origins)
 
 
 def march_contracted(
@@ -174,16 +175,16 @@ def march_contracted(
 ) -> Samples:
     o, d, u = origins.double(), directions.double(), offsets.double()
     ray = torch.arange(o.shape[0], device=o.device)
-    start, share = torch.full_like(u, near), 1 - u
+    start, part = torch.full_like(u, near), 1 - u  # of a first sample's length
     starts, ends, rays = [start[:0]], [start[:0]], [ray[:0]]
     while (alive := start < far).any():
-        start, share, ray = start[alive], share[alive], ray[alive]
+        start, part, ray = start[alive], part[alive], ray[alive]
         size = (o[ray] + start[:, None] * d[ray]).abs().amax(-1).clamp_min(1)
-        end = start + share * (step * (size * size))
+        end = start + part * (step * (size * size))
         starts.append(start)
         ends.append(end.clamp_max(far))
         rays.append(ray)
-        start, share = end, torch.ones_like(end)
+        start, part = end, torch.ones_like(end)
     ray, order = torch.cat(rays).sort(stable=True)
     start, end = torch.cat(starts)[order], torch.cat(ends)[order]
     middle = 0.5 * (start + end)
@@ -192,13 +193,13 @@ def march_contracted(
     points = torch.where(size <= 1, points, (2 - 1 / size) / size * points)
     cells = torch.tensor(occupancy.shape, device=o.device)
     cell = ((points + 2) * (cells / 4)).floor().long()
-    return _kept(start, end, ray, cell, occupancy, origins)
+    return _occupied(start, end, ray, cell, occupancy, origins)
 
 
-def _kept(
+def _occupied(
     start: Tensor, end: Tensor, ray: Tensor, cell: Tensor, occupancy: Tensor, origins: Tensor
 ) -> Samples:
-    """The samples in occupied cells, in the dtype of the rays."""
+    """Return the samples in occupied cells, in the dtype of the rays."""
     x, y, z = (cell[:, k].clamp(0, occupancy.shape[k] - 1) for k in range(3))
     start, end = start.to(origins.dtype), end.to(origins.dtype)
     keep = (end > start) & occupancy[x, y, z]

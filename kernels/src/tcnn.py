@@ -1,7 +1,7 @@
-"""The operations that tiny-cuda-nn has, computed by it; importing this fails, with the cause, where it does.
+"""Hash encoding and MLP computed by tiny-cuda-nn; importing this module fails where importing that does.
 
-Parameters stay ours: its modules are called with our table and weights, in its layout, in the place of
-their own. Grids are laid out alike. Its networks take one flat array of matrices [out, in] whose widths are
+Parameters stay ours: its modules are called with our table and weights, in its layout, in place of their
+own. Grids have the same layout. Its networks take one flat array of [out, in] matrices whose widths are
 padded to multiples of 16; it feeds ones, not zeros, to the padding of the input, so the weights there are
 zero. Everything passes through autograd, so gradients come back in our layout.
 """
@@ -21,7 +21,7 @@ from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.precision import number_type
 from nerf_insert.kernels.reference import clamped
 
-FEATURES = (1, 2, 4, 8)  # a level, that it is compiled for
+FEATURES = (1, 2, 4, 8)  # per level, that it is compiled for
 WIDTHS = (16, 32, 64, 128)  # of its fully fused networks
 ALIGNMENT = 16
 
@@ -69,7 +69,7 @@ def _network(inputs: int, outputs: int, width: int, hidden: int, device: torch.d
 
 
 def flat_weights(weights: Sequence[Tensor], width: int) -> Tensor:
-    """Our matrices as tiny-cuda-nn wants them, all hidden layers `width` wide."""
+    """Pack weight matrices as tiny-cuda-nn takes them, all hidden layers `width` wide."""
     align = lambda n: -(-n // ALIGNMENT) * ALIGNMENT  # noqa: E731
     widths = [align(weights[0].shape[1]), *[width] * (len(weights) - 1), align(weights[-1].shape[0])]
     return torch.cat(

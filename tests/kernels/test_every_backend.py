@@ -224,17 +224,17 @@ def test_compositing(backend, counts, kinds, seed, strided):
 
 
 def test_spread_is_the_double_sum():
-    optical_depth, places = random(0, 9).double().abs(), random(1, 9).double().sort().values
+    optical_depth, positions = random(0, 9).double().abs(), random(1, 9).double().sort().values
     offsets = torch.tensor([0, 4, 4, 9])
     expected = []
     for first, last in ((0, 4), (4, 4), (4, 9)):
         t = optical_depth[first:last]
         weights = torch.exp(-(t.cumsum(0) - t)) * (1 - torch.exp(-t))
-        s = places[first:last]
+        s = positions[first:last]
         expected.append((weights[:, None] * weights * (s[:, None] - s).abs()).sum())
     for backend, dtype, error in (("torch", torch.float64, 1e-12), ("cpu", torch.float32, 1e-6)):
         with use_backend(backend):
-            ours = distortion_loss(optical_depth.to(dtype), places.to(dtype), offsets)
+            ours = distortion_loss(optical_depth.to(dtype), positions.to(dtype), offsets)
         torch.testing.assert_close(ours.double(), torch.stack(expected), rtol=0, atol=error)
 
 

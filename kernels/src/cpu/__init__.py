@@ -1,1 +1,1 @@
-"""Kernels compiled by Numba for the processor."""
+"""Kernels compiled by Numba for CPUs."""

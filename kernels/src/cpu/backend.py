@@ -1,7 +1,7 @@
-"""The operations compiled by Numba for the machine's own processor, float32, with closed-form gradients.
+"""The CPU backend: operations compiled by Numba for this machine, float32, with closed-form gradients.
 
-The first use of each compiles it (seconds); the result is cached on disk. Gradients and
-values do not depend on the number of threads.
+Signatures and meaning are those of `reference`. The first use of each operation compiles it (seconds); the
+result is cached on disk. Values and gradients do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.samples import Samples
 
-POINTS = 1 << 15  # of one task of the encoding, a multiple of sixteen
-ROWS = 1 << 13  # of one task of the MLP, a multiple of its tiles
-RAYS = 256  # of one task
+POINTS = 1 << 15  # per task of the encoding, a multiple of LANES
+ROWS = 1 << 13  # points per task of the MLP, a multiple of TILE
+RAYS = 256  # per task
 
 keep_memory()
 
@@ -65,16 +65,16 @@ class _HashEncode(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         columns, table = ctx.saved_tensors
         levels, planes = _levels(ctx.spec), grad.t().contiguous()
-        to_points = to_table = None
+        grad_points = grad_table = None
         if ctx.needs_input_grad[1]:
-            to_table = torch.from_numpy(np.empty(table.shape, np.float32))  # NumPy asks for huge pages
-            run(hashgrid.backward, ctx.spec.n_levels, *levels, *_arrays(columns, planes, to_table))
+            grad_table = torch.from_numpy(np.empty(table.shape, np.float32))  # NumPy asks for huge pages
+            run(hashgrid.backward, ctx.spec.n_levels, *levels, *_arrays(columns, planes, grad_table))
         if ctx.needs_input_grad[0]:
             rows = torch.empty_like(columns)
             tasks = _blocks(columns.shape[1], POINTS)
             run(hashgrid.backward_points, tasks, POINTS, *levels, *_arrays(columns, table, planes, rows))
-            to_points = torch.where((columns >= 0) & (columns <= 1), rows, 0).t()
-        return to_points, to_table, None
+            grad_points = torch.where((columns >= 0) & (columns <= 1), rows, 0).t()
+        return grad_points, grad_table, None
 
 
 def _levels(spec: GridSpec) -> tuple:
@@ -102,23 +102,23 @@ class _MLP(torch.autograd.Function):
         columns, flat, widths = ctx.saved_tensors
         rows, count = columns.shape
         planes = grad.t().contiguous()
-        to_x = torch.empty(rows, count if ctx.needs_input_grad[0] else 0)
+        grad_x = torch.empty(rows, count if ctx.needs_input_grad[0] else 0)
         tasks = _blocks(count, ROWS)
         sums = torch.empty(tasks, flat.shape[0])
-        run(mlp_kernels.backward, tasks, ROWS, *_arrays(flat, widths, columns, planes, to_x, sums))
-        to_weights = _unflat(torch.from_numpy(sums.numpy().sum(0)), widths.tolist(), ctx.shapes)
-        return to_x.t() if ctx.needs_input_grad[0] else None, *to_weights
+        run(mlp_kernels.backward, tasks, ROWS, *_arrays(flat, widths, columns, planes, grad_x, sums))
+        grad_weights = _unflat(torch.from_numpy(sums.numpy().sum(0)), widths.tolist(), ctx.shapes)
+        return grad_x.t() if ctx.needs_input_grad[0] else None, *grad_weights
 
 
 def _flat(weights: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """All weights one after the other, with zeros up to multiples of four, and the layers' widths then."""
+    """Concatenate the weights, padded with zeros to multiples of four; return them and the padded widths."""
     padded = [torch.nn.functional.pad(w.detach(), (0, -w.shape[1] % 4, 0, -w.shape[0] % 4)) for w in weights]
     widths = [padded[0].shape[1], *(w.shape[0] for w in padded)]
     return torch.cat([w.reshape(-1) for w in padded]), torch.tensor(widths)
 
 
 def _unflat(sums: Tensor, widths: list[int], shapes: list[torch.Size]) -> Iterator[Tensor]:
-    """The gradient of each layer's weights, from blocks of 4 x 4 in one array."""
+    """Yield the gradient of each layer's weights, from blocks of 4 x 4 in one array."""
     parts = sums.split([a * b for a, b in pairwise(widths)])
     for part, (columns, rows), shape in zip(parts, pairwise(widths), shapes, strict=True):
         matrix = part.view(rows // 4, columns // 4, 4, 4).transpose(1, 2).reshape(rows, columns)
@@ -169,16 +169,16 @@ class _Composite(torch.autograd.Function):
         return grad_optical_depth, grad_rgb, None, None
 
 
-def distortion_loss(optical_depth: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
-    return _DistortionLoss.apply(optical_depth, places, offsets)
+def distortion_loss(optical_depth: Tensor, positions: Tensor, offsets: Tensor) -> Tensor:
+    return _DistortionLoss.apply(optical_depth, positions, offsets)
 
 
 class _DistortionLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, optical_depth: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
-        ctx.save_for_backward(optical_depth, places, offsets)
+    def forward(ctx, optical_depth: Tensor, positions: Tensor, offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(optical_depth, positions, offsets)
         result = torch.empty(offsets.shape[0] - 1)
-        arrays = _arrays(optical_depth, places, offsets, result)
+        arrays = _arrays(optical_depth, positions, offsets, result)
         run(compositing.distortion_loss, _blocks(result.shape[0], RAYS), RAYS, *arrays)
         return result
 

@@ -1,6 +1,6 @@
-"""Compiled volume rendering of packed samples; `compositing` says what is computed.
+"""Compiled volume rendering of packed samples (see `kernels.compositing`).
 
-Each task is a block of rays. Sums are kept in float64: it costs nothing beside the exponential.
+A task is a block of rays. Sums are kept in float64, which costs nothing beside the exponential.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from numba import njit
 
 jit = njit(cache=True, nogil=True, error_model="numpy")
 
-# Gradients below this are written as nothing. Further back, products with them would be subnormal numbers, on
-# which some processors take a hundred times as long, and no optimizer can tell them from nothing.
+# Gradients below this are written as 0. Products with them would be subnormal numbers, on which some CPUs
+# take a hundred times as long, and no optimizer can tell them from 0.
 NOTHING = 1e-20
 
 
@@ -45,7 +45,7 @@ def forward(task, block, optical_depth, rgb, distances, offsets, sums):
 
 @jit
 def backward(task, block, optical_depth, rgb, distances, offsets, grad, grad_optical_depth, grad_rgb):
-    """With q = d loss / d weight: d loss / d thickness_i = q_i T_(i+1) - sum over j > i of q_j weight_j."""
+    """With q = d loss / d weight: d loss / d depth_i = q_i T_(i+1) - sum over j > i of q_j weight_j."""
     for ray in range(task * block, min((task + 1) * block, grad.shape[0])):
         gr, gg, gb, gt, gd = grad[ray, 0], grad[ray, 1], grad[ray, 2], grad[ray, 3], grad[ray, 4]
         first, last = offsets[ray], offsets[ray + 1]
@@ -68,22 +68,22 @@ def backward(task, block, optical_depth, rgb, distances, offsets, grad, grad_opt
 
 
 @jit
-def distortion_loss(task, block, optical_depth, places, offsets, result):
+def distortion_loss(task, block, optical_depth, positions, offsets, result):
     for ray in range(task * block, min((task + 1) * block, result.shape[0])):
         before = 1.0
         total = moment = pairs = 0.0
         for i in range(offsets[ray], offsets[ray + 1]):
             behind = before * math.exp(-np.float64(optical_depth[i]))
             weight = before - behind
-            pairs += weight * (places[i] * total - moment)
+            pairs += weight * (positions[i] * total - moment)
             total += weight
-            moment += weight * places[i]
+            moment += weight * positions[i]
             before = behind
         result[ray] = 2 * pairs
 
 
 @jit
-def distortion_loss_backward(task, block, optical_depth, places, offsets, grad, grad_optical_depth):
+def distortion_loss_backward(task, block, optical_depth, positions, offsets, grad, grad_optical_depth):
     """As `backward`, with q_i = 2 (sum over j of w_j |s_i - s_j|)."""
     for ray in range(task * block, min((task + 1) * block, grad.shape[0])):
         first, last = offsets[ray], offsets[ray + 1]
@@ -94,17 +94,21 @@ def distortion_loss_backward(task, block, optical_depth, places, offsets, grad, 
             weight = before - behind
             grad_optical_depth[i] = weight
             total += weight
-            moment += weight * places[i]
+            moment += weight * positions[i]
             before = behind
         hidden = after = after_moment = 0.0  # of what lies behind
         for i in range(last - 1, first - 1, -1):
             weight = np.float64(grad_optical_depth[i])
-            front, front_moment = total - after - weight, moment - after_moment - weight * places[i]
-            q = 2 * grad[ray] * ((places[i] * front - front_moment) + (after_moment - places[i] * after))
+            front, front_moment = total - after - weight, moment - after_moment - weight * positions[i]
+            q = (
+                2
+                * grad[ray]
+                * ((positions[i] * front - front_moment) + (after_moment - positions[i] * after))
+            )
             grad_optical_depth[i] = _flushed(q * before - hidden)
             hidden += q * weight
             after += weight
-            after_moment += weight * places[i]
+            after_moment += weight * positions[i]
             before += weight
 
 

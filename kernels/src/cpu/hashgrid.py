@@ -1,8 +1,8 @@
-"""Compiled hash encoding; `hashgrid` says what is computed.
+"""Compiled hash encoding (see `kernels.hashgrid`).
 
-Points are planes [3, M], features planes [L * F, M], F is 2. The forward's tasks are blocks of points on one
-level, level after level, so that a level's table stays in the cache. The backward's tasks are levels:
-no two write to the same memory, and sums have one order. A step takes sixteen points.
+Points are planes [3, M], features planes [L * F, M], F is 2. A task of the forward is a block of points on
+one level, level after level, so that a level's table stays in the cache. A task of the backward is a level:
+no two write to the same memory, and sums have one order. Sixteen points (LANES) are computed at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FEATURES = 2
 
 
 def _corners(builder, dense, level, points, i):
-    """For each corner of sixteen cells: which it is, its entries in the table, its weights (x, y, z)."""
+    """Yield for each corner of sixteen cells: its sides, its table entries, its weights along x, y, z."""
     scale, shift, resolution, size = (splat(builder, part) for part in cgutils.unpack_tuple(builder, level))
     cells, weights = [], []
     for axis in range(3):
@@ -57,7 +57,7 @@ def _planes(context, builder, signature, arguments, *which):
 
 @intrinsic(prefer_literal=True)
 def _encode(_, dense, level, points, i, table, planes):
-    """The features of points i to i + 15 on a level (see `_level`), into both planes."""
+    """Write the features of points i to i + 15 on a level (see `_level`) into both planes."""
 
     def generate(context, builder, signature, arguments):
         points, table, planes = _planes(context, builder, signature, arguments, 2, 4, 5)
@@ -75,29 +75,29 @@ def _encode(_, dense, level, points, i, table, planes):
 
 
 @intrinsic(prefer_literal=True)
-def _scatter(_, dense, level, points, i, planes, to_table):
+def _scatter(_, dense, level, points, i, planes, grad_table):
     """Add the gradients of points i to i + 15, times the corners' weights, to the entries they read."""
 
     def generate(context, builder, signature, arguments):
-        points, planes, to_table = _planes(context, builder, signature, arguments, 2, 4, 5)
+        points, planes, grad_table = _planes(context, builder, signature, arguments, 2, 4, 5)
         i = arguments[3]
         first, second = planes.load(0, i), planes.load(1, i)
         corners = []
         for _, index, (x, y, z) in _corners(builder, dense.literal_value, arguments[1], points, i):
             weight = x * (y * z)
             corners.append((index, weight * first, weight * second))
-        scatter_pairs(to_table, corners)
+        scatter_pairs(grad_table, corners)
         return context.get_dummy_value()
 
-    return types.void(dense, level, points, i, planes, to_table), generate
+    return types.void(dense, level, points, i, planes, grad_table), generate
 
 
 @intrinsic(prefer_literal=True)
-def _slope(_, dense, level, points, i, table, planes, to_points):
+def _slope(_, dense, level, points, i, table, planes, grad_points):
     """Add a level's gradient to that of points i to i + 15."""
 
     def generate(context, builder, signature, arguments):
-        points, table, planes, to_points = _planes(context, builder, signature, arguments, 2, 4, 5, 6)
+        points, table, planes, grad_points = _planes(context, builder, signature, arguments, 2, 4, 5, 6)
         i = arguments[3]
         first, second = planes.load(0, i), planes.load(1, i)
         slopes = [first.like(0.0)] * 3
@@ -109,22 +109,22 @@ def _slope(_, dense, level, points, i, table, planes, to_points):
                 slopes[axis] = slopes[axis] + change if which[axis] else slopes[axis] - change
         scale = splat(builder, cgutils.unpack_tuple(builder, arguments[1])[0])
         for axis, slope in enumerate(slopes):
-            to_points.store(axis, i, slope.times_plus(scale, to_points.load(axis, i)))
+            grad_points.store(axis, i, slope.times_plus(scale, grad_points.load(axis, i)))
         return context.get_dummy_value()
 
-    return types.void(dense, level, points, i, table, planes, to_points), generate
+    return types.void(dense, level, points, i, table, planes, grad_points), generate
 
 
 @jit
 def _level(level, scales, shift, resolutions, offsets):
-    """Scale, shift, resolution and number of entries of a level, and where its entries are."""
+    """Return scale, shift, resolution and size of a level, and the range of its entries."""
     first, end = offsets[level], offsets[level + 1]
     return (scales[level], shift, np.uint32(resolutions[level]), np.uint32(end - first)), first, end
 
 
 @jit
 def _padded(planes, start):
-    """The columns from `start` on, and zeros up to sixteen."""
+    """Return the columns from `start` on, padded with zeros to sixteen."""
     rest = np.zeros((planes.shape[0], LANES), np.float32)
     rest[:, : planes.shape[1] - start] = planes[:, start:]
     return rest
@@ -132,6 +132,7 @@ def _padded(planes, start):
 
 @jit
 def forward(task, block, scales, shift, resolutions, dense, offsets, points, table, planes):
+    """Encode a block of points on one level."""
     count = points.shape[1]
     blocks = (count + block - 1) // block
     number = task // blocks
@@ -155,10 +156,10 @@ def forward(task, block, scales, shift, resolutions, dense, offsets, points, tab
 
 
 @jit
-def backward(task, scales, shift, resolutions, dense, offsets, points, planes, to_table):
+def backward(task, scales, shift, resolutions, dense, offsets, points, planes, grad_table):
     number = scales.shape[0] - 1 - task  # the finest, slowest first
     level, first, end = _level(number, scales, shift, resolutions, offsets)
-    entries, grad = to_table[first:end], planes[2 * number : 2 * number + 2]
+    entries, grad = grad_table[first:end], planes[2 * number : 2 * number + 2]
     entries[:] = 0
     count = points.shape[1]
     whole = count - count % LANES
@@ -177,21 +178,21 @@ def backward(task, scales, shift, resolutions, dense, offsets, points, planes, t
 
 @jit
 def backward_points(
-    task, block, scales, shift, resolutions, dense, offsets, points, table, planes, to_points
+    task, block, scales, shift, resolutions, dense, offsets, points, table, planes, grad_points
 ):
     count = points.shape[1]
     start = task * block
     stop = min(start + block, count)
     whole = stop - (stop - start) % LANES
-    to_points[:, start:stop] = 0
+    grad_points[:, start:stop] = 0
     for number in range(scales.shape[0]):
         level, first, end = _level(number, scales, shift, resolutions, offsets)
         entries, grad = table[first:end], planes[2 * number : 2 * number + 2]
         for i in range(start, whole, LANES):
             if dense[number]:
-                _slope(True, level, points, i, entries, grad, to_points)
+                _slope(True, level, points, i, entries, grad, grad_points)
             else:
-                _slope(False, level, points, i, entries, grad, to_points)
+                _slope(False, level, points, i, entries, grad, grad_points)
         if whole < stop:
             rest, part = _padded(points, whole), _padded(grad, whole)
             result = np.zeros((3, LANES), np.float32)
@@ -199,4 +200,4 @@ def backward_points(
                 _slope(True, level, rest, 0, entries, part, result)
             else:
                 _slope(False, level, rest, 0, entries, part, result)
-            to_points[:, whole:] += result[:, : stop - whole]
+            grad_points[:, whole:] += result[:, : stop - whole]

@@ -1,7 +1,7 @@
-"""Keeps freed memory in the process.
+"""Makes glibc keep freed memory in the process.
 
-glibc hands tensors of 32 MB and more back to the system when they are freed, and a training step that makes
-them anew pays a page fault for every 4 KB: half the time of a small MLP's layer, on the machines tried.
+glibc returns tensors of 32 MB and more to the system when they are freed. A training step that allocates them
+again pays a page fault for every 4 KB: half the time of a small MLP's layer, on the machines tried.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 
 @cache
 def keep_memory() -> bool:
-    """Tell glibc to reuse what is freed, for the whole process; false where there is no glibc.
+    """Tell glibc to reuse freed memory, for the whole process; return False where there is no glibc.
 
-    The process then holds on to the most memory that it ever needed, up to 2 GB of it unused.
+    The process then keeps as much memory as it ever needed, up to 2 GB of it unused.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -1,7 +1,7 @@
-"""Compiled walks of rays through an occupancy grid; `marching` says which samples there are.
+"""Compiled marching of rays through an occupancy grid (see `kernels.marching`).
 
-Each task is a block of rays: it writes how many samples each has into `counts`, and returns their starts and
-ends. The arithmetic is, operation by operation, that of the twin.
+A task is a block of rays: it writes each ray's number of samples into `counts` and returns their starts and
+ends. The arithmetic is, operation by operation, that of `reference`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ COARSE = 8  # cells along a side of the blocks that are skipped at once
 
 @jit
 def coarse(occupancy):
-    """Which blocks of 8 x 8 x 8 cells hold an occupied one."""
+    """Mark the blocks of 8 x 8 x 8 cells that hold an occupied cell."""
     nx, ny, nz = occupancy.shape
     blocks = np.zeros(((nx + 7) // COARSE, (ny + 7) // COARSE, (nz + 7) // COARSE), np.bool_)
     for x in range(nx):
@@ -46,7 +46,7 @@ def _longer(values):
 
 @jit
 def _slab(o, d, low, high):
-    """Where a ray enters and leaves the space between two planes."""
+    """Return where a ray enters and leaves the space between two planes."""
     if d == 0:
         return (-np.inf, np.inf) if low <= o <= high else (np.inf, -np.inf)
     a, b = (low - o) / d, (high - o) / d
@@ -55,7 +55,7 @@ def _slab(o, d, low, high):
 
 @jit
 def _leave(o, inverse, cell, width, low, scale):
-    """Where a ray leaves along one axis the block of `width` cells that `cell` is in."""
+    """Return where a ray leaves, along one axis, the block of `width` cells that holds `cell`."""
     first = cell // width * width
     return (low + (first + (width if inverse > 0 else 0)) * scale - o) * inverse
 
@@ -67,7 +67,7 @@ def _three(rows, i):
 
 @jit
 def _walk_box(o, d, u, k, entry, leave, occupancy, blocks, step, low, scale, starts, ends, n):
-    """From sample k on until the ray ends, or `starts` is full; returns the next k (-1: no more) and n."""
+    """Walk from sample k until the ray ends or `starts` is full; return the next k (-1: none) and n."""
     inverse = 1 / d[0], 1 / d[1], 1 / d[2]
     nx, ny, nz = occupancy.shape
     while n < starts.shape[0]:
@@ -84,7 +84,7 @@ def _walk_box(o, d, u, k, entry, leave, occupancy, blocks, step, low, scale, sta
             starts[n], ends[n] = start, end
             n += ends[n] > starts[n]  # one that is empty in float32 does not count
         else:
-            # On to the last sample whose middle is surely not beyond what is empty here.
+            # Skip to the last sample whose midpoint is surely still in this empty space.
             width = 1 if blocks[x // COARSE, y // COARSE, z // COARSE] else COARSE
             t = leave
             for axis, cell in enumerate((x, y, z)):
@@ -96,6 +96,7 @@ def _walk_box(o, d, u, k, entry, leave, occupancy, blocks, step, low, scale, sta
 
 @jit
 def box(task, block, origins, directions, occupancy, shifts, counts, blocks, step, low, high, near, far):
+    """March a block of rays through the cells of a box."""
     nx, ny, nz = occupancy.shape
     scale = nx / (high[0] - low[0]), ny / (high[1] - low[1]), nz / (high[2] - low[2])
     low, high = (low[0], low[1], low[2]), (high[0], high[1], high[2])
@@ -133,12 +134,12 @@ def box(task, block, origins, directions, occupancy, shifts, counts, blocks, ste
 
 
 @jit
-def _walk_contracted(o, d, start, share, far, occupancy, step, starts, ends, n):
-    """On from `start` until the ray ends, or `starts` is full; returns the next start and share, and n."""
+def _walk_contracted(o, d, start, part, far, occupancy, step, starts, ends, n):
+    """Walk from `start` until the ray ends or `starts` is full; return the next start, its part, and n."""
     nx, ny, nz = occupancy.shape
     while start < far and n < starts.shape[0]:
         size = max(abs(o[0] + start * d[0]), abs(o[1] + start * d[1]), abs(o[2] + start * d[2]), 1.0)
-        following = start + share * (step * (size * size))
+        following = start + part * (step * (size * size))
         end = min(following, far)
         middle = 0.5 * (start + end)
         x, y, z = o[0] + middle * d[0], o[1] + middle * d[1], o[2] + middle * d[2]
@@ -149,20 +150,21 @@ def _walk_contracted(o, d, start, share, far, occupancy, step, starts, ends, n):
         if occupancy[_cell(x, -2.0, nx / 4, nx), _cell(y, -2.0, ny / 4, ny), _cell(z, -2.0, nz / 4, nz)]:
             starts[n], ends[n] = start, end
             n += ends[n] > starts[n]
-        start, share = following, 1.0
-    return start, share, n
+        start, part = following, 1.0
+    return start, part, n
 
 
 @jit
 def contracted(task, block, origins, directions, occupancy, shifts, counts, step, near, far):
+    """March a block of rays through the cells of contracted space."""
     starts, ends = np.empty(16 * block, np.float32), np.empty(16 * block, np.float32)
     n = 0
     for ray in range(task * block, min((task + 1) * block, origins.shape[0])):
         o, d = _three(origins, ray), _three(directions, ray)
         before = n
-        start, share = near, 1 - np.float64(shifts[ray])
+        start, part = near, 1 - np.float64(shifts[ray])
         while start < far:
-            start, share, n = _walk_contracted(o, d, start, share, far, occupancy, step, starts, ends, n)
+            start, part, n = _walk_contracted(o, d, start, part, far, occupancy, step, starts, ends, n)
             if start < far:
                 starts, ends = _longer(starts), _longer(ends)
         counts[ray] = n - before

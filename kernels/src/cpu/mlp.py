@@ -1,9 +1,9 @@
-"""Compiled small MLPs; `mlp` says what is computed.
+"""Compiled small MLPs (see `kernels.mlp`).
 
 Numbers lie in planes: inputs [D, M], activations [width, TILE] of one tile of points at a time, which stay in
-the cache. All layers are in one flat array of weights; widths are padded to multiples of four. A task is a
-block of points; the backward's tasks each leave their own sum of the weights' gradients, in blocks of
-4 x 4, and the caller adds those up in order.
+the cache. The weights of all layers are one flat array; widths are padded to multiples of four. A task is a
+block of points. Each task of the backward writes its own sum of the weights' gradients, in blocks of 4 x 4,
+and the caller adds these up in order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LINEAR, RECTIFY, GATE = 0, 1, 2
 
 
 def _loop(builder, count, sums, body):
-    """`body(k)` yields what to add to each of the `sums` zeroed vectors; returns the sums."""
+    """Add up the products that `body(k)` yields for k < count, one for each of `sums` vectors."""
     slots = [cgutils.alloca_once(builder, FLOATS) for _ in range(sums)]
     for slot in slots:
         builder.store(ir.Constant(FLOATS, [0.0] * LANES), slot)
@@ -38,7 +38,7 @@ def _loop(builder, count, sums, body):
 
 @intrinsic(prefer_literal=True)
 def _product(_, transposed, finish, weights, row, inputs, column, gates, outputs):
-    """outputs = weights @ inputs (or weights.T @ inputs), four rows and VECTORS * LANES columns of it.
+    """Compute four rows and VECTORS * LANES columns of weights @ inputs (or weights.T @ inputs).
 
     `finish`: LINEAR, RECTIFY (ReLU), or GATE (zero where `gates` are).
     """
@@ -106,7 +106,7 @@ def _outer(_, gradients, row, inputs, column, sums, at):
 
 
 def _merge(a, b, width):
-    """Groups of `width` lanes: neighbors in `a` added, then neighbors in `b`, in turns."""
+    """Add neighboring groups of `width` lanes, in turns of `a` and of `b`."""
     groups = range(0, LANES, 2 * width)
     first = [lane for g in groups for side in (0, LANES) for lane in range(side + g, side + g + width)]
     return shuffle(a, b, first) + shuffle(a, b, [lane + width for lane in first])
@@ -114,7 +114,7 @@ def _merge(a, b, width):
 
 @jit
 def _layer(flat, widths, number):
-    """The weights [out, in] of a layer, and where they begin in the flat array."""
+    """Return the weights [out, in] of a layer and where they begin in the flat array."""
     start = 0
     for k in range(number):
         start += widths[k] * widths[k + 1]
@@ -124,7 +124,7 @@ def _layer(flat, widths, number):
 
 @jit
 def _read(planes, start, tile):
-    """A tile's columns of `planes`; zeros beyond the last point and the last row."""
+    """Copy a tile's columns of `planes`, with zeros beyond the last point and the last row."""
     count = min(planes.shape[1] - start, TILE)
     for row in range(tile.shape[0]):
         if row < planes.shape[0]:
@@ -170,8 +170,8 @@ def forward(task, block, flat, widths, inputs, outputs):
 
 
 @jit
-def backward(task, block, flat, widths, inputs, gradients, to_inputs, sums):
-    """`to_inputs` has no columns if nobody needs it."""
+def backward(task, block, flat, widths, inputs, gradients, grad_inputs, sums):
+    """Add up gradients over a block of points. `grad_inputs` has no columns if it is not wanted."""
     tiles, slopes = _tiles(widths), _tiles(widths)
     total = sums[task]
     total[:] = 0
@@ -186,7 +186,7 @@ def backward(task, block, flat, widths, inputs, gradients, to_inputs, sums):
             for row in range(0, widths[number + 1], ROWS):
                 for column in range(0, widths[number], ROWS):
                     _outer(above, row, before, column, total, at + row * widths[number] + column * ROWS)
-            if number == 0 and to_inputs.shape[1] == 0:
+            if number == 0 and grad_inputs.shape[1] == 0:
                 break
             for row in range(0, widths[number], ROWS):
                 for column in range(0, TILE, VECTORS * LANES):
@@ -194,4 +194,4 @@ def backward(task, block, flat, widths, inputs, gradients, to_inputs, sums):
                         _product(True, GATE, weights, row, above, column, before, below)
                     else:
                         _product(True, LINEAR, weights, row, above, column, before, below)
-        _write(slopes[0], to_inputs, start)
+        _write(slopes[0], grad_inputs, start)

@@ -1,4 +1,4 @@
-"""Compiled handling of packed samples; `samples` says what is computed. Each task is a block of rays."""
+"""Compiled merging of packed samples (see `kernels.samples`). A task is a block of rays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ jit = njit(cache=True, nogil=True, error_model="numpy")
 
 @jit
 def merge(task, block, one, one_offsets, two, two_offsets, order):
-    """Both lists of keys ascend along each ray: the next is the first of one of them."""
+    """Merge two lists of keys, each ascending along each ray, into the order of both."""
     count = one.shape[0]
     for ray in range(task * block, min((task + 1) * block, one_offsets.shape[0] - 1)):
         i, end = one_offsets[ray], one_offsets[ray + 1]

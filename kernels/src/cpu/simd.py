@@ -1,7 +1,7 @@
-"""Numbers of sixteen points at once, written out as LLVM vectors for Numba's compiler.
+"""Vectors of sixteen points, written as LLVM instructions for Numba's compiler.
 
-Left to itself LLVM does not vectorize these kernels, which makes them four times slower. A vector of 16 is
-one register with AVX-512, two with AVX2, four with NEON; LLVM splits it as the machine needs.
+LLVM does not vectorize these kernels by itself, which makes them four times slower. A vector of 16 is one
+register with AVX-512, two with AVX2, four with NEON; LLVM splits it as the machine needs.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def shuffle(a: Lanes, b: Lanes, order: list[int]) -> Lanes:
 def gather_pairs(table: Plane, index: Lanes) -> tuple[Lanes, Lanes]:
     """Both features of sixteen table entries.
 
-    Sixteen loads of eight bytes each: no slower than a gather instruction, which some processors
-    carry out in microcode.
+    Sixteen loads of eight bytes each: no slower than a gather instruction, which some CPUs run in
+    microcode.
     """
     builder = index.builder
     eight = ir.DoubleType()  # stands for the pair, so that a load is one move
@@ -139,7 +139,7 @@ def gather_pairs(table: Plane, index: Lanes) -> tuple[Lanes, Lanes]:
 def scatter_pairs(table: Plane, corners: list[tuple[Lanes, Lanes, Lanes]]) -> None:
     """Add a pair to each of sixteen table entries, for each of several (index, first, second).
 
-    One lane after the other, so that lanes may name the same entry; sums have one order.
+    Lanes are added one after the other, so that several may name the same entry; sums have one order.
     """
     builder = corners[0][0].builder
     indices = cgutils.alloca_once(builder, INTS, size=len(corners))

@@ -1,4 +1,4 @@
-"""Spreads a compiled kernel over threads.
+"""Runs a compiled kernel on several threads.
 
 Numba's own pools (OpenMP, workqueue) are not used: a second OpenMP runtime beside torch's stalls both,
 and workqueue may not be entered from two threads at once, as a web page does. Kernels release the
@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 
@@ -20,13 +21,13 @@ _pool: ThreadPoolExecutor | None = None
 _size = 0
 
 
-def run(kernel: Callable, tasks: int, *arguments) -> list:
-    """What kernel(task, *arguments) returns for each task in 0..tasks-1.
+def run(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> list[Any]:
+    """Call kernel(task, *arguments) for each task in 0..tasks-1 and return the results in order.
 
-    They run on at most torch.get_num_threads() threads. The first tasks start first: put the longest
-    there. Tasks may not write to the same memory.
+    Tasks run on at most torch.get_num_threads() threads. They start in order, so put the longest first. They
+    must not write to the same memory.
     """
-    results = [None] * tasks
+    results: list[Any] = [None] * tasks
     queue = iter(range(tasks))  # next() on it is atomic under the GIL
     helpers = min(torch.get_num_threads(), tasks) - 1
     futures = _submit(helpers, _work, kernel, queue, results, arguments)
@@ -39,13 +40,15 @@ def run(kernel: Callable, tasks: int, *arguments) -> list:
     return results
 
 
-def _work(kernel: Callable, queue: Iterator[int], results: list, arguments: tuple) -> None:
+def _work(
+    kernel: Callable[..., Any], queue: Iterator[int], results: list[Any], arguments: tuple[Any, ...]
+) -> None:
     for task in queue:
         results[task] = kernel(task, *arguments)
 
 
-def _submit(helpers: int, work: Callable, *arguments) -> list[Future]:
-    """Begin the same work on so many threads. A pool that is too small ends when its work is done."""
+def _submit(helpers: int, work: Callable[..., None], *arguments: Any) -> list[Future[None]]:
+    """Start the same work on `helpers` threads. A pool that is too small ends when its work is done."""
     global _pool, _size
     with _lock:
         if _pool is None or _size < helpers:
@@ -57,7 +60,7 @@ def _submit(helpers: int, work: Callable, *arguments) -> list[Future]:
 
 
 def _forget() -> None:
-    """A forked child has none of its parent's threads."""
+    """Drop the pool in a forked child, which has none of its parent's threads."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
 

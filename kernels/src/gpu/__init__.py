@@ -1,1 +1,1 @@
-"""Kernels compiled by Triton for a GPU."""
+"""Kernels compiled by Triton for GPUs."""

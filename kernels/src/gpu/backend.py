@@ -1,9 +1,12 @@
-"""The operations for GPUs, compiled by Triton when first used, with closed-form gradients.
+"""The GPU backend: operations compiled by Triton when first used, with closed-form gradients.
 
 Tables and weights are read in half precision unless `precision` says otherwise; they are kept, sums are
 made and gradients come in float32. Gradients to tables are added up in no fixed order, so their last
 bits differ from run to run. On a machine without a GPU, TRITON_INTERPRET=1 runs all of it, slowly.
 """
+
+# pyright: reportCallIssue=false, reportArgumentType=false, reportIndexIssue=false
+# (Triton's annotations describe the compiled language, not what Python passes)
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ EXACT = {"enable_fp_fusion": False}  # sums and products as they are written
 
 
 def _block(usual: int, count: int) -> int:
-    """In the interpreter a program costs the same whatever its size: one that takes all."""
+    """Return the block size. In the interpreter a program costs the same whatever its size: one takes all."""
     return max(usual, triton.next_power_of_2(count)) if INTERPRETED else usual
 
 
@@ -73,18 +76,18 @@ class _HashEncode(torch.autograd.Function):
         planes, levels = grad.t().contiguous(), _levels(ctx.spec, points.device)
         count, block = len(points), _block(POINTS, len(points))
         sizes = {"FEATURES": ctx.spec.n_features, "BLOCK": block}
-        to_points = to_table = None
+        grad_points = grad_table = None
         if ctx.needs_input_grad[1]:
-            to_table = torch.zeros_like(table, dtype=torch.float32)
+            grad_table = torch.zeros_like(table, dtype=torch.float32)
             grid = _grid(count, block, ctx.spec.n_levels)
-            hashgrid.backward[grid](points, planes, to_table, count, ctx.spec.shift, *levels, **sizes)
+            hashgrid.backward[grid](points, planes, grad_table, count, ctx.spec.shift, *levels, **sizes)
         if ctx.needs_input_grad[0]:
             slopes = torch.empty_like(points)
             hashgrid.backward_points[_grid(count, block)](
                 points, table, planes, slopes, count, ctx.spec.n_levels, ctx.spec.shift, *levels, **sizes
             )
-            to_points = torch.where((points >= 0) & (points <= 1), slopes, 0)
-        return to_points, to_table, None
+            grad_points = torch.where((points >= 0) & (points <= 1), slopes, 0)
+        return grad_points, grad_table, None
 
 
 @cache
@@ -123,13 +126,13 @@ class _MLP(torch.autograd.Function):
         (n_in, count), (block, warps) = columns.shape, MLP_BACKWARD
         block = _block(block, count)
         programs = min(triton.cdiv(count, block), PROGRAMS)
-        to_x = torch.empty_like(columns if ctx.needs_input_grad[0] else columns[:, :0])
+        grad_x = torch.empty_like(columns if ctx.needs_input_grad[0] else columns[:, :0])
         sums = columns.new_empty(programs, len(flat))
         mlp_kernels.backward[(programs,)](
             columns,
             flat,
             planes,
-            to_x,
+            grad_x,
             sums,
             count,
             n_in,
@@ -142,24 +145,24 @@ class _MLP(torch.autograd.Function):
             num_warps=warps,
             num_stages=1,
         )
-        to_weights = _unflat(sums.sum(0), _padded(sizes), ctx.shapes)
-        return to_x.t() if ctx.needs_input_grad[0] else None, *to_weights
+        grad_weights = _unflat(sums.sum(0), _padded(sizes), ctx.shapes)
+        return grad_x.t() if ctx.needs_input_grad[0] else None, *grad_weights
 
 
 def _sizes(shapes: Sequence[Sequence[int]]) -> dict[str, int]:
-    """Widths as powers of two from 16 on, which matrix units want; one width for all hidden layers."""
+    """Round widths up to powers of two from 16 on, for the matrix units; one for all hidden layers."""
     power = lambda n: max(16, triton.next_power_of_2(n))  # noqa: E731
     return {
         "IN": power(shapes[0][1]),
         "WIDTH": max(power(rows) for rows, _ in shapes[:-1]),
         "OUT": power(shapes[-1][0]),
-        "HIDDEN": len(shapes) - 1,
+        "N_HIDDEN": len(shapes) - 1,
     }
 
 
 def _padded(sizes: dict[str, int]) -> list[tuple[int, int]]:
-    """The shape of each matrix in the flat array."""
-    widths = [sizes["IN"], *[sizes["WIDTH"]] * sizes["HIDDEN"], sizes["OUT"]]
+    """Return the shape of each matrix in the flat array."""
+    widths = [sizes["IN"], *[sizes["WIDTH"]] * sizes["N_HIDDEN"], sizes["OUT"]]
     return [(rows, columns) for columns, rows in pairwise(widths)]
 
 

@@ -1,7 +1,10 @@
-"""Volume rendering of packed samples for GPUs, in Triton; `compositing` says what is computed.
+"""Volume rendering of packed samples for GPUs, in Triton (see `kernels.compositing`).
 
 A program is a block of rays, which walk along their samples side by side. Numbers are float32.
 """
+
+# pyright: reportArgumentType=false
+# (Triton's annotations describe the compiled language, not what Python passes)
 
 from __future__ import annotations
 

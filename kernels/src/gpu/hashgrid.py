@@ -1,8 +1,11 @@
-"""Hash encoding for GPUs, in Triton; `hashgrid` says what is computed.
+"""Hash encoding for GPUs, in Triton (see `kernels.hashgrid`).
 
 Points are rows [M, 3] of float32, features planes [L * F, M]; the table is float32 or float16, sums are
 float32. A program is a block of points, on one level (`forward`, `backward`) or on all (`backward_points`).
 """
+
+# pyright: reportGeneralTypeIssues=false
+# (Triton's annotations describe the compiled language, not what Python passes)
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import triton.language as tl
 
 @triton.jit
 def _axis(points, i, inside, axis, scale, shift):
-    """Cells, and positions within them, of points along an axis."""
+    """Return the cells of points along an axis, and the positions within them."""
     x = tl.load(points + i.to(tl.int64) * 3 + axis, mask=inside, other=0.0)
     position = tl.fma(tl.minimum(tl.maximum(x, 0.0), 1.0), scale, shift)
     cell = tl.floor(position)
@@ -21,7 +24,7 @@ def _axis(points, i, inside, axis, scale, shift):
 
 @triton.jit
 def _entry(x, y, z, resolution, dense, size):
-    """The entries, within a level, of grid points."""
+    """Return the entries, within a level, of grid points."""
     if dense:
         index = x + resolution * (y + resolution * z)
         index = tl.where(index >= size, index - size, index)
@@ -76,7 +79,7 @@ def forward(
 def backward(
     points,
     planes,
-    to_table,
+    grad_table,
     count,
     shift,
     scales,
@@ -86,7 +89,7 @@ def backward(
     FEATURES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Adds to `to_table`, float32, in whatever order programs come."""
+    """Add to `grad_table`, float32, in whatever order programs run."""
     level = tl.program_id(1)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < count
@@ -102,7 +105,7 @@ def backward(
         entry = _entry(x + a, y + b, z + c, resolution, is_dense, size)
         weight = (fx if a else 1 - fx) * ((fy if b else 1 - fy) * (fz if c else 1 - fz))
         at = (first + entry.to(tl.int64)) * FEATURES
-        target = to_table + at[:, None] + feature[None, :]
+        target = grad_table + at[:, None] + feature[None, :]
         tl.atomic_add(target, weight[:, None] * grad, mask=inside[:, None], sem="relaxed")
 
 
@@ -111,7 +114,7 @@ def backward_points(
     points,
     table,
     planes,
-    to_points,
+    grad_points,
     count,
     levels,
     shift,
@@ -145,7 +148,7 @@ def backward_points(
             sx += (2 * a - 1) * change * wy * wz
             sy += (2 * b - 1) * change * wx * wz
             sz += (2 * c - 1) * change * wx * wy
-    at = to_points + i.to(tl.int64) * 3
+    at = grad_points + i.to(tl.int64) * 3
     tl.store(at, sx, mask=inside)
     tl.store(at + 1, sy, mask=inside)
     tl.store(at + 2, sz, mask=inside)

@@ -1,9 +1,12 @@
-"""Walks of rays through an occupancy grid for GPUs, in Triton; `marching` says which samples there are.
+"""Marching of rays through an occupancy grid for GPUs, in Triton (see `kernels.marching`).
 
 A program is a block of rays. It runs twice: with WRITE off it counts each ray's samples, with it on it
-leaves them from `offsets` on. The arithmetic is float64 and, operation by operation, that of the twin;
+leaves them from `offsets` on. The arithmetic is float64 and, operation by operation, that of `reference`;
 compile it without contracting products and sums (`enable_fp_fusion=False`).
 """
+
+# pyright: reportOperatorIssue=false
+# (Triton's annotations describe the compiled language, not what Python passes)
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ def _cell(position, low, scale, cells):
 
 @triton.jit
 def _slab(o, d, low, high):
-    """Where rays enter and leave the space between two planes."""
+    """Return where rays enter and leave the space between two planes."""
     still = d == 0
     a, b = (low - o) / tl.where(still, 1.0, d), (high - o) / tl.where(still, 1.0, d)
     between = tl.where((o >= low) & (o <= high), float("-inf"), float("inf"))
