@@ -1,6 +1,6 @@
-"""A small radiance field: multiresolution hash encoding and multilayer perceptrons.
+"""A small radiance field: multiresolution hash encoding and MLPs (Instant NGP, arXiv 2201.05989).
 
-Points come in unit coordinates: the field fills the cube 0..1. M is the number of points.
+M points, F features. Points are in unit coordinates: the field fills the cube 0..1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HARMONICS = 16  # spherical harmonics up to degree 3
 
 @dataclass(frozen=True)
 class FieldConfig:
-    """The size of a field; names in brackets are those of Instant NGP (arXiv 2201.05989, table 1)."""
+    """The size of a field; comments name the symbols of Instant NGP (arXiv 2201.05989, table 1)."""
 
     n_levels: int = 16  # L
     log2_hashmap_size: int = 17  # log2 T
@@ -29,11 +29,12 @@ class FieldConfig:
     max_resolution: int = 2048  # N_max
     width: int = 64
     view_dependent: bool = True
-    head_width: int = 0  # of the perceptron that makes a view-dependent color; 0: as the other one
-    head_layers: int = 2  # its hidden ones
+    head_width: int = 0  # of the MLP for view-dependent color; 0: `width`
+    head_layers: int = 2  # hidden layers of that MLP
 
     @property
     def grid(self) -> GridSpec:
+        """The shape of the hash grid."""
         return GridSpec(
             n_levels=self.n_levels,
             log2_hashmap_size=self.log2_hashmap_size,
@@ -42,18 +43,22 @@ class FieldConfig:
         )
 
     def with_view_dependence(self, on: bool) -> FieldConfig:
+        """Return this configuration with view-dependent color switched on or off."""
         return replace(self, view_dependent=on)
 
     def to_text(self) -> dict[str, str]:
-        """For the metadata of a weights file; `from_text` reads it back."""
+        """Return the metadata of a weights file; `from_text` reads it back."""
         return {name: str(value) for name, value in asdict(self).items()}
 
     @staticmethod
     def from_text(metadata: dict[str, str]) -> FieldConfig:
-        """Raises KeyError or ValueError if a value is missing or not of its kind; files of before there
-        were several kinds of heads say nothing of them."""
-        old = {"head_width": "0", "head_layers": "2"}
-        values = {field.name: (old | metadata)[field.name] for field in fields(FieldConfig)}
+        """Read the configuration from the metadata of a weights file.
+
+        Raises:
+            KeyError: A value is missing.
+            ValueError: A value is not a number.
+        """
+        values = {field.name: metadata[field.name] for field in fields(FieldConfig)}
         view_dependent = values.pop("view_dependent") == "True"
         return FieldConfig(
             **{name: int(text) for name, text in values.items()}, view_dependent=view_dependent
@@ -61,7 +66,7 @@ class FieldConfig:
 
 
 class HashField(nn.Module):
-    """Raw density and color at unit points; without view dependence one perceptron gives both."""
+    """Raw density and color at unit points; without view dependence one MLP computes both."""
 
     def __init__(self, config: FieldConfig, generator: torch.Generator | None = None):
         super().__init__()
@@ -79,7 +84,7 @@ class HashField(nn.Module):
     def forward(
         self, unit: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-        """Raw density (before the exponential) and sRGB color in 0..1."""
+        """Return the raw density (before the exponential) and the sRGB color in 0..1."""
         features = self._features(unit)
         if not self.config.view_dependent:
             return features[:, 0], features[:, 1:].sigmoid()
@@ -88,6 +93,7 @@ class HashField(nn.Module):
         return features[:, 0], color.sigmoid()
 
     def raw_density(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
+        """Return the raw density alone."""
         return self._features(unit)[:, 0]
 
     def _features(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, "M F"]:
@@ -95,7 +101,7 @@ class HashField(nn.Module):
 
 
 def _weights(widths: list[int], generator: torch.Generator | None) -> nn.ParameterList:
-    """Weight matrices [out, in], He-uniform."""
+    """Initialize weight matrices [out, in], He-uniform."""
     layers = nn.ParameterList()
     for wide, narrow in pairwise(widths):
         bound = (6 / wide) ** 0.5
@@ -116,5 +122,5 @@ class _TruncatedExp(torch.autograd.Function):
 
 
 def truncated_exp(x: Tensor) -> Tensor:
-    """exp whose value and gradient stay finite, as Instant NGP uses it for densities."""
+    """Compute exp with a value and gradient that stay finite, as Instant NGP does for densities."""
     return _TruncatedExp.apply(x)  # type: ignore[no-any-return]

@@ -1,7 +1,7 @@
-"""A layer: a region and the small field that lives only there.
+"""A layer: a region and the small field in it.
 
-Coordinates are world coordinates; the field's unit cube is the region's box, scaled evenly so that its
-longest side has length one. M is the number of points, R the resolution of the occupancy grid.
+M points, N rays, R cells of the occupancy grid a side. Coordinates are world coordinates; the field's unit
+cube is the region's box, scaled evenly so that its longest side has length one.
 """
 
 from __future__ import annotations
@@ -25,16 +25,12 @@ LAYER_FIELD = FieldConfig(
     n_levels=8, log2_hashmap_size=15, max_resolution=256, view_dependent=False, head_width=32, head_layers=1
 )
 RESOLUTION = 64  # cells of the occupancy grid along each side of the region's box
-OCC_THRESHOLD = 0.01  # share of a pixel's light up to which a cell counts as empty
-EMA_DECAY = 0.98  # what a cell keeps of that from one step of the fit to the next
+OCC_THRESHOLD = 0.01  # weight in a pixel up to which a cell counts as empty (nerfacc: occ_thre)
+EMA_DECAY = 0.98  # of that weight, from one step of the fit to the next
 
 
 class Layer(nn.Module):
-    """What `rendering.LayerField` asks for, trainable.
-
-    `blend_width` is the width of the blend shell inside the region's border, in world units (0: none),
-    `density_bias` the logarithm of the whole region's optical depth before any fit.
-    """
+    """A region and a trainable field in it, on top of a scene; a `rendering.protocols.LayerField`."""
 
     occupancy: Bool[Tensor, "R R R"]
     density_bias: Float[Tensor, ""]
@@ -49,6 +45,13 @@ class Layer(nn.Module):
         seed: int = 0,
         density_bias: float = 0.0,
     ):
+        """Make an untrained layer.
+
+        Args:
+            blend_width: Width of the blend shell inside the region's border, world units; 0: none.
+            seed: Random seed of the weights.
+            density_bias: Logarithm of the optical depth along the region's diagonal before any fit.
+        """
         super().__init__()
         self.region, self.blend_width = region, blend_width
         self.field = HashField(config, torch.Generator().manual_seed(seed))
@@ -62,16 +65,18 @@ class Layer(nn.Module):
     def sample(
         self, rays: Rays, step: float | None = None, offsets: Float[Tensor, " N"] | None = None
     ) -> Samples:
+        """Sample rays in the region's occupied cells (see `Region.sample`)."""
         return self.region.sample(rays, step=step, offsets=offsets, occupancy=self.occupancy)
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+        """Return the density per world unit and the sRGB color in 0..1."""
         raw, rgb = self.field(self._unit(points), directions)
         return self._density(raw), rgb
 
     def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
-        """A smooth ramp from 0 at the region's border to 1 where the shell ends."""
+        """Return the blend weight: a smooth ramp from 0 at the region's border to 1 where the shell ends."""
         if self.blend_width <= 0:
             return torch.ones_like(points[:, 0])
         depth = (-self.region.distance(points) / self.blend_width).clamp(0, 1)
@@ -85,13 +90,13 @@ class Layer(nn.Module):
         return truncated_exp(raw + self.density_bias) / self.region.diagonal
 
     def forget_occupancy(self) -> None:
-        """Take the whole region to be worth sampling, whatever rays saw before."""
+        """Mark the whole region as occupied, whatever rays saw before."""
         self.occupancy.copy_(self._whole)
         self.weight_ema.zero_()
 
     @torch.no_grad()
     def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
-        """Take note of what samples contributed to the pixels of one step's rays."""
+        """Record the weights of one step's samples in their pixels, for `update_occupancy`."""
         low, high = self.region.bounds.to(points)
         cell = ((points - low) / (high - low) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
         index = (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
@@ -99,12 +104,17 @@ class Layer(nn.Module):
         self.weight_ema.view(-1).scatter_reduce_(0, index, weights, "amax")
 
     def update_occupancy(self) -> None:
-        """Keep the cells in which rays saw something lately, and their neighbors; the others, haze and
-        the inside of solids, are never sampled again."""
+        """Keep the cells that rays saw lately, and their neighbors; the others, haze and the inside of
+        solids, are never sampled again."""
         near = torch.nn.functional.max_pool3d(self.weight_ema[None, None], 3, stride=1, padding=1)[0, 0]
         self.occupancy.copy_(self._whole & (near > OCC_THRESHOLD))
 
     def save(self, path: Path) -> None:
+        """Write the layer's field to a safetensors file; the region is not in it.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
         state = {name: tensor for name, tensor in self.state_dict().items() if name != "weight_ema"}
         state["occupancy"] = self.occupancy.to(torch.uint8)
         metadata = {**self.field.config.to_text(), "blend_width": repr(self.blend_width)}
@@ -112,7 +122,11 @@ class Layer(nn.Module):
 
     @staticmethod
     def load(path: Path, region: Region) -> Layer:
-        """Raises InputError if the file is not a layer of ours."""
+        """Read a file that `save` wrote, of this version or the first (see `old_names`).
+
+        Raises:
+            InputError: The file is no such file.
+        """
         tensors, metadata = read_tensors(path)
         try:
             metadata = rename_metadata(metadata)
@@ -124,8 +138,11 @@ class Layer(nn.Module):
 
 
 def unfinished_layer(folder: Path) -> Layer | None:
-    """The layer that an edit still at work in this layer folder has saved last, to look at; None before it
-    has saved any. Its blend shell is left out."""
+    """Load the last checkpoint of an edit that is still running in this layer folder, for previews.
+
+    Returns:
+        The layer, without its blend shell; None before there is a checkpoint of the usual size.
+    """
     try:
         tensors, _ = read_tensors(folder / "checkpoint.safetensors")
         region = load_region(read_json(folder / "region" / "region.json"), folder / "region")

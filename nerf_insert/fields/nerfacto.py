@@ -1,8 +1,8 @@
-"""A base that is a trained nerfacto of nerfstudio: its own networks and its own way to sample rays, frozen.
+"""A base that is a trained nerfacto of nerfstudio: its networks and its samplers, frozen.
 
-*Model* coordinates are those in which nerfstudio trained it: the capture's world coordinates turned, moved
-and scaled by its dataparser. Everything public takes and gives world coordinates. M is the number of
-points, N that of rays, S that of a ray's samples.
+M points, N rays, S samples a ray. Everything public takes and returns world coordinates. *Model* coordinates
+are those in which nerfstudio trained it: the capture's world coordinates rotated, moved and scaled by its
+dataparser.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ PROPOSAL_ARGS = (
 
 @dataclass(frozen=True)
 class NerfactoSpec:
-    """What decides the shape of a nerfacto and how it samples; names and defaults are nerfstudio's."""
+    """The shape of a nerfacto and how it samples; names and defaults are nerfstudio's."""
 
     far_plane: float = 1000.0
     background_color: str = "last_sample"
@@ -69,14 +69,18 @@ class NerfactoSpec:
     average_init_density: float = 1.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what no nerfacto has, and for sizes that only a hostile file asks for."""
+        """Check the values, sizes included: the file may be hostile.
+
+        Raises:
+            ValueError: No nerfacto has such values.
+        """
         for shape in (asdict(self), *self.proposal_net_args_list):
             for name, value in shape.items():
                 if name in LARGEST and not (type(value) is int and 0 <= value <= LARGEST[name]):
                     raise ValueError(f"{name} is {value!r}")
-        strange = {name for args in self.proposal_net_args_list for name in args} - {*PROPOSAL_ARGS}
-        if strange:
-            raise ValueError(f"proposal_net_args_list has {sorted(strange)}")
+        unknown = {name for args in self.proposal_net_args_list for name in args} - {*PROPOSAL_ARGS}
+        if unknown:
+            raise ValueError(f"proposal_net_args_list has {sorted(unknown)}")
         if self.background_color not in (*BACKGROUNDS, "last_sample"):
             raise ValueError(f"background_color {self.background_color!r}")
         if self.proposal_initial_sampler not in ("piecewise", "uniform"):
@@ -92,24 +96,35 @@ class NerfactoSpec:
             raise ValueError(f"samples per ray {counts}")
 
     def to_text(self) -> str:
+        """Return the values as JSON; `from_text` reads it back."""
         return json.dumps(asdict(self))
 
     @staticmethod
     def from_text(text: str) -> NerfactoSpec:
-        """Raises ValueError or TypeError where the text is something else."""
+        """Read what `to_text` wrote.
+
+        Raises:
+            ValueError: The text is no JSON, or has impossible values.
+            TypeError: It has other fields.
+        """
         data = json.loads(text)
         return NerfactoSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
 
     def proposal_args(self) -> list[dict[str, Any]]:
-        """The arguments of each proposal network that there is."""
+        """Return the arguments of each proposal network."""
         count = 1 if self.use_same_proposal_network else self.num_proposal_iterations
         last = len(self.proposal_net_args_list) - 1
         return [self.proposal_net_args_list[min(index, last)] for index in range(count)]
 
 
 class NerfactoBase(nn.Module):
-    """`RadianceField` for rendering. The weights have nerfacto's own names, below `field` and
-    `proposal_networks`; what they are not needed for (normals, cameras, losses) is left out."""
+    """A frozen nerfacto; a `rendering.protocols.RadianceField`.
+
+    The weights have nerfacto's names, below `field` and `proposal_networks`; normals, cameras and losses are
+    left out.
+    """
+
+    to_model: Float[Tensor, "3 4"]
 
     def __init__(
         self,
@@ -118,9 +133,15 @@ class NerfactoBase(nn.Module):
         aabb: Float[Tensor, "2 3"],
         weights: dict[str, Tensor],
     ):
-        """`to_model` takes world to model coordinates, turning, scaling evenly and moving.
+        """Build the networks and load their weights.
 
-        Raises ValueError where `weights` are not those of such a nerfacto.
+        Args:
+            to_model: World to model coordinates: a rotation times an even scale, and a translation.
+            aabb: nerfstudio's scene box, model coordinates.
+            weights: Tensors of `field.*` and `proposal_networks.*`.
+
+        Raises:
+            ValueError: The weights are not those of such a nerfacto.
         """
         super().__init__()
         self.spec = spec
@@ -140,7 +161,7 @@ class NerfactoBase(nn.Module):
         self.eval().requires_grad_(False)
 
     def sample(self, rays: Rays) -> Samples:
-        """S samples on each ray, where the proposal networks expect something."""
+        """Place S samples on each ray, where the proposal networks expect density."""
         from nerfstudio.cameras.rays import RayBundle
 
         count, per_ray = rays.count, self.spec.num_nerf_samples_per_ray
@@ -169,6 +190,7 @@ class NerfactoBase(nn.Module):
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+        """Return the density per world unit and the sRGB color in 0..1."""
         parts = [
             self._query(points[start : start + POINTS_AT_ONCE], directions[start : start + POINTS_AT_ONCE])
             for start in range(0, len(points), POINTS_AT_ONCE)
@@ -179,7 +201,7 @@ class NerfactoBase(nn.Module):
         return torch.cat(density), torch.cat(rgb)
 
     def is_empty(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
-        """None: the proposal networks choose anew for each ray."""
+        """Return False for all points: the proposal networks choose anew for each ray."""
         return torch.zeros_like(points[:, 0], dtype=torch.bool)
 
     @torch.no_grad()
@@ -206,23 +228,36 @@ class NerfactoBase(nn.Module):
         return None
 
     def density(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
-        """The density alone, per world unit."""
+        """Return the density alone, per world unit."""
         return self.query(points, torch.tensor([0.0, 0.0, 1.0]).expand(len(points), 3))[0]
 
     def save(self, path: Path) -> None:
+        """Write the weights, the spec and the transform to a safetensors file.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
         notes = {"kind": KIND, "spec": self.spec.to_text()}
         write_tensors(path, {**self.state_dict(), "aabb": self.field.aabb}, metadata=notes)
 
     @staticmethod
     def of(tensors: dict[str, Tensor], metadata: dict[str, str]) -> NerfactoBase:
-        """What `save` wrote. Raises KeyError, ValueError, TypeError or RuntimeError for anything else."""
+        """Build the base from the tensors and metadata that `save` wrote.
+
+        Raises:
+            KeyError, ValueError, TypeError, RuntimeError: They are something else.
+        """
         weights = {name: tensor for name, tensor in tensors.items() if name not in ("to_model", "aabb")}
         spec = NerfactoSpec.from_text(metadata["spec"])
         return NerfactoBase(spec, tensors["to_model"], tensors["aabb"], weights)
 
     @staticmethod
     def load(path: Path) -> NerfactoBase:
-        """Raises InputError if the file is not one of ours."""
+        """Read a file that `save` wrote.
+
+        Raises:
+            InputError: The file is no such file.
+        """
         tensors, metadata = read_tensors(path)
         try:
             return NerfactoBase.of(tensors, metadata)
@@ -231,7 +266,7 @@ class NerfactoBase(nn.Module):
 
 
 def _field(spec: NerfactoSpec, aabb: Tensor) -> nn.Module:
-    """nerfstudio's field, with one embedding of appearance, which is then the only one."""
+    """Make nerfstudio's field with a single appearance embedding."""
     from nerfstudio.fields.nerfacto_field import NerfactoField
 
     return NerfactoField(
@@ -286,7 +321,7 @@ def _sampler(spec: NerfactoSpec) -> nn.Module:
 
 
 def _stand_in_for_tcnn(base: NerfactoBase, spec: NerfactoSpec, weights: dict[str, Tensor]) -> None:
-    """Put our twins of tiny-cuda-nn's modules where the weights come from those."""
+    """Put our versions of tiny-cuda-nn's modules where the weights come from those."""
     from nerf_insert.fields import tcnn_compat
 
     def size(name: str) -> int:
@@ -325,20 +360,20 @@ def _stand_in_for_tcnn(base: NerfactoBase, spec: NerfactoSpec, weights: dict[str
             )
             encoding.tcnn_encoding = tcnn_compat.Grid(grid)
         if (name := f"{at}.mlp_base.1.tcnn_encoding.params") in weights:
-            perceptron = network.mlp_base[1]
-            inputs, width = encoding.get_out_dim(), perceptron.layer_width
-            hidden = perceptron.num_layers - 1
-            perceptron.tcnn_encoding = tcnn_compat.Network(inputs, width, 1, hidden, size(name))
-            del perceptron.layers
+            mlp = network.mlp_base[1]
+            inputs, width = encoding.get_out_dim(), mlp.layer_width
+            mlp.tcnn_encoding = tcnn_compat.Network(inputs, width, 1, mlp.num_layers - 1, size(name))
+            del mlp.layers
 
 
 def _load(base: NerfactoBase, weights: dict[str, Tensor]) -> None:
     own = {name for name in base.state_dict() if name != "to_model"}
-    for what, names in (("lacks", own - set(weights)), ("has no place for", set(weights) - own)):
+    for problem, names in (("lacks", own - set(weights)), ("has no place for", set(weights) - own)):
         if names:
-            raise ValueError(f"a nerfacto of this shape {what} {', '.join(sorted(names)[:5])}")
+            raise ValueError(f"a nerfacto of this shape {problem} {', '.join(sorted(names)[:5])}")
     base.load_state_dict({**weights, "to_model": base.to_model})
 
 
 def spec_fields() -> list[str]:
+    """Return the names of the spec's fields."""
     return [field.name for field in fields(NerfactoSpec)]

@@ -1,9 +1,9 @@
 """The base: a hash-grid radiance field of the whole, unbounded scene.
 
-Inside, *field* coordinates are used: world coordinates turned, moved and scaled so that the cameras lie
-in the cube [-1, 1]^3 (nerfstudio's own choice of orientation, center and scale), then contracted so that
-all of space lies in [-2, 2]^3 (mip-NeRF 360, arXiv 2111.12077, equation 10, with the maximum norm).
-Everything public takes and gives world coordinates. M is the number of points, R the grid's resolution.
+M points or samples, N rays, R cells of the occupancy grid a side. Everything public takes and returns world
+coordinates. Inside, *field* coordinates are used: world coordinates rotated, moved and scaled so that the
+cameras lie in the cube [-1, 1]^3 (nerfstudio's choice of orientation, center and scale), then contracted so
+that all of space lies in [-2, 2]^3 (mip-NeRF 360, arXiv 2111.12077, equation 10, with the maximum norm).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from nerf_insert.kernels import Samples, march
 RESOLUTION = 128  # cells of the occupancy grid along each side of [-2, 2]^3
 STEP = 1 / 128  # length of a sample inside [-1, 1]^3, field units
 NEAR, FAR = 0.02, 1000.0  # field units
-OCC_THRESHOLD = 0.01  # share of a training pixel's light from which a cell counts as occupied
-EMA_DECAY = 0.8  # what a cell keeps of that from one update of the grid to the next
-LEARNING = 0.25  # how settled the field must be before anything is left out
-RESAMPLE_FRACTION = 0.1  # share of the cells beside occupied ones that are sampled all the same
+OCC_THRESHOLD = 0.01  # weight in a training pixel above which a cell counts as occupied (nerfacc: occ_thre)
+EMA_DECAY = 0.8  # of that weight, from one update of the grid to the next
+LEARNING = 0.25  # how settled the field must be before any cell is skipped
+RESAMPLE_FRACTION = 0.1  # fraction of the empty cells next to occupied ones that are sampled all the same
 
 
 class SceneField(nn.Module):
@@ -55,7 +55,7 @@ class SceneField(nn.Module):
     def for_cameras(
         cameras: Sequence[Camera], config: FieldConfig | None = None, seed: int = 0
     ) -> SceneField:
-        """An untrained base whose field coordinates suit these cameras."""
+        """Return an untrained field whose field coordinates suit these cameras."""
         poses = torch.eye(4).repeat(len(cameras), 1, 1)
         poses[:, :3] = torch.stack([camera.c2w for camera in cameras])
         placed, to_field = auto_orient_and_center_poses(poses, method="up", center_method="poses")
@@ -63,8 +63,12 @@ class SceneField(nn.Module):
         return SceneField(config or FieldConfig(), to_field[:3] * scale, seed)
 
     def sample(self, rays: Rays, offsets: Float[Tensor, " N"] | None = None, stretch: float = 1.0) -> Samples:
-        """Samples in occupied cells, `stretch` times as long as usual; `offsets` in 0..1 shifts those of
-        each ray by a share of their length."""
+        """Sample rays in occupied cells.
+
+        Args:
+            offsets: Fraction in 0..1 of a sample's length by which each ray's samples are shifted.
+            stretch: Length of the samples, in units of the usual one.
+        """
         rotation, shift = self.to_field[:, :3], self.to_field[:, 3]
         samples = march(
             rays.origins @ rotation.T + shift,
@@ -82,31 +86,32 @@ class SceneField(nn.Module):
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
     ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+        """Return the density per world unit and the sRGB color in 0..1."""
         raw, rgb = self.field(self._unit(points), directions)
         return truncated_exp(raw - 1) * self.scale, rgb
 
     def is_empty(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
-        """Which points are in cells of the occupancy grid that are empty."""
+        """Tell which points are in empty cells of the occupancy grid."""
         return ~self.occupancy.view(-1)[self._cell(points)]
 
     def content_bounds(self) -> Float[Tensor, "2 3"]:
-        """The box of all that may hold something, and of the middle of the cameras: world coordinates."""
+        """Return the box around all occupied cells and the cameras' center (lowest and highest corner)."""
         occupied, to_field = self.occupancy.cpu(), self.to_field.cpu()
         corners = torch.zeros([side + 1 for side in occupied.shape], dtype=torch.bool)
         for x, y, z in product((slice(None, -1), slice(1, None)), repeat=3):
             corners[x, y, z] |= occupied
-        places = corners.nonzero() * (4 / RESOLUTION) - 2
-        placed = torch.cat([uncontract(places), torch.zeros(1, 3)]) - to_field[:, 3]
-        points = placed @ torch.linalg.inv(to_field[:, :3]).T
+        contracted = corners.nonzero() * (4 / RESOLUTION) - 2
+        centered = torch.cat([uncontract(contracted), torch.zeros(1, 3)]) - to_field[:, 3]
+        points = centered @ torch.linalg.inv(to_field[:, :3]).T
         return torch.stack([points.amin(0), points.amax(0)])
 
     def spacing(self, samples: Samples) -> Float[Tensor, " M"]:
-        """Distances along the rays, contracted like space, in 0..1."""
+        """Return the samples' distances along their rays, contracted like space to 0..1."""
         distance = samples.distances * self.scale
         return torch.where(distance > 1, 2 - 1 / distance.clamp_min(1), distance) / 2
 
     def density(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
-        """The density alone, per world unit, at half the cost."""
+        """Return the density alone, per world unit, at half the cost of `query`."""
         return truncated_exp(self.field.raw_density(self._unit(points)) - 1) * self.scale
 
     def _unit(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
@@ -114,38 +119,49 @@ class SceneField(nn.Module):
         return (contract(placed) + 2) / 4
 
     def _cell(self, points: Float[Tensor, "M 3"]) -> Int64[Tensor, " M"]:
-        """The number of the occupancy grid's cell that each point is in."""
+        """Return the flat index of the occupancy cell that holds each point."""
         cell = (self._unit(points) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
         return (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
 
     @torch.no_grad()
     def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
-        """Take note of what samples of training rays contributed to their pixels."""
+        """Record the weights of training samples in their pixels, for `update_occupancy`."""
         self.weight_ema.view(-1).scatter_reduce_(0, self._cell(points), weights, "amax")
 
     @torch.no_grad()
     def update_occupancy(self, generator: torch.Generator, settled: float) -> None:
-        """Keep the cells in which training rays saw something lately; what no ray sees, inside solids or
-        under the ground, costs nothing that way. `settled` in 0..1 says how far the field can be trusted:
-        at first all cells are kept, then all neighbors of those, later a random few of them, so that
-        surfaces can move."""
+        """Keep the cells that training rays saw lately, so that the inside of solids costs nothing.
+
+        Args:
+            settled: How far the field can be trusted, 0..1. At first all cells are kept, then all neighbors
+                of visible ones, later a random fraction of these, so that surfaces can move.
+        """
         self.weight_ema *= EMA_DECAY
         if settled < LEARNING:
             return
         visible = self.weight_ema > OCC_THRESHOLD * settled
         near = torch.nn.functional.max_pool3d(visible[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
         fraction = max(RESAMPLE_FRACTION, 1 - settled)
-        lucky = torch.rand(visible.shape, generator=generator).to(near.device) < fraction
-        self.occupancy.copy_(visible | (near & lucky))
+        resampled = torch.rand(visible.shape, generator=generator).to(near.device) < fraction
+        self.occupancy.copy_(visible | (near & resampled))
 
     def save(self, path: Path) -> None:
+        """Write the field to a safetensors file.
+
+        Raises:
+            RunError: The file cannot be written.
+        """
         state = {name: tensor for name, tensor in self.state_dict().items() if name != "weight_ema"}
         state["occupancy"] = self.occupancy.to(torch.uint8)
         write_tensors(path, state, metadata=self.field.config.to_text())
 
     @staticmethod
     def load(path: Path) -> SceneField:
-        """Raises InputError if the file is not a base of ours."""
+        """Read a file that `save` wrote, of this version or the first (see `old_names`).
+
+        Raises:
+            InputError: The file is no such file.
+        """
         tensors, metadata = read_tensors(path)
         try:
             base = SceneField(FieldConfig.from_text(metadata), tensors["to_field"])
@@ -158,12 +174,12 @@ class SceneField(nn.Module):
 
 
 def contract(x: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
-    """All of space into [-2, 2]^3; the identity within [-1, 1]^3."""
+    """Contract all of space to [-2, 2]^3; the identity within [-1, 1]^3."""
     norm = x.abs().amax(-1, keepdim=True).clamp_min(1)
     return (2 - 1 / norm) * x / norm
 
 
 def uncontract(x: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
-    """What `contract` makes these of; the border of [-2, 2]^3 comes from FAR away."""
+    """Invert `contract`; the border of [-2, 2]^3 goes to the distance FAR."""
     norm = x.abs().amax(-1, keepdim=True).clamp_min(1)
     return x / norm / (2 - norm).clamp_min(1 / FAR)

@@ -1,9 +1,9 @@
-"""Networks as tiny-cuda-nn stores them, computed by our kernels: for its checkpoints on machines without it.
+"""Modules with tiny-cuda-nn's parameters, computed by our kernels: its checkpoints on machines without it.
 
-tiny-cuda-nn keeps all parameters of a module in one flat tensor, `params`. A network's are its weight
-matrices [out, in], row by row, without biases; what goes in is widened with ones (behind a hash grid with
-zeros), what comes out with values that are left out, to a multiple of 16 (of 8 in wide networks). A network
-with an encoding has its own parameters first, then the encoding's. M is the number of points.
+M points. tiny-cuda-nn keeps all parameters of a module in one flat tensor, `params`. A network's are its
+weight matrices [out, in], row by row, without biases. Inputs are padded with ones (behind a hash grid with
+zeros) and outputs with values that are dropped, to a multiple of 16 (of 8 in wide networks). A network with
+an encoding has its own parameters first, then the encoding's.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ class Grid(nn.Module):
 
 
 class Network(nn.Module):
-    """A perceptron with ReLUs, and a sigmoid at its end if asked for."""
+    """An MLP with ReLUs, and optionally a sigmoid at its end."""
 
     def __init__(self, inputs: int, width: int, outputs: int, hidden: int, size: int, sigmoid: bool = False):
-        """`size` is the number of its parameters. Raises ValueError if no such network has so many."""
+        """Make a network of `hidden` layers of `width`; `size` is the number of its parameters.
+
+        Raises:
+            ValueError: No such network has so many parameters.
+        """
         super().__init__()
         self.outputs, self.sigmoid = outputs, sigmoid
         self.shapes = _shapes(inputs, width, outputs, hidden, size)
@@ -44,6 +48,7 @@ class Network(nn.Module):
         return self.apply_with(self.params, x, filler=1.0)
 
     def apply_with(self, params: Tensor, x: Tensor, filler: float) -> Tensor:
+        """Apply the network with other parameters, the input padded with `filler`."""
         x = nn.functional.pad(x, (0, self.shapes[0][1] - x.shape[-1]), value=filler)
         parts = params.split([rows * columns for rows, columns in self.shapes])
         weights = [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
@@ -52,7 +57,7 @@ class Network(nn.Module):
 
 
 class GridNetwork(nn.Module):
-    """A hash grid with a network behind it, in one tensor."""
+    """A hash grid with a network behind it, their parameters in one tensor."""
 
     def __init__(self, spec: GridSpec, width: int, outputs: int, hidden: int, size: int):
         super().__init__()
@@ -61,7 +66,7 @@ class GridNetwork(nn.Module):
         self.params = nn.Parameter(torch.zeros(size))
         with torch.device("meta"):  # only for its shapes: the parameters are those above
             network = Network(spec.output_dim, width, outputs, hidden, self.first)
-        self._network = [network]  # in a list, so as not to be a part with parameters of its own
+        self._network = [network]  # in a list, so that it is no submodule
 
     def forward(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M outputs"]:
         table = self.params[self.first :].view(-1, self.spec.n_features)
@@ -70,9 +75,9 @@ class GridNetwork(nn.Module):
 
 
 class Harmonics(nn.Module):
-    """Spherical harmonics to degree 3 of directions that are given as (direction + 1) / 2.
+    """Spherical harmonics up to degree 3 of directions given as (direction + 1) / 2.
 
-    Those of odd index have the other sign than in nerfstudio's own.
+    Those of odd index have the opposite sign of nerfstudio's.
     """
 
     def __init__(self) -> None:
