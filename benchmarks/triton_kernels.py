@@ -57,10 +57,10 @@ KERNELS = {  # name: kernel, types of its arguments, its constants, how it is la
         TABLE,
         {},
     ),
-    "network 32-64-16": forward_network(1),
-    "network 32-64-16, backward": backward_network(1),
-    "network 32-64-64-16": forward_network(2),
-    "network 32-64-64-16, backward": backward_network(2),
+    "MLP 32-64-16": forward_network(1),
+    "MLP 32-64-16, backward": backward_network(1),
+    "MLP 32-64-64-16": forward_network(2),
+    "MLP 32-64-64-16, backward": backward_network(2),
     "composite": (compositing.forward, [F32, F32, F32, I64, F32, F32, COUNT], RAY, {}),
     "composite, backward": (
         compositing.backward,
@@ -69,7 +69,7 @@ KERNELS = {  # name: kernel, types of its arguments, its constants, how it is la
         {},
     ),
     "transmittance": (compositing.transmittance, [F32, I64, F32, COUNT], RAY, {}),
-    "median distance": (compositing.median_depth, [F32, F32, I64, F32, COUNT], RAY, {}),
+    "median depth": (compositing.median_depth, [F32, F32, I64, F32, COUNT], RAY, {}),
     "march, box": (marching.box, WALK, {"WRITE": True, **RAY}, EXACT),
     "march, contracted": (marching.contracted, WALK, {"WRITE": True, **RAY}, EXACT),
 }

@@ -1,8 +1,8 @@
-"""What `render` writes: a picture per camera, or a video.
+"""Writing renders: an image per camera, or a video.
 
 DIR/007.png                  the photograph's own name
-DIR/depth/007.png            16 bits: distance along the ray; depth/units.json says in which unit
-DIR/depth/preview/007.png    the same in colors
+DIR/depth/007.png            16 bits: distance along the ray, in the unit that depth/units.json names
+DIR/depth/preview/007.png    depth in colors
 DIR/accumulation/007.png     8 bits: opacity
 """
 
@@ -30,19 +30,23 @@ from nerf_insert.rendering.shaded_samples import Rendered
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
-Named = Sequence[tuple[str, Camera]]
-DEEPEST = 65534  # the largest depth in a picture of 16 bits; one more stands for all that is farther
-ROOM = 10.0  # what can be told apart reaches this many times as far as the cameras lie from their center
+NamedCameras = Sequence[tuple[str, Camera]]
+MAX_DEPTH_STEPS = 65534  # the largest depth in an image of 16 bits; one more stands for all that is farther
+DEPTH_RANGE = 10.0  # depth images reach this many times as far as the cameras lie from their center
 JPEG_QUALITY = 95
 
 
 def check_folder(folder: Path) -> None:
-    """Raises InputError if `folder` is something else or cannot be made or written to; changes nothing."""
+    """Check that a folder can be written to or made, without making it.
+
+    Raises:
+        InputError: It is a file, or cannot be made or written to.
+    """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, a folder is needed")
-    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, "choose another folder")
@@ -50,9 +54,12 @@ def check_folder(folder: Path) -> None:
 
 
 def file_stems(names: Iterable[str]) -> list[str]:
-    """Where the pictures of cameras go, without suffix: the photographs' own names; where two share a name,
-    with their folders, and where that is not enough, with their suffixes or with numbers."""
-    paths = [_inside(name) for name in names]
+    """Return distinct file names, without suffix, for the images of cameras.
+
+    These are the photographs' own names; if two share one, with their folders; if that is not enough, with
+    their suffixes or with numbers.
+    """
+    paths = [_relative_path(name) for name in names]
     bare = [_without_suffix(path) for path in paths]
     short = [posixpath.basename(path) for path in bare]
     numbered = [f"{path}-{k:05d}" for k, path in enumerate(paths)]
@@ -60,13 +67,16 @@ def file_stems(names: Iterable[str]) -> list[str]:
 
 
 def depth_unit(reach: float) -> float:
-    """World units of one step of a depth picture, a power of ten that suits a scene whose cameras lie within
-    `reach` world units of their center."""
-    return 10.0 ** math.ceil(math.log10(max(ROOM * reach, 1e-6) / DEEPEST))
+    """Return the world units of one step of a depth image, a power of ten.
+
+    Args:
+        reach: Greatest distance of a camera from the cameras' center, world units.
+    """
+    return 10.0 ** math.ceil(math.log10(max(DEPTH_RANGE * reach, 1e-6) / MAX_DEPTH_STEPS))
 
 
-class PictureFolder:
-    """Writes rendered pictures into a folder. With `unit`, depth in steps of so many world units."""
+class ImageFolder:
+    """Writes renders into a folder: color, on demand depth (with `unit`, world units a step) and opacity."""
 
     def __init__(
         self, folder: Path, unit: float | None = None, accumulation: bool = False, suffix: str = ".png"
@@ -74,30 +84,39 @@ class PictureFolder:
         self.folder, self.unit, self.accumulation, self.suffix = folder, unit, accumulation, suffix
 
     def write(self, stem: str, rendered: Rendered) -> None:
-        """Write [H, W] pixels under a name that may have folders in it. Raises RunError."""
+        """Write the images of [H, W] pixels.
+
+        Args:
+            stem: File name without suffix, perhaps with folders.
+
+        Raises:
+            RunError: A file cannot be written.
+        """
         write_color(self.folder / f"{stem}{self.suffix}", rendered.rgb)
         if self.unit is not None:
             atomic_write(self.folder / "depth" / f"{stem}.png", encode_depth(rendered.depth, self.unit))
-            shown = depth_preview(rendered.depth)
-            write_image(self.folder / "depth" / "preview" / f"{stem}.png", shown)
+            preview = depth_preview(rendered.depth)
+            write_image(self.folder / "depth" / "preview" / f"{stem}.png", preview)
         if self.accumulation:
             write_image(self.folder / "accumulation" / f"{stem}.png", rendered.accumulation)
 
     def describe_depth(self) -> None:
-        """Write depth/units.json, which says what the depth pictures mean."""
+        """Write depth/units.json, which says what the depth images mean."""
         meaning = {
             "unit": "world units, those of the capture's transforms.json",
             "scale": self.unit,
             "measured": "along the pixel's ray, from the camera to where half of the light is stopped",
             "nothing": 0,
-            "farther": DEEPEST + 1,
+            "farther": MAX_DEPTH_STEPS + 1,
             "formula": "distance = value * scale",
         }
         write_json(self.folder / "depth" / "units.json", meaning)
 
 
-def render_pictures(stack: LayerStack, cameras: Named, to: PictureFolder, progress: Progress) -> list[Path]:
-    """Render every camera into a folder; the pictures' paths."""
+def render_images(
+    stack: LayerStack, cameras: NamedCameras, to: ImageFolder, progress: Progress
+) -> list[Path]:
+    """Render every camera into a folder and return the images' paths."""
     stems = file_stems(name for name, _ in cameras)
     if to.unit is not None:
         to.describe_depth()
@@ -108,8 +127,14 @@ def render_pictures(stack: LayerStack, cameras: Named, to: PictureFolder, progre
     return [to.folder / f"{stem}{to.suffix}" for stem in stems]
 
 
-def render_video(stack: LayerStack, cameras: Named, path: Path, fps: float, progress: Progress) -> None:
-    """Render the cameras as the frames of an MP4, all in the size of the first."""
+def render_video(
+    stack: LayerStack, cameras: NamedCameras, path: Path, fps: float, progress: Progress
+) -> None:
+    """Render the cameras as the frames of an MP4, all in the size of the first.
+
+    Raises:
+        RunError: The video cannot be written.
+    """
     size = cameras[0][1].width, cameras[0][1].height
     with progress.task("Rendering", total=len(cameras)) as task, VideoWriter(path, fps, size) as video:
         for _, camera in cameras:
@@ -117,13 +142,17 @@ def render_video(stack: LayerStack, cameras: Named, path: Path, fps: float, prog
             task.advance(1)
 
 
-def write_color(path: Path, picture: Float[Tensor, "H W 3"]) -> None:
-    """A PNG, or a JPEG where the name says so. Raises RunError."""
+def write_color(path: Path, image: Float[Tensor, "H W 3"]) -> None:
+    """Write a PNG, or a JPEG if the suffix is another.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     if path.suffix == ".png":
-        data = encode_png(picture)
+        data = encode_png(image)
     else:
         buffer = io.BytesIO()
-        Image.fromarray(to_uint8(picture).cpu().numpy()).save(
+        Image.fromarray(to_uint8(image).cpu().numpy()).save(
             buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0
         )
         data = buffer.getvalue()
@@ -131,8 +160,8 @@ def write_color(path: Path, picture: Float[Tensor, "H W 3"]) -> None:
 
 
 def encode_depth(depth: Float[Tensor, "H W"], unit: float) -> bytes:
-    """The bytes of a 16-bit PNG: steps of `unit`, 0 where there is nothing, 65535 beyond what fits."""
-    steps = (depth.double() / unit).round().clamp(1, DEEPEST + 1)
+    """Encode depth as a 16-bit PNG: in steps of `unit`, 0 where there is nothing, 65535 beyond the range."""
+    steps = (depth.double() / unit).round().clamp(1, MAX_DEPTH_STEPS + 1)
     steps[~depth.isfinite()] = 0
     buffer = io.BytesIO()
     Image.fromarray(steps.numpy().astype(np.uint16)).save(buffer, "PNG")
@@ -140,21 +169,21 @@ def encode_depth(depth: Float[Tensor, "H W"], unit: float) -> bytes:
 
 
 def depth_preview(depth: Float[Tensor, "H W"]) -> Float[Tensor, "H W 3"]:
-    """Depth in colors from this picture's nearest to its farthest, by nerfstudio's color map."""
+    """Color depth from this image's nearest to its farthest with nerfstudio's color map."""
     from nerfstudio.utils.colormaps import apply_depth_colormap
 
-    there = depth.isfinite()
-    known = depth[there]
+    hit = depth.isfinite()
+    known = depth[hit]
     if not len(known):
         return torch.ones(*depth.shape, 3)
     some = known[:: 1 + len(known) // 1_000_000]
-    near, far = (float(some.quantile(share)) for share in (0.01, 0.99))
-    flat = torch.where(there, depth, known.max())[..., None]
-    return apply_depth_colormap(flat, there[..., None].float(), near_plane=near, far_plane=far)
+    near, far = (float(some.quantile(q)) for q in (0.01, 0.99))
+    filled = torch.where(hit, depth, known.max())[..., None]
+    return apply_depth_colormap(filled, hit[..., None].float(), near_plane=near, far_plane=far)
 
 
-def _inside(name: str) -> str:
-    """A relative path that stays where it is put, for names such as ../photos/a.jpg or C:/a.jpg."""
+def _relative_path(name: str) -> str:
+    """Return a relative path without "..", for names such as ../photos/a.jpg or C:/a.jpg."""
     parts = [part.rstrip(":") for part in name.replace("\\", "/").split("/")]
     return "/".join(part for part in parts if part not in ("", ".", "..")) or "picture"
 

@@ -131,8 +131,8 @@ def render_path(
         outputs.render_video(stack, named, out, fps, progress)
         return [out]
     unit = outputs.depth_unit(1 / stack.base.scale) if depth else None
-    folder = outputs.PictureFolder(out, unit, accumulation, f".{image_format}")
-    return outputs.render_pictures(stack, named, folder, progress)
+    folder = outputs.ImageFolder(out, unit, accumulation, f".{image_format}")
+    return outputs.render_images(stack, named, folder, progress)
 
 
 def orbit_cameras(

@@ -157,8 +157,8 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         if scene.capture_path:
             check_photographs_are_safe(scene.capture, args.out, cameras, f".{args.format}")
         unit = outputs.depth_unit(1 / stack.base.scale) if args.depth else None
-        folder = outputs.PictureFolder(args.out, unit, args.accumulation, f".{args.format}")
-        outputs.render_pictures(stack, cameras, folder, console.progress)
+        folder = outputs.ImageFolder(args.out, unit, args.accumulation, f".{args.format}")
+        outputs.render_images(stack, cameras, folder, console.progress)
     data = {
         "scene": str(args.scene),
         "out": str(args.out),
