@@ -91,7 +91,7 @@ def test_distances_are_in_world_units():
     one, two = LayerStack(near).render_image(CAMERA), LayerStack(far).render_image(camera)
     torch.testing.assert_close(one.rgb, two.rgb, rtol=0, atol=1e-4)
     torch.testing.assert_close(2 * one.depth, two.depth, rtol=1e-4, atol=1e-4)
-    points = torch.rand(50, 3)
+    points = torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(near.density(points), 2 * far.density(2 * points), rtol=1e-4, atol=1e-5)
 
 
@@ -174,7 +174,7 @@ def test_a_network_is_its_matrices_row_by_row():
     network = tcnn_compat.Network(inputs=10, width=64, outputs=3, hidden=2, size=size, sigmoid=True)
     flat = torch.randn(size, generator=torch.Generator().manual_seed(1)) * 0.2
     network.load_state_dict({"params": flat})
-    x = torch.rand(20, 10)
+    x = torch.rand(20, 10, generator=torch.Generator().manual_seed(0))
     parts = np.split(flat.double().numpy(), [16 * 64, 16 * 64 + 64 * 64])
     value = np.concatenate([x.double().numpy(), np.ones((20, 6))], 1)  # widened with ones
     for index, (part, shape) in enumerate(zip(parts, [(64, 16), (64, 64), (16, 64)], strict=True)):
@@ -199,7 +199,7 @@ def test_a_grid_network_has_its_network_first():
     both.load_state_dict({"params": flat})
     grid, network = tcnn_compat.Grid(spec), tcnn_compat.Network(8, 32, 5, 1, network_size)
     grid.load_state_dict({"params": flat[network_size:]})
-    points = torch.rand(50, 3)
+    points = torch.rand(50, 3, generator=torch.Generator().manual_seed(0))
     features = torch.nn.functional.pad(grid(points), (0, 8))  # behind a grid widened with zeros
     torch.testing.assert_close(both(points), network.apply_with(flat[:network_size], features, 0.0))
     with use_backend("torch"):
@@ -222,7 +222,9 @@ def test_weights_of_tiny_cuda_nn_make_a_nerfacto_too():
     """Every tcnn tensor in its place, and the picture changes with each of them."""
     spec = NerfactoSpec(**{**vars(SPEC), "proposal_net_args_list": (PROPOSALS[0],)})
     found = {n: t for n, t in weights(spec).items() if not n.endswith(("hash_table", "weight", "bias"))}
-    found["field.embedding_appearance.embedding.weight"] = torch.randn(1, 4)
+    found["field.embedding_appearance.embedding.weight"] = torch.randn(
+        1, 4, generator=torch.Generator().manual_seed(0)
+    )
     grid = GridSpec(4, 2, 10, 16, 64)
     small = GridSpec(3, 2, 9, 16, 32)
     flat = {

@@ -228,7 +228,7 @@ def test_threads_change_no_bit():
         torch.set_num_threads(before)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=min(25, settings.default.max_examples), deadline=None)
 @given(
     st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 3), min_size=1, max_size=40),
     st.integers(2, 200),

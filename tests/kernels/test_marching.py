@@ -167,7 +167,7 @@ def test_cpu_keeps_the_very_samples_of_the_twin_in_contracted_space(side, share,
     assert all(a.equal(b) for a, b in zip(ours, theirs, strict=True))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=min(50, settings.default.max_examples), deadline=None)
 @given(
     st.lists(
         st.tuples(*[st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.25, 1.0, 1.5, 3.0])] * 3),
