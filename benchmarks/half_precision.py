@@ -25,7 +25,7 @@ from nerf_insert.training.optimizer import Optimizer, at_step
 
 
 def truth(points: torch.Tensor) -> torch.Tensor:
-    """Four numbers in 0..1 at points of the unit cube."""
+    """Return four numbers in 0..1 at points of the unit cube."""
     x, y, z = points.unbind(-1)
     coarse = torch.stack([4 * x + y, 5 * y - z, 3 * z + x, 4 * (x - z)], -1).sin()
     fine = torch.stack([31 * x, 37 * y, 29 * z, 41 * (x + y)], -1).sin()
@@ -33,7 +33,7 @@ def truth(points: torch.Tensor) -> torch.Tensor:
 
 
 def fit(precision: str, steps: int, count: int, device: torch.device) -> list[float]:
-    """The PSNR after a quarter, half, and all of the steps."""
+    """Fit a field and return its PSNR after a quarter, half, and all of the steps."""
     field = HashField(LAYER_FIELD, torch.Generator().manual_seed(0)).to(device)
     optimizer, scores = Optimizer(field, 1e-2, steps), []
     unseen = torch.rand(8192, 3, generator=at_step(1, -1)).to(device)

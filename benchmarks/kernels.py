@@ -1,4 +1,4 @@
-"""The kernels on a processor, in one table.
+"""Benchmark the kernels on a CPU and print one table.
 
     python -m benchmarks.kernels [--part encoding|compiled|step|operations|all] [--threads 1|all] [--busy]
                                  [--rounds N] [--json FILE]
@@ -6,13 +6,13 @@
     encoding    hash encoding, forward and with backward, against nerfstudio's torch encoding
     compiled    the same, with torch.compile of nerfstudio's encoding beside it (needs a C++ compiler)
     step        one step of a layer's fit, against the `torch` backend, and where its time goes
-    operations  network, compositing and marching against the `torch` backend
+    operations  MLP, compositing and marching against the `torch` backend
 
-Everything that is compared takes turns in one process, and the medians of the rounds are compared: CPU time
-of the process with one thread, which does not count what else the machine does meanwhile, wall time
-otherwise. --busy keeps one core occupied by a process of its own. `moved` is what the encoding reads and
-writes at random, 8 bytes a corner (twice in the backward: read and write), `share` what part that is of the
-random-access bandwidth that plain loops reach on the same tables in the same run.
+What is compared takes turns in one process; the medians of the rounds are compared. With one thread they are
+CPU times of the process, which do not count other programs, otherwise wall times. --busy keeps one core
+occupied by a separate process. `moved` is the memory that the encoding reads and writes at random, 8 bytes a
+corner (twice in the backward: read and write); `share` is that rate as a fraction of the random-access
+bandwidth that plain loops reach on the same tables in the same run.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ RAYS = 4096  # of a layer's step
 
 
 def points_of(count: int, order: str, per_ray: int = 64) -> torch.Tensor:
-    """Samples in ray order, as a renderer asks for them, or anywhere."""
+    """Return points in ray order, as a renderer queries them, or at random."""
     generator = torch.Generator().manual_seed(0)
     if order == "random":
         return torch.rand(count, 3, generator=generator)
@@ -68,14 +68,14 @@ def points_of(count: int, order: str, per_ray: int = 64) -> torch.Tensor:
 
 
 class Clock:
-    """CPU time for one thread, wall time for several."""
+    """Measures CPU time for one thread, wall time for several."""
 
     def __init__(self, threads: int, rounds: int) -> None:
         self.now = time.process_time if threads == 1 else time.perf_counter
         self.rounds = rounds
 
     def compare(self, works: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-        """Seconds of each, in turns; the first turn warms up and does not count."""
+        """Time each in turns, in seconds; the first turn warms up and is not counted."""
         times: dict[str, list[float]] = {name: [] for name in works}
         for turn in range(self.rounds + 1):
             for name, work in works.items():
@@ -133,8 +133,7 @@ def _add(table, index):
 
 
 def random_bandwidth(spec: GridSpec, clock: Clock) -> tuple[float, float]:
-    """Bytes a second of reading, and of adding to, pairs of a level's table at random: level after level, the
-    numbers drawn beforehand."""
+    """Measure bytes per second of reading, and of adding to, random pairs of a level's table."""
     table = np.zeros(int(spec.sizes[-1]), np.float64)  # eight bytes: a pair of float32
     index = np.random.default_rng(0).integers(0, len(table), 1 << 22)
     times = clock.compare({"read": lambda: _gather(table, index), "add": lambda: _add(table, index)})
@@ -177,7 +176,7 @@ def encoding(clock: Clock, threads: int, compiled: bool) -> list[dict]:
 
 
 class Nothing:
-    """A scene without anything in it."""
+    """An empty scene."""
 
     background = torch.zeros(3)
 
@@ -189,7 +188,7 @@ class Nothing:
 
 
 class Step:
-    """A step of a layer's fit as `fitting` does it, in its first stage: all of a box is sampled."""
+    """A step of `training.layer_trainer` in its first stage: all of a box is sampled."""
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -276,7 +275,7 @@ def operations(clock: Clock, threads: int) -> list[dict]:
 
 
 def profile(steps: int = 20) -> None:
-    """Where the time of a step goes."""
+    """Print where the time of a step goes."""
     work = Step()
     for _ in range(3):
         work()

@@ -2,7 +2,7 @@
 
     python benchmarks/triton_kernels.py [--arch 80,90,120] [--only NAME,...] [--json FILE]
 
-Needs Triton; `nerf-insert` itself compiles them when they are first used, for the GPU that is there.
+Needs Triton. `nerf-insert` itself compiles them for its GPU when they are first used.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def compile_for(name: str, arch: int) -> dict:
 
 
 def assemble(ptx: str, arch: int) -> str:
-    """What ptxas says about a kernel; the newest that comes with Triton, which knows all its PTX."""
+    """Return what ptxas reports on a kernel. The newest one that comes with Triton knows all its PTX."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
     newest = tool.with_name("ptxas-blackwell")
     target = re.search(r"\.target (\w+)", ptx)[1]
