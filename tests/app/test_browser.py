@@ -364,7 +364,7 @@ def with_mesh(come, mesh):
     person.wait_for_words("The region is visible in")
     person.step("3 Content")
     person.page.get_by_role("button", name="Advanced").last.click()
-    person.number("fit-steps", 240)
+    person.number("fit-steps", 120)
     person.page.fill("#layer-name textarea, #layer-name input", "my thing")
     person.page.keyboard.press("Tab")
     return person
@@ -536,7 +536,7 @@ def _slider_shows_before_and_after(person, scene, view, tmp_path):
     truths = [wanted.render_image(view.camera).rgb for wanted in (LayerStack(stack.base), stack)]
     differences = []
     while len(differences) < 100:
-        person.page.wait_for_timeout(300)
+        person.page.wait_for_timeout(100)
         sources = person.page.eval_on_selector_all("#slider img", "all => all.map((image) => image.src)")
         shown = []
         for url in sources[:2]:
