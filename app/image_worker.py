@@ -111,7 +111,7 @@ def mask(data: str, size: tuple[int, int]) -> Image.Image:
         alpha = image.convert("RGBA").getchannel("A").resize(size, Image.Resampling.BILINEAR)
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError):
         raise Refused("the mask did not arrive complete: paint again") from None
-    binary = alpha.point(lambda value: 255 if value > 127 else 0)
+    binary = alpha.point([255 if value > 127 else 0 for value in range(256)])
     if binary.getbbox() is None:
         raise Refused("the mask is empty")
     return binary
