@@ -10,7 +10,7 @@ from nerf_insert.app import drafts as drafts_module
 from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import command_line, pose_matrix, recipe_from_draft
 from nerf_insert.app.drafts import Box, Draft, Drafts, MeshPose
-from nerf_insert.cli.edit_flags import recipe_of as recipe_of_flags
+from nerf_insert.cli.edit_flags import recipe_from_args
 from nerf_insert.cli.main import build_parser, repeat_masks
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.progress import SILENT
@@ -42,7 +42,7 @@ def drafts(capture_folder, tmp_path):
 def from_flags(line):
     words = shlex.split(line)
     assert words[:2] == ["nerf-insert", "edit"]
-    return recipe_of_flags(build_parser().parse_args(repeat_masks(words[1:])), SILENT)
+    return recipe_from_args(build_parser().parse_args(repeat_masks(words[1:])), SILENT)
 
 
 @pytest.mark.parametrize(
