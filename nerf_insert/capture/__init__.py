@@ -1,1 +1,1 @@
-"""What people bring: posed photographs, transforms.json, camera paths."""
+"""Captures: posed photographs, transforms.json, camera paths."""

@@ -1,4 +1,4 @@
-"""Camera paths: from files, around a point, between cameras. All in world coordinates, OpenGL axes."""
+"""Camera paths: from files, around a point, between cameras. World coordinates, OpenGL axes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.transforms_json import (
     FISHEYE,
     camera_model,
-    find_picture,
+    find_image,
     number,
     read_distortion,
     read_intrinsics,
@@ -32,11 +32,18 @@ PATH_TYPES = {"perspective": "PERSPECTIVE", "fisheye": "FISHEYE", "equirectangul
 
 
 def read_cameras(path: str | Path, *, size: tuple[int, int] | None = None) -> list[tuple[str, Camera]]:
-    """The (name, camera) pairs of nerfstudio's camera-path JSON or of a transforms.json.
+    """Read nerfstudio's camera-path JSON or a transforms.json.
 
-    The poses are taken as world coordinates. Names are file_path for a transforms.json, whose pictures
-    need not exist, and numbers (00000, 00001, ...) for a camera path. With `size` = (width, height) every
-    camera is stretched to it. Raises InputError naming the file and the entry at fault.
+    Args:
+        path: The file, or a folder with a transforms.json; its poses are taken as world coordinates.
+        size: (width, height) that every camera is stretched to (default: its own).
+
+    Returns:
+        (name, camera) pairs. Names are file_path for a transforms.json, whose images need not exist, and
+        numbers (00000, 00001, ...) for a camera path.
+
+    Raises:
+        InputError: The message names the file and the entry at fault.
     """
     path = Path(path)
     if path.is_dir():
@@ -85,6 +92,7 @@ def _camera_path(data: dict, path: Path) -> list[tuple[str, Camera]]:
 
 
 def _positive(data: dict, key: str, path: Path) -> int:
+    """A number of pixels."""
     value = number(data.get(key), key, str(path))
     if value < 1:
         raise InputError(f"{path}: {key} is {value:g}, it should be a number of pixels")
@@ -92,6 +100,7 @@ def _positive(data: dict, key: str, path: Path) -> int:
 
 
 def _frames(data: dict, path: Path, size: tuple[int, int] | None) -> list[tuple[str, Camera]]:
+    """The cameras of a transforms.json."""
     entries = data["frames"]
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
         raise InputError(f"{path} has no frames")
@@ -104,8 +113,8 @@ def _frames(data: dict, path: Path, size: tuple[int, int] | None) -> list[tuple[
             raise InputError(f'{where} has no "transform_matrix", its camera-to-world pose')
         fallback = size
         if not {"w", "h"} <= {*data, *entry}:
-            picture = find_picture(path.parent, name)
-            fallback = image_size(picture) if picture.exists() else size
+            image = find_image(path.parent, name)
+            fallback = image_size(image) if image.exists() else size
         lens = read_intrinsics(data, entry, fallback, where)
         camera = Camera(
             c2w=torch.from_numpy(read_pose(entry["transform_matrix"], where)[:3]).float(),
@@ -125,7 +134,7 @@ def _frames(data: dict, path: Path, size: tuple[int, int] | None) -> list[tuple[
 def look_at(
     eye: Float[Tensor, " 3"], target: Float[Tensor, " 3"], up: Float[Tensor, " 3"]
 ) -> Float[Tensor, "3 4"]:
-    """Camera-to-world of a camera at `eye` that has `target` in the middle of its picture, `up` upwards."""
+    """Return the camera-to-world pose of a camera at `eye` that looks at `target`, with `up` upwards."""
     back = torch.nn.functional.normalize(eye - target, dim=0)
     right = torch.linalg.cross(up.to(back), back)
     if right.norm() < 1e-6:  # straight down or up: any direction will do
@@ -142,10 +151,18 @@ def orbit(
     frames: int,
     like: Camera,
 ) -> list[Camera]:
-    """`frames` cameras on one full turn around `target` at distance `radius`, all looking at it.
+    """Circle a target once.
 
-    They stand `elevation_degrees` above the plane through `target` across `up`, have the lens and size
-    of `like` and begin on its side. The last is one step before the first, so that a video loops.
+    Args:
+        target: What all cameras look at, world coordinates.
+        up: The axis of the circle.
+        radius: Distance of the cameras from the target, world units.
+        elevation_degrees: Angle above the plane through the target across `up`.
+        frames: The number of cameras.
+        like: Gives the lens and the image size; the circle begins on its side.
+
+    Returns:
+        The cameras; the last is one step before the first, so that a video loops.
     """
     target, up = target.double(), torch.nn.functional.normalize(up.double(), dim=0)
     start = like.center.double() - target
@@ -202,10 +219,17 @@ def orbit_cameras(
 
 
 def interpolate(cameras: Sequence[Camera], frames: int) -> list[Camera]:
-    """`frames` cameras from the first to the last of `cameras`, evenly through all of them.
+    """Interpolate evenly from the first of `cameras` through all of them to the last.
 
-    Positions and intrinsics go in straight lines, orientations by nerfstudio's spherical interpolation;
-    the lens and the size are the first camera's.
+    Positions and intrinsics are interpolated linearly, orientations by nerfstudio's spherical interpolation;
+    the lens and the image size are the first camera's.
+
+    Args:
+        cameras: The cameras to pass through.
+        frames: The number of cameras to return.
+
+    Raises:
+        ValueError: There are no cameras.
     """
     from nerfstudio.cameras.camera_utils import quaternion_from_matrix, quaternion_matrix, quaternion_slerp
 
@@ -214,19 +238,19 @@ def interpolate(cameras: Sequence[Camera], frames: int) -> list[Camera]:
     turns = [quaternion_from_matrix(camera.c2w[:, :3].double().numpy()) for camera in cameras]
     last = len(cameras) - 1
     path = []
-    for place in np.linspace(0, last, frames):
-        index = min(int(place), max(last - 1, 0))
-        a, b, share = cameras[index], cameras[min(index + 1, last)], float(place - index)
-        rotation = quaternion_matrix(quaternion_slerp(turns[index], turns[min(index + 1, last)], share))[
+    for position in np.linspace(0, last, frames):
+        index = min(int(position), max(last - 1, 0))
+        a, b, fraction = cameras[index], cameras[min(index + 1, last)], float(position - index)
+        rotation = quaternion_matrix(quaternion_slerp(turns[index], turns[min(index + 1, last)], fraction))[
             :3, :3
         ]
-        center = torch.lerp(a.center.double(), b.center.double(), share)
+        center = torch.lerp(a.center.double(), b.center.double(), fraction)
         pose = torch.cat([torch.from_numpy(rotation), center[:, None]], 1).float()
-        path.append(replace(cameras[0], c2w=pose, **_between(a, b, cameras[0], share)))
+        path.append(replace(cameras[0], c2w=pose, **_between(a, b, cameras[0], fraction)))
     return path
 
 
-def _between(a: Camera, b: Camera, like: Camera, share: float) -> dict[str, Any]:
-    """fx, fy, cx and cy a `share` of the way from `a` to `b`, in the size of `like`."""
+def _between(a: Camera, b: Camera, like: Camera, t: float) -> dict[str, Any]:
+    """fx, fy, cx and cy between `a` (t = 0) and `b` (t = 1), in the size of `like`."""
     a, b = (camera.resized(like.width, like.height) for camera in (a, b))
-    return {key: getattr(a, key) * (1 - share) + getattr(b, key) * share for key in ("fx", "fy", "cx", "cy")}
+    return {key: getattr(a, key) * (1 - t) + getattr(b, key) * t for key in ("fx", "fy", "cx", "cy")}

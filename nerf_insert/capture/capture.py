@@ -1,6 +1,6 @@
-"""A capture: posed photographs, checked and split into those to train and those to test on.
+"""A capture: posed photographs, checked, and split into those to train and those to test on.
 
-World coordinates are those of the capture's transforms.json, in its units, OpenGL camera axes.
+World coordinates are those of the capture's transforms.json, in its units; camera axes are OpenGL's.
 """
 
 from __future__ import annotations
@@ -28,8 +28,16 @@ FEWEST = 3  # photographs that a capture needs
 
 @dataclass(frozen=True)
 class Capture:
-    """Photographs of one scene. `views` are sorted by name; no view is both in `train` and in `test`, which
-    is empty where there are few and the capture does not say which are to test on."""
+    """Posed photographs of one scene.
+
+    Attributes:
+        path: The capture's folder, or its transforms.json.
+        views: All photographs with their cameras, sorted by name.
+        train: The views to train on.
+        test: The views to test on, none of which is in `train`; empty where there are few photographs and the
+            capture does not say which are to test on.
+        warnings: What is wrong with the capture and can be lived with.
+    """
 
     path: Path
     views: tuple[View, ...]
@@ -39,12 +47,16 @@ class Capture:
 
     @staticmethod
     def load(path: str | Path, *, dataparser: str | None = None, downscale: float | None = None) -> Capture:
-        """The capture in a folder, or of a transforms.json.
+        """Load a capture; reads no pixels.
 
-        `dataparser` is the name of one of nerfstudio's or of an installed plugin's, by default what the
-        folder's content suggests. With `downscale` cameras and photographs are that many times smaller.
-        Reads no pixels. Raises InputError naming what is wrong and where; what can be lived with ends
-        up in `warnings`.
+        Args:
+            path: A folder, or a transforms.json.
+            dataparser: The name of a dataparser of nerfstudio or of an installed plugin (default: what the
+                folder's content suggests).
+            downscale: How many times smaller cameras and photographs are to be.
+
+        Raises:
+            InputError: The message says what is wrong, and where.
         """
         path = Path(path).expanduser()
         if downscale is not None and not 0 < downscale < float("inf"):
@@ -85,7 +97,11 @@ class Capture:
         return capture if downscale is None else capture.scaled(1 / downscale)
 
     def part(self, name: str) -> tuple[View, ...]:
-        """The views of "train", of "test", or "all". Raises InputError where there are none."""
+        """Return the views of "train", of "test", or "all".
+
+        Raises:
+            InputError: There are none.
+        """
         views = self.views if name == "all" else {"train": self.train, "test": self.test}[name]
         if not views:
             raise InputError(
@@ -95,9 +111,14 @@ class Capture:
         return views
 
     def view(self, name: str | Path) -> View:
-        """The view of that file_path, file name or stem. Raises InputError with what comes near it."""
+        """Return the view of a file_path, file name or stem.
+
+        Raises:
+            InputError: There is none or more than one; the message lists what comes near it.
+        """
 
         def plain(name: str) -> str:
+            """The name with forward slashes, without detours."""
             return posixpath.normpath(name.replace("\\", "/"))
 
         wanted = plain(str(name))
@@ -125,8 +146,16 @@ class Capture:
     def adjusted(
         self, poses: Mapping[str, Float[Tensor, "3 4"]], train: Collection[str], test: Collection[str]
     ) -> Capture:
-        """The capture with other camera-to-world poses of some views, and split as told; names that it
-        does not have do not count."""
+        """Replace the poses of some views, and the split.
+
+        Args:
+            poses: Camera-to-world poses by the names of views.
+            train: The names of the views to train on.
+            test: The names of the views to test on.
+
+        Returns:
+            A new capture. Names that it does not have are ignored.
+        """
         views = {
             view.name: replace(view, camera=replace(view.camera, c2w=poses[view.name]))
             if view.name in poses
@@ -142,7 +171,7 @@ class Capture:
         )
 
     def scaled(self, factor: float) -> Capture:
-        """The capture with every camera and photograph `factor` times as wide and high."""
+        """Scale every camera and photograph by a factor."""
         views = {view.name: replace(view, camera=view.camera.scaled(factor)) for view in self.views}
         chosen = {
             part: tuple(views[v.name] for v in getattr(self, part)) for part in ("views", "train", "test")
@@ -150,14 +179,14 @@ class Capture:
         return replace(self, **chosen)
 
     @cached_property
-    def up(self) -> Float[Tensor, "3"]:
-        """The mean of the cameras' up directions, unit length, world coordinates."""
+    def up(self) -> Float[Tensor, " 3"]:
+        """The mean of the cameras' up directions: a unit vector, world coordinates."""
         mean = torch.stack([view.camera.c2w[:, 1] for view in self.views]).mean(0)
         length = mean.norm()
         return mean / length if length > 1e-6 else torch.tensor([0.0, 0.0, 1.0])
 
     @cached_property
-    def center_of_attention(self) -> Float[Tensor, "3"]:
+    def center_of_attention(self) -> Float[Tensor, " 3"]:
         """The point that the cameras look at, by nerfstudio's `focus_of_attention`, world coordinates."""
         from nerfstudio.cameras.camera_utils import focus_of_attention
 
@@ -171,12 +200,16 @@ class Capture:
 
 
 def fit_camera(view: View) -> View:
-    """The view with its camera in the size of its picture. Raises InputError where no scale does that."""
+    """Bring a view's camera to the size of its image.
+
+    Raises:
+        InputError: The image has another aspect ratio.
+    """
     camera, (width, height) = view.camera, image_size(view.path)
     if (camera.width, camera.height) == (width, height):
         return view
     scale = width / camera.width
-    if abs(camera.height * scale - height) > 1 + scale / 2:  # one pixel of rounding in either picture
+    if abs(camera.height * scale - height) > 1 + scale / 2:  # one pixel of rounding in either image
         turned = (camera.height, camera.width) == (width, height)
         raise InputError(
             f"the photograph {view.path} is {width}x{height} pixels but its intrinsics are for "
@@ -191,6 +224,11 @@ def fit_camera(view: View) -> View:
 
 
 def check_mask(view: View) -> None:
+    """Check the size of a view's mask.
+
+    Raises:
+        InputError: It is another than the photograph's.
+    """
     if view.mask_path is None:
         return
     found, wanted = image_size(view.mask_path), image_size(view.path)
@@ -204,7 +242,17 @@ def check_mask(view: View) -> None:
 def split(
     names: list[str], splits: dict[str, set[str]], default: str, warnings: list[str]
 ) -> tuple[set[str], set[str]]:
-    """(train, test) among `names`, disjoint: what the capture lists, else nerfstudio's own split."""
+    """Split names into those to train and those to test on.
+
+    Args:
+        names: The names of all views.
+        splits: The names that the capture lists for "train", "val" and "test".
+        default: nerfstudio's own split where the capture lists none: "fraction" or "interval".
+        warnings: Grows by what is wrong with the lists.
+
+    Returns:
+        Disjoint (train, test).
+    """
     usable = set(names)
     train = splits.get("train", set()) & usable
     test = (splits.get("test") or splits.get("val") or set()) & usable
@@ -221,8 +269,10 @@ def split(
 
 
 def default_split(names: list[str], mode: str) -> tuple[set[str], set[str]]:
-    """nerfstudio's split of its nerfstudio ("fraction") and colmap ("interval") dataparsers. The former holds
-    back none of fewer than ten photographs, which are few to learn from as it is."""
+    """Split as nerfstudio's dataparsers nerfstudio ("fraction") and colmap ("interval") do.
+
+    "fraction" holds back none of fewer than ten photographs.
+    """
     from nerfstudio.data.utils import dataparsers_utils as utils
 
     if mode == "interval":

@@ -1,7 +1,7 @@
 """Reading a capture through nerfstudio's own dataparsers, in the capture's own coordinates.
 
-nerfstudio is told neither to orient, nor to center, nor to scale, and `applied_transform`, which the
-poses of a transforms.json already include, is never applied again.
+nerfstudio is told not to orient, center or scale, and `applied_transform`, which the poses of a
+transforms.json already include, is not applied again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LAYOUTS = "a transforms.json (nerfstudio, instant-ngp), a transforms_train.json 
 SPARSE = ("colmap/sparse/0", "sparse/0", "colmap/sparse", "sparse", "colmap")
 IN_WORLD = {"orientation_method": "none", "center_method": "none", "auto_scale_poses": False}
 NO_POINTS = {"load_3D_points": False}  # reading them imports open3d, which needs system libraries
-# nerfstudio's that read JSON, text, COLMAP's files and pictures, in which no code can stand.
+# nerfstudio's dataparsers that read JSON, text, COLMAP's files and images, none of which can hold code.
 HARMLESS = (
     *("nerfstudio", "blender", "colmap", "instant-ngp", "dnerf", "dycheck", "phototourism", "nerfosr"),
     *("arkit", "scannet", "scannetpp", "sdfstudio", "sitcoms3d"),
@@ -35,8 +35,8 @@ UNPICKLES = "minimal-parser"
 
 
 @dataclass
-class Parsed:
-    """What a dataparser found, before pictures and cameras are compared."""
+class ParsedCapture:
+    """The views that a dataparser found, before images and cameras are compared."""
 
     views: list[View]
     splits: dict[str, set[str]] = field(default_factory=dict)  # "train", "val", "test": names of views
@@ -44,10 +44,15 @@ class Parsed:
     default_split: str = "fraction"  # the dataparser's own eval_mode
 
 
-def read(path: Path, name: str | None = None) -> Parsed:
-    """The views in a capture's folder or file, by the dataparser of that name or the one that fits.
+def read(path: Path, name: str | None = None) -> ParsedCapture:
+    """Read the views of a capture.
 
-    Raises InputError naming the file and the frame at fault.
+    Args:
+        path: The capture's folder or file.
+        name: The name of a dataparser (default: the one that fits).
+
+    Raises:
+        InputError: The message names the file and the frame at fault.
     """
     kind = (name or guess(path)).removesuffix("-data")
     if kind in ("nerfstudio", "instant-ngp"):
@@ -62,7 +67,11 @@ def read(path: Path, name: str | None = None) -> Parsed:
 
 
 def guess(path: Path) -> str:
-    """The dataparser for what lies at `path`. Raises InputError listing what is understood."""
+    """Return the name of the dataparser for what lies at `path`.
+
+    Raises:
+        InputError: None fits; the message lists what can be read.
+    """
     if path.is_file():
         if path.suffix == ".json":
             return "nerfstudio"
@@ -73,22 +82,27 @@ def guess(path: Path) -> str:
         return "blender"
     if sparse_model(path):
         return "colmap"
-    raise InputError(f"{path} is not a capture that is understood: it needs {LAYOUTS}, beside its pictures")
+    raise InputError(f"{path} is not a capture that can be read: it needs {LAYOUTS}, beside its images")
 
 
 def sparse_model(path: Path) -> Path | None:
+    """Return the folder of a capture's COLMAP reconstruction, None if it has none."""
     folders = [path / name for name in SPARSE]
     return next((f for f in folders if any((f / f"cameras.{end}").exists() for end in ("bin", "txt"))), None)
 
 
-def read_views(listing: transforms_json.Listing, default_split: str = "fraction") -> Parsed:
-    """The views of a cleaned listing, through nerfstudio's dataparser."""
+def read_views(listing: transforms_json.Listing, default_split: str = "fraction") -> ParsedCapture:
+    """Read the views of a cleaned listing, through nerfstudio's dataparser.
+
+    Raises:
+        InputError: None of its photographs exists.
+    """
     from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
 
     if not listing.frames:
         raise InputError(
             f"none of the {len(listing.missing)} photographs that {listing.source} lists exists, such as "
-            f"{listing.missing[0]}: is this the right folder, were the pictures copied with it?"
+            f"{listing.missing[0]}: is this the right folder, were the images copied with it?"
         )
     with tempfile.TemporaryDirectory() as folder:
         cleaned = Path(folder) / "transforms.json"
@@ -102,11 +116,15 @@ def read_views(listing: transforms_json.Listing, default_split: str = "fraction"
         View(frame.name, frame.path, Camera.of(outputs.cameras, index), frame.mask)
         for index, frame in enumerate(frames)
     ]
-    return Parsed(views, listing.splits, listing.missing, default_split)
+    return ParsedCapture(views, listing.splits, listing.missing, default_split)
 
 
 def read_colmap(path: Path) -> transforms_json.Listing:
-    """The frames of a COLMAP reconstruction, by nerfstudio's reader, in nerfstudio's z-up coordinates."""
+    """Read a COLMAP reconstruction with nerfstudio's reader, in nerfstudio's z-up coordinates.
+
+    Raises:
+        InputError: There is none, or it cannot be read.
+    """
     from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
 
     model = sparse_model(path)
@@ -133,8 +151,12 @@ def read_colmap(path: Path) -> transforms_json.Listing:
     return transforms_json.list_frames(meta, path, model)
 
 
-def read_other(path: Path, name: str) -> Parsed:
-    """The views that any other of nerfstudio's dataparsers, or an installed plugin's, finds in `path`."""
+def read_other(path: Path, name: str) -> ParsedCapture:
+    """Read views with any other dataparser of nerfstudio or of an installed plugin.
+
+    Raises:
+        InputError: There is no dataparser of that name, or it fails.
+    """
     config = other_dataparser(name)
     config.data = path
     for key, value in (IN_WORLD | NO_POINTS).items():
@@ -155,10 +177,15 @@ def read_other(path: Path, name: str) -> Parsed:
                     splits.setdefault(split, set()).add(label)
     except (Exception, SystemExit) as error:
         raise InputError(f"nerfstudio's dataparser {name} cannot read {path}: {error!r}") from error
-    return Parsed(list(views.values()), splits)
+    return ParsedCapture(list(views.values()), splits)
 
 
 def other_dataparser(name: str) -> DataParserConfig:
+    """Return a copy of the configuration of a dataparser.
+
+    Raises:
+        InputError: There is none of that name, or it can run code that a capture holds.
+    """
     from copy import deepcopy
 
     from nerfstudio.configs.dataparser_configs import all_dataparsers
@@ -168,7 +195,7 @@ def other_dataparser(name: str) -> DataParserConfig:
         raise InputError(f"there is no dataparser {name}; there are {', '.join(sorted(all_dataparsers))}")
     if name == UNPICKLES:  # with every opening of the scene, whoever made the capture
         raise InputError(
-            f"the dataparser {name} runs whatever code stands in a capture's .npz files: it is refused, and "
+            f"the dataparser {name} runs whatever code a capture's .npz files hold: it is refused, and "
             "nothing was run. Write the capture as a transforms.json"
         )
     return deepcopy(known[name])
@@ -176,7 +203,7 @@ def other_dataparser(name: str) -> DataParserConfig:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence nerfstudio's console; what it asks there nobody would see, so that asking is an EOFError."""
+    """Silence nerfstudio's console; a question there, which nobody would see, raises EOFError."""
     from nerfstudio.utils.rich_utils import CONSOLE
 
     def ask(*_: object, **__: object) -> str:

@@ -1,6 +1,7 @@
-"""Photographs as one long list of pixels, each with its ray; what fields are fitted to.
+"""The training pixels of several views in one list, each with its ray.
 
-P is the number of pixels of all views together.
+P is the number of pixels of all views together, N of those asked for. A pixel is named by its index in the
+list: views in order, each row by row.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from nerf_insert.geometry.cameras import Camera, Rays
 
 
 class PixelSet:
-    """P pixels of several views. Directions are kept once per lens, colors as bytes."""
+    """P pixels of several views. Ray directions are kept once per lens, colors as uint8.
 
-    def __init__(self, cameras: Sequence[Camera], pictures: Sequence[UInt8[Tensor, "H W C"]]):
-        """`pictures`: sRGB, or sRGB and alpha, one per camera and of its size."""
-        self.colors = torch.cat([picture.reshape(-1, picture.shape[-1]) for picture in pictures])
+    Args:
+        cameras: One camera per view.
+        images: The views' images, sRGB, or sRGB and alpha, of their cameras' sizes.
+    """
+
+    def __init__(self, cameras: Sequence[Camera], images: Sequence[UInt8[Tensor, "H W C"]]):
+        self.colors = torch.cat([image.reshape(-1, image.shape[-1]) for image in images])
         self._poses = torch.stack([camera.c2w for camera in cameras])
         sizes = torch.tensor([camera.width * camera.height for camera in cameras])
         self._widths = torch.tensor([camera.width for camera in cameras])
@@ -39,28 +44,30 @@ class PixelSet:
         self._first = torch.tensor(first)
 
     def __len__(self) -> int:
+        """The number of pixels, P."""
         return len(self.colors)
 
     def rays(self, index: Int64[Tensor, " N"]) -> Rays:
+        """Return the rays through the centers of pixels, world coordinates."""
         view = torch.searchsorted(self._ends, index, right=True)
         local = self._directions[self._first[view] + index - self._begins[view]]
         poses = self._poses[view]
         return Rays(poses[:, :, 3].contiguous(), (poses[:, :, :3] @ local[:, :, None])[:, :, 0].contiguous())
 
-    def pictures(self) -> list[UInt8[Tensor, "H W C"]]:
-        """What they were made of."""
+    def images(self) -> list[UInt8[Tensor, "H W C"]]:
+        """Return the source images, one per view."""
         ends, widths = self._ends.tolist(), self._widths.tolist()
         parts = zip([0, *ends], ends, widths, strict=False)
         return [self.colors[begin:end].view(-1, width, self.colors.shape[-1]) for begin, end, width in parts]
 
-    def places(self, index: Int64[Tensor, " N"]) -> tuple[Int64[Tensor, " N"], Int64[Tensor, "N 2"]]:
-        """Which view a pixel belongs to, and its column and row there."""
+    def view_and_xy(self, index: Int64[Tensor, " N"]) -> tuple[Int64[Tensor, " N"], Int64[Tensor, "N 2"]]:
+        """Return the view that each pixel belongs to, and its column and row there."""
         view = torch.searchsorted(self._ends, index, right=True)
         local, width = index - self._begins[view], self._widths[view]
         return view, torch.stack([local % width, local // width], -1)
 
     def rgba(self, index: Int64[Tensor, " N"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 1"]]:
-        """sRGB in 0..1, and alpha (1 where the pictures have none)."""
+        """Return sRGB in 0..1, and alpha (1 where the images have none)."""
         colors = self.colors[index].float() / 255
         if colors.shape[-1] == 3:
             return colors, torch.ones_like(colors[:, :1])

@@ -1,8 +1,8 @@
-"""transforms.json and its relatives as people bring them: checked, and cleaned for nerfstudio.
+"""transforms.json and its relatives: checked, and cleaned for nerfstudio.
 
-nerfstudio's dataparsers trust these files and end in asserts; here every mistake that people make
-gets a sentence that names the file and the frame. What comes out is a list of frames whose pictures
-exist, each with its own complete intrinsics and an absolute path.
+nerfstudio's dataparsers trust these files and fail with asserts; here every common mistake gets a message
+that names the file and the frame. The result is a list of frames whose images exist, each with its own
+complete intrinsics and an absolute path. `where` is how messages name the frame that is read.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Frame:
     """One posed frame. `c2w` is camera-to-world, [4, 4], OpenGL axes, in the file's own coordinates."""
 
     name: str  # file_path as the file has it
-    path: Path  # the picture
+    path: Path  # the image
     c2w: np.ndarray
     intrinsics: dict[str, float]  # fl_x, fl_y, cx, cy, w, h: pixels
     distortion: list[float]  # LENS
     mask: Path | None = None
 
     def to_dict(self) -> dict:
-        """The frame as nerfstudio's dataparser reads it."""
+        """Return the frame as nerfstudio's dataparser reads it."""
         own = {"file_path": str(self.path), "transform_matrix": self.c2w.tolist()}
         return own | self.intrinsics | {"distortion_params": self.distortion}
 
@@ -53,21 +53,29 @@ class Listing:
     frames: list[Frame]
     camera_model: str
     splits: dict[str, set[str]] = field(default_factory=dict)  # "train", "val", "test": names of frames
-    missing: list[str] = field(default_factory=list)  # names of frames whose picture is not there
+    missing: list[str] = field(default_factory=list)  # names of frames whose image does not exist
 
     def to_dict(self) -> dict:
-        """A transforms.json for nerfstudio's dataparser."""
+        """Return the content of a transforms.json for nerfstudio's dataparser."""
         return {"camera_model": self.camera_model, "frames": [frame.to_dict() for frame in self.frames]}
 
 
 def read_transforms(source: Path) -> Listing:
-    """The frames of a transforms.json. Raises InputError naming the file and the frame at fault."""
+    """Read a transforms.json.
+
+    Raises:
+        InputError: The message names the file and the frame at fault.
+    """
     meta = read_json(source)
     return list_frames(meta, source.parent, source)
 
 
 def read_blender(folder: Path) -> Listing:
-    """The frames of transforms_train.json and, where they exist, _val and _test, each its own split."""
+    """Read transforms_train.json and, where they exist, _val and _test, each its own split.
+
+    Raises:
+        InputError: The message names the file and the frame at fault.
+    """
     listings = {
         split: read_transforms(folder / f"transforms_{split}.json")
         for split in SPLITS
@@ -84,7 +92,16 @@ def read_blender(folder: Path) -> Listing:
 
 
 def list_frames(meta: Any, folder: Path, source: Path) -> Listing:
-    """The usable frames of what was read from `source`; paths are relative to `folder`."""
+    """Check all frames of a transforms.json.
+
+    Args:
+        meta: The content of the file.
+        folder: The folder that paths in it are relative to.
+        source: The file, for messages.
+
+    Raises:
+        InputError: The message names the file and the frame at fault.
+    """
     if not isinstance(meta, dict):
         raise InputError(
             f'{source} is not a list of camera poses: it should be an object with "frames" in it'
@@ -101,7 +118,7 @@ def list_frames(meta: Any, folder: Path, source: Path) -> Listing:
         if not isinstance(name, str) or not name.strip():
             raise InputError(f'{where} has no "file_path", the name of its photograph')
         where = f"frame {index} ({name}) of {source}"
-        path = find_picture(folder, name)
+        path = find_image(folder, name)
         if path in by_path:
             raise InputError(f"{where} names the same photograph as an earlier frame ({by_path[path]})")
         by_path[path] = name
@@ -116,8 +133,8 @@ def list_frames(meta: Any, folder: Path, source: Path) -> Listing:
     )
 
 
-def find_picture(folder: Path, name: str) -> Path:
-    """The absolute path of a frame's picture, whose name may lack its suffix; it need not exist."""
+def find_image(folder: Path, name: str) -> Path:
+    """Return the absolute path of a frame's image, whose name may lack its suffix; it need not exist."""
     path = Path(os.path.abspath(folder / name))
     if "\\" in name and not path.exists():  # written on Windows
         path = Path(os.path.abspath(folder / name.replace("\\", "/")))
@@ -127,7 +144,11 @@ def find_picture(folder: Path, name: str) -> Path:
 
 
 def read_frame(meta: dict, entry: dict, path: Path, folder: Path, where: str) -> Frame:
-    """One frame with everything that a camera needs, from its own entry and the shared one."""
+    """Read one frame, with everything that a camera needs, from its own entry and the shared one.
+
+    Raises:
+        InputError: Something is missing or wrong.
+    """
     mask = entry.get("mask_path")
     if mask is not None:
         mask = Path(os.path.abspath(folder / str(mask)))
@@ -145,7 +166,14 @@ def read_frame(meta: dict, entry: dict, path: Path, folder: Path, where: str) ->
 
 
 def read_pose(matrix: Any, where: str) -> np.ndarray:
-    """A rigid camera-to-world matrix [4, 4] from nested lists, 3x4 or 4x4. Raises InputError."""
+    """Read a rigid camera-to-world matrix from nested lists, 3x4 or 4x4.
+
+    Returns:
+        The matrix [4, 4], its rotation made exactly orthonormal.
+
+    Raises:
+        InputError: It is no matrix of finite numbers, or not rigid.
+    """
     try:
         pose = np.array(matrix, dtype=np.float64)
     except (TypeError, ValueError):
@@ -174,12 +202,20 @@ def read_pose(matrix: Any, where: str) -> np.ndarray:
 
 
 def read_intrinsics(meta: dict, entry: dict, size: tuple[int, int] | None, where: str) -> dict[str, float]:
-    """fl_x, fl_y, cx, cy, w, h in pixels. As in nerfstudio, what is shared wins over what a frame has.
+    """Read fl_x, fl_y, cx, cy, w, h in pixels. As in nerfstudio, shared values win over a frame's own.
 
-    `size`: (width, height) to take where none is given; None where it is not needed.
+    Args:
+        meta: The shared values.
+        entry: The frame's own.
+        size: (width, height) to use where none is given; None where one is given.
+        where: How messages name the frame.
+
+    Raises:
+        InputError: A value is missing or impossible.
     """
 
     def get(key: str, otherwise: float | None = None) -> float:
+        """The number under a key."""
         value = meta.get(key, entry.get(key, otherwise))
         if value is None:
             raise InputError(
@@ -189,8 +225,8 @@ def read_intrinsics(meta: dict, entry: dict, size: tuple[int, int] | None, where
 
     width, height = get("w", size and size[0]), get("h", size and size[1])
     if width < 1 or height < 1:
-        raise InputError(f"{where}: the picture's size is given as {width:g}x{height:g} pixels")
-    focal: dict[str, float | None] = {}
+        raise InputError(f"{where}: the image's size is given as {width:g}x{height:g} pixels")
+    focal: dict[str, float] = {}
     for axis, extent in (("x", width), ("y", height)):
         if f"camera_angle_{axis}" in {**meta, **entry} and f"fl_{axis}" not in {**meta, **entry}:
             angle = get(f"camera_angle_{axis}")
@@ -207,11 +243,17 @@ def read_intrinsics(meta: dict, entry: dict, size: tuple[int, int] | None, where
                 f"{where}: the focal length fl_{axis} is {value:g}, it should be positive (pixels)"
             )
     values = {"fl_x": focal["x"], "fl_y": focal["y"], "cx": get("cx", width / 2), "cy": get("cy", height / 2)}
-    return values | {"w": int(width), "h": int(height)}
+    return {**values, "w": int(width), "h": int(height)}
 
 
 def read_distortion(meta: dict, entry: dict, where: str) -> list[float]:
-    """LENS for one frame, from `distortion_params` or the single names; what is shared wins."""
+    """Read the distortion of one frame, in LENS order, from `distortion_params` or the single names.
+
+    Shared values win over the frame's own.
+
+    Raises:
+        InputError: A value is no finite number, or there are not six of them.
+    """
     shared = any(key in meta for key in (*LENS, "distortion_params"))
     given = meta if shared else entry
     if "distortion_params" not in given:
@@ -223,6 +265,11 @@ def read_distortion(meta: dict, entry: dict, where: str) -> list[float]:
 
 
 def number(value: Any, key: str, where: str) -> float:
+    """Read a finite number.
+
+    Raises:
+        InputError: The value is none.
+    """
     try:
         result = float(value)
     except (TypeError, ValueError):
@@ -233,7 +280,11 @@ def number(value: Any, key: str, where: str) -> float:
 
 
 def camera_model(meta: dict, frames: Iterable[dict], source: Path) -> str:
-    """The one camera model of all frames, by nerfstudio's name. Raises InputError for panoramas and such."""
+    """Return the one camera model of all frames, by nerfstudio's name.
+
+    Raises:
+        InputError: There are several models, or a panoramic or unknown one.
+    """
     default = "OPENCV_FISHEYE" if meta.get("is_fisheye") else "OPENCV"
     models = {str(meta.get("camera_model") or frame.get("camera_model") or default) for frame in frames}
     if len(models) > 1:
@@ -248,7 +299,11 @@ def camera_model(meta: dict, frames: Iterable[dict], source: Path) -> str:
 
 
 def read_splits(meta: dict, folder: Path, by_path: dict[Path, str], source: Path) -> dict[str, set[str]]:
-    """The frames that train_filenames, val_filenames and test_filenames name."""
+    """Read the names of the frames of each split from train_filenames, val_filenames and test_filenames.
+
+    Raises:
+        InputError: They name a photograph that no frame has.
+    """
     splits = {}
     for split in SPLITS:
         listed = meta.get(f"{split}_filenames")
@@ -256,7 +311,7 @@ def read_splits(meta: dict, folder: Path, by_path: dict[Path, str], source: Path
             continue
         if not isinstance(listed, list):
             raise InputError(f"{source}: {split}_filenames should be a list of photographs")
-        paths = {find_picture(folder, str(name)): str(name) for name in listed}
+        paths = {find_image(folder, str(name)): str(name) for name in listed}
         unknown = [name for path, name in paths.items() if path not in by_path]
         if unknown:
             raise InputError(

@@ -1,4 +1,4 @@
-"""One photograph of a capture, with its camera."""
+"""One photograph of a capture, with its camera. H and W are the image's size in pixels."""
 
 from __future__ import annotations
 
@@ -15,39 +15,47 @@ from nerf_insert.io.images import read_array, read_image, resize
 
 @dataclass(frozen=True)
 class View:
-    """A photograph and its camera. Pictures are read when asked for and not kept."""
+    """A photograph and its camera. Images are read when they are asked for, and not kept."""
 
     name: str  # the frame's file_path as written in the capture
     path: Path
     camera: Camera
     mask_path: Path | None = None
-    background: tuple[float, float, float] = (
-        1.0,
-        1.0,
-        1.0,
-    )  # shows through where a photograph is transparent
+    # sRGB, shows through where a photograph is transparent
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) of the camera, and of the pictures unless another size is asked for."""
+        """(width, height) of the camera, and of the images unless another size is asked for."""
         return self.camera.width, self.camera.height
 
     def photograph(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W 3"]:
-        """The photograph, sRGB in 0..1, composited over `background`. Raises InputError when unreadable."""
+        """Read the photograph: sRGB in 0..1, composited over `background`.
+
+        Raises:
+            InputError: The file is missing or unreadable.
+        """
         color, alpha = read_image(self.path)
         if alpha is not None:
             color = color * alpha[..., None] + torch.tensor(self.background) * (1 - alpha[..., None])
         return resize(color, size or self.size)
 
     def alpha(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W"] | None:
-        """The photograph's opacity in 0..1, None when all of it is opaque."""
+        """Read the photograph's opacity in 0..1, None where all of it is opaque.
+
+        Raises:
+            InputError: The file is missing or unreadable.
+        """
         alpha = read_image(self.path)[1]
         return None if alpha is None or bool((alpha == 1).all()) else resize(alpha, size or self.size)
 
     def valid(self, size: tuple[int, int] | None = None) -> Bool[Tensor, "H W"] | None:
-        """The pixels that nerfstudio's mask does not exclude (zero = ignored), None when there is no mask.
+        """Read which pixels nerfstudio's mask leaves in (zero = ignored), None where there is no mask.
 
-        In a smaller size a pixel is valid when all that it covers is.
+        In a smaller size a pixel is valid if all pixels that it covers are.
+
+        Raises:
+            InputError: The mask is missing or unreadable.
         """
         if self.mask_path is None:
             return None

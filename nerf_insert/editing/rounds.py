@@ -241,7 +241,7 @@ class EditRounds:
         if len(self.painted.latest) < len(session.views):
             is_painted = torch.zeros(len(session.views), dtype=torch.bool)
             is_painted[list(self.painted.latest)] = True
-            cached = cached.take(is_painted[pixels.places(cached.pixels)[0]].nonzero()[:, 0])
+            cached = cached.take(is_painted[pixels.view_and_xy(cached.pixels)[0]].nonzero()[:, 0])
         if not session.correction_options.any:
             return cached, pixels.rgba(cached.pixels)[0]
         motions = view_motions(cameras, session.region.bounds.mean(0))

@@ -1,1 +1,1 @@
-"""Cameras, poses and triangle meshes."""
+"""Cameras, rays, poses, triangle meshes, and look-ups in images."""

@@ -1,9 +1,9 @@
-"""One pinhole or fisheye camera, with lens distortion, in world coordinates.
+"""Pinhole and fisheye cameras with lens distortion, and rays, in world coordinates.
 
 Frames and units: *world* is the frame of the capture's transforms.json, in its own units (meters or
 not). Camera axes are OpenGL's, as in nerfstudio: +x right, +y up, looking along -z. Pixel
-coordinates are (x, y) with the origin at the top left corner of the picture, so that the center of
-the first pixel is (0.5, 0.5). N is the number of rays or points, H and W the picture's size.
+coordinates are (x, y) with the origin at the top left corner of the image, so that the center of
+the first pixel is (0.5, 0.5). N is the number of rays or points, H and W the image's size.
 """
 
 from __future__ import annotations
@@ -54,19 +54,27 @@ class Rays:
 
 
 class Projection(NamedTuple):
-    """Where N points fall in a picture."""
+    """The projections of N points into an image."""
 
     pixels: Float[Tensor, "N 2"]  # (x, y); meaningful where `inside`
     distance: Float[Tensor, " N"]  # from the camera's center, world units
-    inside: Bool[Tensor, " N"]  # in front of the camera and within the picture
+    inside: Bool[Tensor, " N"]  # in front of the camera and within the image
 
 
 @dataclass(frozen=True, eq=False)
 class Camera:
     """A camera of a capture or of a camera path.
 
-    `distortion` is OpenCV's as nerfstudio orders it: k1, k2, k3, k4, p1, p2 (zeros: none). `model` is
-    the name of a nerfstudio CameraType; `project` knows PERSPECTIVE and FISHEYE.
+    Attributes:
+        c2w: Camera-to-world pose: rotation and center, OpenGL axes.
+        fx: Focal length in pixels, horizontal.
+        fy: Focal length in pixels, vertical.
+        cx: Principal point, pixel coordinate x.
+        cy: Principal point, pixel coordinate y.
+        width: Image width in pixels.
+        height: Image height in pixels.
+        distortion: OpenCV's parameters in nerfstudio's order: k1, k2, k3, k4, p1, p2 (zeros: none).
+        model: The name of a nerfstudio CameraType; `project` knows PERSPECTIVE and FISHEYE.
     """
 
     c2w: Float[Tensor, "3 4"]
@@ -81,7 +89,7 @@ class Camera:
 
     @staticmethod
     def of(cameras: Cameras, index: int) -> Camera:
-        """The `index`-th of nerfstudio's cameras."""
+        """Convert the `index`-th of nerfstudio's cameras."""
         one = cameras[index : index + 1]
         lens = one.distortion_params
         return Camera(
@@ -98,7 +106,7 @@ class Camera:
 
     @cached_property
     def nerfstudio(self) -> Cameras:
-        """This camera as a batch of one of nerfstudio's."""
+        """The camera as a nerfstudio batch of one."""
         return Cameras(
             camera_to_worlds=self.c2w[None],
             fx=self.fx,
@@ -113,14 +121,15 @@ class Camera:
 
     @property
     def center(self) -> Float[Tensor, " 3"]:
+        """The camera's center, world coordinates."""
         return self.c2w[:, 3]
 
     def scaled(self, factor: float) -> Camera:
-        """The same camera with a picture `factor` times as wide and high (rounded, at least 1 pixel)."""
+        """Scale the image size by a factor (rounded, at least 1 pixel); the field of view stays."""
         return self.resized(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
 
     def resized(self, width: int, height: int) -> Camera:
-        """The same camera with its picture stretched to another size."""
+        """Stretch the image to another size; the field of view stays."""
         x, y = width / self.width, height / self.height
         return replace(
             self,
@@ -133,14 +142,14 @@ class Camera:
         )
 
     def rays(self) -> Rays:
-        """Rays through the centers of all pixels, row by row: N = H * W."""
+        """Return the rays through the centers of all pixels, row by row: N = H * W."""
         y, x = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")
         return self.rays_through(torch.stack([x.reshape(-1), y.reshape(-1)], -1) + 0.5)
 
     def rays_through(self, pixels: Float[Tensor, "N 2"]) -> Rays:
-        """Rays through pixel coordinates (x, y); the lens distortion is undone by nerfstudio.
+        """Return the rays through pixel coordinates (x, y); nerfstudio undoes the lens distortion.
 
-        A pixel's ray is the same to the last bit whichever other pixels are asked for with it.
+        A pixel's ray is the same to the last bit whichever other pixels come with it.
         """
         pixels = pixels.to(self.c2w)
         if self.model not in PROJECTABLE:
@@ -163,10 +172,17 @@ class Camera:
         return Rays(self.center.expand_as(directions).contiguous(), directions)
 
     def project(self, points: Float[Tensor, "N 3"]) -> Projection:
-        """Where points fall in the picture, with lens distortion. Points behind the camera are outside.
+        """Project points into the image, with lens distortion.
 
-        Raises InputError for panoramic and other models that nerfstudio can cast rays for but whose
-        projection is not defined here.
+        Args:
+            points: World coordinates.
+
+        Returns:
+            Pixel coordinates, distances from the camera's center, and which points are in front of the camera
+            and within the image.
+
+        Raises:
+            InputError: The camera is panoramic or of another model whose projection is not defined here.
         """
         if self.model not in PROJECTABLE:
             raise InputError(
@@ -213,10 +229,10 @@ class Camera:
 
     @cached_property
     def _radius(self) -> float:
-        """The largest off-axis radius (tangent, for fisheye angle) that the picture shows.
+        """The largest off-axis radius (tangent, for fisheye angle) that the image shows.
 
-        Farther out the distortion polynomial turns round and would fold points back into the picture:
-        the limit is where it does, or the picture's border where that comes first.
+        Farther out the distortion polynomial turns round and would fold points back into the image: the limit
+        is where it does, or the image's border where that comes first.
         """
         along, zero = torch.linspace(0, 1, 33), torch.zeros(33)
         edges = [(along, zero), (along, zero + 1), (zero, along), (zero + 1, along)]
@@ -240,4 +256,5 @@ class Camera:
 
 def _length(*axes: Tensor) -> Tensor:
     """The Euclidean length, from operations that round the same wherever an element stands."""
-    return sum(axis * axis for axis in axes).sqrt()
+    first, *others = (axis * axis for axis in axes)
+    return sum(others, first).sqrt()

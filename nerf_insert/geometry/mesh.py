@@ -24,7 +24,7 @@ RAYS_AT_ONCE = 1 << 20
 
 
 class Hits(NamedTuple):
-    """What N rays meet first."""
+    """The first hits of N rays."""
 
     distance: Float[Tensor, " N"]  # world units; infinity: nothing
     face: Int64[Tensor, " N"]  # -1: nothing
@@ -32,6 +32,7 @@ class Hits(NamedTuple):
 
     @property
     def hit(self) -> Bool[Tensor, " N"]:
+        """Which rays hit anything."""
         return self.face >= 0
 
 
@@ -39,9 +40,15 @@ class Hits(NamedTuple):
 class Mesh:
     """A colored triangle mesh in world coordinates. It may have holes, many parts, any winding.
 
-    `corner_colors` belong to each face's corners, in the order of `faces`; where a face has a texture
-    they tint it (in linear light) at `corner_uv` (origin bottom left, repeating). `texture_index` says
-    which of `textures`, -1 none.
+    Attributes:
+        vertices: World coordinates.
+        faces: Numbers of each face's three vertices.
+        corner_colors: sRGB at each face's corners, in the order of `faces`; where a face has a texture, they
+            tint it in linear light.
+        corner_uv: Texture coordinates of the corners: origin bottom left, repeating.
+        texture_index: The texture of each face, -1 for none.
+        textures: sRGB images.
+        warnings: What could not be read of the mesh's file.
     """
 
     vertices: Float[Tensor, "V 3"]
@@ -58,30 +65,30 @@ class Mesh:
         faces: Int64[Tensor, "F 3"],
         color: tuple[float, float, float] = (0.7, 0.7, 0.7),
     ) -> Mesh:
-        """A mesh of one color."""
+        """Create a mesh of one color."""
         colors = torch.tensor(color, dtype=torch.float32).expand(len(faces), 3, 3)
         return Mesh(torch.as_tensor(vertices).float(), torch.as_tensor(faces).long(), colors)
 
     @property
     def bounds(self) -> Float[Tensor, "2 3"]:
-        """Lowest and highest corner of all faces."""
+        """Lowest and highest corner of the box around all faces, world coordinates."""
         used = self.vertices[self.faces.reshape(-1)]
         return torch.stack([used.amin(0), used.amax(0)])
 
     def transformed(self, matrix: Float64[Tensor, "4 4"]) -> Mesh:
-        """The mesh moved by an affine matrix that acts on columns."""
+        """Transform the mesh by an affine matrix that acts on columns."""
         matrix = torch.as_tensor(matrix, dtype=torch.float64)
         moved = self.vertices.double() @ matrix[:3, :3].T + matrix[:3, 3]
         return replace(self, vertices=moved.float())
 
     def points_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """World coordinates of places on the surface."""
+        """Return points on the surface, world coordinates."""
         return (barycentric[:, :, None] * self.vertices[self.faces[face]]).sum(1)
 
     def color_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """sRGB of places on the surface: corner colors blended as light is, textures bilinearly."""
+        """Return sRGB at points on the surface: corner colors blend in linear light, textures bilinearly."""
         color = linear_to_srgb((barycentric[:, :, None] * srgb_to_linear(self.corner_colors[face])).sum(1))
-        if self.textures:
+        if self.corner_uv is not None and self.texture_index is not None:
             uv = (barycentric[:, :, None] * self.corner_uv[face]).sum(1)
             which = self.texture_index[face]
             for index, texture in enumerate(self.textures):
@@ -92,23 +99,23 @@ class Mesh:
 
     @cached_property
     def face_normals(self) -> Float[Tensor, "F 3"]:
-        """Unit normals across the faces, outwards as far as that can be told, whatever the winding."""
+        """Unit normals of the faces, outwards as far as that can be told, whatever the winding."""
         signs = outward_signs(self.vertices, self.faces, self.occluded)
         return geometric_normals(self.vertices, self.faces) * signs[:, None]
 
     @cached_property
     def corner_normals(self) -> Float[Tensor, "F 3 3"]:
-        """Unit normals at the faces' corners, smooth but across sharp edges."""
+        """Unit normals at the corners of faces, smooth except across sharp edges."""
         return corner_normals(self.vertices, self.faces, self.face_normals)
 
     def normal_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-        """Smooth unit normals of places on the surface."""
+        """Return smooth unit normals at points on the surface."""
         smooth = (barycentric[:, :, None] * self.corner_normals[face]).sum(1)
         length = smooth.norm(dim=-1, keepdim=True)
         return torch.where(length > 1e-3, smooth / length.clamp_min(1e-9), self.face_normals[face])
 
     def cast(self, rays: Rays) -> Hits:
-        """What each ray meets first, from either side of a face."""
+        """Find the first hit of each ray, from either side of a face."""
         parts = [self._cast(rays[k : k + RAYS_AT_ONCE]) for k in range(0, max(1, rays.count), RAYS_AT_ONCE)]
         return Hits(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
@@ -118,8 +125,13 @@ class Mesh:
         directions: Float[Tensor, "N 3"],
         max_distance: float | Float[Tensor, " N"] = float("inf"),
     ) -> Bool[Tensor, " N"]:
-        """Whether anything lies on the way from `origins` along unit `directions`, up to `max_distance`
-        (world units). An origin on the surface should be lifted a little off it first."""
+        """Tell which rays hit the mesh within a distance.
+
+        Args:
+            origins: World coordinates; one on the surface should be lifted a little off it first.
+            directions: Unit vectors.
+            max_distance: World units.
+        """
         far = torch.as_tensor(max_distance, dtype=torch.float32).expand(len(origins))
         parts = [
             self._run(
@@ -145,11 +157,11 @@ class Mesh:
     def _run(self, origins: Tensor, directions: Tensor, far: Tensor | None = None):
         """Embree's answer; with `far` only whether (0 or -1) something is nearer than that."""
         scene, center, scale = self._embree
-        origins = ((origins.double() - center) * scale).float().contiguous().numpy()
-        directions = directions.float().contiguous().numpy()
+        starts = ((origins.double() - center) * scale).float().contiguous().numpy()
+        along = directions.float().contiguous().numpy()
         if far is None:
-            return scene.run(origins, directions, output=1)
-        return scene.run(origins, directions, (far * scale).contiguous().numpy(), query="OCCLUDED")
+            return scene.run(starts, along, output=1)
+        return scene.run(starts, along, (far * scale).contiguous().numpy(), query="OCCLUDED")
 
     @cached_property
     def _embree(self):
@@ -166,5 +178,5 @@ class Mesh:
 
 
 def tinted(color: Float[Tensor, "N 3"], tint: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
-    """The product of two sRGB colors as light; white changes nothing."""
+    """Multiply two sRGB colors in linear light; white changes nothing."""
     return torch.where(tint >= 1, color, linear_to_srgb(srgb_to_linear(color) * srgb_to_linear(tint)))

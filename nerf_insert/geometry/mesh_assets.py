@@ -1,4 +1,4 @@
-"""The files that a mesh file names: materials, pictures, buffers. They are part of what it shows."""
+"""The files that a mesh file refers to: materials, images, buffers. They are part of what it shows."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ NAMED = re.compile(
 
 
 def companions(path: str | Path) -> list[str]:
-    """The existing files that a mesh file refers to, as names relative to its folder, each once, in order.
-    Files elsewhere on the disk do not count: nothing reads them. Raises InputError if there is no mesh."""
+    """List the existing files that a mesh file refers to, each once, in order.
+
+    Names are relative to its folder. Files outside that folder do not count: nothing reads them.
+
+    Raises:
+        InputError: The mesh file does not exist or cannot be read.
+    """
     path = Path(path)
     folder, found = path.parent.resolve(), [path.name]
-    for name in found:  # grows on the way: an OBJ names its materials, these their pictures
+    for name in found:  # grows on the way: an OBJ names its materials, these their images
         for other in _named_in(folder / name if name != path.name else path):
             target = (folder / other).resolve()
             relative = target.relative_to(folder).as_posix() if target.is_relative_to(folder) else ""
@@ -28,6 +33,7 @@ def companions(path: str | Path) -> list[str]:
 
 
 def _named_in(path: Path) -> list[str]:
+    """The names that one file refers to."""
     kind = path.suffix.lower()
     if kind not in (".obj", ".mtl", ".ply", ".gltf", ".glb"):
         return []
@@ -40,7 +46,7 @@ def _named_in(path: Path) -> list[str]:
         data = data[20 : 20 + int.from_bytes(data[12:16], "little")]
     try:
         tree = json.loads(data)
-        things = [*tree.get("buffers", []), *tree.get("images", [])]
-        return [thing["uri"] for thing in things if not thing.get("uri", "data:").startswith("data:")]
+        parts = [*tree.get("buffers", []), *tree.get("images", [])]
+        return [part["uri"] for part in parts if not part.get("uri", "data:").startswith("data:")]
     except (ValueError, AttributeError, TypeError, RecursionError):
         return []  # whoever loads the mesh will say what is wrong with it

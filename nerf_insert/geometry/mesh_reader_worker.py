@@ -1,7 +1,7 @@
 """Reads one mesh file, in a process of its own: `python -m nerf_insert.geometry.mesh_reader_worker`.
 
-Mesh files come from strangers and can ask for any amount of memory or time, so this process first
-gives itself limits. It imports numpy and trimesh and nothing else of weight. A request comes as JSON
+Mesh files come from strangers and can ask for any amount of memory or time, so this process first limits
+itself. Of large libraries it imports numpy and trimesh only. A request comes as JSON
 on the standard input, {"path", "out", "memory", "seconds", "faces", "texture"}; the answer, plain
 arrays, goes to the file `out` (npz, no pickles), and one JSON line to the standard output:
 {"warnings": [...]} or {"error": "..."}.
@@ -23,15 +23,16 @@ from pathlib import Path
 
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 
-GREY = 180  # sRGB of what has no color of its own
+GRAY = 180  # sRGB of what has no color of its own
 ASSETS = (".mtl", ".bin", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tga", ".tif", ".tiff")
 
 
 class Refusal(Exception):
-    """The file cannot be used; the message continues 'the mesh FILE ...'."""
+    """The file cannot be used; the message continues "the mesh FILE ..."."""
 
 
 def set_limits(memory: int, seconds: float) -> None:
+    """Limit this process to `memory` bytes of address space and `seconds` of CPU time."""
     try:
         import resource
     except ImportError:  # Windows: the parent's time limit has to do
@@ -87,14 +88,15 @@ def check_whole(path: Path, faces: int) -> None:
 
 
 def read_scene(path: Path):
-    """The file as a trimesh scene, and what could not be read of its pictures."""
+    """Read the file: a trimesh scene, and messages about images and materials that could not be read."""
     import trimesh
     from PIL import Image
+    from trimesh.resolvers import FilePathResolver
 
     Image.MAX_IMAGE_PIXELS = 1 << 26  # an error from twice this on, instead of gigabytes
 
-    class Folder(trimesh.resolvers.FilePathResolver):
-        """Materials and pictures beside the mesh, and nowhere else on the disk."""
+    class Folder(FilePathResolver):
+        """Reads materials and images beside the mesh, and nowhere else on the disk."""
 
         def get(self, name: str) -> bytes:
             folder = Path(self.parent).resolve()
@@ -127,11 +129,11 @@ def read_scene(path: Path):
 
 
 def flatten(scene, is_gltf: bool, max_faces: int, max_texture: int) -> dict:
-    """All triangle meshes of a scene in one, in the scene's coordinates."""
+    """Join all triangle meshes of a scene, in the scene's coordinates."""
     import numpy as np
 
     parts, textures, count, total = [], [], 0, 0
-    seen: dict[int, int] = {}  # a picture that several parts share is kept once
+    numbers: dict[int, int] = {}  # an image that several parts share is kept once
     for node in sorted(scene.graph.nodes_geometry):  # a set: its own order changes from run to run
         transform, name = scene.graph[node]
         mesh = scene.geometry[name]
@@ -145,14 +147,14 @@ def flatten(scene, is_gltf: bool, max_faces: int, max_texture: int) -> dict:
         if faces.min() < 0 or faces.max() >= len(vertices):
             raise Refusal("has faces that refer to vertices which do not exist: it is cut off or damaged")
         vertices = vertices @ np.asarray(transform)[:3, :3].T + np.asarray(transform)[:3, 3]
-        colors, uv, picture = appearance(mesh, faces, is_gltf)
+        colors, uv, image = appearance(mesh, faces, is_gltf)
         index = -1
-        if picture is not None:
-            if id(picture) not in seen:
-                seen[id(picture)] = len(textures)
-                picture.thumbnail((max_texture, max_texture))
-                textures.append(np.asarray(picture.convert("RGB")))
-            index = seen[id(picture)]
+        if image is not None:
+            if id(image) not in numbers:
+                numbers[id(image)] = len(textures)
+                image.thumbnail((max_texture, max_texture))
+                textures.append(np.asarray(image.convert("RGB")))
+            index = numbers[id(image)]
         parts.append((vertices, faces + count, colors, uv, np.full(len(faces), index)))
         count += len(vertices)
     if not parts:
@@ -170,11 +172,11 @@ def flatten(scene, is_gltf: bool, max_faces: int, max_texture: int) -> dict:
 
 
 def appearance(mesh, faces, is_gltf: bool):
-    """(uint8 sRGB colors at the corners [F, 3, 3], UVs there [F, 3, 2], picture or None) of one part."""
+    """Return uint8 sRGB at the corners [F, 3, 3], UVs there [F, 3, 2], and the image or None, of one part."""
     import numpy as np
 
     shape = (len(faces), 3)
-    colors, uv, picture = np.full((*shape, 3), GREY, np.uint8), np.zeros((*shape, 2), np.float32), None
+    colors, uv, image = np.full((*shape, 3), GRAY, np.uint8), np.zeros((*shape, 2), np.float32), None
     visual = mesh.visual
     if visual.kind in ("vertex", "face"):
         if visual.kind == "vertex":
@@ -185,13 +187,13 @@ def appearance(mesh, faces, is_gltf: bool):
     if visual.kind == "texture":
         material = visual.material
         factor = getattr(material, "baseColorFactor", None) if is_gltf else getattr(material, "diffuse", None)
-        picture = getattr(material, "baseColorTexture" if is_gltf else "image", None)
+        image = getattr(material, "baseColorTexture" if is_gltf else "image", None)
         has_uv = visual.uv is not None and len(visual.uv) == len(mesh.vertices)
-        if not has_uv or getattr(picture, "format", None) is None:  # no format: trimesh's stand-in
-            picture = None
+        if not has_uv or getattr(image, "format", None) is None:  # no format: trimesh's stand-in
+            image = None
         tint = np.ones((*shape, 3))
-        if factor is not None and (is_gltf or picture is None):
-            # A picture takes the place of an OBJ's Kd, which exporters often leave black beside one.
+        if factor is not None and (is_gltf or image is None):
+            # An image takes the place of an OBJ's Kd, which exporters often leave black beside one.
             factor = np.asarray(factor, dtype=np.float64)[:3] / 255
             tint = tint * (factor if is_gltf else srgb_to_linear(factor))
         own = visual.vertex_attributes.get("color") if len(visual.vertex_attributes) else None
@@ -199,12 +201,12 @@ def appearance(mesh, faces, is_gltf: bool):
             own = np.asarray(own)[faces][..., :3]
             scale = np.iinfo(own.dtype).max if own.dtype.kind == "u" else 1
             tint = tint * (own / scale)
-        elif factor is None and picture is None and not is_gltf:
+        elif factor is None and image is None and not is_gltf:
             return colors, uv, None
         colors = as_srgb(tint)
-        if picture is not None:
+        if image is not None:
             uv = np.nan_to_num(np.asarray(visual.uv, dtype=np.float32)[faces])
-    return colors, uv, picture
+    return colors, uv, image
 
 
 def as_srgb(linear):
@@ -215,7 +217,7 @@ def as_srgb(linear):
 
 
 def answer(request: dict) -> dict:
-    """Do what the request asks; what to print."""
+    """Read the mesh of a request; the answer to print."""
     path = Path(request["path"])
     is_gltf = path.suffix.lower() in (".glb", ".gltf")
     try:
@@ -227,8 +229,8 @@ def answer(request: dict) -> dict:
         arrays = flatten(scene, is_gltf, request["faces"], request["texture"])
         check_whole(path, len(arrays["faces"]))
         np.savez(request["out"], **arrays)
-        pictures = sorted(set(missing))
-        return {"warnings": [f"a picture or material could not be read ({text})" for text in pictures]}
+        images = sorted(set(missing))
+        return {"warnings": [f"an image or material could not be read ({text})" for text in images]}
     except Refusal as refusal:
         return {"error": str(refusal)}
     except MemoryError:
@@ -239,6 +241,7 @@ def answer(request: dict) -> dict:
 
 
 def main() -> None:
+    """Answer the request on the standard input."""
     request = json.load(sys.stdin)
     set_limits(request["memory"], request["seconds"])
     print(json.dumps(answer(request)))

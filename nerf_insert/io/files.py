@@ -1,8 +1,8 @@
-"""Files that are either entirely there or not touched at all.
+"""Atomic writes, and reads whose errors name the file.
 
-Writing goes to a new file beside the old one, is flushed to the disk and then renamed over it, so a
-crash, a full disk or a kill leaves the old file as it was. Reading turns the ways in which a file can
-be wrong into an InputError that names it.
+Writing goes to a new file beside the old one, which is flushed to the disk and then renamed over it: a crash,
+a full disk or a kill leaves the old file as it was. Reading raises InputError for a file that is missing,
+unreadable or damaged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nerf_insert.errors import InputError, RunError
 if TYPE_CHECKING:
     from torch import Tensor
 
-NOTES = "nerf_insert"  # the metadata entry that holds all others
+NOTES = "nerf_insert"  # the one metadata entry of a safetensors file, which holds all others as JSON
 ADVICE = {
     errno.ENOSPC: "make room there or choose another folder",
     errno.EDQUOT: "make room in your quota or choose another folder",
@@ -39,10 +39,23 @@ TEMPORARY = ".????????????.tmp*"  # files that are being written
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """`with replacing(path) as new:` write the file `new`; it takes the place of `path` at the end.
+    """Replace a file by one that the block writes.
 
-    Folders on the way are made. On any failure `path` keeps its old content and `new` is deleted; what
-    the operating system reports (disk full, no permission) becomes a RunError, anything else passes.
+    Missing parent folders are created. On any failure `path` keeps its old content, and the new file is
+    deleted.
+
+    Args:
+        path: The file to replace; it need not exist.
+
+    Yields:
+        The path of the new file, which the block has to write.
+
+    Raises:
+        RunError: The operating system reports a failure, such as a full disk or a missing permission.
+
+    Example:
+        >>> with replacing("data.bin") as new:
+        ...     new.write_bytes(data)
     """
     path = Path(path)
     new = path.parent / f".{secrets.token_hex(6)}.tmp{path.suffix}"  # short, for names near the limit
@@ -62,14 +75,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left half written in `folder`. Nobody may be writing there."""
+    """Remove half-written files that killed writers left in `folder`. Nobody may be writing there."""
     for leftover in folder.glob(TEMPORARY):
         with suppress(OSError):
             leftover.unlink()
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlast a power cut, where the system can."""
+    """Make a rename in `folder` survive a power cut, where the system can."""
     with suppress(OSError):  # folders cannot be opened on Windows, nor synced on some network disks
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -79,7 +92,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_failure(path: Path, error: OSError) -> str:
-    """What to tell the person for whom writing `path` failed."""
+    """Return the message for a failure to write `path`."""
     why = error.strerror or str(error)
     if error.errno == errno.ENOSPC:
         why = "No space left on the disk"
@@ -88,13 +101,21 @@ def write_failure(path: Path, error: OSError) -> str:
 
 
 def atomic_write(path: str | Path, data: bytes | str) -> None:
-    """Replace the content of `path` (text is written as UTF-8) at once or, with a RunError, not at all."""
+    """Replace the content of a file atomically; text is written as UTF-8.
+
+    Raises:
+        RunError: The file cannot be written; its old content is still there.
+    """
     with replacing(path) as new:
         new.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def write_json(path: str | Path, data: Any) -> None:
-    """Write plain data as JSON; NaN and infinities, which JSON does not have, become null."""
+    """Write plain data as JSON; NaN and infinities, which JSON does not have, become null.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     text = json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False)
     if not text.isascii():
         try:
@@ -105,7 +126,7 @@ def write_json(path: str | Path, data: Any) -> None:
 
 
 def finite(data: Any) -> Any:
-    """`data` with None in the place of every number that is not finite."""
+    """Replace every number in plain data that is not finite by None."""
     if isinstance(data, float):
         return data if math.isfinite(data) else None
     if isinstance(data, Mapping):
@@ -116,16 +137,25 @@ def finite(data: Any) -> Any:
 
 
 def write_yaml(path: str | Path, data: Any) -> None:
-    """Write plain data as YAML, keys in the order they have."""
+    """Write plain data as YAML, with keys in their own order.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     import yaml
 
-    atomic_write(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100))
+    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    atomic_write(path, text)
 
 
 def write_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write named tensors and text as safetensors."""
+    """Write named tensors and text as safetensors; equal content gives equal bytes.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     from safetensors.torch import save
 
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -135,7 +165,11 @@ def write_tensors(
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The content of a file. Raises InputError when there is none or it cannot be read."""
+    """Return the content of a file.
+
+    Raises:
+        InputError: The file does not exist or cannot be read.
+    """
     path = Path(path)
     try:
         return path.read_bytes()
@@ -150,7 +184,11 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def read_text(path: str | Path) -> str:
-    """The content of a UTF-8 file. Raises InputError."""
+    """Return the content of a UTF-8 text file.
+
+    Raises:
+        InputError: The file cannot be read or is not text.
+    """
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -158,7 +196,11 @@ def read_text(path: str | Path) -> str:
 
 
 def read_json(path: str | Path) -> Any:
-    """Plain data from a JSON file. Raises InputError, with the line, when it is not JSON."""
+    """Return the plain data of a JSON file.
+
+    Raises:
+        InputError: The file cannot be read or is not JSON; the message names the line.
+    """
     text = read_text(path)
     if not text.strip():
         raise InputError(f"{path} is empty, JSON was expected")
@@ -172,7 +214,11 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """Plain data from a YAML file; nothing in it can run code. Raises InputError with the line."""
+    """Return the plain data of a YAML file; nothing in it can run code.
+
+    Raises:
+        InputError: The file cannot be read or is not YAML; the message names the line.
+    """
     import yaml
 
     try:
@@ -187,7 +233,11 @@ def read_yaml(path: str | Path) -> Any:
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file. Raises InputError when it is damaged or something else."""
+    """Return (tensors, metadata) of a safetensors file.
+
+    Raises:
+        InputError: The file cannot be read, is damaged, or is something else.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load
 

@@ -1,8 +1,8 @@
-"""Pictures that people bring and pictures that are written for them.
+"""Reading and writing images and masks.
 
-A picture is a float32 tensor [H, W, 3] of sRGB values in 0..1, a mask a bool tensor [H, W]; rows run
-from the top. The orientation stored in a photograph's EXIF data is not applied, as in nerfstudio:
-the intrinsics of a capture belong to the pixels as they are stored.
+An image is a float32 tensor [H, W, 3] of sRGB values in 0..1, a mask a bool tensor [H, W]; rows run from the
+top. The orientation stored in a photograph's EXIF data is not applied, as in nerfstudio: the intrinsics of a
+capture belong to the pixels as they are stored.
 """
 
 from __future__ import annotations
@@ -23,41 +23,55 @@ from nerf_insert.io.files import atomic_write
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
 
 
-def open_picture(path: str | Path) -> Image.Image:
-    """The picture's header, not yet its pixels. Raises InputError naming the file."""
+def open_image(path: str | Path) -> Image.Image:
+    """Open an image file and read its header, not yet its pixels.
+
+    Raises:
+        InputError: The file is missing, unreadable, or in no known format.
+    """
     try:
         return Image.open(path)
     except FileNotFoundError:
-        raise InputError(f"there is no picture {path}") from None
+        raise InputError(f"there is no image {path}") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not a picture in a known format (PNG, JPEG, ...)") from None
+        raise InputError(f"{path} is not an image in a known format (PNG, JPEG, ...)") from None
     except UNREADABLE as error:
         raise unreadable(path, error) from None
 
 
 def unreadable(path: str | Path, error: Exception) -> InputError:
+    """Return the error to raise for an image that cannot be decoded."""
     reason = getattr(error, "strerror", None) or error
-    return InputError(f"cannot read the picture {path}: {reason}; save it again or replace it")
+    return InputError(f"cannot read the image {path}: {reason}; save it again or replace it")
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) from the header alone. Raises InputError."""
-    with open_picture(path) as picture:
-        return picture.size
+    """Return (width, height), from the header alone.
+
+    Raises:
+        InputError: The file is missing, unreadable, or not an image.
+    """
+    with open_image(path) as image:
+        return image.size
 
 
 def read_array(path: str | Path) -> np.ndarray:
-    """Decoded pixels, float32 [H, W, C] in 0..1: C is 1 or 3 for color, one more with transparency."""
-    with open_picture(path) as picture:
+    """Decode an image file to float32 [H, W, C] in 0..1: C is 1 or 3, and one more with transparency.
+
+    Raises:
+        InputError: The file is missing, unreadable, or not an image.
+    """
+    with open_image(path) as image:
         try:
-            if picture.mode in ("P", "PA") or "transparency" in picture.info:
-                opaque = picture.mode != "PA" and "transparency" not in picture.info
-                picture = picture.convert("RGB" if opaque else "RGBA")
-            elif picture.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-                picture = picture.convert("RGB")
-            elif picture.mode in ("1", "La", "RGBa"):
-                picture = picture.convert({"1": "L", "La": "LA", "RGBa": "RGBA"}[picture.mode])
-            array = np.asarray(picture)
+            if image.mode in ("P", "PA") or "transparency" in image.info:
+                opaque = image.mode != "PA" and "transparency" not in image.info
+                array = np.asarray(image.convert("RGB" if opaque else "RGBA"))
+            elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+                array = np.asarray(image.convert("RGB"))
+            elif image.mode in ("1", "La", "RGBa"):
+                array = np.asarray(image.convert({"1": "L", "La": "LA", "RGBa": "RGBA"}[image.mode]))
+            else:
+                array = np.asarray(image)
         except UNREADABLE as error:
             raise unreadable(path, error) from None
     array = array if array.ndim == 3 else array[..., None]
@@ -69,10 +83,13 @@ def read_array(path: str | Path) -> np.ndarray:
 
 
 def read_image(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
-    """(sRGB in 0..1, opacity in 0..1 or None when the picture has none), colors not premultiplied.
+    """Read an image of 1, 8 or 16 bits a channel: gray, palette or color.
 
-    Reads 1, 8 and 16 bits a channel, gray, palette and color. Raises InputError naming the file when
-    it is missing, not a picture, cut off or larger than Pillow's limit.
+    Returns:
+        sRGB in 0..1, not premultiplied, and opacity in 0..1, or None where the image has none.
+
+    Raises:
+        InputError: The file is missing, not an image, cut off, or larger than Pillow's limit.
     """
     array = read_array(path)
     channels = array.shape[2]
@@ -82,12 +99,17 @@ def read_image(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, 
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
-    """The marked pixels of a mask that a person drew: white, or whatever was painted on transparency.
+    """Read a mask that the user drew: true where it is white, or painted on transparency.
 
-    `size` is (width, height) of the photograph that it belongs to. The threshold lies at half. Where
-    everything visible has one color and the rest is transparent, the opacity is the mask; otherwise
-    brightness times opacity. Raises InputError when the file is missing or unreadable, has another
-    size, or marks nothing or everything.
+    The threshold lies at half. Where everything visible has one color and the rest is transparent, the
+    opacity is the mask; otherwise brightness times opacity.
+
+    Args:
+        path: The mask.
+        size: (width, height) of the photograph that it belongs to.
+
+    Raises:
+        InputError: The file is missing or unreadable, has another size, or marks nothing or everything.
     """
     found = image_size(path)
     if found != size:
@@ -111,7 +133,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
             "paint what is to be edited white on black"
         )
     if mask.all():
-        raise InputError(f"the mask {path} covers the whole picture: leave black what must stay as it is")
+        raise InputError(f"the mask {path} covers the whole image: leave black what must stay as it is")
     return mask
 
 
@@ -123,40 +145,53 @@ def to_uint8(image: Tensor) -> UInt8[Tensor, "..."]:
     return (image.detach().float().nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-def encode_png(picture: Tensor) -> bytes:
-    """The bytes of an 8-bit PNG of a picture [H, W, 3], [H, W, 4] or [H, W] in 0..1, or a mask."""
+def encode_png(image: Tensor) -> bytes:
+    """Encode an image [H, W, 3], [H, W, 4] or [H, W] in 0..1, or a mask, as an 8-bit PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(to_uint8(picture).cpu().numpy()).save(buffer, "PNG")
+    Image.fromarray(to_uint8(image).cpu().numpy()).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def write_image(path: str | Path, picture: Float[Tensor, "H W *C"] | Bool[Tensor, "H W"]) -> None:
-    """Write an 8-bit PNG: color [H, W, 3], with opacity [H, W, 4], gray or mask [H, W]; at once or not
-    at all. Values outside 0..1 are clamped. Raises RunError when it cannot be written."""
-    atomic_write(path, encode_png(picture))
+def write_image(path: str | Path, image: Float[Tensor, "H W *C"] | Bool[Tensor, "H W"]) -> None:
+    """Write an 8-bit PNG atomically.
+
+    Args:
+        path: The file.
+        image: Color [H, W, 3], with opacity [H, W, 4], gray or mask [H, W]; values are clamped to 0..1.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    atomic_write(path, encode_png(image))
 
 
-def resize(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    """A picture [H, W, C] or [H, W] at `size` = (width, height): bilinear, low-passed when it shrinks."""
-    if (picture.shape[1], picture.shape[0]) == tuple(size):
-        return picture
-    planes = picture.movedim(-1, 0) if picture.ndim == 3 else picture[None]
+def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize an image [H, W, C] or [H, W] to (width, height): bilinear, low-passed when it shrinks."""
+    if (image.shape[1], image.shape[0]) == tuple(size):
+        return image
+    planes = image.movedim(-1, 0) if image.ndim == 3 else image[None]
     planes = torch.nn.functional.interpolate(
         planes[None].float(), size=(size[1], size[0]), mode="bilinear", align_corners=False, antialias=True
     )[0]
-    return planes.movedim(0, -1).contiguous() if picture.ndim == 3 else planes[0]
+    return planes.movedim(0, -1).contiguous() if image.ndim == 3 else planes[0]
 
 
 def contact_sheet(
     rows: Sequence[Sequence[tuple[str, Tensor]]], width: int | None = None, gap: int = 6
 ) -> Float[Tensor, "H W 3"]:
-    """Pictures in rows, each with its label above it, on white.
+    """Arrange labeled images in rows on white.
 
-    `rows` holds (label, picture [h, w, 3] or [h, w]) pairs. With `width` every picture is resized to it.
+    Args:
+        rows: Rows of (label, image [h, w, 3] or [h, w]) pairs.
+        width: The width that every image is resized to (default: its own).
+        gap: Pixels between the images.
+
+    Raises:
+        ValueError: There is no image.
     """
-    cells = [[(label, _cell(picture, width)) for label, picture in row] for row in rows]
+    cells = [[(label, _cell(image, width)) for label, image in row] for row in rows]
     if not any(cells):
-        raise ValueError("a contact sheet needs at least one picture")
+        raise ValueError("a contact sheet needs at least one image")
     columns = max(len(row) for row in cells)
     widths = [max((row[k][1].shape[1] for row in cells if k < len(row)), default=0) for k in range(columns)]
     text = max(11, min(widths) // 16)
@@ -179,9 +214,10 @@ def contact_sheet(
     return torch.from_numpy(np.asarray(sheet).astype(np.float32) / 255)
 
 
-def _cell(picture: Tensor, width: int | None) -> np.ndarray:
-    picture = picture.detach().cpu().float()
+def _cell(image: Tensor, width: int | None) -> np.ndarray:
+    """An image as uint8 [h, w, 3] of the given width."""
+    image = image.detach().cpu().float()
     if width is not None:
-        picture = resize(picture, (width, max(1, round(picture.shape[0] * width / picture.shape[1]))))
-    picture = picture if picture.ndim == 3 else picture[..., None].expand(-1, -1, 3)
-    return to_uint8(picture).numpy()
+        image = resize(image, (width, max(1, round(image.shape[0] * width / image.shape[1]))))
+    image = image if image.ndim == 3 else image[..., None].expand(-1, -1, 3)
+    return to_uint8(image).numpy()

@@ -1,4 +1,4 @@
-"""H.264 video that plays everywhere: yuv420p, even sizes, the index in front."""
+"""H.264 video that plays everywhere: yuv420p, even sizes, the index at the front."""
 
 from __future__ import annotations
 
@@ -23,11 +23,22 @@ BT709 = 1  # the number of this color matrix, and of its primaries and transfer 
 
 
 class VideoWriter:
-    """`with VideoWriter(path, fps, (W, H)) as video: video.write(picture)`: an MP4, one picture a frame.
+    """Writes an MP4 frame by frame.
 
-    The file appears under its name when the block ends without an exception, and not at all otherwise.
-    An odd width or height is filled up by repeating the last column or row. `quality` is x264's constant
-    rate factor: 0 is lossless, 18 looks it, 28 is small. Raises RunError when it cannot be written.
+    The file appears under its name when the `with` block ends without an exception, and not at all otherwise.
+
+    Args:
+        path: The file.
+        fps: Frames per second.
+        size: (width, height). An odd one is padded by repeating the last column or row.
+        quality: x264's constant rate factor: 0 is lossless, 18 looks lossless, 28 is small.
+
+    Raises:
+        RunError: The file cannot be written.
+
+    Example:
+        >>> with VideoWriter("orbit.mp4", 24, (640, 480)) as video:
+        ...     video.write(image)
     """
 
     def __init__(self, path: str | Path, fps: float, size: tuple[int, int], quality: int = 18) -> None:
@@ -57,14 +68,19 @@ class VideoWriter:
         context.colorspace = context.color_primaries = context.color_trc = BT709
         return container
 
-    def write(self, picture: Float[Tensor, "H W 3"]) -> None:
-        """Append one frame, sRGB in 0..1, of the size given at the start (else ValueError)."""
+    def write(self, image: Float[Tensor, "H W 3"]) -> None:
+        """Append one frame, sRGB in 0..1.
+
+        Raises:
+            ValueError: The frame has another size than the video.
+            RunError: The file cannot be written.
+        """
         import av
 
         width, height = self.size
-        if tuple(picture.shape) != (height, width, 3):
-            raise ValueError(f"a frame of {tuple(picture.shape)} in a video of {width}x{height}")
-        array = to_uint8(picture).cpu().numpy()
+        if tuple(image.shape) != (height, width, 3):
+            raise ValueError(f"a frame of {tuple(image.shape)} in a video of {width}x{height}")
+        array = to_uint8(image).cpu().numpy()
         array = np.pad(array, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         try:
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
@@ -90,5 +106,5 @@ class VideoWriter:
     def _failure(self, error: Exception) -> RunError:
         reason = getattr(error, "strerror", None) or error
         return RunError(
-            f"cannot write the video {self.path}: {reason}; choose another folder or write pictures"
+            f"cannot write the video {self.path}: {reason}; choose another folder or write images"
         )

@@ -1,4 +1,4 @@
-"""Where fields are computed. Cameras, pictures, masks and regions stay on the processor."""
+"""The device that fields are computed on. Cameras, images, masks and regions stay on the CPU."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ VARIABLE = "NERF_INSERT_DEVICE"
 
 
 def device() -> torch.device:
-    """A GPU if torch can use one, else the processor; or what the environment variable
-    NERF_INSERT_DEVICE says ("cpu", "cuda", "cuda:1").
+    """Choose the device: a GPU if torch can use one, else the CPU.
 
-    Raises InputError where that is no device, RunError where torch cannot use it.
+    The environment variable NERF_INSERT_DEVICE ("cpu", "cuda", "cuda:1") overrides the choice.
+
+    Raises:
+        InputError: The variable names no device.
+        RunError: torch cannot use that device.
     """
     name = os.environ.get(VARIABLE) or ("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,8 +1,8 @@
-"""Compiles the processor's kernels before they are needed, in a process of its own.
+"""Compiles the CPU kernels before they are needed, in a process of its own.
 
-Numba compiles them when first used, in about twenty seconds, and keeps the result beside their source (or
-where NUMBA_CACHE_DIR says). A command that will need them starts this first of all, so that it is done while
-the command itself still loads its libraries and photographs. Standard library only until it is run.
+Numba compiles them at their first use, in about twenty seconds, and caches the result beside their source (or
+in NUMBA_CACHE_DIR). A command that will need them starts this first of all, so that they are compiled while
+the command still loads its libraries and photographs. Imports only the standard library until it runs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ KERNELS = ("compositing", "hashgrid", "marching", "mlp", "samples")
 _started: subprocess.Popen | None = None
 
 
-def kept() -> bool:
-    """Whether compiled kernels are kept where Numba looks first; of an older source they may still be."""
+def is_cached() -> bool:
+    """Tell whether Numba's cache has every kernel; they may be of an older source."""
     folder = os.environ.get("NUMBA_CACHE_DIR")
     if not folder:
         package = find_spec("nerf_insert.kernels")  # loads nerf_insert alone
@@ -30,10 +30,14 @@ def kept() -> bool:
 
 
 def start() -> subprocess.Popen | None:
-    """Begin to compile, unless that was done before or another backend was asked for."""
+    """Start to compile, unless the kernels are cached, or another backend was chosen.
+
+    Returns:
+        The process that compiles, or None.
+    """
     global _started
     wanted = os.environ.get("NERF_INSERT_KERNELS", "") in ("", "cpu")
-    if _started is None and wanted and (os.cpu_count() or 1) > 1 and not kept():
+    if _started is None and wanted and (os.cpu_count() or 1) > 1 and not is_cached():
         _started = subprocess.Popen(
             [sys.executable, "-m", "nerf_insert.runtime.kernel_warmup"],
             stdin=subprocess.DEVNULL,
@@ -44,7 +48,7 @@ def start() -> subprocess.Popen | None:
 
 
 def compile_all() -> None:
-    """Use every kernel once, as the engine does."""
+    """Call every kernel once with the types that the engine uses."""
     import torch
 
     import nerf_insert.kernels as kernels

@@ -1,4 +1,4 @@
-"""How much memory this process has used at most."""
+"""The peak memory of this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sys
 
 
 def peak_memory() -> dict[str, float]:
-    """Gigabytes (10^9 bytes) at the highest so far: "ram" and, where a GPU was used, "gpu". Empty where the
-    system does not tell."""
+    """Return the peak so far in gigabytes (10^9 bytes): "ram" and, where a GPU was used, "gpu".
+
+    A figure that the system does not tell is left out.
+    """
     peak = {}
     try:
         import resource

@@ -23,7 +23,7 @@ def create_progress(mode: str = "auto", stream: TextStream | None = None) -> Pro
         mode: "auto" (a bar on a terminal, else lines), "bar", "lines", "json" or "silent".
         stream: Where to write (default: stderr, so that stdout stays for results).
     """
-    stream = stream or sys.stderr
+    stream = sys.stderr if stream is None else stream
     if mode == "auto":
         mode = "bar" if stream.isatty() else "lines"
     kinds = {"bar": BarProgress, "lines": LineProgress, "json": JsonProgress, "silent": Progress}

@@ -83,8 +83,8 @@ class ViewCorrections(nn.Module):
         """
         super().__init__()
         self.options, self.motions = options, motions
-        self.view, self.xy = pixels.places(chosen)
-        images = pixels.pictures()
+        self.view, self.xy = pixels.view_and_xy(chosen)
+        images = pixels.images()
         self.sampled = torch.arange(0, len(self.view), max(1, len(self.view) // SAMPLED_RAYS))
         self.patches = PatchWeights(images, self.view, self.xy)
         self.crops: dict[int, WarpedCrop] = {

@@ -412,7 +412,7 @@ BAD = {
     ),
     "text as picture": (picture(lambda path: path.write_text("hello")), r"images/004\.png is not a picture"),
     "empty picture": (picture(lambda path: path.write_bytes(b"")), r"images/004\.png is not a picture"),
-    "folder as picture": (picture(lambda path: path.mkdir()), r"cannot read the picture .*images/004\.png"),
+    "folder as picture": (picture(lambda path: path.mkdir()), r"cannot read the image .*images/004\.png"),
     "mask missing": (frame(mask_path="gone.png"), rf"{WHERE}: its mask .*gone\.png does not exist"),
     "mask of another size": (with_mask((12, 8)), r"mask\.png is 12x8 pixels .* is 24x16"),
     "split names nothing": (

@@ -193,7 +193,7 @@ EDIT = [
     (
         "full mask",
         lambda p: ["edit", p.scene, "--mask", f"000={p.mask('everything')}"],
-        "covers the whole picture",
+        "covers the whole image",
     ),
     (
         "mask is text",

@@ -87,10 +87,10 @@ def test_kernels_are_compiled_ahead_by_a_process_of_their_own(tmp_path, monkeypa
     monkeypatch.delenv("NERF_INSERT_KERNELS", raising=False)
     monkeypatch.setattr(kernel_warmup, "_started", None)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    assert not kernel_warmup.kept()
+    assert not kernel_warmup.is_cached()
     begun = kernel_warmup.start()
     assert begun is not None and kernel_warmup.start() is begun and begun.wait(timeout=300) == 0
-    assert kernel_warmup.kept()
+    assert kernel_warmup.is_cached()
     monkeypatch.setattr(kernel_warmup, "_started", None)
     assert kernel_warmup.start() is None
     program = """
@@ -114,4 +114,4 @@ def test_nothing_is_compiled_ahead_for_other_backends(tmp_path, monkeypatch):
     monkeypatch.setenv("NERF_INSERT_KERNELS", "torch")
     assert kernel_warmup.start() is None
     with use_backend(None):
-        assert not kernel_warmup.kept()
+        assert not kernel_warmup.is_cached()

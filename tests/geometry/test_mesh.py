@@ -186,7 +186,7 @@ def test_large_pictures_are_scaled_down_and_damaged_ones_named(tmp_path, in_proc
     assert load_mesh(tmp_path / "o.obj").textures[0].shape == (16, 64, 3)
     (tmp_path / "t.png").write_bytes(b"not a picture")
     mesh = load_mesh(tmp_path / "o.obj")
-    assert mesh.textures == () and "picture or material could not be read" in mesh.warnings[0]
+    assert mesh.textures == () and "image or material could not be read" in mesh.warnings[0]
 
 
 def giant_gltf(count: int, **more) -> str:
