@@ -1,16 +1,16 @@
-"""Render the sample capture `data/sample/`: a table in a sunlit room, seen from 56 places around it.
+"""Render the sample capture `data/sample/`: a table in a sunlit room, seen from 56 positions around it.
 
     uv venv --python 3.11 bpyenv && uv pip install --python bpyenv/bin/python bpy pillow scipy
     bpyenv/bin/python data/make_sample.py [--out data/sample] [--views 0,10,20] [--scale 2]
 
 Blender's Cycles renders every view on the CPU, a few seconds each. World coordinates are meters, z up,
-the origin in the middle of the table's top. The mug is the thing to remove, the rocket the thing to
-insert; "the capture" has the mug and not the rocket.
+the origin in the middle of the table's top. The mug is the object to remove, the rocket the object to
+insert; "the capture" shows the mug and not the rocket.
 
     transforms.json      the capture's cameras (OpenGL axes) and its split
     images/              the capture
     object.ply           the rocket in place, with its colors
-    masks/               the mug as a person would paint over it, on three training views
+    masks/               the mug as a user would paint over it, on three training views
     truth/insert/        all views with mug and rocket
     truth/remove/        test views with neither
     truth/both/          test views with the rocket, without the mug
@@ -58,7 +58,7 @@ def main() -> None:
     )
     arguments.add_argument("--out", type=Path, default=Path(__file__).parent / "sample")
     arguments.add_argument("--views", help="render only these, e.g. 0,10,20")
-    arguments.add_argument("--scale", type=float, default=1.0, help="pictures this many times as large")
+    arguments.add_argument("--scale", type=float, default=1.0, help="factor on the image size")
     arguments.add_argument("--samples", type=int, default=24, help="paths per pixel, before denoising")
     options = arguments.parse_args()
     out = options.out.resolve()
@@ -145,7 +145,7 @@ class Studio:
         return self._render()
 
     def mask(self, index: int) -> np.ndarray:
-        """bool [H, W]: at least half of the pixel shows the thing with that object index."""
+        """bool [H, W]: true where at least half of the pixel shows the object with that index."""
         layer = self.scene.view_layers[0]
         self.scene.cycles.samples, self.scene.cycles.use_denoising = 32, False
         self.scene.cycles.max_bounces = 0
@@ -159,8 +159,8 @@ class Studio:
         path = Path(bpy.app.tempdir) / "view.png"
         self.scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
 
     def _rocket(self):
         vertices, faces, colors = rocket.rocket()
@@ -168,15 +168,15 @@ class Studio:
         vertices = vertices @ np.array(turn).T + ROCKET_AT
         paint = Paint("rocket", roughness=0.6)
         material = paint.done(paint.node("Attribute", 0, {"attribute_name": "color"}))
-        thing = stage.put("rocket", (vertices, faces), material, index=ROCKET)
+        placed = stage.put("rocket", (vertices, faces), material, index=ROCKET)
         srgb = colors / 255
         linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-        layer = thing.data.color_attributes.new("color", "FLOAT_COLOR", "POINT")
+        layer = placed.data.color_attributes.new("color", "FLOAT_COLOR", "POINT")
         layer.data.foreach_set("color", np.c_[linear, np.ones(len(linear))].ravel())
-        return (vertices, faces, colors), thing
+        return (vertices, faces, colors), placed
 
     def _index_material(self, paint: Paint):
-        """Glows with strength one on things with the wanted index and not at all elsewhere."""
+        """Emits with strength 1 on objects with the wanted index and not at all elsewhere."""
         index = paint.node("ObjectInfo", "Object Index")
         same = paint.node("Math", 0, {"operation": "COMPARE"}, i0=index, i1=1.0, i2=0.1)
         glow = paint.node("Emission", 0, Strength=same)
@@ -184,9 +184,9 @@ class Studio:
         return paint.material, same.node.inputs[1]
 
 
-def write_jpeg(path: Path, picture: np.ndarray) -> None:
+def write_jpeg(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, quality=90, subsampling=0, optimize=True)
+    Image.fromarray(image).save(path, quality=90, subsampling=0, optimize=True)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
@@ -246,8 +246,8 @@ def paint_masks(out: Path, poses: list[Matrix], names: list[str]) -> None:
             if i not in TEST
         }
         name = names[min(off, key=off.get)]
-        with Image.open(out / "removed_mask" / f"{name}.png") as picture:
-            mug = np.asarray(picture) > 0
+        with Image.open(out / "removed_mask" / f"{name}.png") as image:
+            mug = np.asarray(image) > 0
         wobble = gaussian_filter(rng.standard_normal(mug.shape), 6)
         reach = 3.5 + 1.3 * wobble / wobble.std()
         write_mask(out / "masks" / f"{name}.png", distance_transform_edt(~mug) <= reach.clip(1.5))

@@ -1,4 +1,4 @@
-"""The room around the table: four different walls, a window, the light. Metres, z up."""
+"""The room around the table: four different walls, a window, the light. Meters, z up."""
 
 from __future__ import annotations
 
@@ -174,8 +174,8 @@ def _lights():
     ]:
         lamp = bpy.data.lights.new(name, "AREA")
         lamp.shape, (lamp.size, lamp.size_y), lamp.energy, lamp.color = "RECTANGLE", size, energy, color
-        thing = bpy.data.objects.new(name, lamp)
-        thing.location, thing.visible_camera = at, False
-        thing.rotation_euler = (0, math.radians(tilt), 0)
-        bpy.context.scene.collection.objects.link(thing)
+        placed = bpy.data.objects.new(name, lamp)
+        placed.location, placed.visible_camera = at, False
+        placed.rotation_euler = (0, math.radians(tilt), 0)
+        bpy.context.scene.collection.objects.link(placed)
     bpy.context.scene.world = bpy.data.worlds.new("world")

@@ -1,4 +1,4 @@
-"""Things in the Blender scene: a mesh, a material, a place (meters, z up)."""
+"""Objects in the Blender scene: a mesh, a material, a position (meters, z up)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def put(name, mesh, material, at=(0, 0, 0), rotation=(0, 0, 0), bevel=0.0, smoot
     data.from_pydata(mesh[0].tolist(), [], mesh[1].tolist())
     data.materials.append(material)
     data.shade_smooth() if smooth else data.shade_flat()
-    thing = bpy.data.objects.new(name, data)
-    thing.location, thing.rotation_euler, thing.pass_index = at, [math.radians(r) for r in rotation], index
-    bpy.context.scene.collection.objects.link(thing)
+    placed = bpy.data.objects.new(name, data)
+    placed.location, placed.rotation_euler, placed.pass_index = at, [math.radians(r) for r in rotation], index
+    bpy.context.scene.collection.objects.link(placed)
     if bevel:
-        rounding = thing.modifiers.new("bevel", "BEVEL")
+        rounding = placed.modifiers.new("bevel", "BEVEL")
         rounding.width, rounding.segments = bevel, 3
-    return thing
+    return placed
 
 
 def block(name, size, material, at=(0, 0, 0), turn=0.0, bevel=0.003):

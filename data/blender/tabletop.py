@@ -1,4 +1,4 @@
-"""The table and what lies on it: what the capture is about. The origin is in the middle of its top."""
+"""The table and what lies on it. The origin is in the middle of its top."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build(floor: float) -> None:
 
 
 def mug(index: int) -> list[bpy.types.Object]:
-    """The thing to remove: 12 cm high, on the gingham cloth."""
+    """The object to remove: 12 cm high, on the gingham cloth."""
     at = (0.27, -0.16, 0.004)
     paint = Paint("mug", roughness=0.4)
     blue, white = "2f6fb0", "f1ece0"
