@@ -116,6 +116,18 @@ class Progress:
         self._running, self._stopped = threading.Event(), False
         self._running.set()
 
+    @staticmethod
+    def of(mode: str = "auto", stream: TextStream | None = None) -> Progress:
+        """Create a progress that shows what happens.
+
+        Args:
+            mode: "auto" (a bar on a terminal, else lines), "bar", "lines", "json" or "silent".
+            stream: Where to write (default: stderr, so that stdout stays for results).
+        """
+        from nerf_insert.runtime.progress_display import create_progress
+
+        return create_progress(mode, stream)
+
     def now(self) -> float:
         """A clock in seconds that stands still while the work is paused."""
         return self.clock() - self.idle

@@ -17,12 +17,7 @@ EVERY_JSON = 1.0  # seconds between JSON lines
 
 
 def create_progress(mode: str = "auto", stream: TextStream | None = None) -> Progress:
-    """Create the progress for a mode.
-
-    Args:
-        mode: "auto" (a bar on a terminal, else lines), "bar", "lines", "json" or "silent".
-        stream: Where to write (default: stderr, so that stdout stays for results).
-    """
+    """Create the progress for a mode; see `Progress.of`."""
     stream = sys.stderr if stream is None else stream
     if mode == "auto":
         mode = "bar" if stream.isatty() else "lines"

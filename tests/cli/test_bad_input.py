@@ -113,7 +113,7 @@ GENERAL = [
 TRAIN = [
     ("no out", lambda p: ["train", p.capture], "required: --out"),
     ("no capture", lambda p: ["train", p.tmp / "gone", "--out", p.new], "there is no capture"),
-    ("not a capture", lambda p: ["train", p.scene, "--out", p.new], "not a capture that is understood"),
+    ("not a capture", lambda p: ["train", p.scene, "--out", p.new], "not a capture that can be read"),
     (
         "capture is a picture",
         lambda p: ["train", p.capture / "images" / "000.png", "--out", p.new],
@@ -198,7 +198,7 @@ EDIT = [
     (
         "mask is text",
         lambda p: ["edit", p.scene, "--mask", f"000={p.file('a.png', b'white')}"],
-        "not a picture",
+        "not an image",
     ),
     (
         "masks of different things",

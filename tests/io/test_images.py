@@ -62,10 +62,10 @@ def test_the_orientation_in_exif_is_not_applied(tmp_path):
 
 
 def test_unreadable_pictures_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"no picture .*gone\.png"):
+    with pytest.raises(InputError, match=r"no image .*gone\.png"):
         read_image(tmp_path / "gone.png")
     (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(InputError, match=r"text\.png is not a picture"):
+    with pytest.raises(InputError, match=r"text\.png is not an image"):
         read_image(tmp_path / "text.png")
     with pytest.raises(InputError, match="cannot read the image"):
         read_image(tmp_path)
@@ -131,7 +131,7 @@ def test_useless_masks_say_what_is_wrong(tmp_path):
         read_mask(save(tmp_path / "m.png", rgba((255, 255, 255), WHITE * 0)), (30, 20))
     with pytest.raises(InputError, match=r"m\.png covers the whole image"):
         read_mask(save(tmp_path / "m.png", WHITE * 0 + 255), (30, 20))
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no image"):
         read_mask(tmp_path / "gone.png", (30, 20))
 
 
