@@ -374,7 +374,7 @@ def far(scale=1.0, flip=1.0, value=None, row=3):
 
 WHERE = r"frame 4 \(images/004\.png\) of .*transforms\.json"
 BAD = {
-    "nothing there": (lambda folder: None, "not a capture that is understood: it needs a transforms.json"),
+    "nothing there": (lambda folder: None, "not a capture that can be read: it needs a transforms.json"),
     "not JSON": (lambda folder: write(folder, '{"frames": [\n oops'), r"not valid JSON: line 2"),
     "empty file": (lambda folder: write(folder, ""), r"transforms\.json is empty"),
     "a list": (lambda folder: write(folder, "[]"), r"transforms\.json is not a list of camera poses"),
