@@ -203,7 +203,7 @@ class JobQueue:
                 shutil.rmtree(self.folder(page, key), ignore_errors=True)
 
     def progress(self, page: Path, key: str) -> list[dict[str, Any]]:
-        """Return the events that a job's command has written so far (see runtime/progress_display.py).
+        """Return the events that a job's command has written so far (see runtime/progress.py).
 
         Raises:
             InputError: The key is not valid.

@@ -14,7 +14,7 @@ from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.services.common import Answer, Service, answer_errors
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError
-from nerf_insert.runtime.progress_display import duration
+from nerf_insert.runtime.progress import duration
 
 SHOWN_NOTES = 4  # newest messages of a job
 

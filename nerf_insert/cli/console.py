@@ -12,7 +12,6 @@ from typing import Any, TextIO, cast
 
 from nerf_insert.io.files import finite
 from nerf_insert.runtime.progress import Progress, TextStream
-from nerf_insert.runtime.progress_display import create_progress
 
 
 class SafeStream:
@@ -90,7 +89,7 @@ class Console:
         if quiet:
             self.progress = Progress(self.err) if as_json else WarningsOnly(self.err)
         else:
-            self.progress = create_progress("json" if as_json else "auto", self.err)
+            self.progress = Progress.of("json" if as_json else "auto", self.err)
         self._warn, self.progress.warn = self.progress.warn, self._keep_warning  # type: ignore[method-assign]
 
     def _keep_warning(self, text: str) -> None:

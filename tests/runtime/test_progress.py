@@ -8,13 +8,12 @@ import time
 import pytest
 
 from nerf_insert.errors import Stopped
-from nerf_insert.runtime.progress import Progress
-from nerf_insert.runtime.progress_display import create_progress, duration
+from nerf_insert.runtime.progress import Progress, duration
 
 
 def test_progress_as_lines():
     out = io.StringIO()
-    progress = create_progress("auto", out)  # not a terminal
+    progress = Progress.of("auto", out)  # not a terminal
     with progress.task("Training [the] base", total=4) as task:
         progress.every = 0
         task.advance(1, note="31.2 dB")
@@ -26,7 +25,7 @@ def test_progress_as_lines():
 
 def test_progress_for_machines_is_one_object_a_line():
     out = io.StringIO()
-    progress = create_progress("json", out)
+    progress = Progress.of("json", out)
     progress.every = 0
     with pytest.raises(KeyError), progress.task("Painting", total=3) as task:
         progress.say('a "quoted"\nline')
@@ -41,7 +40,7 @@ def test_progress_for_machines_is_one_object_a_line():
 def test_progress_as_a_bar_and_silent():
     out = io.StringIO()
     for mode in ("bar", "silent"):
-        progress = create_progress(mode, out)
+        progress = Progress.of(mode, out)
         with progress.task("Outer [x]", total=2) as outer:
             with progress.task("Inner", total=1) as inner:
                 inner.advance(5)
