@@ -117,7 +117,7 @@ class EditRounds:
             views = [*this.views, *again]
             done, record = (self.folder / f"round-{this.number}.{kind}" for kind in ("safetensors", "json"))
             if not done.exists():
-                self.eta.add("pictures", len(again))
+                self.eta.add("views", len(again))
                 current = session.stack.with_layer(layer) if this.number else session.stack
                 yield from self._paint(this, views, current, layer)
             if not this.number:
@@ -144,7 +144,7 @@ class EditRounds:
         count = session.cached_rays(session.fit_config(this.steps), self.progress).rays.count
         views = sum(len(earlier.views) for earlier in self.rounds[: this.number + 1])
         fraction = min(1.0, (views + len(session.approved)) / len(session.views))
-        self.eta.add("pictures", sign * len(this.views))
+        self.eta.add("views", sign * len(this.views))
         self.eta.add("steps", sign * this.steps)
         stages = fit_stages(session.correction_options.any, fresh=not this.number)
         self.eta.add("rays", sign * count * fraction * len(stages))
@@ -188,10 +188,10 @@ class EditRounds:
             for batch in batches:
                 files = [self.painted.file(this.number, v) for v in batch]
                 if all(file.exists() for file in files):
-                    self.eta.skip("pictures", len(batch))
+                    self.eta.skip("views", len(batch))
                     task.advance(len(batch))
                     continue
-                with self.eta.spending("pictures", len(batch)):
+                with self.eta.spending("views", len(batch)):
                     inputs = [inpaint_view(session.inpainter, session.views[v], current) for v in batch]
                     seed = call_seed(recipe, this.number, batch[0], again=batch[0] not in this.views)
                     images = run_inpainter(
