@@ -23,7 +23,7 @@ class Guide:
 
     prompt: str = ""
     negative_prompt: str = ""
-    references: tuple[Float[Tensor, "h w 3"], ...] = ()
+    references: tuple[Float[Tensor, "_ _ 3"], ...] = ()
     mesh: Mesh | None = None
 
     @property

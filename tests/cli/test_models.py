@@ -70,7 +70,7 @@ def test_pull_then_find_then_nothing_more_is_asked(models, hub, tmp_path):
         name for name in names if name.endswith((".bin", ".ckpt")) or name == "all-in-one.safetensors"
     ]
     made = DiffusionInpainter(model=folder, device="cpu")  # of parts in half precision and parts that are not
-    assert made._loaded(Guide(prompt="a hat")).pipeline.unet.config.in_channels == 9
+    assert made._load_sampler(Guide(prompt="a hat")).pipeline.unet.config.in_channels == 9
     hub.asked.clear()
     assert models("path", "sd15-inpaint") == (0, {"ok": True, "name": "sd15-inpaint", "path": folder})
     assert models("path", SD15)[1]["path"] == folder

@@ -1,14 +1,14 @@
 """The inpainter `diffusion`: any supported inpainting model of the diffusers library.
 
-    catalogue            models by name, with licences
-    weights, surveys     what lies on this machine, and whether it is complete and can be trusted
-    fetching             downloads, for `nerf-insert models pull`
-    families, work       what differs from model to model: one small class each
-    settings             the inpainter's options
-    memory               how a model fits into this machine
-    cropping, control    what a model is shown of a view
-    loading, painter     the model at work
-    inpainter            all of it behind the contract of nerf_insert/inpaint/api.py
+    options               the inpainter's options
+    inventory             the models on this machine
+    families, request     what differs from one kind of model to the next, and one call of a model
+    placement             how a model fits into this machine's memory
+    cropping, tiling,
+    depth_control         what a model is given of a view
+    loading, sampler      loading a model and running it
+    inpainter             the Inpainter (see nerf_insert/inpaint/api.py) that uses all of these
 
-diffusers and transformers are imported where they are used: they take many seconds.
+nerf_insert.hub finds and downloads the weights. diffusers and transformers are imported inside functions:
+they take many seconds.
 """

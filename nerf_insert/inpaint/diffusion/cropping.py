@@ -1,8 +1,8 @@
-"""What a model is shown of a view: a window around the mask, with context, at the model's own resolution;
-and how what it paints comes back, with a soft border inside the mask.
+"""Crops of views: a window around the mask, with context, at the model's resolution, and pasting it back.
 
-Masks that inpainters are given are wider than the region (nerf_insert/editing/region_views.py); the border
-is narrower than that: what is painted shows in full in the region itself.
+The pasted image is blended in along a border inside the mask. Inpainting masks are wider than the region
+(nerf_insert/editing/region_views.py) by more than this border, so that the region itself gets the model's
+output unblended. H, W are the size of a view, h, w that of a crop.
 """
 
 from __future__ import annotations
@@ -17,33 +17,40 @@ from torch import Tensor
 
 from nerf_insert.io.images import resize
 
-ZOOM = 4  # at most so many times are pictures enlarged: models know no pictures blurred more than that
-BORDER = (
-    0.01  # width of the soft border, as a share of the picture's width: half of what masks are widened by
-)
-TOUCHED = 0.01  # share of a pixel that is masked for it to be painted
+MAX_ZOOM = 4  # how much a crop may be enlarged: models have not seen images that are blurred more
+BORDER = 0.01  # width of the blend, as a fraction of the image's width: half of what masks are dilated by
+MIN_COVERAGE = 0.01  # fraction of a pixel that has to be masked for it to be inpainted
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A window of a picture (pixels, from its top left corner), and the size in which a model sees it."""
+    """A window of an image, and the size at which a model sees it.
+
+    Attributes:
+        top: First row, pixels from the image's top left corner.
+        left: First column.
+        height: Rows of the image.
+        width: Columns of the image.
+        size: (width, height) of the crop that the model is given.
+    """
 
     top: int
     left: int
     height: int
     width: int
-    size: tuple[int, int]  # (width, height)
+    size: tuple[int, int]
 
-    def window(self, picture: Tensor) -> Tensor:
-        """The window's pixels, of [H, W] or [H, W, C]."""
-        return picture[self.top : self.top + self.height, self.left : self.left + self.width]
+    def window(self, image: Tensor) -> Tensor:
+        """Return the window of an image [H, W] or [H, W, C], as a view."""
+        return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
-    def picture(self, picture: Float[Tensor, "H W *C"]) -> Float[Tensor, "h w *C"]:
-        return resize(self.window(picture).float(), self.size)
+    def image(self, image: Float[Tensor, "H W *C"]) -> Float[Tensor, "h w *C"]:
+        """Crop an image and resize it."""
+        return resize(self.window(image).float(), self.size)
 
     def mask(self, mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "h w"]:
-        """All that the mask touches."""
-        return resize(self.window(mask).float(), self.size) > TOUCHED
+        """Crop a mask and resize it, keeping every pixel that it touches."""
+        return resize(self.window(mask).float(), self.size) > MIN_COVERAGE
 
     def paste(
         self,
@@ -51,42 +58,45 @@ class Crop:
         original: Float[Tensor, "H W 3"],
         mask: Bool[Tensor, "H W"],
     ) -> Float[Tensor, "H W 3"]:
-        """The original with what was painted where the mask is, blended in along the mask's border."""
+        """Paste an inpainted crop into the original where the mask is, blended along the mask's border."""
         back = resize(painted.float(), (self.width, self.height)).clamp(0, 1)
-        share = self.window(soft(mask, BORDER * mask.shape[1]))[..., None]
+        weight = self.window(soft_mask(mask, BORDER * mask.shape[1]))[..., None]
         result = original.clone()
         window = self.window(result)
-        window.copy_(torch.where(share > 0, window + share * (back - window), window))
+        window.copy_(torch.where(weight > 0, window + weight * (back - window), window))
         return result
 
 
-def around(mask: Bool[Tensor, "H W"], *, side: int, multiple: int, context: float) -> Crop:
-    """The window around what the mask marks (it marks something), `context` times as large.
+def crop_around(mask: Bool[Tensor, "H W"], *, side: int, multiple: int, context: float) -> Crop:
+    """Choose the window around a mask, square where the image is large enough.
 
-    It is square where the picture is large enough. The model sees it in about side * side pixels and not in
-    more, its own proportions kept, with sides that are multiples of `multiple`.
+    Args:
+        mask: The mask, not empty.
+        side: The crop gets at most about side * side pixels, in the window's proportions.
+        multiple: The sides of the crop are multiples of this.
+        context: Side of the window, as a multiple of the mask's longer side.
     """
     height, width = mask.shape
     rows, columns = (mask.any(axis).nonzero()[:, 0] for axis in (1, 0))
     marks = [(int(line[0]), int(line[-1]) + 1) for line in (rows, columns)]
-    wanted = max(math.ceil(context * max(b - a for a, b in marks)), side // ZOOM)
+    wanted = max(math.ceil(context * max(b - a for a, b in marks)), side // MAX_ZOOM)
     (top, tall), (left, wide) = (
         _place(a, b, wanted, length) for (a, b), length in zip(marks, (height, width), strict=True)
     )
     ratio = math.sqrt(wide / tall)
-    size = tuple(max(multiple, int(side * r / multiple) * multiple) for r in (ratio, 1 / ratio))
-    return Crop(top, left, tall, wide, size)  # type: ignore[arg-type]
+    crop_wide, crop_tall = (max(multiple, int(side * r / multiple) * multiple) for r in (ratio, 1 / ratio))
+    return Crop(top, left, tall, wide, (crop_wide, crop_tall))
 
 
 def _place(first: int, last: int, wanted: int, length: int) -> tuple[int, int]:
-    """(start, length) of a window of `wanted` pixels around first..last within 0..length."""
+    """Return (start, length) of a window of `wanted` pixels around first..last within 0..length."""
     wanted = min(wanted, length)
     start = round((first + last - wanted) / 2)
     return max(0, min(start, length - wanted)), wanted
 
 
-def soft(mask: Bool[Tensor, "H W"], border: float) -> Float[Tensor, "H W"]:
-    """0 outside the mask, 1 farther than `border` pixels inside it, a smooth ramp between."""
+def soft_mask(mask: Bool[Tensor, "H W"], border: float) -> Float[Tensor, "H W"]:
+    """Return 0 outside the mask, 1 farther than `border` pixels inside it, a smooth ramp between."""
     from scipy.ndimage import distance_transform_edt
 
     if mask.all():

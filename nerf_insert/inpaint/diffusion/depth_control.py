@@ -1,7 +1,7 @@
-"""Depth as models take it for control: a picture in which near is white and far is black.
+"""Control images for depth ControlNets: near is white, far is black.
 
-ControlNets for depth are trained on what monocular depth networks give: the inverse of the distance along
-the axis of view, stretched so that the picture uses all of 0..1.
+These are trained on the output of monocular depth networks: the inverse of the depth along the camera's axis,
+normalized so that the image uses all of 0..1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SOURCES = ("auto", "scene", "region", "mesh")
 NEAREST, FARTHEST = 0.98, 0.02  # quantiles of the inverse depth that become white and black
 
 
-def distances(
+def target_distances(
     source: str,
     scene: Float[Tensor, "H W"],
     camera: Camera,
@@ -27,12 +27,20 @@ def distances(
     guide: Guide,
     first: bool,
 ) -> Float[Tensor, "H W"]:
-    """Distance along each pixel's ray to what is to be there, world units, infinite where nothing is.
+    """Return the distance along each pixel's ray to the surface that is to be inpainted.
 
-    `scene` is that of the scene as it is now. `source` says what stands in the region before anything was
-    painted (`first`): "mesh" the guide's, "region" the region's own surface, "scene" what is there; "auto"
-    takes the mesh if there is one, else the region if it has a shape of its own, as a hull of masks has and
-    a box has not. Afterwards the scene knows.
+    Args:
+        source: What stands for the new content in the first round: "mesh" the guide's mesh, "region" the
+            region's surface, "scene" what is there now. "auto" takes the mesh if there is one, else the
+            region if it has a shape of its own (a visual hull or a mesh, not a box), else the scene.
+        scene: Distances to the current scene, world units, inf where there is nothing.
+        camera: The view's camera.
+        region: The region of the edit.
+        guide: Gives the mesh.
+        first: Whether this is the first round; later the scene shows the new content.
+
+    Returns:
+        World units, inf where there is nothing.
     """
     if source == "auto":
         shaped = isinstance(region, VisualHull | MeshRegion)
@@ -41,26 +49,26 @@ def distances(
         return scene
     rays = camera.rays()
     if source == "mesh" and guide.mesh is not None:
-        there = guide.mesh.cast(rays).distance
+        surface = guide.mesh.cast(rays).distance
     elif source == "region" and region is not None:
-        there = region.entry(rays)
+        surface = region.entry(rays)
     else:
         return scene
-    return torch.minimum(scene, there.view(scene.shape).to(scene))
+    return torch.minimum(scene, surface.view(scene.shape).to(scene))
 
 
-def depth_picture(distance: Float[Tensor, "H W"], camera: Camera) -> Float[Tensor, "H W"]:
-    """Inverse depth along the camera's axis, per world unit; 0 where nothing is."""
+def inverse_depth(distance: Float[Tensor, "H W"], camera: Camera) -> Float[Tensor, "H W"]:
+    """Convert distances along rays to inverse depth along the camera's axis, per world unit; 0: nothing."""
     forward = -camera.c2w[:, 2]
     along = (camera.rays().directions @ forward).view(distance.shape).clamp_min(1e-6)
     return torch.where(distance.isfinite(), 1 / (distance * along).clamp_min(1e-6), 0.0)
 
 
-def stretched(inverse: Float[Tensor, "h w"]) -> Float[Tensor, "h w 3"]:
-    """A window of such a picture over the whole range of 0..1, as three equal channels."""
-    there = inverse[inverse > 0]
-    if not len(there):
+def normalize_depth(inverse: Float[Tensor, "h w"]) -> Float[Tensor, "h w 3"]:
+    """Normalize the inverse depth of a crop to 0..1, as three equal channels."""
+    present = inverse[inverse > 0]
+    if not len(present):
         return torch.zeros(*inverse.shape, 3)
-    far, near = there.quantile(FARTHEST), there.quantile(NEAREST)
+    far, near = present.quantile(FARTHEST), present.quantile(NEAREST)
     gray = ((inverse - far) / (near - far).clamp_min(1e-9)).clamp(0, 1)
     return gray[..., None].expand(-1, -1, 3).contiguous()

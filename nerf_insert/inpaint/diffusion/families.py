@@ -1,227 +1,273 @@
-"""What differs from one kind of model to the next: one small class for each, told apart by what
-model_index.json says. To add a family, write another class and put it into FAMILIES.
+"""The differences between kinds of models: one small class for each, recognized by model_index.json.
+
+To add a family, write another class and add it to FAMILIES.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from nerf_insert.errors import InputError
 from nerf_insert.hub.weights import Model
-from nerf_insert.inpaint.diffusion.request import Work
-
-MEGAPIXEL = 1 << 20
+from nerf_insert.inpaint.diffusion.request import InpaintRequest
 
 
 class Family:
-    """Defaults fit most latent models; `call` says what the pipeline is given."""
+    """A kind of model. The defaults fit most latent models.
+
+    Attributes:
+        name: Short name.
+        title: Name in messages.
+        loadable_classes: Pipeline classes of the models that can be used.
+        pipeline: The pipeline class that inpaints.
+        depth_pipeline: The one that also takes depth images through a ControlNet; None: there is none.
+        controlnet_class: The class of that ControlNet.
+        half_dtype: The half precision that the models were trained for.
+        multiple: The sides of images are multiples of this, pixels.
+        side: Side of the training images, pixels.
+        steps: Denoising steps.
+        guidance: Guidance scale.
+        control_scale: Weight of the ControlNet.
+        reads_text: Whether the pipeline takes a prompt.
+        reads_negative: Whether it takes a negative prompt.
+        takes_strength: Whether it takes a strength.
+        references: Use of reference images: none, adapter (through an IP-Adapter), optional or needed.
+        bytes_per_pixel: Memory for inference at half precision, a rough upper bound.
+        model: The model on this machine.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    saved_as: ClassVar[tuple[str, ...]]  # pipeline classes of models that can be loaded
-    pipeline: ClassVar[str]  # the class that paints
-    with_depth: ClassVar[str | None] = None  # the class that also takes depth pictures, through a ControlNet
-    control: ClassVar[str] = "ControlNetModel"  # the class of that
-    half: ClassVar[str] = "bfloat16"  # half precision that it was trained for
-    multiple: ClassVar[int] = 16  # pixels that sides are multiples of
-    side: ClassVar[int] = 1024  # pixels along a side of the pictures it was trained on
+    loadable_classes: ClassVar[tuple[str, ...]]
+    pipeline: ClassVar[str]
+    depth_pipeline: ClassVar[str | None] = None
+    controlnet_class: ClassVar[str] = "ControlNetModel"
+    half_dtype: ClassVar[str] = "bfloat16"
+    multiple: ClassVar[int] = 16
+    side: ClassVar[int] = 1024
     steps: ClassVar[int] = 28
     guidance: ClassVar[float] = 4.0
     control_scale: ClassVar[float] = 0.7
     reads_text: ClassVar[bool] = True
     reads_negative: ClassVar[bool] = True
     takes_strength: ClassVar[bool] = True
-    references: ClassVar[str] = "none"  # none, adapter (an IP-Adapter has to be loaded), optional or needed
-    # bytes for each pixel painted while it works, at half precision: rough, on the safe side
-    working: ClassVar[int] = 6000
+    references: ClassVar[str] = "none"
+    bytes_per_pixel: ClassVar[int] = 6000
 
     def __init__(self, model: Model):
         self.model = model
 
-    # --- what a model says of itself
+    # --- defaults of the model
 
-    def own_side(self) -> int:
+    def default_side(self) -> int:
+        """Return the side of the images that the model inpaints best, pixels."""
         return self.side
 
-    def own_steps(self) -> int:
+    def default_steps(self) -> int:
+        """Return the number of denoising steps."""
         return self.steps
 
-    def own_guidance(self) -> float:
+    def default_guidance(self) -> float:
+        """Return the guidance scale."""
         return self.guidance
 
-    def without(self, safety: bool) -> dict[str, Any]:
-        """Arguments of loading that leave out the safety checker where it is switched off."""
+    def disabled_components(self, safety: bool) -> dict[str, Any]:
+        """Return the arguments for loading that leave out the safety checker, unless `safety` is set."""
         return {}
 
     def build(self, pipeline: Any, parts: dict[str, Any], **how: Any) -> Any:
-        """The pipeline, an instance of the class `pipeline`, from the model's folder; `parts` are given."""
+        """Load the pipeline from the model's folder.
+
+        Args:
+            pipeline: The pipeline class.
+            parts: Components that are loaded already, or None for those to leave out.
+            how: Further arguments of from_pretrained.
+        """
         return pipeline.from_pretrained(str(self.model.folder), variant=self.model.variant, **how, **parts)
 
-    # --- painting
+    # --- inpainting
 
-    def call(self, work: Work) -> dict[str, Any]:
-        """The arguments of the pipeline's call."""
-        height, width = work.size
+    def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        """Return the keyword arguments of the pipeline's call."""
+        height, width = request.size
         given: dict[str, Any] = {
-            "image": work.images,
-            "mask_image": work.masks,
+            "image": request.images,
+            "mask_image": request.masks,
             "height": height,
             "width": width,
-            "num_inference_steps": work.steps,
-            "guidance_scale": work.guidance,
-            "generator": work.generators,
+            "num_inference_steps": request.steps,
+            "guidance_scale": request.guidance,
+            "generator": request.generators,
             "output_type": "pt",
-            "callback_on_step_end": _stepping(work),
+            "callback_on_step_end": _step_callback(request),
         }
         if self.reads_text:
-            given["prompt"] = [work.prompt] * work.count
+            given["prompt"] = [request.prompt] * request.count
         if self.takes_strength:
-            given["strength"] = work.strength
+            given["strength"] = request.strength
         if self.reads_negative:
-            given["negative_prompt"] = [work.negative_prompt] * work.count
+            given["negative_prompt"] = [request.negative_prompt] * request.count
         return given
 
-    def refused(self, output: Any) -> list[bool] | None:
-        """Which pictures the safety checker has blackened, None where there is none."""
+    def rejected(self, output: Any) -> list[bool] | None:
+        """Return which images the safety checker has blackened, None if the pipeline has no checker."""
         flags = getattr(output, "nsfw_content_detected", None)
         return None if flags is None else [bool(flag) for flag in flags]
 
 
-def _stepping(work: Work):
+def _step_callback(request: InpaintRequest) -> Callable[..., dict[str, Any]]:
+    """Make the callback that reports a step."""
+
     def step(pipeline: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        work.each_step()
+        request.on_step()
         return tensors
 
     return step
 
 
 class StableDiffusion(Family):
-    """SD 1.x and 2.x, for inpainting (UNet of 9 channels) or not (4: what is painted knows less of its
-    surroundings)."""
+    """Stable Diffusion 1.x and 2.x.
+
+    Models for inpainting have a UNet of 9 channels; those of 4 take less account of the surroundings.
+    """
 
     name, title = "sd15", "Stable Diffusion"
-    saved_as = ("StableDiffusionInpaintPipeline", "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
+    loadable_classes = (
+        "StableDiffusionInpaintPipeline",
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+    )
     pipeline = "StableDiffusionInpaintPipeline"
-    with_depth = "StableDiffusionControlNetInpaintPipeline"
-    half, side, multiple, steps, guidance = "float16", 512, 8, 25, 7.5
+    depth_pipeline = "StableDiffusionControlNetInpaintPipeline"
+    half_dtype, side, multiple, steps, guidance = "float16", 512, 8, 25, 7.5
     references = "adapter"
 
-    def own_side(self) -> int:
+    def default_side(self) -> int:
         size = self.model.config("unet").get("sample_size", 64)
         blocks = self.model.config("vae").get("block_out_channels", [0] * 4)
         side = max(size) if isinstance(size, list) else size
         return int(side) * 2 ** (len(blocks) - 1)
 
-    def without(self, safety: bool) -> dict[str, Any]:
+    def disabled_components(self, safety: bool) -> dict[str, Any]:
         return {} if safety else {"safety_checker": None, "requires_safety_checker": False}
 
-    def call(self, work: Work) -> dict[str, Any]:
-        given = super().call(work)
-        if work.depths is not None:
-            given |= {"control_image": work.depths, "controlnet_conditioning_scale": work.control_scale}
-        if work.references:
-            given["ip_adapter_image"] = [list(work.references)]
+    def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        given = super().call_arguments(request)
+        if request.depths is not None:
+            given |= {"control_image": request.depths, "controlnet_conditioning_scale": request.control_scale}
+        if request.references:
+            given["ip_adapter_image"] = [list(request.references)]
         return given
 
 
 class StableDiffusionXL(StableDiffusion):
+    """Stable Diffusion XL."""
+
     name, title = "sdxl", "Stable Diffusion XL"
-    saved_as = (
+    loadable_classes = (
         "StableDiffusionXLInpaintPipeline",
         "StableDiffusionXLPipeline",
         "StableDiffusionXLImg2ImgPipeline",
     )
     pipeline = "StableDiffusionXLInpaintPipeline"
-    with_depth = "StableDiffusionXLControlNetInpaintPipeline"
+    depth_pipeline = "StableDiffusionXLControlNetInpaintPipeline"
     side, guidance = 1024, 7.0
 
-    def without(self, safety: bool) -> dict[str, Any]:
-        return {"add_watermarker": False}  # it would disagree from view to view
+    def disabled_components(self, safety: bool) -> dict[str, Any]:
+        return {"add_watermarker": False}  # a watermark would differ between views
 
 
 class Flux2Klein(Family):
-    """Sees the whole picture it starts from, and reference pictures beside it."""
+    """FLUX.2 [klein]. Sees the whole image that it starts from, and reference images beside it."""
 
     name, title = "flux2-klein", "FLUX.2 [klein]"
-    saved_as = ("Flux2KleinPipeline", "Flux2KleinInpaintPipeline")
+    loadable_classes = ("Flux2KleinPipeline", "Flux2KleinInpaintPipeline")
     pipeline = "Flux2KleinInpaintPipeline"
-    references, reads_negative = "optional", False  # guidance is away from no text at all
+    references, reads_negative = "optional", False  # guidance is relative to the empty prompt
 
     @property
     def distilled(self) -> bool:
+        """Whether the model needs few steps and no guidance."""
         return bool(self.model.index.get("is_distilled", False))
 
-    def own_steps(self) -> int:
+    def default_steps(self) -> int:
         return 4 if self.distilled else self.steps
 
-    def own_guidance(self) -> float:
+    def default_guidance(self) -> float:
         return 1.0 if self.distilled else self.guidance
 
-    def call(self, work: Work) -> dict[str, Any]:
-        given = super().call(work)
-        if work.references:
-            given["image_reference"] = sheet_of(work.references)
+    def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        given = super().call_arguments(request)
+        if request.references:
+            given["image_reference"] = join_references(request.references)
         return given
 
 
 class FluxFill(Family):
+    """FLUX.1 Fill."""
+
     name, title = "flux-fill", "FLUX.1 Fill"
-    saved_as = ("FluxFillPipeline",)
+    loadable_classes = ("FluxFillPipeline",)
     pipeline = "FluxFillPipeline"
     guidance, reads_negative = 30.0, False
 
 
 class QwenImage(Family):
+    """Qwen-Image."""
+
     name, title = "qwen-image", "Qwen-Image"
-    saved_as = ("QwenImagePipeline", "QwenImageInpaintPipeline", "QwenImageImg2ImgPipeline")
+    loadable_classes = ("QwenImagePipeline", "QwenImageInpaintPipeline", "QwenImageImg2ImgPipeline")
     pipeline = "QwenImageInpaintPipeline"
 
-    def call(self, work: Work) -> dict[str, Any]:
-        given = super().call(work)
+    def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        given = super().call_arguments(request)
         given["true_cfg_scale"] = given.pop("guidance_scale")
-        given["negative_prompt"] = [work.negative_prompt or " "] * work.count  # without one, no guidance
+        given["negative_prompt"] = [request.negative_prompt or " "] * request.count  # guidance needs one
         return given
 
 
 class ZImage(Family):
+    """Z-Image, and Z-Image-Turbo with few steps and no guidance."""
+
     name, title = "z-image", "Z-Image"
-    saved_as = ("ZImagePipeline", "ZImageInpaintPipeline", "ZImageImg2ImgPipeline")
+    loadable_classes = ("ZImagePipeline", "ZImageInpaintPipeline", "ZImageImg2ImgPipeline")
     pipeline = "ZImageInpaintPipeline"
-    with_depth, control = "ZImageControlNetInpaintPipeline", "ZImageControlNetModel"
+    depth_pipeline, controlnet_class = "ZImageControlNetInpaintPipeline", "ZImageControlNetModel"
 
     @property
     def turbo(self) -> bool:
+        """Whether the model is a Turbo version, by its name."""
         return "turbo" in f"{self.model.name} {self.model.folder}".lower()
 
-    def own_steps(self) -> int:
+    def default_steps(self) -> int:
         return 9 if self.turbo else self.steps
 
-    def own_guidance(self) -> float:
+    def default_guidance(self) -> float:
         return 0.0 if self.turbo else self.guidance
 
-    def call(self, work: Work) -> dict[str, Any]:
-        given = super().call(work)
-        if work.depths is not None:
+    def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        given = super().call_arguments(request)
+        if request.depths is not None:
             del given["strength"]
-            given |= {"control_image": work.depths, "controlnet_conditioning_scale": work.control_scale}
+            given |= {"control_image": request.depths, "controlnet_conditioning_scale": request.control_scale}
         return given
 
 
 class PaintByExample(Family):
-    """What the paper's experiments with reference pictures used; old, and deprecated in diffusers."""
+    """The model of the paper's experiments with reference images; deprecated in diffusers."""
 
     name, title = "paint-by-example", "Paint by Example"
-    saved_as = ("PaintByExamplePipeline",)
+    loadable_classes = ("PaintByExamplePipeline",)
     pipeline = "PaintByExamplePipeline"
-    half, side, multiple, steps, guidance = "float16", 512, 8, 30, 5.0
+    half_dtype, side, multiple, steps, guidance = "float16", 512, 8, 30, 5.0
     reads_text, reads_negative, takes_strength, references = False, False, False, "needed"
 
-    def without(self, safety: bool) -> dict[str, Any]:
+    def disabled_components(self, safety: bool) -> dict[str, Any]:
         return {} if safety else {"safety_checker": None, "requires_safety_checker": False}
 
     def build(self, pipeline: Any, parts: dict[str, Any], **how: Any) -> Any:
-        """Part by part: diffusers no longer finds the class of the image encoder by itself."""
+        """Load component by component: diffusers no longer finds the class of the image encoder."""
         import diffusers
         from diffusers.pipelines.deprecated.paint_by_example.image_encoder import PaintByExampleImageEncoder
         from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
@@ -239,18 +285,18 @@ class PaintByExample(Family):
                 variant = self.model.variant if issubclass(kind, diffusers.ModelMixin) else None
                 parts[part] = kind.from_pretrained(folder, subfolder=part, variant=variant, **how)
         scheduler = getattr(diffusers, own["scheduler"]).from_pretrained(folder, subfolder="scheduler")
-        eyes = CLIPImageProcessor.from_pretrained(
+        image_processor = CLIPImageProcessor.from_pretrained(
             folder, subfolder="feature_extractor", local_files_only=True
         )
         parts.setdefault("safety_checker", None)
-        return pipeline(scheduler=scheduler, feature_extractor=eyes, **parts)
+        return pipeline(scheduler=scheduler, feature_extractor=image_processor, **parts)
 
-    def call(self, work: Work) -> dict[str, Any]:
-        given = super().call(work)
-        given["image"] = 2 * given["image"] - 1  # it takes tensors as they are
-        given["example_image"] = [sheet_of(work.references)] * work.count
+    def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        given = super().call_arguments(request)
+        given["image"] = 2 * given["image"] - 1  # it does not normalize tensors
+        given["example_image"] = [join_references(request.references)] * request.count
         del given["callback_on_step_end"]
-        given["callback"] = lambda step, timestep, latents: work.each_step()
+        given["callback"] = lambda step, timestep, latents: request.on_step()
         return given
 
 
@@ -266,9 +312,13 @@ FAMILIES: tuple[type[Family], ...] = (
 
 
 def family_of(model: Model) -> Family:
-    """The family of a model. Raises InputError for a pipeline that cannot be used for painting."""
+    """Return the family of a model.
+
+    Raises:
+        InputError: The model belongs to no supported family.
+    """
     for kind in FAMILIES:
-        if model.pipeline_class in kind.saved_as:
+        if model.pipeline_class in kind.loadable_classes:
             return kind(model)
     usable = ", ".join(kind.title for kind in FAMILIES)
     raise InputError(
@@ -277,8 +327,8 @@ def family_of(model: Model) -> Family:
     )
 
 
-def sheet_of(references: tuple[Any, ...]) -> Any:
-    """Several reference pictures as one, side by side in one height, for models that take a single one."""
+def join_references(references: tuple[Any, ...]) -> Any:
+    """Join reference images side by side at one height, for models that take a single one."""
     from PIL import Image
 
     if len(references) == 1:
@@ -291,7 +341,3 @@ def sheet_of(references: tuple[Any, ...]) -> Any:
         sheet.paste(picture, (left, 0))
         left += picture.width
     return sheet
-
-
-def by_name() -> Mapping[str, type[Family]]:
-    return {kind.name: kind for kind in FAMILIES}

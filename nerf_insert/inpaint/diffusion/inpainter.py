@@ -1,8 +1,8 @@
-"""Painting with a diffusion model: the inpainter `diffusion`.
+"""The inpainter `diffusion`.
 
-A view is cropped around its mask, painted at the model's own resolution and pasted back. In the first round,
-when nothing is there yet, several views are painted in one picture; later every view is painted by itself,
-from the render of what is there. All views start from the same noise.
+A view is cropped around its mask, inpainted at the model's resolution and pasted back. In the first round,
+when the scene shows nothing of the edit yet, several views are inpainted in one image; later each view is
+inpainted alone, from the current render. All views start from the same noise.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from nerf_insert.errors import InputError
 from nerf_insert.hub.catalog import MODELS, entry_names
 from nerf_insert.hub.weights import Model, check_weights_file, find_model, installed_models
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
-from nerf_insert.inpaint.diffusion.cropping import Crop, around
-from nerf_insert.inpaint.diffusion.depth_control import depth_picture, distances, stretched
+from nerf_insert.inpaint.diffusion.cropping import Crop, crop_around
+from nerf_insert.inpaint.diffusion.depth_control import inverse_depth, normalize_depth, target_distances
 from nerf_insert.inpaint.diffusion.families import Family, family_of
 from nerf_insert.inpaint.diffusion.inventory import other_installed_models
 from nerf_insert.inpaint.diffusion.loading import (
-    check_extras,
+    check_addons,
+    check_addons_load,
     check_weights,
     half_type,
     load,
-    made_from,
-    rehearse,
+    suggest_source,
 )
-from nerf_insert.inpaint.diffusion.options import Settings
-from nerf_insert.inpaint.diffusion.placement import Machine, Plan, plan
-from nerf_insert.inpaint.diffusion.sampler import Painter, Shown, Wanted
+from nerf_insert.inpaint.diffusion.options import DiffusionOptions
+from nerf_insert.inpaint.diffusion.placement import ComputeDevice, DevicePlan, plan_placement
+from nerf_insert.inpaint.diffusion.sampler import Sampler, SamplerInput, SamplerParams
 from nerf_insert.inpaint.diffusion.tiling import Sheet
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.mesh.inpainter import MeshInpainter
@@ -45,239 +45,291 @@ from nerf_insert.runtime.progress import SILENT, Progress
 
 
 class DiffusionInpainter(Inpainter):
-    """Paints what the guide says in words, shows in reference pictures or gives as a mesh to start from."""
+    """Inpaints with a diffusion model, from a prompt, reference images, or a mesh to start from.
+
+    Attributes:
+        options: The validated options.
+        progress: Where work is reported; set by `prepare`.
+        region: The region of the edit, world coordinates; set by `prepare`.
+        family: The family with its model; set by `check`.
+        plan: How the model runs; set by `check`.
+        settled: The model, if the choice was left to this class; set by `check`.
+        first_strength: Strength of the first round; later rounds have less.
+    """
 
     def __init__(self, **options: Any):
-        """The options are those of Settings. Raises InputError."""
-        self.settings = Settings.of(options)
+        """Validate the options.
+
+        Args:
+            options: Those of DiffusionOptions.
+
+        Raises:
+            InputError: An option is unknown or has a bad value.
+        """
+        self.options = DiffusionOptions.parse(options)
         self.progress: Progress = SILENT
         self.region: Region | None = None
         self.family: Family | None = None
-        self.plan: Plan | None = None
-        self.settled: dict[str, Any] = {}  # options that were left to us
-        self.first_strength = 1.0  # later rounds have less
+        self.plan: DevicePlan | None = None
+        self.settled: dict[str, Any] = {}
+        self.first_strength = 1.0
         self._mesh: MeshInpainter | None = None
-        self._painter: Painter | None = None
+        self._sampler: Sampler | None = None
 
     # --- before any work
 
     def check(self, guide: Guide) -> None:
-        """Find the model and see that it can paint this here. Raises InputError that says what to do."""
-        check_libraries(self.settings)
-        machine, name = Machine.here(self.settings.device), self.settings.model
+        """Find the model and check that it can inpaint this guide on this machine.
+
+        Raises:
+            InputError: It cannot; the message says what to do.
+        """
+        check_libraries(self.options)
+        device, name = ComputeDevice.detect(self.options.device), self.options.model
         if name == "auto":
-            self.family, self.plan = self._choose(guide, machine)
+            self.family, self.plan = self._choose(guide, device)
             self.settled = {"model": self.family.model.name}
         elif Path(name).expanduser().is_file():
-            self.family = self._behind(guide, name)
-            self.plan = self._fit(self.family, machine)
+            self.family = self._model_for_file(guide, name)
+            self.plan = self._plan(self.family, device)
         else:
             self.family = family_of(find_model(name))
             self._check(self.family, guide)
-            self.plan = self._fit(self.family, machine)
+            self.plan = self._plan(self.family, device)
 
     def _check(self, family: Family, guide: Guide) -> None:
-        """Raises InputError where the model cannot do what is asked for."""
-        check_guide(family, guide, self.settings)
-        check_extras(family, self.settings, depth=self._depth, reference=bool(guide.references))
-        rehearse(family, self.settings)
+        """Raise InputError if the model cannot do what the guide and the options ask for."""
+        check_guide(family, guide, self.options)
+        check_addons(family, self.options, depth=self._depth, reference=bool(guide.references))
+        check_addons_load(family, self.options)
 
     def prepare(self, context: EditContext) -> None:
-        """Say with what will be painted; the model is loaded when the first view is."""
+        """Report which model is used and how. It is loaded when the first view is inpainted."""
         self.progress, self.region = context.progress, context.region
         self.first_strength = context.strength
-        family, fit, guide = *self._checked(context.guide), context.guide
-        how = half_type(family, fit) if fit.half else "float32"
-        file = self.settings.weights
+        family, plan, guide = *self._checked(context.guide), context.guide
+        precision = half_type(family, plan) if plan.half else "float32"
+        file = self.options.weights
         name = family.model.name + (f", weights of {Path(file).name}" if file else "")
-        several = f", {fit.batch} pictures at once" if fit.batch > 1 else ""
+        batch = f", {plan.batch} images at once" if plan.batch > 1 else ""
+        sliced = ", with sliced attention and decoding" if plan.sliced else ""
         self.progress.say(
-            f"Painting with {family.title} ({name}) on {fit.machine.title} in {how}{several}"
-            f"{', piece by piece' if fit.sliced else ''}: {fit.why}."
+            f"Painting with {family.title} ({name}) on {plan.device.title} in {precision}{batch}{sliced}: "
+            f"{plan.reason}."
         )
         if guide.negative_prompt and not family.reads_negative:
             self.progress.warn(f"{family.title} does not read negative prompts")
         if guide.prompt and not family.reads_text:
-            self.progress.warn(f"{family.title} does not read text, only reference pictures")
-        if guide.mesh is not None and self.settings.mesh_strength < 1:
+            self.progress.warn(f"{family.title} does not read text, only reference images")
+        if guide.mesh is not None and self.options.mesh_strength < 1:
             self._mesh = MeshInpainter()
             self._mesh.prepare(context)
 
-    # --- painting
+    # --- inpainting
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
     ) -> list[Float[Tensor, "H W 3"]]:
-        """The photographs with what the model paints where the masks are."""
-        painter = self._loaded(guide)
+        """Inpaint each view where its mask is true; see Inpainter.inpaint.
+
+        Raises:
+            RunError: The model's images cannot be used, or memory does not suffice for a single one.
+        """
+        sampler = self._load_sampler(guide)
         first = strength >= self.first_strength
         if first and self._mesh is not None:
-            strength = min(strength, self.settings.mesh_strength)
-        wanted = self._wanted(guide, strength)
-        starts = [self._start(view, guide, first) for view in views]
-        painted: list[Tensor | None] = [None] * len(views)
+            strength = min(strength, self.options.mesh_strength)
+        params = self._params(guide, strength)
+        inputs = [self._start(view, guide, first) for view in views]
+        results: list[Tensor | None] = [None] * len(views)
         for index, view in enumerate(views):
             if not view.mask.any():
-                painted[index] = view.original.clone()
-        if first and self.settings.tile > 1:
-            self._paint_together(views, starts, guide, wanted, seed, painter, painted)
-        self._paint_singly(views, starts, guide, wanted, seed, painter, painted)
-        return [picture for picture in painted if picture is not None]
+                results[index] = view.original.clone()
+        if first and self.options.tile > 1:
+            self._paint_jointly(views, inputs, params, seed, sampler, results)
+        self._paint_singly(views, inputs, params, seed, sampler, results)
+        return [result for result in results if result is not None]
 
-    def _paint_together(self, views, starts, guide, wanted, seed, painter: Painter, painted: list) -> None:
-        """Views of one shape in sheets. Every further sheet also shows the first one's first picture, as it
-        was painted, so that the model carries on with it."""
-        family, tile = self._family, self.settings.tile
-        open_ = [index for index, picture in enumerate(painted) if picture is None]
-        side = self.side // Sheet.of(min(tile, len(open_))).columns
-        crops = {index: self._crop(views[index], side) for index in open_}
-        for group in alike(crops):
-            if len(group) < 2 or side < 4 * family.multiple:
+    def _paint_jointly(
+        self,
+        views: Sequence[InpaintView],
+        starts: Sequence[tuple[Tensor, Tensor | None]],
+        params: SamplerParams,
+        seed: int,
+        sampler: Sampler,
+        results: list[Tensor | None],
+    ) -> None:
+        """Inpaint views with crops of one size in sheets, and fill in their results.
+
+        Every sheet but the first also shows the first inpainted view, so that the model continues it.
+        """
+        tile = self.options.tile
+        missing = [index for index, result in enumerate(results) if result is None]
+        side = self.side // Sheet.of(min(tile, len(missing))).columns
+        crops = {index: self._crop(views[index], side) for index in missing}
+        for group in group_by_size(crops):
+            if len(group) < 2 or side < 4 * self._family.multiple:
                 continue
-            shown = {index: self._show(views[index], starts[index], crops[index], guide) for index in group}
-            given: Shown | None = None
+            inputs = {index: self._input(views[index], starts[index], crops[index]) for index in group}
+            example: SamplerInput | None = None  # the first view, inpainted
             while group:
-                room = tile if given is None else tile - 1
+                room = tile if example is None else tile - 1
                 now, group = group[:room], group[room:]
-                cells = ([given] if given else []) + [shown[index] for index in now]
+                cells = ([example] if example else []) + [inputs[index] for index in now]
                 sheet = Sheet.of(len(cells))
-                pictures = sheet.split(painter.paint([joined(sheet, cells)], wanted, seed)[0])
-                for index, picture in zip(now, pictures[-len(now) :], strict=True):
+                images = sheet.split(sampler.sample([join_inputs(sheet, cells)], params, seed)[0])
+                for index, image in zip(now, images[-len(now) :], strict=True):
                     view = views[index]
-                    painted[index] = crops[index].paste(picture, view.original, view.mask)
-                    if given is None:
-                        one = shown[index]
-                        whole = torch.where(one.mask[..., None], picture, one.picture)
-                        given = Shown(one.name, whole, torch.zeros_like(one.mask), one.depth)
+                    results[index] = crops[index].paste(image, view.original, view.mask)
+                    if example is None:
+                        given = inputs[index]
+                        whole = torch.where(given.mask[..., None], image, given.image)
+                        example = SamplerInput(given.name, whole, torch.zeros_like(given.mask), given.depth)
 
-    def _paint_singly(self, views, starts, guide, wanted, seed, painter: Painter, painted: list) -> None:
-        open_ = [index for index, picture in enumerate(painted) if picture is None]
-        crops = {index: self._crop(views[index], self.side) for index in open_}
-        for group in alike(crops):
-            shown = [self._show(views[index], starts[index], crops[index], guide) for index in group]
-            for index, picture in zip(group, painter.paint(shown, wanted, seed), strict=True):
-                painted[index] = crops[index].paste(picture, views[index].original, views[index].mask)
+    def _paint_singly(
+        self,
+        views: Sequence[InpaintView],
+        starts: Sequence[tuple[Tensor, Tensor | None]],
+        params: SamplerParams,
+        seed: int,
+        sampler: Sampler,
+        results: list[Tensor | None],
+    ) -> None:
+        """Inpaint the remaining views, each in an image of its own, and fill in their results."""
+        missing = [index for index, result in enumerate(results) if result is None]
+        crops = {index: self._crop(views[index], self.side) for index in missing}
+        for group in group_by_size(crops):
+            inputs = [self._input(views[index], starts[index], crops[index]) for index in group]
+            for index, image in zip(group, sampler.sample(inputs, params, seed), strict=True):
+                results[index] = crops[index].paste(image, views[index].original, views[index].mask)
 
-    # --- what the model is shown
+    # --- what the model is given
 
     @property
     def side(self) -> int:
-        """Pixels along a side of what is painted at once."""
-        return self.settings.resolution or self._family.own_side()
+        """Side of what is inpainted at once, pixels."""
+        return self.options.resolution or self._family.default_side()
 
     def _crop(self, view: InpaintView, side: int) -> Crop:
-        return around(view.mask, side=side, multiple=self._family.multiple, context=self.settings.context)
+        return crop_around(view.mask, side=side, multiple=self._family.multiple, context=self.options.context)
 
     def _start(self, view: InpaintView, guide: Guide, first: bool) -> tuple[Tensor, Tensor | None]:
-        """(picture to start from, inverse depth) of a whole view."""
-        picture, depth = view.image, None
+        """Return the image to start from and the inverse depth, both of the whole view."""
+        image, depth = view.image, None
         if first and self._mesh is not None:
-            painted = self._mesh.inpaint([view], guide)[0]
-            picture = torch.where(view.mask[..., None], painted, view.image)
+            composite = self._mesh.inpaint([view], guide)[0]
+            image = torch.where(view.mask[..., None], composite, view.image)
         if self._depth:
-            away = distances(self.settings.depth, view.depth, view.camera, self.region, guide, first)
-            depth = depth_picture(away, view.camera)
-        return picture, depth
+            away = target_distances(self.options.depth, view.depth, view.camera, self.region, guide, first)
+            depth = inverse_depth(away, view.camera)
+        return image, depth
 
-    def _show(
-        self, view: InpaintView, start: tuple[Tensor, Tensor | None], crop: Crop, guide: Guide
-    ) -> Shown:
-        picture, depth = start
-        return Shown(
+    def _input(self, view: InpaintView, start: tuple[Tensor, Tensor | None], crop: Crop) -> SamplerInput:
+        """Crop what the model is given of a view."""
+        image, depth = start
+        return SamplerInput(
             name=view.name,
-            picture=crop.picture(picture).clamp(0, 1),
+            image=crop.image(image).clamp(0, 1),
             mask=crop.mask(view.mask),
-            depth=None if depth is None else stretched(crop.picture(depth)),
+            depth=None if depth is None else normalize_depth(crop.image(depth)),
         )
 
-    def _wanted(self, guide: Guide, strength: float) -> Wanted:
-        said, family = self.settings, self._family
-        return Wanted(
+    def _params(self, guide: Guide, strength: float) -> SamplerParams:
+        """Combine guide and options with the family's defaults."""
+        options, family = self.options, self._family
+        return SamplerParams(
             prompt=guide.prompt,
             negative_prompt=guide.negative_prompt,
             references=tuple(map(to_pil, guide.references)) if family.references != "none" else (),
             strength=strength,
-            steps=said.steps or family.own_steps(),
-            guidance=family.own_guidance() if said.guidance is None else said.guidance,
-            control_scale=family.control_scale if said.control_scale is None else said.control_scale,
+            steps=options.steps or family.default_steps(),
+            guidance=family.default_guidance() if options.guidance is None else options.guidance,
+            control_scale=family.control_scale if options.control_scale is None else options.control_scale,
         )
 
     # --- the model
 
     @property
     def _depth(self) -> bool:
-        return self.settings.controlnet is not None
+        return self.options.controlnet is not None
 
     @property
     def _family(self) -> Family:
         assert self.family is not None, "check(guide) comes first"
         return self.family
 
-    def _checked(self, guide: Guide) -> tuple[Family, Plan]:
+    def _checked(self, guide: Guide) -> tuple[Family, DevicePlan]:
+        """Return the family and the plan, after `check` if it was not called yet."""
         if self.plan is None:
             self.check(guide)
         assert self.plan is not None
         return self._family, self.plan
 
-    def _loaded(self, guide: Guide) -> Painter:
-        if self._painter is None:
-            family, fit = self._checked(guide)
+    def _load_sampler(self, guide: Guide) -> Sampler:
+        """Load the model, once."""
+        if self._sampler is None:
+            family, plan = self._checked(guide)
             with self.progress.task(f"Loading {family.title}", total=1) as task:
                 pipeline = load(
-                    family, self.settings, fit, depth=self._depth, reference=bool(guide.references)
+                    family, self.options, plan, depth=self._depth, reference=bool(guide.references)
                 )
                 task.advance(1)
-            self._painter = Painter(
-                pipeline, family, fit.batch, self.settings.attempts, fit.sliced, self.progress
+            self._sampler = Sampler(
+                pipeline, family, plan.batch, self.options.attempts, plan.sliced, self.progress
             )
-        return self._painter
+        return self._sampler
 
-    def _fit(self, family: Family, machine: Machine) -> Plan:
-        said = self.settings
-        side = said.resolution or family.own_side()
-        return plan(
+    def _plan(self, family: Family, device: ComputeDevice) -> DevicePlan:
+        """Decide how the family's model runs on the device. Raises InputError if it does not fit."""
+        side = self.options.resolution or family.default_side()
+        return plan_placement(
             family.model.parameters,
-            family.working * side * side,
-            machine,
-            precision=said.precision,
-            placement=said.memory,
-            batch=said.batch,
+            family.bytes_per_pixel * side * side,
+            device,
+            precision=self.options.precision,
+            placement=self.options.memory,
+            batch=self.options.batch,
         )
 
-    def _choose(self, guide: Guide, machine: Machine) -> tuple[Family, Plan]:
-        """Of the models of the catalogue that are here and can do what is asked for: the first that fits on
-        the GPU; else the smallest that fits."""
-        here = installed_models()
-        if not here:
-            get = "\n".join(
+    def _choose(self, guide: Guide, device: ComputeDevice) -> tuple[Family, DevicePlan]:
+        """Choose a model of the catalog that is on this machine and can do what is asked for.
+
+        On a GPU the first that fits as a whole, otherwise the smallest that fits. Raises InputError if there
+        is none.
+        """
+        installed = installed_models()
+        if not installed:
+            commands = "\n".join(
                 f"  nerf-insert models pull {e.name:<16} about {e.size_gb:g} GB, {e.license}: {e.note}"
                 for e in MODELS[:3]
             )
             raise InputError(
-                f"there is no diffusion model on this machine. Get one, for instance\n{get}\nor name the "
-                "folder of one that you have with --model"
+                f"there is no diffusion model on this machine. Download one, for example\n{commands}\nor "
+                "give the folder of one that you have with --model"
             )
-        fits: list[tuple[Family, Plan]] = []
+        fitting: list[tuple[Family, DevicePlan]] = []
         reasons = []
-        for model in sorted(here, key=lambda m: size_of(m)) if machine.device == "cpu" else here:
+        for model in sorted(installed, key=parameter_count) if device.name == "cpu" else installed:
             family = family_of(model)
             try:
                 self._check(family, guide)
-                fits.append((family, self._fit(family, machine)))
+                fitting.append((family, self._plan(family, device)))
             except InputError as error:
                 reasons.append(f"{model.name}: {error}")
-        whole = [one for one in fits if one[1].placement in ("gpu", "cpu")]
-        if not fits:
+        if not fitting:
             raise InputError("no diffusion model on this machine can paint this. " + "; ".join(reasons))
-        return whole[0] if whole else min(fits, key=lambda one: size_of(one[0].model))
+        whole = [choice for choice in fitting if choice[1].placement in ("gpu", "cpu")]
+        return whole[0] if whole else min(fitting, key=lambda choice: parameter_count(choice[0].model))
 
-    def _behind(self, guide: Guide, file: str) -> Family:
-        """The model on this machine that a single file is another version of: it has all that the file
-        lacks."""
+    def _model_for_file(self, guide: Guide, file: str) -> Family:
+        """Find the model on this machine that a single file is another version of.
+
+        The model has what the file lacks. Raises InputError if there is none.
+        """
         check_weights_file(Path(file).expanduser(), "model")
-        if self.settings.weights not in (None, file):
+        if self.options.weights not in (None, file):
             raise InputError(f"{file} is a single file, and so is --weights: give one of them")
-        self.settings = replace(self.settings, weights=file)
+        self.options = replace(self.options, weights=file)
         for model in [*installed_models(), *(model for model, _ in other_installed_models())]:
             family = family_of(model)
             try:
@@ -288,12 +340,12 @@ class DiffusionInpainter(Inpainter):
             return family
         raise InputError(
             f"{file} is a single file: it lacks the vocabulary and settings of its model, and no model on "
-            f"this machine has them{made_from(file)}. If you have its folder, give that as --model and the "
-            "file as --weights"
+            f"this machine has them{suggest_source(file)}. If you have its folder, give that as --model and "
+            "the file as --weights"
         )
 
 
-def check_libraries(options: Settings) -> None:
+def check_libraries(options: DiffusionOptions) -> None:
     """Check that the libraries of the extra `diffusion` are installed, without importing them.
 
     Raises:
@@ -304,7 +356,7 @@ def check_libraries(options: Settings) -> None:
         require(module, "diffusion")
 
 
-def check_guide(family: Family, guide: Guide, options: Settings) -> None:
+def check_guide(family: Family, guide: Guide, options: DiffusionOptions) -> None:
     """Check that a model can follow the guide with these options.
 
     Raises:
@@ -326,36 +378,38 @@ def check_guide(family: Family, guide: Guide, options: Settings) -> None:
         raise InputError(
             f"{family.title} needs an IP-Adapter to read reference images: give --ip-adapter ({adapters})"
         )
-    if options.controlnet and family.with_depth is None:
+    if options.controlnet and family.depth_pipeline is None:
         raise InputError(
             f"{family.title} takes no depth: leave --controlnet out, or use SDXL, SD 1.5 or Z-Image"
         )
 
 
-def alike(crops: dict[int, Crop]) -> list[list[int]]:
-    """The indices, those of one size together."""
+def group_by_size(crops: dict[int, Crop]) -> list[list[int]]:
+    """Group indices of crops by the size of the crop."""
     groups: dict[tuple[int, int], list[int]] = {}
     for index, crop in crops.items():
         groups.setdefault(crop.size, []).append(index)
     return list(groups.values())
 
 
-def joined(sheet: Sheet, cells: Sequence[Shown]) -> Shown:
-    """All of them as one, references aside: mask and depth lie where the picture does."""
+def join_inputs(sheet: Sheet, cells: Sequence[SamplerInput]) -> SamplerInput:
+    """Join inputs of one size into one, their images, masks and depths arranged alike."""
     depths = [cell.depth for cell in cells if cell.depth is not None]
-    return Shown(
+    return SamplerInput(
         name=", ".join(cell.name for cell in cells),
-        picture=sheet.join([cell.picture for cell in cells]),
+        image=sheet.join([cell.image for cell in cells]),
         mask=sheet.join([cell.mask for cell in cells], blank=True),
         depth=sheet.join(depths) if depths else None,
     )
 
 
-def size_of(model: Model) -> int:
+def parameter_count(model: Model) -> int:
+    """Count the parameters of a model."""
     return sum(model.parameters.values())
 
 
-def to_pil(picture: Float[Tensor, "h w 3"]) -> Any:
+def to_pil(image: Float[Tensor, "h w 3"]) -> Any:
+    """Convert an image, sRGB in 0..1, for diffusers."""
     from PIL import Image
 
-    return Image.fromarray(to_uint8(picture).cpu().numpy())
+    return Image.fromarray(to_uint8(image).cpu().numpy())

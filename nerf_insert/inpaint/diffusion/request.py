@@ -1,6 +1,6 @@
-"""One call of a model, the same for all families: what is painted, from what, and how.
+"""One call of a model, the same for all families.
 
-B pictures of one size, h x w, are painted at once; values are sRGB in 0..1.
+B images of one size, h x w, are inpainted at once; values are sRGB in 0..1.
 """
 
 from __future__ import annotations
@@ -14,25 +14,43 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    images: Float[Tensor, "B 3 h w"]  # what painting starts from
-    masks: Float[Tensor, "B 1 h w"]  # 1: paint
-    depths: Float[Tensor, "B 3 h w"] | None  # the control picture: near is white
-    references: tuple[Any, ...]  # PIL pictures of what to paint, the same for all
+class InpaintRequest:
+    """What a pipeline is called with.
+
+    Attributes:
+        images: What inpainting starts from.
+        masks: 1 where to inpaint.
+        depths: The control images, near is white; None without a ControlNet.
+        references: PIL images of the object, the same for all images.
+        prompt: The text prompt, for all images.
+        negative_prompt: What to avoid, for all images.
+        strength: 0..1; 1 starts from pure noise.
+        steps: Denoising steps of the schedule, of which about strength * steps are run.
+        guidance: Guidance scale.
+        control_scale: Weight of the ControlNet.
+        generators: One torch.Generator per image.
+        on_step: Called after each step; an exception from it ends the call.
+    """
+
+    images: Float[Tensor, "B 3 h w"]
+    masks: Float[Tensor, "B 1 h w"]
+    depths: Float[Tensor, "B 3 h w"] | None
+    references: tuple[Any, ...]
     prompt: str
     negative_prompt: str
-    strength: float  # 0..1; 1 starts from noise alone
-    steps: int  # of the model's schedule; about strength * steps of them are made
+    strength: float
+    steps: int
     guidance: float
     control_scale: float
-    generators: list[Any]  # one torch.Generator for each picture
-    each_step: Callable[[], None]  # may raise, which ends the call
+    generators: list[Any]
+    on_step: Callable[[], None]
 
     @property
     def count(self) -> int:
+        """The number of images."""
         return len(self.images)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width)."""
+        """(height, width) of the images."""
         return self.images.shape[2], self.images.shape[3]

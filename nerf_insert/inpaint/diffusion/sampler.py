@@ -1,4 +1,4 @@
-"""A loaded model at work on pictures of one size: seeds, batches, refusals, too little memory, stopping."""
+"""Run a loaded model on images of one size: seeds, batches, rejected images, too little memory, stopping."""
 
 from __future__ import annotations
 
@@ -13,45 +13,56 @@ from torch import Tensor
 
 from nerf_insert.errors import RunError
 from nerf_insert.inpaint.diffusion.families import Family
-from nerf_insert.inpaint.diffusion.loading import quietly, slice_up
-from nerf_insert.inpaint.diffusion.request import Work
+from nerf_insert.inpaint.diffusion.loading import enable_slicing, silence_libraries
+from nerf_insert.inpaint.diffusion.request import InpaintRequest
 from nerf_insert.runtime.progress import Progress, Task
 
-DARKEST = 1 / 255  # what is nowhere brighter is no picture
+BLACK_LEVEL = 1 / 255  # an image that is nowhere brighter counts as black
 
 
-class Trouble(NamedTuple):
-    """Why a picture that the model gave cannot be used."""
+class Defect(NamedTuple):
+    """Why an image that the model gave cannot be used.
 
-    what: str  # "... {}", the pictures' names
+    Attributes:
+        description: With {} for the names of the images.
+        advice: What to do about it.
+    """
+
+    description: str
     advice: str
 
 
 OVERFLOW = (
-    "numbers of half precision overflow in some models: paint in full with --inpainter-option "
-    "precision=full, or take another model or seed"
+    "half precision overflows in some models: use --inpainter-option precision=full, or another model or seed"
 )
-REFUSED = Trouble(
+REJECTED = Defect(
     "the model's safety checker refused {}",
     "change the prompt or the seed, or switch the checker off with --no-safety-checker",
 )
-NO_NUMBERS = Trouble("what the model gave for {} is not made of numbers", OVERFLOW)
-BLACK = Trouble("the model gave nothing but black for {}", OVERFLOW)
+NOT_FINITE = Defect("what the model gave for {} is not made of numbers", OVERFLOW)
+BLACK = Defect("the model gave nothing but black for {}", OVERFLOW)
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """One picture as the model sees it."""
+class SamplerInput:
+    """One image as the model is given it: a crop of a view, or a sheet of several.
+
+    Attributes:
+        name: Its name in messages.
+        image: What inpainting starts from, sRGB in 0..1.
+        mask: Where to inpaint.
+        depth: The control image; None without a ControlNet.
+    """
 
     name: str
-    picture: Float[Tensor, "h w 3"]
+    image: Float[Tensor, "h w 3"]
     mask: Bool[Tensor, "h w"]
     depth: Float[Tensor, "h w 3"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Wanted:
-    """What all pictures of a call have in common."""
+class SamplerParams:
+    """What all images of a call have in common; see InpaintRequest."""
 
     prompt: str
     negative_prompt: str
@@ -62,82 +73,104 @@ class Wanted:
     control_scale: float
 
 
-class Painter:
+class Sampler:
+    """A loaded pipeline with its batch size, which shrinks when memory runs out.
+
+    Attributes:
+        pipeline: The diffusers pipeline.
+        family: The family that it belongs to.
+        batch: Images at once.
+        attempts: Seeds to try for an image.
+        sliced: Whether attention and decoding are sliced.
+        progress: Where work and warnings are reported.
+    """
+
     def __init__(
         self, pipeline: Any, family: Family, batch: int, attempts: int, sliced: bool, progress: Progress
     ):
         self.pipeline, self.family, self.progress = pipeline, family, progress
         self.batch, self.attempts, self.sliced = batch, attempts, sliced
 
-    def paint(self, shown: Sequence[Shown], wanted: Wanted, seed: int) -> list[Float[Tensor, "h w 3"]]:
-        """All pictures painted, each from the same noise. Raises RunError when one cannot be used with any of
-        the seeds that are tried, or does not fit into memory by itself."""
-        painted: list[Tensor | Trouble | None] = [None] * len(shown)
-        task = self.progress.task(f"Painting {len(shown)} pictures", total=len(shown))
+    def sample(
+        self, inputs: Sequence[SamplerInput], params: SamplerParams, seed: int
+    ) -> list[Float[Tensor, "h w 3"]]:
+        """Inpaint images of one size, each from the same noise.
+
+        An image that cannot be used (rejected, black, not finite) is inpainted again with the next seed.
+
+        Raises:
+            RunError: An image cannot be used with any of the seeds, or does not fit into memory alone.
+        """
+        results: list[Tensor | Defect | None] = [None] * len(inputs)
+        task = self.progress.task(f"Inpainting {len(inputs)} images", total=len(inputs))
+        problem, advice = "", ""
         for attempt in range(self.attempts):
-            missing = [index for index, picture in enumerate(painted) if not isinstance(picture, Tensor)]
+            missing = [index for index, result in enumerate(results) if not isinstance(result, Tensor)]
             while missing:
                 now, missing = missing[: self.batch], missing[self.batch :]
-                result = self._try([shown[index] for index in now], wanted, seed + attempt, task)
-                if result is None:  # not enough memory: the next try takes less of it
+                batch = self._call([inputs[index] for index in now], params, seed + attempt, task)
+                if batch is None:  # out of memory: try again with less
                     missing = now + missing
                     continue
-                for index, picture in zip(now, result, strict=True):
-                    painted[index] = picture
-            good = [picture for picture in painted if isinstance(picture, Tensor)]
-            if len(good) == len(shown):
+                for index, result in zip(now, batch, strict=True):
+                    results[index] = result
+            good = [result for result in results if isinstance(result, Tensor)]
+            if len(good) == len(inputs):
                 return good
-            said, advice = sentence(shown, painted)
+            problem, advice = describe_defects(inputs, results)
             if attempt + 1 < self.attempts:
-                self.progress.warn(f"{said}: painting again from seed {seed + attempt + 1}")
-        raise RunError(f"{said}, with {self.attempts} seeds: {advice}")
+                self.progress.warn(f"{problem}: painting again from seed {seed + attempt + 1}")
+        raise RunError(f"{problem}, with {self.attempts} seeds: {advice}")
 
-    def _try(
-        self, shown: Sequence[Shown], wanted: Wanted, seed: int, task: Task
-    ) -> list[Tensor | Trouble] | None:
-        """One call: pictures, or what is wrong with them; None if memory did not suffice, with less of it
-        taken from now on."""
-        work = self._work(shown, wanted, seed, task)
+    def _call(
+        self, inputs: Sequence[SamplerInput], params: SamplerParams, seed: int, task: Task
+    ) -> list[Tensor | Defect] | None:
+        """Call the pipeline once; None if memory ran out, after reducing what the next call needs."""
+        request = self._request(inputs, params, seed, task)
         try:
-            with quietly(), torch.no_grad():
-                output = self.pipeline(**self.family.call(work))
+            with silence_libraries(), torch.no_grad():
+                output = self.pipeline(**self.family.call_arguments(request))
         except (RuntimeError, MemoryError) as error:
-            if not is_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            self._take_less(error)
+            self._reduce_memory(error)
             return None
-        pictures = [picture.float().cpu().movedim(0, -1) for picture in output.images]
-        flags = self.family.refused(output) or [False] * len(pictures)
+        images = [image.float().cpu().movedim(0, -1) for image in output.images]
+        flags = self.family.rejected(output) or [False] * len(images)
         return [
-            (REFUSED if flag else trouble_with(picture, one)) or picture
-            for flag, picture, one in zip(flags, pictures, shown, strict=True)
+            (REJECTED if flag else find_defect(image, given)) or image
+            for flag, image, given in zip(flags, images, inputs, strict=True)
         ]
 
-    def _work(self, shown: Sequence[Shown], wanted: Wanted, seed: int, task: Task) -> Work:
-        steps = max(wanted.steps, math.ceil(1 / wanted.strength - 1e-6))  # at least one of them is made
-        each = len(shown) / max(1.0, steps * wanted.strength)
+    def _request(
+        self, inputs: Sequence[SamplerInput], params: SamplerParams, seed: int, task: Task
+    ) -> InpaintRequest:
+        """Build the request of one call."""
+        steps = max(params.steps, math.ceil(1 / params.strength - 1e-6))  # so that at least one is run
+        progress_per_step = len(inputs) / max(1.0, steps * params.strength)
         before = task.done
 
-        def each_step() -> None:
-            task.update(min(task.done + each, before + len(shown)))
+        def on_step() -> None:
+            task.update(min(task.done + progress_per_step, before + len(inputs)))
 
-        depths = [one.depth for one in shown if one.depth is not None]
-        return Work(
-            images=torch.stack([one.picture.movedim(-1, 0) for one in shown]),
-            masks=torch.stack([one.mask[None].float() for one in shown]),
+        depths = [given.depth for given in inputs if given.depth is not None]
+        return InpaintRequest(
+            images=torch.stack([given.image.movedim(-1, 0) for given in inputs]),
+            masks=torch.stack([given.mask[None].float() for given in inputs]),
             depths=torch.stack([depth.movedim(-1, 0) for depth in depths]) if depths else None,
-            references=wanted.references,
-            prompt=wanted.prompt,
-            negative_prompt=wanted.negative_prompt,
-            strength=wanted.strength,
+            references=params.references,
+            prompt=params.prompt,
+            negative_prompt=params.negative_prompt,
+            strength=params.strength,
             steps=steps,
-            guidance=wanted.guidance,
-            control_scale=wanted.control_scale,
-            generators=[torch.Generator().manual_seed(seed) for _ in shown],
-            each_step=each_step,
+            guidance=params.guidance,
+            control_scale=params.control_scale,
+            generators=[torch.Generator().manual_seed(seed) for _ in inputs],
+            on_step=on_step,
         )
 
-    def _take_less(self, error: BaseException) -> None:
+    def _reduce_memory(self, error: BaseException) -> None:
+        """Halve the batch, then slice attention and decoding, then give up."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         if self.batch > 1:
@@ -145,32 +178,34 @@ class Painter:
             self.progress.say(f"Not enough memory: {self.batch} at a time from now on.")
         elif not self.sliced:
             self.sliced = True
-            slice_up(self.pipeline)
-            self.progress.say("Not enough memory: attention and decoding go piece by piece from now on.")
+            enable_slicing(self.pipeline)
+            self.progress.say("Not enough memory: attention and decoding are sliced from now on.")
         else:
             raise RunError(
-                "there is not enough memory for a single picture: paint at a lower --resolution, with "
-                "--memory offload or sequential, or choose a smaller model"
+                "there is not enough memory for a single image: use a lower --resolution, --memory offload "
+                "or sequential, or a smaller model"
             ) from error
 
 
-def trouble_with(picture: Float[Tensor, "h w 3"], shown: Shown) -> Trouble | None:
-    """A picture that was black before may stay so."""
-    if not bool(picture.isfinite().all()):
-        return NO_NUMBERS
-    return BLACK if float(picture.amax()) < DARKEST <= float(shown.picture.amax()) else None
+def find_defect(image: Float[Tensor, "h w 3"], given: SamplerInput) -> Defect | None:
+    """Check an image that the model gave. It may be black if it was black before."""
+    if not bool(image.isfinite().all()):
+        return NOT_FINITE
+    return BLACK if float(image.amax()) < BLACK_LEVEL <= float(given.image.amax()) else None
 
 
-def sentence(shown: Sequence[Shown], painted: Sequence[Tensor | Trouble | None]) -> tuple[str, str]:
-    """(what is wrong with which pictures, what to do about it)."""
-    names: dict[Trouble, list[str]] = {}
-    for one, picture in zip(shown, painted, strict=True):
-        if isinstance(picture, Trouble):
-            names.setdefault(picture, []).append(one.name)
-    said = " and ".join(trouble.what.format(", ".join(which)) for trouble, which in names.items())
-    return said, "; ".join(dict.fromkeys(trouble.advice for trouble in names))
+def describe_defects(
+    inputs: Sequence[SamplerInput], results: Sequence[Tensor | Defect | None]
+) -> tuple[str, str]:
+    """Return what is wrong with which images, and what to do about it."""
+    names: dict[Defect, list[str]] = {}
+    for given, result in zip(inputs, results, strict=True):
+        if isinstance(result, Defect):
+            names.setdefault(result, []).append(given.name)
+    problem = " and ".join(defect.description.format(", ".join(which)) for defect, which in names.items())
+    return problem, "; ".join(dict.fromkeys(defect.advice for defect in names))
 
 
-def is_memory(error: BaseException) -> bool:
-    """Whether too little memory is the reason; on a CPU torch says so in words alone."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out; on a CPU only torch's message says so."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)

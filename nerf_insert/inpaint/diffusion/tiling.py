@@ -1,7 +1,7 @@
-"""Several views in one picture, so that a model paints them alike, and back again.
+"""Several views in one image, so that a model inpaints them consistently, and back.
 
-A sheet has columns x rows cells of one size, filled row by row; cells that are left over show the last
-picture again and are not painted.
+A sheet has columns x rows cells of one size, filled row by row; spare cells repeat the last image and are not
+inpainted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sheet:
-    """The arrangement of `count` pictures."""
+    """The arrangement of `count` images in a grid."""
 
     count: int
     columns: int
@@ -25,23 +25,28 @@ class Sheet:
 
     @staticmethod
     def of(count: int) -> Sheet:
-        """As square as it can be, wider rather than higher."""
+        """Arrange `count` images as squarely as possible, wider rather than higher."""
         columns = math.ceil(math.sqrt(count))
         return Sheet(count, columns, math.ceil(count / columns))
 
     def join(
-        self, pictures: Sequence[Shaped[Tensor, "h w *C"]], blank: bool = False
+        self, images: Sequence[Shaped[Tensor, "h w *C"]], blank: bool = False
     ) -> Shaped[Tensor, "H W *C"]:
-        """The pictures, all of one size, as one. `blank`: nothing (zeros, false) in cells left over."""
-        spare = torch.zeros_like(pictures[-1]) if blank else pictures[-1]
-        cells = [*pictures, *[spare] * (self.columns * self.rows - self.count)]
+        """Join images of one size into a sheet.
+
+        Args:
+            images: The images, `count` of them.
+            blank: Fill spare cells with zeros (False) instead of the last image.
+        """
+        spare = torch.zeros_like(images[-1]) if blank else images[-1]
+        cells = [*images, *[spare] * (self.columns * self.rows - self.count)]
         lines = [
             torch.cat(cells[row * self.columns : (row + 1) * self.columns], 1) for row in range(self.rows)
         ]
         return torch.cat(lines, 0)
 
     def split(self, sheet: Shaped[Tensor, "H W *C"]) -> list[Shaped[Tensor, "h w *C"]]:
-        """The pictures again."""
+        """Split a sheet into its `count` images."""
         height, width = sheet.shape[0] // self.rows, sheet.shape[1] // self.columns
         cells = [
             sheet[row * height : (row + 1) * height, column * width : (column + 1) * width]

@@ -18,7 +18,7 @@ from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.hub.catalog import find_entry
 from nerf_insert.inpaint.api import EditContext, InpaintView
-from nerf_insert.inpaint.diffusion.cropping import around
+from nerf_insert.inpaint.diffusion.cropping import crop_around
 from nerf_insert.inpaint.diffusion.families import FAMILIES
 from nerf_insert.inpaint.diffusion.inpainter import DiffusionInpainter
 from nerf_insert.inpaint.guide import Guide
@@ -59,7 +59,7 @@ def spy(monkeypatch):
     import diffusers
 
     calls = []
-    for name in {kind.pipeline for kind in FAMILIES} | {kind.with_depth for kind in FAMILIES} - {None}:
+    for name in {kind.pipeline for kind in FAMILIES} | {kind.depth_pipeline for kind in FAMILIES} - {None}:
         kind = getattr(diffusers, name)
 
         def watched(self, *args, _real=kind.__call__, **given):
@@ -162,12 +162,12 @@ def test_anchors_are_painted_in_one_picture_and_the_others_by_themselves(tiny_mo
     rounds = read_json(scene.layer_folder(entry) / "rounds.json")["rounds"]
     seen = {seen.view.name: inpaint_view(below.inpainter, seen, below.stack) for seen in below.views}
     for k, name in enumerate(rounds[0]["painted"]):
-        window = around(seen[name].mask, side=64, multiple=8, context=1.0)
+        window = crop_around(seen[name].mask, side=64, multiple=8, context=1.0)
         shown, mask = (
             first[key][0].unfold(1, 64, 64).unfold(2, 64, 64)[:, k // 2, k % 2].movedim(0, -1)
             for key in ("image", "mask_image")
         )
-        torch.testing.assert_close(shown, window.picture(seen[name].image).clamp(0, 1))
+        torch.testing.assert_close(shown, window.image(seen[name].image).clamp(0, 1))
         assert torch.equal(mask[..., 0].bool(), window.mask(seen[name].mask))
     assert sum(len(given["image"]) for given in later) == len(rounds[1]["painted"]) == 8
     assert all(given["image"].shape[2:] == (128, 128) and given["strength"] < 0.8 for given in later)
@@ -186,7 +186,7 @@ def test_an_edit_stopped_while_the_model_paints_goes_on_with_the_same_result(
             self.left = after
 
         def changed(self, task):
-            if task.description.startswith("Painting ") and "pictures" in task.description:
+            if task.description.startswith("Inpainting "):
                 self.left -= 1
                 if self.left == 0:
                     raise KeyboardInterrupt
@@ -299,7 +299,8 @@ def test_depth_for_z_image(tiny_model, spy):
 def test_the_meshs_depth_stands_in_for_what_is_not_yet_there(tiny_model, tiny_folder, spy):
     ball = trimesh.creation.icosphere(subdivisions=3, radius=tiny.OBJECT[3])
     ball.apply_translation(tiny.OBJECT[:3])
-    mesh = Mesh.plain(ball.vertices, ball.faces, tiny.OBJECT[4])
+    vertices, faces = torch.tensor(ball.vertices).float(), torch.tensor(ball.faces).long()
+    mesh = Mesh.plain(vertices, faces, tiny.OBJECT[4])
     scene = Scene.open(tiny_folder / "scene")
     seen = scene.capture.train[0]
     region = BoxRegion(tiny.OBJECT[:3], [0.56] * 3)
@@ -314,7 +315,7 @@ def test_the_meshs_depth_stands_in_for_what_is_not_yet_there(tiny_model, tiny_fo
         made.inpaint([one], guide, strength=strength, seed=0)
     (_, first, _), (_, later, _) = spy
     assert first["strength"] == 0.5 and later["strength"] == 0.6
-    window = made._crop(one, 64).picture(one.image).movedim(-1, 0)
+    window = made._crop(one, 64).image(one.image).movedim(-1, 0)
     torch.testing.assert_close(later["image"][0], window)  # the ball is there to start from only at first
     assert ((first["image"][0] - window).abs().amax(0) > 0.1).float().mean() > 0.15
     assert not torch.equal(first["control_image"], later["control_image"])
@@ -365,7 +366,7 @@ def test_views_that_start_from_nothing_are_painted_in_one_picture(tiny_model, sp
     for k in range(4):
         crop = made._crop(views[k], 64)
         shown = cells[:, k // 2, k % 2].movedim(0, -1)
-        torch.testing.assert_close(shown, crop.picture(views[k].image))
+        torch.testing.assert_close(shown, crop.image(views[k].image))
     # the second sheet carries on with the first view, as it was painted and not to be painted again
     masks = second["mask_image"][0, 0].unfold(0, 64, 64).unfold(1, 64, 64)
     assert not masks[0, 0].any() and masks[0, 1].any() and masks[1, 0].any()
@@ -605,7 +606,7 @@ def test_less_is_painted_at_once_when_memory_runs_out(tiny_model, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(kind, "__call__", never)
-    with pytest.raises(RunError, match="not enough memory for a single picture"):
+    with pytest.raises(RunError, match="not enough memory for a single image"):
         paint(painter(tiny_model), views)
 
 
@@ -614,7 +615,7 @@ def test_painting_stops_within_a_step(tiny_model, spy):
         steps = 0
 
         def changed(self, task):
-            self.steps += "pictures" in task.description
+            self.steps += "Inpainting" in task.description
             if self.steps == 2:
                 raise KeyboardInterrupt
 
@@ -630,10 +631,11 @@ def test_painting_stops_within_a_step(tiny_model, spy):
 # --- before any work
 
 
-def test_what_will_paint_is_said_in_one_line(tiny_model):
+def test_what_will_paint_is_said_in_one_line(tiny_model, tiny_folder):
     told, guide = Told(), Guide(prompt="a hat", negative_prompt="a bat")
     made = painter(tiny_model, "flux2-klein", guide=guide)
-    made.prepare(EditContext(None, BoxRegion([0, 0, 0], [1, 1, 1]), guide, (), 0, told))
+    stack = Scene.open(tiny_folder / "scene").stack()
+    made.prepare(EditContext(stack, BoxRegion([0, 0, 0], [1, 1, 1]), guide, (), 0, told))
     assert len(told.said) == 1
     assert told.said[0].startswith("Painting with FLUX.2 [klein] (") and "float32" in told.said[0]
     assert "there is no GPU" in told.said[0]

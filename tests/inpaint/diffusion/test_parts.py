@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from nerf_insert.errors import InputError
 from nerf_insert.hub.catalog import MODELS
 from nerf_insert.hub.weights import Model, count_parameters, find_model, find_weights, weight_files
-from nerf_insert.inpaint.diffusion.cropping import BORDER, ZOOM, around, soft
-from nerf_insert.inpaint.diffusion.depth_control import stretched
+from nerf_insert.inpaint.diffusion.cropping import BORDER, MAX_ZOOM, crop_around, soft_mask
+from nerf_insert.inpaint.diffusion.depth_control import normalize_depth
 from nerf_insert.inpaint.diffusion.families import FAMILIES
-from nerf_insert.inpaint.diffusion.options import Settings
-from nerf_insert.inpaint.diffusion.placement import GIGABYTE, Machine, plan
+from nerf_insert.inpaint.diffusion.options import DiffusionOptions
+from nerf_insert.inpaint.diffusion.placement import GIGABYTE, ComputeDevice, plan_placement
 from nerf_insert.inpaint.diffusion.tiling import Sheet
 
 # --- windows
@@ -35,10 +35,10 @@ def test_windows_hold_the_mask_and_lie_in_the_picture(height, width, corners, si
     left, right = sorted(round(c * (width - 1)) for c in corners[2:])
     mask = torch.zeros(height, width, dtype=torch.bool)
     mask[top : bottom + 1, left : right + 1] = True
-    crop = around(mask, side=side, multiple=multiple, context=context)
+    crop = crop_around(mask, side=side, multiple=multiple, context=context)
     assert 0 <= crop.top <= top and bottom < crop.top + crop.height <= height
     assert 0 <= crop.left <= left and right < crop.left + crop.width <= width
-    wanted = max(context * max(bottom - top + 1, right - left + 1), side // ZOOM)
+    wanted = max(context * max(bottom - top + 1, right - left + 1), side // MAX_ZOOM)
     assert crop.height == min(height, -int(-wanted // 1)) and crop.width == min(width, -int(-wanted // 1))
     assert all(length % multiple == 0 for length in crop.size)
     thin = min(side * (crop.width / crop.height) ** e for e in (0.5, -0.5)) > 2 * multiple
@@ -51,9 +51,9 @@ def test_what_is_pasted_back_is_what_was_taken_out():
     picture, painted = torch.rand(2, 100, 120, 3).unbind(0)
     mask = torch.zeros(100, 120, dtype=torch.bool)
     mask[30:70, 40:80] = True
-    crop = around(mask, side=64, multiple=8, context=1.6)
+    crop = crop_around(mask, side=64, multiple=8, context=1.6)
     assert (crop.height, crop.width, crop.size) == (64, 64, (64, 64))
-    result = crop.paste(crop.picture(painted), picture, mask)
+    result = crop.paste(crop.image(painted), picture, mask)
     assert torch.equal(result[~mask], picture[~mask])
     inner = torch.zeros_like(mask)
     inner[33:67, 43:77] = True  # the border is 1.2 pixels
@@ -65,13 +65,11 @@ def test_what_is_pasted_back_is_what_was_taken_out():
 def test_the_soft_border_rises_from_the_edge_to_all():
     mask = torch.zeros(50, 50, dtype=torch.bool)
     mask[10:40, 10:40] = True
-    share = soft(mask, 4.0)
+    share = soft_mask(mask, 4.0)
     line = share[25, 9:25]
     assert line[0] == 0 and (line.diff() >= 0).all() and (line[5:] == 1).all() and 0 < line[1] < 0.15
-    assert (soft(torch.ones(5, 5, dtype=torch.bool), 4.0) == 1).all()
-    assert (
-        BORDER < 0.04 / 2
-    )  # of nerf_insert.editing.region_views.DILATION: the border stays outside the region
+    assert (soft_mask(torch.ones(5, 5, dtype=torch.bool), 4.0) == 1).all()
+    assert BORDER < 0.04 / 2  # of nerf_insert.editing.region_views.DILATION: outside the region
 
 
 # --- sheets
@@ -100,10 +98,10 @@ def test_pictures_lie_row_by_row():
 def test_depth_uses_the_whole_range_and_nothing_is_black():
     inverse = torch.linspace(0.2, 0.9, 1000).view(10, 100)
     inverse[0, :3] = 0  # nothing there
-    shown = stretched(inverse)
+    shown = normalize_depth(inverse)
     assert shown.shape == (10, 100, 3) and shown.min() == 0 and shown.max() == 1
     assert (shown[0, :3] == 0).all() and shown[5, 50, 0] == pytest.approx(0.5, abs=0.08)
-    assert (stretched(torch.zeros(4, 4)) == 0).all()
+    assert (normalize_depth(torch.zeros(4, 4)) == 0).all()
 
 
 # --- memory
@@ -113,7 +111,7 @@ WORK = 4 * GIGABYTE
 
 
 def machine(gpu, ram=64, device="cuda"):
-    return Machine(device, "a GPU", gpu * GIGABYTE, ram * GIGABYTE)
+    return ComputeDevice(device, "a GPU", gpu * GIGABYTE, ram * GIGABYTE)
 
 
 @pytest.mark.parametrize(
@@ -128,36 +126,36 @@ def machine(gpu, ram=64, device="cuda"):
     ],
 )
 def test_what_fits_where(gpu, placement, sliced, batch):
-    made = plan(PARTS, WORK, machine(gpu))
+    made = plan_placement(PARTS, WORK, machine(gpu))
     assert (made.placement, made.sliced, made.batch, made.half) == (placement, sliced, batch, True)
-    assert "16.2 GB of weights" in made.why and f"{gpu}.0 GB that are free" in made.why
+    assert "16.2 GB of weights" in made.reason and f"{gpu}.0 GB that are free" in made.reason
 
 
 def test_what_fits_nowhere_is_said_with_figures():
     with pytest.raises(InputError, match=r"not enough memory.*20\.2 GB on the GPU.*there are 2\.0 GB"):
-        plan(PARTS, WORK, machine(2))
+        plan_placement(PARTS, WORK, machine(2))
     with pytest.raises(InputError, match="not enough memory"):
-        plan(PARTS, WORK, machine(12, ram=8))  # parts that wait have to be somewhere
+        plan_placement(PARTS, WORK, machine(12, ram=8))  # parts that wait have to be somewhere
     with pytest.raises(InputError, match=r"needs 20\.2 GB"):
-        plan(PARTS, WORK, machine(16), placement="gpu")
+        plan_placement(PARTS, WORK, machine(16), placement="gpu")
     with pytest.raises(InputError, match=r"needs 40\.4 GB and 16\.0 GB are free"):
-        plan(PARTS, WORK, machine(0, ram=16, device="cpu"), precision="full")
+        plan_placement(PARTS, WORK, machine(0, ram=16, device="cpu"), precision="full")
 
 
 def test_on_a_cpu_precision_is_full_unless_that_does_not_fit():
-    assert not plan(PARTS, WORK, machine(0, ram=64, device="cpu")).half
-    assert plan(PARTS, WORK, machine(0, ram=30, device="cpu")).half
+    assert not plan_placement(PARTS, WORK, machine(0, ram=64, device="cpu")).half
+    assert plan_placement(PARTS, WORK, machine(0, ram=30, device="cpu")).half
 
 
 def test_a_person_may_decide():
-    made = plan(PARTS, WORK, machine(80), placement="sequential", batch=3, precision="full")
+    made = plan_placement(PARTS, WORK, machine(80), placement="sequential", batch=3, precision="full")
     assert (made.placement, made.batch, made.half) == ("sequential", 3, False)
     with pytest.raises(InputError, match="there is no device cuda: torch sees no GPU"):
         if torch.cuda.is_available():
             pytest.skip("there is a GPU")
-        Machine.here("cuda")
+        ComputeDevice.detect("cuda")
     with pytest.raises(InputError, match="there is no device toaster"):
-        Machine.here("toaster")
+        ComputeDevice.detect("toaster")
 
 
 # --- options
@@ -173,14 +171,19 @@ def test_a_person_may_decide():
 )
 def test_bad_options_are_named(option, value):
     with pytest.raises(InputError, match=f"diffusion's option {option} must be"):
-        Settings.of({option: value})
+        DiffusionOptions.parse({option: value})
 
 
 def test_unknown_options_are_named():
     with pytest.raises(InputError, match=r"no option 'stpes'; it has .*steps"):
-        Settings.of({"stpes": 3})
-    assert Settings.of({"guidance": None, "lora": "a.safetensors:0.5"}).lora == (("a.safetensors", 0.5),)
-    assert Settings.of({"lora": ["a:b.safetensors", "c"]}).lora == (("a:b.safetensors", 1.0), ("c", 1.0))
+        DiffusionOptions.parse({"stpes": 3})
+    assert DiffusionOptions.parse({"guidance": None, "lora": "a.safetensors:0.5"}).lora == (
+        ("a.safetensors", 0.5),
+    )
+    assert DiffusionOptions.parse({"lora": ["a:b.safetensors", "c"]}).lora == (
+        ("a:b.safetensors", 1.0),
+        ("c", 1.0),
+    )
 
 
 # --- files
