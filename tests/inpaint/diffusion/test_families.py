@@ -382,13 +382,16 @@ def test_views_that_start_from_nothing_are_painted_in_one_picture(tiny_model, sp
         assert (picture != one.original)[one.mask].float().mean() > 0.9
 
 
-def test_later_views_are_painted_by_themselves(tiny_model, spy):
+def test_later_views_are_painted_by_themselves(tiny_model, tiny_folder, spy):
     views = [view(seed=k) for k in range(3)]
     made = painter(tiny_model, resolution=64, tile=4, batch=8)
     paint(made, views, strength=0.5)
     assert [tuple(given["image"].shape) for _, given, _ in spy] == [(3, 3, 64, 64)]
     region = BoxRegion([0, 0, 0], [1, 1, 1])
-    made.prepare(EditContext(None, region, TEXT, (), 0, SILENT, strength=0.5))  # so that is the first round's
+    stack = Scene.open(tiny_folder / "scene").stack()
+    made.prepare(
+        EditContext(stack, region, TEXT, (), 0, SILENT, strength=0.5)
+    )  # so that is the first round's
     paint(made, views, strength=0.5)
     assert tuple(spy[1][1]["image"].shape) == (1, 3, 64, 64) and spy[1][1]["strength"] == 0.5
 
