@@ -40,8 +40,7 @@ from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.io.images import read_image, read_mask, to_uint8, write_image
 from nerf_insert.regions.spec import Masks, Mesh
 from nerf_insert.rendering.stack import LayerStack
-from nerf_insert.runtime.progress import Task
-from nerf_insert.runtime.progress_display import LineProgress
+from nerf_insert.runtime.progress import LineProgress, Task
 from nerf_insert.scene.recipe import GuideSpec, Recipe
 from nerf_insert.scene.scene import Scene
 from nerf_insert.training.optimizer import Optimizer, at_step

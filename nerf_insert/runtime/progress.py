@@ -4,8 +4,8 @@
         task.advance(1, note="31.2 dB", metrics={"psnr": 31.2})
 
 `Progress` itself shows nothing; a terminal gets a bar with the time left, a log file a plain line every ten
-seconds, a machine one JSON object a line. Whoever holds a Progress can pause,
-resume and stop the work that reports to it, from any thread; the work notices at its next report.
+seconds, a machine one JSON object a line. Whoever holds a Progress can pause, resume and stop the work that
+reports to it, from any thread; the work notices at its next report.
 """
 
 from __future__ import annotations
