@@ -12,9 +12,9 @@ from pathlib import Path
 import tyro
 
 from nerf_insert import (
-    Progress,
     Scene,
     Truth,
+    create_progress,
     edit,
     evaluate,
     make_recipe,
@@ -50,7 +50,7 @@ def main(
         steps: Steps of the layer's fit.
         train_steps: Steps of the training, where there is no scene yet.
     """
-    progress = Progress.of("auto")
+    progress = create_progress()
     new = not (folder / "scene.json").exists()
     scene = train_scene(capture, folder, steps=train_steps, progress=progress) if new else Scene.open(folder)
     # Without a region, the region is the mesh and a little around it; the inpainter is `mesh`.
@@ -62,10 +62,11 @@ def main(
     print(f"made the layer {layer.name!r} in {scene.layer_folder(layer)}")
 
     # PSNR in dB on views that nothing was fitted to.
-    result = evaluate(scene, scene.capture.test, progress, Truth(truth, object_mask))
+    result = evaluate(scene, truth=Truth(truth, object_mask), progress=progress)
     for which in ("base", "edited"):
         print(f"{which}: {result.mean[which]['in_object']:.1f} dB in the object")
-    print(f"largest change outside the region: {result.locality.largest_change:g}")
+    if result.locality is not None:
+        print(f"largest change outside the region: {result.locality.largest_change:g}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,17 @@ from pathlib import Path
 
 import tyro
 
-from nerf_insert import Masks, Progress, Scene, Truth, edit, evaluate, make_recipe, sample_path, train_scene
+from nerf_insert import (
+    Masks,
+    Scene,
+    Truth,
+    create_progress,
+    edit,
+    evaluate,
+    make_recipe,
+    sample_path,
+    train_scene,
+)
 
 SAMPLE = sample_path()
 
@@ -40,7 +50,7 @@ def main(
         steps: Steps of each layer's fit.
         train_steps: Steps of the training, where there is no scene yet.
     """
-    progress = Progress.of("auto")
+    progress = create_progress()
     new = not (folder / "scene.json").exists()
     scene = train_scene(capture, folder, steps=train_steps, progress=progress) if new else Scene.open(folder)
     while scene.layers:
@@ -51,7 +61,7 @@ def main(
     scores: dict[int, float] = {}
     for seed in seeds:
         edit(scene, recipe, seed=seed, name=f"seed {seed}", progress=progress)
-        result = evaluate(scene, scene.capture.test, progress, Truth(truth, object_mask))
+        result = evaluate(scene, truth=Truth(truth, object_mask), progress=progress)
         scores[seed] = result.mean["edited"]["in_object"]
         print(f"seed {seed}: {scores[seed]:.2f} dB")
         scene.remove(1)  # the next seed begins with the bare base, too

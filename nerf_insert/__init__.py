@@ -14,7 +14,7 @@ Evaluation and export
 Inpainters
     `Inpainter`, `InpaintView`, `Guide`, `EditContext`
 Progress and errors
-    `Progress`, `InputError`, `RunError`, `Stopped`
+    `create_progress`, `Progress`, `InputError`, `RunError`, `Stopped`
 
 Names are imported when they are first used, so that `import nerf_insert` stays light. World coordinates are
 those of the capture's transforms.json, in its units; cameras have OpenGL axes; images are sRGB in 0..1,
@@ -56,6 +56,7 @@ __all__ = [
     "Stopped",
     "Truth",
     "Union",
+    "create_progress",
     "edit",
     "evaluate",
     "export_dataset",
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
     from nerf_insert.evaluation.evaluate import evaluate as evaluate
     from nerf_insert.export.dataset import export_dataset as export_dataset
     from nerf_insert.export.geometry import export_mesh as export_mesh
-    from nerf_insert.export.geometry import export_points as export_pointcloud
+    from nerf_insert.export.geometry import export_pointcloud as export_pointcloud
     from nerf_insert.geometry.cameras import Camera as Camera
     from nerf_insert.inpaint.api import EditContext as EditContext
     from nerf_insert.inpaint.api import Inpainter as Inpainter
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     from nerf_insert.regions.spec import Mesh as Mesh
     from nerf_insert.regions.spec import Union as Union
     from nerf_insert.runtime.progress import Progress as Progress
+    from nerf_insert.runtime.progress_display import create_progress as create_progress
     from nerf_insert.scene.create import train_scene as train_scene
     from nerf_insert.scene.recipe import GuideSpec as GuideSpec
     from nerf_insert.scene.recipe import Recipe as Recipe
@@ -128,7 +130,7 @@ _MODULES = {
     "evaluation.edit_metrics": ["Captions"],
     "evaluation.evaluate": ["Evaluation", "Truth", "evaluate"],
     "export.dataset": ["export_dataset"],
-    "export.geometry": ["export_mesh", "export_points as export_pointcloud"],
+    "export.geometry": ["export_mesh", "export_pointcloud"],
     "geometry.cameras": ["Camera"],
     "inpaint.api": ["EditContext", "InpaintView", "Inpainter"],
     "inpaint.guide": ["Guide"],
@@ -136,6 +138,7 @@ _MODULES = {
     "plugin.import_run": ["import_scene as import_nerfstudio"],
     "regions.spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Union"],
     "runtime.progress": ["Progress"],
+    "runtime.progress_display": ["create_progress"],
     "scene.create": ["train_scene"],
     "scene.recipe": ["GuideSpec", "Recipe", "Schedule"],
     "scene.renders": ["layer_stack", "orbit_cameras", "render", "render_path"],

@@ -10,8 +10,10 @@ from nerf_insert import Box, Inpainter, InputError, Masks, Mesh, Recipe, Schedul
 
 def test_every_public_name_can_be_imported_and_is_documented():
     assert set(nerf_insert.__all__) == set(nerf_insert._ORIGINS)
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
     for name in nerf_insert.__all__:
         assert getattr(nerf_insert, name).__doc__, name
+        assert f"::: nerf_insert.{name}\n" in page, name
         assert f"`{name}`" in nerf_insert.__doc__, name
     assert set(nerf_insert.__all__) <= set(dir(nerf_insert))
     with pytest.raises(AttributeError, match="no attribute 'Scenes'"):

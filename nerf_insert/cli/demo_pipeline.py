@@ -15,7 +15,7 @@ from torch import Tensor
 from nerf_insert.capture.bundled_sample import sample_path
 from nerf_insert.capture.camera_paths import orbit_cameras
 from nerf_insert.capture.capture import Capture
-from nerf_insert.editing.loop import edit
+from nerf_insert.editing.api import edit
 from nerf_insert.evaluation.evaluate import Truth, evaluate
 from nerf_insert.io.files import write_json
 from nerf_insert.io.images import contact_sheet, read_image, write_image
@@ -89,7 +89,7 @@ def _run_once(scene: Scene, recipe: Recipe, progress: Progress) -> None:
         if made:
             scene.enable(made[-1])
     if not made:
-        edit(scene, recipe, progress)
+        edit(scene, recipe, progress=progress)
 
 
 def _announce(progress: Progress, step: int) -> None:

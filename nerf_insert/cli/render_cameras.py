@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from nerf_insert.io.files import read_json
 from nerf_insert.runtime.extras import require
+from nerf_insert.scene.renders import DEFAULT_FPS, DEFAULT_SECONDS
 
 if TYPE_CHECKING:
     from nerf_insert.geometry.cameras import Camera
     from nerf_insert.scene.scene import Scene
 
-DEFAULT_FPS, MIN_FPS, MAX_FPS = 24.0, 0.1, 240.0
-DEFAULT_SECONDS = 6.0  # of one turn of an orbit
-MAX_ORBIT_SIDE = 1280  # pixels along the longer side of an orbit's images
+MIN_FPS, MAX_FPS = 0.1, 240.0
 
 
 def choose_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[str, Camera]], float]:
@@ -62,21 +61,8 @@ def path_fps(path: Path) -> float:
 
 def _orbit(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Camera]]:
     """Circle --target, else the topmost layer's region, else what the photographs look at."""
-    import torch
+    from nerf_insert.scene.renders import orbit_cameras
 
-    from nerf_insert.capture.camera_paths import orbit_cameras
-
-    target = None
-    if args.target:
-        target = torch.tensor(args.target)
-    elif scene.layers:
-        target = scene.load_layer(scene.layers[-1]).region.bounds.mean(0)
-    cameras = orbit_cameras(
-        scene.capture,
-        max(1, round((args.seconds or DEFAULT_SECONDS) * (args.fps or DEFAULT_FPS))),
-        target=target,
-        radius=args.radius,
-        elevation_degrees=args.elevation,
-        max_side=MAX_ORBIT_SIDE,
-    )
+    frames = max(1, round((args.seconds or DEFAULT_SECONDS) * (args.fps or DEFAULT_FPS)))
+    cameras = orbit_cameras(scene, frames, target=args.target, radius=args.radius, elevation=args.elevation)
     return [(f"{k:05d}", camera) for k, camera in enumerate(cameras)]

@@ -30,7 +30,7 @@ from nerf_insert.evaluation.edit_metrics import Captions, EditMetrics
 from nerf_insert.evaluation.image_metrics import grow, load_lpips, psnr, ssim
 from nerf_insert.io.images import read_image, resize, to_uint8
 from nerf_insert.rendering.stack import LayerStack
-from nerf_insert.runtime.progress import Progress
+from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene
 
 MARGIN = 12  # pixels around the object and its shadow that do not count as outside
@@ -43,10 +43,15 @@ TrueView = tuple[Float[Tensor, "H W 3"], Bool[Tensor, "H W"] | None]  # image, o
 
 @dataclass(frozen=True)
 class Truth:
-    """True images of the edit: folders of images named as the photographs."""
+    """True images of the edit: folders of images named as the photographs.
+
+    Attributes:
+        images: The true images.
+        object_masks: Masks, white where the edited object is visible; None: no metrics in the object.
+    """
 
     images: Path
-    object_masks: Path | None = None  # white where the object is visible
+    object_masks: Path | None = None
 
     def load(self, view: View) -> TrueView:
         """Read the true image of a view and the object's mask, in the view's size.
@@ -96,13 +101,22 @@ class Locality:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a scene."""
+    """The metrics of a scene.
+
+    Attributes:
+        views: The metrics of each view.
+        mean: For "base", "edited" and "photograph", the mean of each metric over the views that have it:
+            "psnr", "ssim", "lpips"; with a truth "whole", "outside" and "in_object".
+        locality: The largest change outside all regions; None: the scene has no enabled layers.
+        edit: Metrics of the edit without a truth; None: the scene has no enabled layers.
+        left_out: Metrics that could not be computed, and why.
+    """
 
     views: list[ViewMetrics]
-    mean: dict[str, dict[str, float]]  # "base", "edited", "photograph": means over the views that have it
-    locality: Locality | None = None  # None: the scene has no enabled layers
-    edit: dict[str, float] | None = None  # see edit_metrics.py; None: the scene has no enabled layers
-    left_out: dict[str, str] = field(default_factory=dict)  # metric: why it could not be computed
+    mean: dict[str, dict[str, float]]
+    locality: Locality | None = None
+    edit: dict[str, float] | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, as `nerf-insert eval --json` prints it; without what is None."""
@@ -117,8 +131,8 @@ class Evaluation:
 
 def evaluate(
     scene: Scene,
-    views: Sequence[View],
-    progress: Progress,
+    views: Sequence[View] | None = None,
+    progress: Progress = SILENT,
     truth: Truth | None = None,
     captions: Captions = Captions(),
 ) -> Evaluation:
@@ -126,14 +140,20 @@ def evaluate(
 
     Args:
         scene: Its base and its enabled layers are measured.
-        views: Photographs to compare with, usually the capture's test views.
+        views: Photographs to compare with; by default the capture's test views.
         progress: Reports the work.
         truth: True images of the edit.
         captions: The scene in words before and after the edit, for the metrics that use CLIP.
 
     Raises:
-        InputError: The truth does not fit the views, or an image cannot be read.
+        InputError: The truth does not fit the views, an image cannot be read, or the capture has no test
+            views and no others are given.
+
+    Examples:
+        >>> result = evaluate(scene, truth=Truth(Path("truth"), Path("object_mask")))
+        >>> result.mean["edited"]["in_object"], result.locality.largest_change
     """
+    views = scene.capture.part("test") if views is None else views
     if truth is not None:
         for view in views:
             truth.load(view)  # better to know now than after an hour

@@ -20,9 +20,9 @@ from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
 from nerf_insert.io.images import write_image
-from nerf_insert.rendering.outputs import file_stems
+from nerf_insert.rendering.outputs import check_folder, file_stems
 from nerf_insert.rendering.stack import LayerStack, hits
-from nerf_insert.runtime.progress import Progress
+from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene
 
 MIN_CHANGE = 2 / 255  # between two renders, of a pixel that counts as edited
@@ -31,7 +31,7 @@ CAMERA_MODELS = {"PERSPECTIVE": "OPENCV", "FISHEYE": "OPENCV_FISHEYE", "EQUIRECT
 LENS_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
-def export_dataset(scene: Scene, out: Path, progress: Progress) -> dict[str, Any]:
+def export_dataset(scene: Scene, out: str | Path, progress: Progress = SILENT) -> dict[str, Any]:
     """Write the edited photographs of a scene as a dataset that nerfstudio and this program read.
 
     Args:
@@ -43,10 +43,12 @@ def export_dataset(scene: Scene, out: Path, progress: Progress) -> dict[str, Any
         `{"photographs": number of photographs, "edited": number of those that show an edit}`.
 
     Raises:
-        InputError: The capture mixes camera types or has one that a dataset cannot hold, or a photograph
-            cannot be read.
+        InputError: The capture mixes camera types or has one that a dataset cannot hold, a photograph cannot
+            be read, or `out` cannot be used.
         RunError: A file cannot be written.
     """
+    out = Path(out)
+    check_export_folder(scene, out)
     capture, stack = scene.capture, scene.stack()
     models = {view.camera.model for view in capture.views}
     if len(models) > 1 or not models <= set(CAMERA_MODELS):
@@ -85,6 +87,21 @@ def export_dataset(scene: Scene, out: Path, progress: Progress) -> dict[str, Any
 
 
 @torch.no_grad()
+def check_export_folder(scene: Scene, out: Path) -> None:
+    """Check that a folder can be written to, and that neither the scene nor a capture would be overwritten.
+
+    Raises:
+        InputError: It cannot, or one would.
+    """
+    check_folder(out)
+    capture = scene.capture.path if scene.capture.path.is_dir() else scene.capture.path.parent
+    for what, folder in (("the scene", scene.folder.resolve()), ("its capture", capture)):
+        if out.resolve() == folder:
+            raise InputError(f"--out {out} is {what} itself: choose another folder")
+    if (out / "transforms.json").exists() and not (out / "edit_masks").exists():
+        raise InputError(f"--out {out} holds another capture: choose another folder")
+
+
 def edited_photograph(stack: LayerStack, view: View) -> tuple[Float[Tensor, "H W C"], Bool[Tensor, "H W"]]:
     """Return a photograph (sRGB, with alpha if it has some) with the layers in it, and the changed pixels.
 

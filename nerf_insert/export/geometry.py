@@ -16,33 +16,44 @@ from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.pixel_set import PixelSet
-from nerf_insert.errors import RunError
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.io.files import replacing
 from nerf_insert.io.images import to_uint8
+from nerf_insert.regions.spec import Box
 from nerf_insert.rendering.depth_view import DepthView
+from nerf_insert.rendering.outputs import check_folder
 from nerf_insert.rendering.stack import RAYS_PER_BATCH, LayerStack
 from nerf_insert.rendering.tsdf import TsdfGrid
-from nerf_insert.runtime.progress import Progress
+from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.scene.renders import Layers, layer_stack
+from nerf_insert.scene.scene import Scene
 from nerf_insert.training.optimizer import at_step
 
 MIN_OPACITY = 0.5  # of a pixel that shows a surface
 MAX_DISTANCE = 4.0  # of points from the capture's center, in that of the farthest camera
 POINTS_AT_ONCE = 1 << 16
+MESH_SUFFIXES = (".glb", ".ply")
 MIN_YIELD = 0.01  # points found of those asked for, per 100 batches of rays; with less the search ends
 
 
-def export_points(
-    stack: LayerStack, capture: Capture, count: int, file: Path, progress: Progress, seed: int = 0
+def export_pointcloud(
+    scene: Scene,
+    file: str | Path,
+    *,
+    count: int = 1_000_000,
+    seed: int = 0,
+    layers: Layers = True,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Write a PLY point cloud of what random pixels of the training views show.
 
     Args:
-        stack: The scene, with or without its layers.
-        capture: Its capture; points are in the world coordinates of its transforms.json.
-        count: How many points to write.
+        scene: The scene; points are in world coordinates.
         file: The PLY to write.
-        progress: Reports the work.
+        count: How many points to write.
         seed: Random seed of the pixels.
+        layers: Which layers to include, see `layer_stack`.
+        progress: Reports the work.
 
     Returns:
         `{"points": number of points, "file": path}`.
@@ -52,6 +63,8 @@ def export_points(
     """
     import trimesh
 
+    file, capture, stack = Path(file), scene.capture, layer_stack(scene, layers)
+    check_folder(file.parent)
     cameras = [view.camera for view in capture.train]
     pixels = PixelSet(cameras, [torch.zeros(c.height, c.width, 1, dtype=torch.uint8) for c in cameras])
     center, reach = _camera_range(capture)
@@ -79,12 +92,13 @@ def export_points(
 
 
 def export_mesh(
-    stack: LayerStack,
-    capture: Capture,
-    file: Path,
-    progress: Progress,
+    scene: Scene,
+    file: str | Path,
+    *,
     resolution: int = 192,
-    box: Float[Tensor, "2 3"] | None = None,
+    box: Box | None = None,
+    layers: Layers = True,
+    progress: Progress = SILENT,
 ) -> dict[str, Any]:
     """Write the scene's surface as a mesh with a color at each vertex.
 
@@ -92,40 +106,55 @@ def export_mesh(
     marching cubes.
 
     Args:
-        stack: The scene, with or without its layers.
-        capture: Its capture; vertices are in the world coordinates of its transforms.json.
+        scene: The scene; vertices are in world coordinates.
         file: The GLB or PLY to write.
-        progress: Reports the work.
         resolution: Voxels along the longest side of the box.
-        box: Lowest and highest corner of what to take, world coordinates; by default the space in which the
-            cameras are.
+        box: What to take, an axis-aligned box; by default the space in which the cameras are.
+        layers: Which layers to include, see `layer_stack`.
+        progress: Reports the work.
 
     Returns:
         `{"vertices": number, "faces": number, "file": path}`.
 
     Raises:
-        InputError: The capture has panoramas, into which points cannot be projected.
+        InputError: The capture has panoramas, into which points cannot be projected; the box is rotated; or
+            the file is neither GLB nor PLY.
         RunError: There is no surface in the box, or the file cannot be written.
     """
     import trimesh
     from skimage.measure import marching_cubes
 
-    if box is None:
-        center, reach = _camera_range(capture)
-        box = torch.stack([center - reach, center + reach])
-    grid = _fuse(stack, capture, box, float((box[1] - box[0]).max()) / resolution, progress)
+    file, capture = Path(file), scene.capture
+    if file.suffix.lower() not in MESH_SUFFIXES:
+        raise InputError(f"{file}: meshes are written as {' or '.join(MESH_SUFFIXES)}")
+    check_folder(file.parent)
+    corners_of_box = _corners(box, capture)
+    cell = float((corners_of_box[1] - corners_of_box[0]).max()) / resolution
+    stack = layer_stack(scene, layers)
+    grid = _fuse(stack, capture, corners_of_box, cell, progress)
     try:
         corners, faces, _, _ = marching_cubes(
             grid.mean().numpy(), 0.0, spacing=(grid.cell,) * 3, mask=grid.known().numpy()
         )
     except (ValueError, RuntimeError):
         raise RunError("the views show no surface in the box: there is no mesh to export") from None
-    vertices = torch.from_numpy(corners.astype(np.float32)) + box[0]
+    vertices = torch.from_numpy(corners.astype(np.float32)) + corners_of_box[0]
     colors = to_uint8(_colors(stack, capture, vertices)).cpu().numpy()
     mesh = trimesh.Trimesh(vertices.numpy(), faces, vertex_colors=colors)
     with replacing(file) as new:
-        new.write_bytes(mesh.export(file_type=file.suffix[1:]))
+        new.write_bytes(mesh.export(file_type=file.suffix[1:].lower()))
     return {"vertices": len(vertices), "faces": len(faces), "file": str(file)}
+
+
+def _corners(box: Box | None, capture: Capture) -> Float[Tensor, "2 3"]:
+    """Return the lowest and the highest corner of a box; of the space in which the cameras are for None."""
+    if box is None:
+        center, reach = _camera_range(capture)
+        return torch.stack([center - reach, center + reach])
+    if any(box.rotation or ()):
+        raise InputError("the box of a mesh export cannot be rotated")
+    center, half = torch.tensor(box.center).float(), torch.tensor(box.size).float() / 2
+    return torch.stack([center - half, center + half])
 
 
 def _fuse(

@@ -16,14 +16,15 @@ import yaml
 
 from nerf_insert.capture.dataparsers import quiet
 from nerf_insert.errors import InputError
+from nerf_insert.export.dataset import check_export_folder
 from nerf_insert.io.files import atomic_write, replacing
 from nerf_insert.plugin.coordinates import Frame
 from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
 from nerf_insert.scene.scene import Scene
 
 
-def export_run(scene: Scene, out: Path) -> dict[str, Any]:
-    """Write the run.
+def export_run(scene: Scene, out: str | Path) -> dict[str, Any]:
+    """Export a scene as a nerfstudio run, for `ns-viewer`, `ns-render`, `ns-eval` and `ns-export`.
 
     Args:
         scene: The scene, which is copied into the run.
@@ -33,11 +34,13 @@ def export_run(scene: Scene, out: Path) -> dict[str, Any]:
         {"config": the file name of its config.yml}.
 
     Raises:
-        InputError: nerfstudio cannot read the capture.
+        InputError: nerfstudio cannot read the capture, or `out` cannot be used.
         RunError: The disk cannot be written.
     """
     from nerf_insert.plugin.config import nerf_insert
 
+    out = Path(out)
+    check_export_folder(scene, out)
     config = copy.deepcopy(nerf_insert.config)
     capture = scene.capture_as_found
     parser = dataparser_for(scene)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from nerf_insert.geometry.cameras import Camera
     from nerf_insert.rendering.stack import LayerStack, Rendered
 
-FPS = 24.0
-FRAMES = 144  # a turn of six seconds
-ORBIT_SIDE = 1280  # pixels
-LARGEST = 1 << 27  # pixels of an image
+DEFAULT_FPS = 24.0
+DEFAULT_SECONDS = 6.0  # of one turn of an orbit
+MAX_ORBIT_SIDE = 1280  # pixels along the longer side of an orbit's images
+MAX_PIXELS = 1 << 27  # of one image
 Layers = bool | Sequence[int]
 
 
@@ -76,7 +76,7 @@ def render_path(
     out: str | PathLike[str],
     *,
     layers: Layers = True,
-    fps: float = FPS,
+    fps: float = DEFAULT_FPS,
     depth: bool = False,
     accumulation: bool = False,
     image_format: Literal["png", "jpg"] = "png",
@@ -122,12 +122,12 @@ def render_path(
     if as_video and (depth or accumulation):
         raise InputError(f"depth and accumulation are written as images: {out} must be a folder")
     if not as_video and scene.capture_path:
-        spare_photographs(scene, out, [name for name, _ in named], f".{image_format}")
+        check_photographs_are_safe(scene, out, [name for name, _ in named], f".{image_format}")
     outputs.check_folder(out.parent if as_video else out)
     stack = layer_stack(scene, layers)
     if as_video:
         if len({(camera.width, camera.height) for _, camera in named}) > 1:
-            progress.warn("the images differ in size: all are rendered in the size of the first")
+            progress.warn("the cameras differ in image size: all frames get the size of the first")
         outputs.render_video(stack, named, out, fps, progress)
         return [out]
     unit = outputs.depth_unit(1 / stack.base.scale) if depth else None
@@ -137,12 +137,12 @@ def render_path(
 
 def orbit_cameras(
     scene: Scene,
-    frames: int = FRAMES,
+    frames: int = round(DEFAULT_SECONDS * DEFAULT_FPS),
     *,
     target: Sequence[float] | None = None,
     radius: float | None = None,
     elevation: float | None = None,
-    max_side: int | None = ORBIT_SIDE,
+    max_side: int | None = MAX_ORBIT_SIDE,
 ) -> list[Camera]:
     """Return cameras that circle a target once; a video of them loops.
 
@@ -171,32 +171,32 @@ def orbit_cameras(
 
 
 def check_image_sizes(cameras: Iterable[tuple[str, Camera]]) -> None:
-    """Refuse images that no memory holds.
+    """Check that the images fit into memory.
 
     Raises:
-        InputError: An image has too many pixels; the message names its camera.
+        InputError: An image has more than MAX_PIXELS; the message names its camera.
     """
     for name, camera in cameras:
-        if camera.width * camera.height > LARGEST:
+        if camera.width * camera.height > MAX_PIXELS:
             raise InputError(
-                f"the image of the camera {name} would be {camera.width}x{camera.height} pixels large, more "
-                f"than the {LARGEST:,} that can be rendered: make it smaller (--scale)"
+                f"the image of camera {name} would be {camera.width}x{camera.height} pixels large, more than "
+                f"the {MAX_PIXELS:,} that can be rendered: give a smaller --scale"
             )
 
 
-def spare_photographs(scene: Scene, out: Path, names: Iterable[str], suffix: str) -> None:
-    """Refuse to write over the capture.
+def check_photographs_are_safe(scene: Scene, out: Path, names: Iterable[str], suffix: str) -> None:
+    """Check that no image would be written over a photograph or mask of the scene's capture.
 
     Raises:
-        InputError: An image would be written over a photograph or a mask of the capture.
+        InputError: One would.
     """
     from nerf_insert.rendering.outputs import file_stems
 
     files = ((view.path, view.mask_path) for view in scene.capture.views)
-    kept = {path.resolve() for pair in files for path in pair if path}
+    protected = {path.resolve() for pair in files for path in pair if path}
     for stem in file_stems(names):
         file = (out / f"{stem}{suffix}").resolve()
-        if file in kept:
+        if file in protected:
             raise InputError(
-                f"{out}: {file} is a part of the capture and would be written over: choose another folder"
+                f"--out {out} would overwrite {file}, a part of the capture: choose another folder"
             )

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     """Make the layer; return its number, name and folder."""
     recipe = edit_flags.recipe_from_args(args, console.progress)
 
-    from nerf_insert.editing.loop import edit
+    from nerf_insert.editing.api import edit
     from nerf_insert.runtime.peak_memory import peak_memory
     from nerf_insert.scene.scene import Scene
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     scene = Scene.open(args.scene)
     layers_before = len(scene.layers)
     console.if_stopped = "run the same command again to resume"
-    entry = edit(scene, recipe, console.progress, again=args.force)
+    entry = edit(scene, recipe, force=args.force, progress=console.progress)
     made, peak = len(scene.layers) > layers_before, peak_memory()
     data = {
         "scene": str(args.scene),

@@ -8,16 +8,12 @@ or as colored points (pointcloud.ply), in world coordinates.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nerf_insert.cli.argument_types import integer, numbers, path
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.extras import require
-
-if TYPE_CHECKING:
-    from nerf_insert.scene.scene import Scene
 
 SUMMARY = "export an edited dataset, a nerfstudio run, a mesh or a point cloud"
 KINDS = ("dataset", "nerfstudio", "mesh", "pointcloud")
@@ -59,13 +55,9 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     if args.box and min(args.box[3:]) <= 0:
         raise InputError("--box: the side lengths must be above 0")
 
-    from nerf_insert.rendering.outputs import check_folder
     from nerf_insert.scene.scene import Scene
 
     scene = Scene.open(args.scene)
-    check_folder(args.out)
-    if args.kind in ("dataset", "nerfstudio"):
-        check_apart(scene, args.out)
     data = {"scene": str(args.scene), "kind": args.kind, "out": str(args.out)}
     if args.kind == "dataset":
         from nerf_insert.export.dataset import export_dataset
@@ -79,35 +71,27 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         data |= export_run(scene, args.out)
         text = f"{data['config']}\nView it:  ns-viewer --load-config {data['config']}"
     elif args.kind == "pointcloud":
-        from nerf_insert.export.geometry import export_points
+        from nerf_insert.export.geometry import export_pointcloud
 
-        stack, file = scene.stack(not args.before), args.out / "pointcloud.ply"
-        data |= export_points(stack, scene.capture, args.points or 1_000_000, file, console.progress)
-        text = f"{file}: {data['points']} points"
+        data |= export_pointcloud(
+            scene,
+            args.out / "pointcloud.ply",
+            count=args.points or 1_000_000,
+            layers=not args.before,
+            progress=console.progress,
+        )
+        text = f"{data['file']}: {data['points']} points"
     else:
-        import torch
-
         from nerf_insert.export.geometry import export_mesh
+        from nerf_insert.regions.spec import Box
 
-        box = None
-        if args.box:
-            center, half = torch.tensor(args.box[:3]), torch.tensor(args.box[3:]) / 2
-            box = torch.stack([center - half, center + half])
-        stack, file = scene.stack(not args.before), args.out / "mesh.glb"
-        data |= export_mesh(stack, scene.capture, file, console.progress, args.resolution or 192, box)
-        text = f"{file}: {data['faces']} faces"
+        data |= export_mesh(
+            scene,
+            args.out / "mesh.glb",
+            resolution=args.resolution or 192,
+            box=Box(args.box[:3], args.box[3:]) if args.box else None,
+            layers=not args.before,
+            progress=console.progress,
+        )
+        text = f"{data['file']}: {data['faces']} faces"
     return data, text
-
-
-def check_apart(scene: Scene, out: Path) -> None:
-    """Check that neither the scene nor a capture would be overwritten.
-
-    Raises:
-        InputError: One would.
-    """
-    capture = scene.capture.path if scene.capture.path.is_dir() else scene.capture.path.parent
-    for what, folder in (("the scene", scene.folder.resolve()), ("its capture", capture)):
-        if out.resolve() == folder:
-            raise InputError(f"--out {out} is {what} itself: choose another folder")
-    if (out / "transforms.json").exists() and not (out / "edit_masks").exists():
-        raise InputError(f"--out {out} holds another capture: choose another folder")

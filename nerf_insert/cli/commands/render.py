@@ -9,28 +9,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nerf_insert.cli.argument_types import integers, number, numbers, path
 from nerf_insert.cli.console import Console
-from nerf_insert.cli.render_cameras import (
-    DEFAULT_FPS,
-    DEFAULT_SECONDS,
-    MAX_FPS,
-    MAX_ORBIT_SIDE,
-    MIN_FPS,
-    choose_cameras,
-)
+from nerf_insert.cli.render_cameras import MAX_FPS, MIN_FPS, choose_cameras
 from nerf_insert.errors import InputError
-
-if TYPE_CHECKING:
-    from nerf_insert.capture.capture import Capture
-    from nerf_insert.geometry.cameras import Camera
-    from nerf_insert.rendering.stack import LayerStack
-    from nerf_insert.scene.scene import Scene
+from nerf_insert.scene.renders import DEFAULT_FPS, DEFAULT_SECONDS, MAX_ORBIT_SIDE
 
 SUMMARY = "render images or a video"
-MAX_PIXELS = 1 << 27  # of one image
 OTHER_FILES = (".mov", ".avi", ".mkv", ".webm", ".gif", ".png", ".jpg", ".jpeg")  # not what --out can be
 IMAGES_ONLY = ("depth", "accumulation")  # flags without effect on a video
 
@@ -137,37 +124,37 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     """Render; return where the images or the video are."""
     check_flags(args)
 
-    from nerf_insert.rendering import outputs
+    from nerf_insert.scene.renders import render_path
     from nerf_insert.scene.scene import Scene
 
     as_video = is_video(args.out)
     scene = Scene.open(args.scene)
-    stack = choose_layers(scene, args)
     cameras, fps = choose_cameras(scene, args)
     if args.scale:
         cameras = [(name, camera.scaled(args.scale)) for name, camera in cameras]
-    check_sizes(cameras)
-    outputs.check_folder(args.out.parent if as_video else args.out)
     console.if_stopped = "no video was written" if as_video else "the images rendered so far are kept"
-    if as_video:
-        if len({(camera.width, camera.height) for _, camera in cameras}) > 1:
-            console.progress.warn("the cameras differ in image size: all frames get the size of the first")
-        outputs.render_video(stack, cameras, args.out, args.fps or fps, console.progress)
-    else:
-        if scene.capture_path:
-            check_photographs_are_safe(scene.capture, args.out, cameras, f".{args.format}")
-        unit = outputs.depth_unit(1 / stack.base.scale) if args.depth else None
-        folder = outputs.ImageFolder(args.out, unit, args.accumulation, f".{args.format}")
-        outputs.render_images(stack, cameras, folder, console.progress)
+    render_path(
+        scene,
+        cameras,
+        args.out,
+        layers=args.layers or not args.before,
+        fps=args.fps or fps,
+        depth=args.depth,
+        accumulation=args.accumulation,
+        image_format=args.format,
+        progress=console.progress,
+    )
+    enabled = [] if args.before else [entry.folder for entry in scene.layers if entry.enabled]
+    layers = len(set(args.layers or enabled))
     data = {
         "scene": str(args.scene),
         "out": str(args.out),
         "images": len(cameras),
         "pictures": len(cameras),  # the name of "images" in 0.1.0
-        "layers": len(stack.layers),
+        "layers": layers,
     }
     written = f"a video of {len(cameras)} frames" if as_video else f"{len(cameras)} images"
-    shown = "1 layer" if len(stack.layers) == 1 else f"{len(stack.layers) or 'no'} layers"
+    shown = "1 layer" if layers == 1 else f"{layers or 'no'} layers"
     return data, f"{args.out}: {written}, with {shown}"
 
 
@@ -199,52 +186,3 @@ def check_flags(args: argparse.Namespace) -> None:
         for name in IMAGES_ONLY:
             if getattr(args, name):
                 raise InputError(f"--{name} is written as images: give a folder as --out")
-
-
-def check_sizes(cameras: list[tuple[str, Camera]]) -> None:
-    """Check that the images fit into memory.
-
-    Raises:
-        InputError: An image has more than MAX_PIXELS.
-    """
-    for name, camera in cameras:
-        if camera.width * camera.height > MAX_PIXELS:
-            raise InputError(
-                f"the image of camera {name} would be {camera.width}x{camera.height} pixels large, more than "
-                f"the {MAX_PIXELS:,} that can be rendered: give a smaller --scale"
-            )
-
-
-def choose_layers(scene: Scene, args: argparse.Namespace) -> LayerStack:
-    """Build the stack of the layers to render.
-
-    Raises:
-        InputError: --layers names a layer that does not exist.
-    """
-    if not args.layers:
-        return scene.stack(with_layers=not args.before)
-    from nerf_insert.rendering.stack import LayerStack
-
-    chosen = sorted(set(args.layers))
-    if chosen[-1] > len(scene.layers):
-        raise InputError(f"{args.scene} has no layer {chosen[-1]}: it has {len(scene.layers) or 'none'}")
-    return LayerStack(scene.base, tuple(scene.load_layer(scene.layers[k - 1]) for k in chosen))
-
-
-def check_photographs_are_safe(
-    capture: Capture, out: Path, cameras: list[tuple[str, Camera]], suffix: str
-) -> None:
-    """Check that no image would be written over a photograph or mask of the capture.
-
-    Raises:
-        InputError: One would.
-    """
-    from nerf_insert.rendering.outputs import file_stems
-
-    protected = {path.resolve() for view in capture.views for path in (view.path, view.mask_path) if path}
-    for stem in file_stems(name for name, _ in cameras):
-        file = (out / f"{stem}{suffix}").resolve()
-        if file in protected:
-            raise InputError(
-                f"--out {out} would overwrite {file}, a part of the capture: choose another folder"
-            )
