@@ -5,7 +5,7 @@ Scenes
 Regions, where to edit
     `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`
 Edits
-    `edit`, `preview`, `make_recipe`, `Recipe`, `GuideSpec`, `Schedule`
+    `edit`, `edit_steps`, `preview`, `make_recipe`, `Recipe`, `GuideSpec`, `Schedule`
 Rendering
     `Camera`, `render`, `render_path`, `layer_stack`, `orbit_cameras`, `interpolate_cameras`, `read_cameras`
 Evaluation and export
@@ -58,6 +58,7 @@ __all__ = [
     "Union",
     "create_progress",
     "edit",
+    "edit_steps",
     "evaluate",
     "export_dataset",
     "export_mesh",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture as Capture
     from nerf_insert.editing.api import edit as edit
     from nerf_insert.editing.api import make_recipe as make_recipe
+    from nerf_insert.editing.loop import edit_steps as edit_steps
     from nerf_insert.editing.preview import preview as preview
     from nerf_insert.errors import InputError as InputError
     from nerf_insert.errors import RunError as RunError
@@ -125,6 +127,7 @@ _MODULES = {
     "capture.camera_paths": ["interpolate as interpolate_cameras", "read_cameras"],
     "capture.capture": ["Capture"],
     "editing.api": ["edit", "make_recipe"],
+    "editing.loop": ["edit_steps"],
     "editing.preview": ["preview"],
     "errors": ["InputError", "RunError", "Stopped"],
     "evaluation.edit_metrics": ["Captions"],

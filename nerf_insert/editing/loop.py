@@ -24,7 +24,7 @@ from nerf_insert.editing.layer_folder import (
 from nerf_insert.editing.rounds import EditRounds, EditState
 from nerf_insert.editing.session import prepare
 from nerf_insert.io.files import write_json, write_yaml
-from nerf_insert.runtime.progress import Progress
+from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import LayerEntry, Scene
 
@@ -57,7 +57,7 @@ def edit(scene: Scene, recipe: Recipe, progress: Progress, *, again: bool = Fals
 
 
 def edit_steps(
-    scene: Scene, recipe: Recipe, progress: Progress, *, again: bool = False
+    scene: Scene, recipe: Recipe, progress: Progress = SILENT, *, again: bool = False
 ) -> Generator[EditState, None, LayerEntry]:
     """Do what `edit` does, one batch of painted views or one step of the fit at a time.
 

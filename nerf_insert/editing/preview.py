@@ -24,7 +24,7 @@ from nerf_insert.editing.session import EditSession, prepare
 from nerf_insert.editing.view_selection import choose_anchors
 from nerf_insert.io.images import contact_sheet, write_image
 from nerf_insert.rendering.outputs import file_stems
-from nerf_insert.runtime.progress import Progress
+from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 
@@ -36,8 +36,8 @@ SHEET_ROWS, SHEET_WIDTH = 8, 400  # rows if no view is painted; pixels of an ima
 def preview(
     scene: Scene,
     recipe: Recipe,
-    out: Path,
-    progress: Progress,
+    out: str | Path,
+    progress: Progress = SILENT,
     *,
     paint: int | None = None,
     seeds: Sequence[int] = (),
@@ -61,6 +61,7 @@ def preview(
         InputError: Something that the user can fix; the message says what to do.
         RunError: The inpainter failed, or the disk.
     """
+    out = Path(out)
     seeds = tuple(dict.fromkeys(seeds)) or (recipe.seed,)
     session = prepare(scene, replace(recipe, approved={}, seed=seeds[0]), progress)
     views = scene.capture.views
