@@ -10,8 +10,9 @@ from nerf_insert.app import drafts as drafts_module
 from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import command_line, pose_matrix, recipe_from_draft
 from nerf_insert.app.drafts import Box, Draft, Drafts, MeshPose
+from nerf_insert.cli.argv import repeat_masks
 from nerf_insert.cli.edit_flags import recipe_from_args
-from nerf_insert.cli.main import build_parser, repeat_masks
+from nerf_insert.cli.main import build_parser
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.recipe import Recipe
