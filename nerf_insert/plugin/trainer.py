@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from nerfstudio.engine.trainer import Trainer
@@ -24,8 +24,15 @@ from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for, find_scene
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.scene import Scene
 
+if TYPE_CHECKING:
+    from nerf_insert.plugin.pipeline import NerfInsertPipeline
+
 
 class NerfInsertTrainer(Trainer):
+    """Runs an edit: its iterations are steps of the edit loop."""
+
+    pipeline: NerfInsertPipeline
+
     @friendly_errors
     def setup(self, test_mode: Any = "val") -> None:
         checkpoint = self._checkpoint()

@@ -102,4 +102,4 @@ def _blurred(channels: Float[Tensor, "C h w"], sigma: float) -> Float[Tensor, "C
     """Blur with a Gaussian of `sigma` pixels."""
     from torchvision.transforms.functional import gaussian_blur
 
-    return gaussian_blur(channels, 2 * max(1, round(2.5 * sigma)) + 1, max(sigma, 0.3))
+    return gaussian_blur(channels, [2 * max(1, round(2.5 * sigma)) + 1] * 2, [max(sigma, 0.3)] * 2)
