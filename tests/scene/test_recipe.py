@@ -11,7 +11,7 @@ import torch
 import trimesh
 import yaml
 from formula import Ball
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from region_shapes import points_around
@@ -87,6 +87,7 @@ recipes = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(recipes)
 def test_data_comes_back_through_yaml_and_json(data):
     recipe = Recipe.from_dict(data)
