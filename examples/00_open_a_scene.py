@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from nerf_insert import Scene, create_progress, render, render_path, sample_path, train_scene
+from nerf_insert import Progress, Scene, render, render_path, sample_path, train_scene
 
 
 def main(
@@ -27,7 +27,7 @@ def main(
         out: Folder for the image.
         train_steps: Steps of the training; fewer are quicker and worse.
     """
-    progress = create_progress()
+    progress = Progress.of()
     new = not (folder / "scene.json").exists()
     scene = train_scene(capture, folder, steps=train_steps, progress=progress) if new else Scene.open(folder)
     train, test = len(scene.capture.train), len(scene.capture.test)

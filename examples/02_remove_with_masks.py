@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from nerf_insert import Masks, Scene, create_progress, edit, render_path, sample_path, train_scene
+from nerf_insert import Masks, Progress, Scene, edit, render_path, sample_path, train_scene
 
 SAMPLE = sample_path()
 
@@ -33,7 +33,7 @@ def main(
         steps: Steps of the layer's fit.
         train_steps: Steps of the training, where there is no scene yet.
     """
-    progress = create_progress()
+    progress = Progress.of()
     new = not (folder / "scene.json").exists()
     scene = train_scene(capture, folder, steps=train_steps, progress=progress) if new else Scene.open(folder)
     region = Masks({file.stem: str(file) for file in sorted(masks.glob("*.png"))})

@@ -24,8 +24,8 @@ from nerf_insert import (
     Inpainter,
     InpaintView,
     InputError,
+    Progress,
     Scene,
-    create_progress,
     edit,
     render_path,
     sample_path,
@@ -86,7 +86,7 @@ def main(
         steps: Steps of the layer's fit.
         train_steps: Steps of the training, where there is no scene yet.
     """
-    progress = create_progress()
+    progress = Progress.of()
     new = not (folder / "scene.json").exists()
     scene = train_scene(capture, folder, steps=train_steps, progress=progress) if new else Scene.open(folder)
     layer = edit(

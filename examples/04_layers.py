@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from nerf_insert import Box, InputError, Scene, create_progress, edit, render, sample_path, train_scene
+from nerf_insert import Box, InputError, Progress, Scene, edit, render, sample_path, train_scene
 
 SAMPLE = sample_path()
 
@@ -38,7 +38,7 @@ def main(
         steps: Steps of each layer's fit.
         train_steps: Steps of the training, where there is no scene yet.
     """
-    progress = create_progress()
+    progress = Progress.of()
     new = not (folder / "scene.json").exists()
     scene = train_scene(capture, folder, steps=train_steps, progress=progress) if new else Scene.open(folder)
     while scene.layers:

@@ -11,8 +11,8 @@ from pathlib import Path
 import tyro
 
 from nerf_insert import (
+    Progress,
     Scene,
-    create_progress,
     interpolate_cameras,
     orbit_cameras,
     render_path,
@@ -39,7 +39,7 @@ def main(
         fps: Frames per second.
         train_steps: Steps of the training, where there is no scene yet.
     """
-    progress = create_progress()
+    progress = Progress.of()
     new = not (folder / "scene.json").exists()
     scene = train_scene(capture, folder, steps=train_steps, progress=progress) if new else Scene.open(folder)
     # Circle the topmost layer's region, or what the photographs look at, as far away as they were taken.

@@ -13,9 +13,9 @@ import tyro
 
 from nerf_insert import (
     Masks,
+    Progress,
     Scene,
     Truth,
-    create_progress,
     edit,
     evaluate,
     make_recipe,
@@ -50,7 +50,7 @@ def main(
         steps: Steps of each layer's fit.
         train_steps: Steps of the training, where there is no scene yet.
     """
-    progress = create_progress()
+    progress = Progress.of()
     new = not (folder / "scene.json").exists()
     scene = train_scene(capture, folder, steps=train_steps, progress=progress) if new else Scene.open(folder)
     while scene.layers:

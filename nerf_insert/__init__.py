@@ -14,7 +14,7 @@ Evaluation and export
 Inpainters
     `Inpainter`, `InpaintView`, `Guide`, `EditContext`
 Progress and errors
-    `create_progress`, `Progress`, `InputError`, `RunError`, `Stopped`
+    `Progress`, `InputError`, `RunError`, `Stopped`
 
 Names are imported when they are first used, so that `import nerf_insert` stays light. World coordinates are
 those of the capture's transforms.json, in its units; cameras have OpenGL axes; images are sRGB in 0..1,
@@ -56,7 +56,6 @@ __all__ = [
     "Stopped",
     "Truth",
     "Union",
-    "create_progress",
     "edit",
     "edit_steps",
     "evaluate",
@@ -110,7 +109,6 @@ if TYPE_CHECKING:
     from nerf_insert.regions.spec import Mesh as Mesh
     from nerf_insert.regions.spec import Union as Union
     from nerf_insert.runtime.progress import Progress as Progress
-    from nerf_insert.runtime.progress_display import create_progress as create_progress
     from nerf_insert.scene.create import train_scene as train_scene
     from nerf_insert.scene.recipe import GuideSpec as GuideSpec
     from nerf_insert.scene.recipe import Recipe as Recipe
@@ -141,7 +139,6 @@ _MODULES = {
     "plugin.import_run": ["import_scene as import_nerfstudio"],
     "regions.spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Union"],
     "runtime.progress": ["Progress"],
-    "runtime.progress_display": ["create_progress"],
     "scene.create": ["train_scene"],
     "scene.recipe": ["GuideSpec", "Recipe", "Schedule"],
     "scene.renders": ["layer_stack", "orbit_cameras", "render", "render_path"],
