@@ -56,6 +56,7 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name, error):
 def elsewhere(monkeypatch):
     monkeypatch.setattr("nerf_insert.runtime.devices.device", lambda: DEVICE)
     monkeypatch.setattr("nerf_insert.training.scene_trainer.device", lambda: DEVICE)
+    monkeypatch.setattr("nerf_insert.fields.load.device", lambda: DEVICE)
     with a_second_device():
         yield
 
