@@ -7,10 +7,12 @@ import inspect
 import os
 import sys
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint.api import Inpainter, as_inpainter
+
+if TYPE_CHECKING:
+    from nerf_insert.inpaint.api import Inpainter
 
 GROUP = "nerf_insert.inpainters"
 ONLY_REGISTERED = "NERF_INSERT_ONLY_REGISTERED"  # set where recipes may come from strangers
@@ -32,6 +34,8 @@ def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Inpainte
             or it has no method `inpaint`.
         RunError: An attribute of it has an impossible value.
     """
+    from nerf_insert.inpaint.api import as_inpainter  # which loads torch
+
     registered = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     if name not in registered and os.environ.get(ONLY_REGISTERED):
         raise InputError(f"there is no inpainter {name!r} here: use one of {', '.join(sorted(registered))}")
