@@ -89,7 +89,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
             scene,
             args.out / "mesh.glb",
             resolution=args.resolution or 192,
-            box=Box(args.box[:3], args.box[3:]) if args.box else None,
+            box=Box(tuple(args.box[:3]), tuple(args.box[3:])) if args.box else None,
             layers=not args.before,
             progress=console.progress,
         )
