@@ -20,6 +20,14 @@ def test_every_public_name_can_be_imported_and_is_documented():
         nerf_insert.Scenes  # noqa: B018
 
 
+def test_one_version_everywhere():
+    root = Path(__file__).parents[1]
+    version = nerf_insert.__version__
+    assert f'\nversion = "{version}"\n' in (root / "pyproject.toml").read_text()
+    assert f"\nversion: {version}\n" in (root / "CITATION.cff").read_text()
+    assert f"\n## {version}" in (root / "CHANGELOG.md").read_text()
+
+
 def test_the_names_for_type_checkers_are_those_that_are_imported():
     lines = [line.strip() for line in Path(nerf_insert.__file__).read_text().splitlines()]
     typed = {line for line in lines if line.startswith("from nerf_insert.")}
