@@ -137,10 +137,8 @@ def test_terminated_in_the_fit(nursery, edited, scene_folder):
     accident = {"signal": 15, "when": "after", "file": "*/checkpoint.safetensors", "nth": 2}
     ended = nursery.run(editing(scene_folder, "--json"), accident)
     assert ended.code == 130
-    assert json.loads(ended.out) == {
-        "ok": False,
-        "error": "stopped; give the same command again and it goes on where it was",
-    }
+    answer = json.loads(ended.out)
+    assert answer["ok"] is False and "stopped" in answer["error"] and "same command again" in answer["error"]
     assert "Traceback" not in ended.err
     finishes(nursery, editing(scene_folder))
     assert files(scene_folder) == files(edited)
@@ -149,7 +147,7 @@ def test_terminated_in_the_fit(nursery, edited, scene_folder):
 def test_interrupted_while_a_file_is_written(nursery, edited, scene_folder):
     ended = nursery.run(editing(scene_folder), {"signal": 2, "when": "before", "file": "*/scene.json"})
     assert ended.code == 130 and "Traceback" not in ended.err and ended.out == ""
-    assert "nerf-insert edit: stopped; give the same command again" in ended.err
+    assert "nerf-insert edit: stopped" in ended.err and "same command again" in ended.err
     assert not list(scene_folder.rglob("*.tmp*"))
     finishes(nursery, editing(scene_folder))
     assert files(scene_folder) == files(edited)
