@@ -12,7 +12,7 @@ from nerf_insert.io import schema
 from nerf_insert.io.files import read_json, write_json
 from nerf_insert.io.schema import Number
 
-FORMAT = 1
+FORMAT = 2  # format 1 had other names in layer files; it is read and written again as format 2
 NAME = "scene.json"
 BASE = "base/base.safetensors"
 

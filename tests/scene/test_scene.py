@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.scene import scene as scene_module
-from nerf_insert.scene.scene import LayerEntry, Scene
+from nerf_insert.scene.scene import FORMAT, LayerEntry, Scene
 
 CAPTURE = {"path": "/nowhere/capture", "relative": "../capture", "dataparser": None, "downscale": None}
 
@@ -30,7 +30,7 @@ def empty(tmp_path):
 def empty_scene(folder):
     folder.mkdir(parents=True)
     (folder / "scene.json").write_text(
-        json.dumps({"format": 1, "capture": CAPTURE, "layers": [], "history": []})
+        json.dumps({"format": FORMAT, "capture": CAPTURE, "layers": [], "history": []})
     )
     return folder
 
@@ -264,9 +264,20 @@ def test_the_base_is_where_scene_json_says(scene_folder):
 
 def test_a_newer_format_is_refused(empty):
     data = json.loads((empty / "scene.json").read_text())
-    (empty / "scene.json").write_text(json.dumps({**data, "format": 2, "layers": "of a kind unknown to us"}))
-    with pytest.raises(InputError, match=r"newer NeRF-Insert \(format 2, this one reads up to 1\): update"):
+    (empty / "scene.json").write_text(json.dumps({**data, "format": 3, "layers": "of a kind unknown to us"}))
+    with pytest.raises(InputError, match=r"newer NeRF-Insert \(format 3, this one reads up to 2\): update"):
         Scene.open(empty)
+
+
+def test_format_1_is_opened_and_written_as_format_2(empty):
+    file = empty / "scene.json"
+    old = json.dumps({**json.loads(file.read_text()), "format": 1})
+    file.write_text(old)
+    scene = Scene.open(empty)
+    assert file.read_text() == old  # opening changes nothing
+    scene.add(LayerEntry("001-a", "a"))
+    assert json.loads(file.read_text())["format"] == 2
+    assert [entry.name for entry in Scene.open(empty).layers] == ["a"]
 
 
 LAYER = {"folder": "001-a", "name": "a", "enabled": True}
