@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from nerfstudio.configs.base_config import PrintableConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from tyro.conf import arg
 
 from nerf_insert.scene.recipe import Schedule
+from nerf_insert.scene.recipe_formats import REPAINT, SCHEDULE_KEYS
 
 
 def _flags_of(part: type) -> list[tuple[str, Any, Any]]:
@@ -26,7 +27,21 @@ def _flags_of(part: type) -> list[tuple[str, Any, Any]]:
     return flags
 
 
-ScheduleConfig = make_dataclass("ScheduleConfig", _flags_of(Schedule), bases=(PrintableConfig,))
+def _with_old_names(flags: list[tuple[str, Any, Any]]) -> list[tuple[str, Any, Any]]:
+    """Add the flags and values of older versions, which `recipe_of` reads with a warning."""
+    types = {name: kind for name, kind, _ in flags}
+    kind, described = get_args(types["repaint"])
+    types["repaint"] = Annotated[kind | Literal[tuple(REPAINT)], described]
+    old = [
+        (old, Annotated[types[new], arg(help=f"Old name of {new.replace('_', '-')}.")], None)
+        for old, new in SCHEDULE_KEYS.items()
+    ]
+    return [(name, types[name], default) for name, _, default in flags] + old
+
+
+ScheduleConfig = make_dataclass(
+    "ScheduleConfig", _with_old_names(_flags_of(Schedule)), bases=(PrintableConfig,)
+)
 
 
 @dataclass
