@@ -27,7 +27,7 @@ test: $(VENV)/ready $(VENV)/ns-export
 check: lint quick-test
 
 quick-test: $(VENV)/ready
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --hypothesis-profile quick
 
 lint: $(VENV)/ready package docs
 	$(BIN)/ruff check .
@@ -36,7 +36,7 @@ lint: $(VENV)/ready package docs
 	$(BIN)/pyright
 
 docs: $(VENV)/ready package
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 # The package as it is installed, with app/ and kernels/src/ in place, and the examples: what the tools of lint read.
 package: $(VENV)/ready

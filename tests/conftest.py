@@ -4,7 +4,16 @@ import os
 import shutil
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# The same examples in every run; a busy machine is no failure. `make check` takes the profile quick.
+settings.register_profile("all", derandomize=True, deadline=None)
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=10)
+settings.load_profile("all")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # every worker has a core of its own; before torch is loaded
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Every function of these packages checks its annotations, shapes included, while the tests run. Kernels that
 # Numba and Triton compile are left out: they compile source, not wrapped functions.
