@@ -113,7 +113,7 @@ def mask(data: str, size: tuple[int, int]) -> Image.Image:
         raise Refused("the mask did not arrive complete: paint again") from None
     binary = alpha.point([255 if value > 127 else 0 for value in range(256)])
     if binary.getbbox() is None:
-        raise Refused("the mask is empty")
+        raise Refused("the mask is empty: paint over the object")
     return binary
 
 
