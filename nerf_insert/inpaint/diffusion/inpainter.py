@@ -8,7 +8,6 @@ inpainted alone, from the current render. All views start from the same noise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.errors import InputError
-from nerf_insert.hub.catalog import MODELS, entry_names
-from nerf_insert.hub.weights import Model, check_weights_file, find_model, installed_models
+from nerf_insert.hub.weights import find_model
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.diffusion.cropping import Crop, crop_around
 from nerf_insert.inpaint.diffusion.depth_control import inverse_depth, normalize_depth, target_distances
 from nerf_insert.inpaint.diffusion.families import Family, family_of
-from nerf_insert.inpaint.diffusion.inventory import other_installed_models
-from nerf_insert.inpaint.diffusion.loading import (
-    check_addons,
-    check_addons_load,
-    check_weights,
-    half_type,
-    load,
-    suggest_source,
+from nerf_insert.inpaint.diffusion.libraries import check_libraries
+from nerf_insert.inpaint.diffusion.loading import half_type, load
+from nerf_insert.inpaint.diffusion.model_choice import (
+    check_model,
+    choose_model,
+    find_family_for_file,
+    plan_model,
+    with_model_file,
 )
 from nerf_insert.inpaint.diffusion.options import DiffusionOptions
-from nerf_insert.inpaint.diffusion.placement import ComputeDevice, DevicePlan, plan_placement
+from nerf_insert.inpaint.diffusion.placement import ComputeDevice, DevicePlan
 from nerf_insert.inpaint.diffusion.sampler import Sampler, SamplerInput, SamplerParams
-from nerf_insert.inpaint.diffusion.tiling import Sheet
+from nerf_insert.inpaint.diffusion.tiling import Sheet, group_by_size, join_inputs
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.mesh.inpainter import MeshInpainter
 from nerf_insert.io.images import to_uint8
 from nerf_insert.regions.region import Region
-from nerf_insert.runtime.extras import require
 from nerf_insert.runtime.progress import SILENT, Progress
 
 
@@ -87,21 +83,16 @@ class DiffusionInpainter(Inpainter):
         check_libraries(self.options)
         device, name = ComputeDevice.detect(self.options.device), self.options.model
         if name == "auto":
-            self.family, self.plan = self._choose(guide, device)
+            self.family, self.plan = choose_model(guide, self.options, device)
             self.settled = {"model": self.family.model.name}
-        elif Path(name).expanduser().is_file():
-            self.family = self._model_for_file(guide, name)
-            self.plan = self._plan(self.family, device)
+            return
+        if Path(name).expanduser().is_file():
+            self.options = with_model_file(self.options, name)
+            self.family = find_family_for_file(guide, self.options, name)
         else:
             self.family = family_of(find_model(name))
-            self._check(self.family, guide)
-            self.plan = self._plan(self.family, device)
-
-    def _check(self, family: Family, guide: Guide) -> None:
-        """Raise InputError if the model cannot do what the guide and the options ask for."""
-        check_guide(family, guide, self.options)
-        check_addons(family, self.options, depth=self._depth, reference=bool(guide.references))
-        check_addons_load(family, self.options)
+            check_model(self.family, guide, self.options)
+        self.plan = plan_model(self.family, self.options, device)
 
     def prepare(self, context: EditContext) -> None:
         """Report which model is used and how. It is loaded when the first view is inpainted."""
@@ -278,134 +269,6 @@ class DiffusionInpainter(Inpainter):
                 pipeline, family, plan.batch, self.options.attempts, plan.sliced, self.progress
             )
         return self._sampler
-
-    def _plan(self, family: Family, device: ComputeDevice) -> DevicePlan:
-        """Decide how the family's model runs on the device. Raises InputError if it does not fit."""
-        side = self.options.resolution or family.default_side()
-        return plan_placement(
-            family.model.parameters,
-            family.bytes_per_pixel * side * side,
-            device,
-            precision=self.options.precision,
-            placement=self.options.memory,
-            batch=self.options.batch,
-        )
-
-    def _choose(self, guide: Guide, device: ComputeDevice) -> tuple[Family, DevicePlan]:
-        """Choose a model of the catalog that is on this machine and can do what is asked for.
-
-        On a GPU the first that fits as a whole, otherwise the smallest that fits. Raises InputError if there
-        is none.
-        """
-        installed = installed_models()
-        if not installed:
-            commands = "\n".join(
-                f"  nerf-insert models pull {e.name:<16} about {e.size_gb:g} GB, {e.license}: {e.note}"
-                for e in MODELS[:3]
-            )
-            raise InputError(
-                f"there is no diffusion model on this machine. Download one, for example\n{commands}\nor "
-                "give the folder of one that you have with --model"
-            )
-        fitting: list[tuple[Family, DevicePlan]] = []
-        reasons = []
-        for model in sorted(installed, key=parameter_count) if device.name == "cpu" else installed:
-            family = family_of(model)
-            try:
-                self._check(family, guide)
-                fitting.append((family, self._plan(family, device)))
-            except InputError as error:
-                reasons.append(f"{model.name}: {error}")
-        if not fitting:
-            raise InputError("no diffusion model on this machine can paint this. " + "; ".join(reasons))
-        whole = [choice for choice in fitting if choice[1].placement in ("gpu", "cpu")]
-        return whole[0] if whole else min(fitting, key=lambda choice: parameter_count(choice[0].model))
-
-    def _model_for_file(self, guide: Guide, file: str) -> Family:
-        """Find the model on this machine that a single file is another version of.
-
-        The model has what the file lacks. Raises InputError if there is none.
-        """
-        check_weights_file(Path(file).expanduser(), "model")
-        if self.options.weights not in (None, file):
-            raise InputError(f"{file} is a single file, and so is --weights: give one of them")
-        self.options = replace(self.options, weights=file)
-        for model in [*installed_models(), *(model for model, _ in other_installed_models())]:
-            family = family_of(model)
-            try:
-                check_weights(family, file)
-            except InputError:
-                continue
-            self._check(family, guide)
-            return family
-        raise InputError(
-            f"{file} is a single file: it lacks the vocabulary and settings of its model, and no model on "
-            f"this machine has them{suggest_source(file)}. If you have its folder, give that as --model and "
-            "the file as --weights"
-        )
-
-
-def check_libraries(options: DiffusionOptions) -> None:
-    """Check that the libraries of the extra `diffusion` are installed, without importing them.
-
-    Raises:
-        InputError: One is missing; the message gives the command that installs it.
-    """
-    modules = ["diffusers", "transformers", "accelerate", "huggingface_hub"]
-    for module in [*modules, "peft"] if options.lora else modules:
-        require(module, "diffusion")
-
-
-def check_guide(family: Family, guide: Guide, options: DiffusionOptions) -> None:
-    """Check that a model can follow the guide with these options.
-
-    Raises:
-        InputError: It cannot; the message says what to change.
-    """
-    if family.reads_text and not guide.prompt and not guide.references:
-        raise InputError(f"{family.title} needs to be told what to paint: give --prompt, a text")
-    if family.references == "needed" and not guide.references:
-        raise InputError(f"{family.title} paints what an image shows: give --reference, an image")
-    if guide.references and family.references == "none":
-        direct = entry_names("model", "flux2-klein") + entry_names("model", "paint-by-example")
-        adapted = entry_names("model", "sdxl") + entry_names("model", "sd15")
-        raise InputError(
-            f"{family.title} does not read reference images; models that do: {', '.join(direct)}, and with "
-            f"an IP-Adapter {', '.join(adapted)}"
-        )
-    if guide.references and family.references == "adapter" and not options.ip_adapter:
-        adapters = ", ".join(entry_names("ip-adapter", family.name)) or "its .safetensors file"
-        raise InputError(
-            f"{family.title} needs an IP-Adapter to read reference images: give --ip-adapter ({adapters})"
-        )
-    if options.controlnet and family.depth_pipeline is None:
-        raise InputError(
-            f"{family.title} takes no depth: leave --controlnet out, or use SDXL, SD 1.5 or Z-Image"
-        )
-
-
-def group_by_size(crops: dict[int, Crop]) -> list[list[int]]:
-    """Group indices of crops by the size of the crop."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for index, crop in crops.items():
-        groups.setdefault(crop.size, []).append(index)
-    return list(groups.values())
-
-
-def join_inputs(sheet: Sheet, cells: Sequence[SamplerInput]) -> SamplerInput:
-    """Join inputs of one size into one, their images, masks and depths arranged alike."""
-    depths = [cell.depth for cell in cells if cell.depth is not None]
-    return SamplerInput(
-        name=", ".join(cell.name for cell in cells),
-        image=sheet.join([cell.image for cell in cells]),
-        mask=sheet.join([cell.mask for cell in cells], blank=True),
-        depth=sheet.join(depths) if depths else None,
-    )
-
-
-def parameter_count(model: Model) -> int:
-    """Count the parameters of a model."""
-    return sum(model.parameters.values())
 
 
 def to_pil(image: Float[Tensor, "h w 3"]) -> Any:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nerf_insert.errors import RunError
 from nerf_insert.inpaint.diffusion.families import Family
-from nerf_insert.inpaint.diffusion.loading import enable_slicing, silence_libraries
+from nerf_insert.inpaint.diffusion.libraries import silence_libraries
+from nerf_insert.inpaint.diffusion.loading import enable_slicing
 from nerf_insert.inpaint.diffusion.request import InpaintRequest
 from nerf_insert.runtime.progress import Progress, Task
 

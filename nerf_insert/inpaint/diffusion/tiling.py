@@ -14,6 +14,9 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from nerf_insert.inpaint.diffusion.cropping import Crop
+from nerf_insert.inpaint.diffusion.sampler import SamplerInput
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -54,3 +57,22 @@ class Sheet:
             for column in range(self.columns)
         ]
         return cells[: self.count]
+
+
+def group_by_size(crops: dict[int, Crop]) -> list[list[int]]:
+    """Group indices of crops by the size of the crop."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, crop in crops.items():
+        groups.setdefault(crop.size, []).append(index)
+    return list(groups.values())
+
+
+def join_inputs(sheet: Sheet, cells: Sequence[SamplerInput]) -> SamplerInput:
+    """Join inputs of one size into one, their images, masks and depths arranged alike."""
+    depths = [cell.depth for cell in cells if cell.depth is not None]
+    return SamplerInput(
+        name=", ".join(cell.name for cell in cells),
+        image=sheet.join([cell.image for cell in cells]),
+        mask=sheet.join([cell.mask for cell in cells], blank=True),
+        depth=sheet.join(depths) if depths else None,
+    )
