@@ -119,7 +119,7 @@ def draw_mask(mask: Bool[Tensor, "h w"]) -> str | None:
     if not bool(mask.any()):
         return None
     inside = mask.numpy()
-    border = inside & ~np.asarray(ndimage.binary_erosion(inside, iterations=1))
+    border = inside & ~np.asarray(ndimage.binary_erosion(inside, iterations=1), bool)
     around = ndimage.binary_dilation(inside, iterations=1) & ~inside
     image = np.zeros((*inside.shape, 4), np.uint8)
     image[around] = SHADOW

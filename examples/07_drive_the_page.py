@@ -51,4 +51,5 @@ def main(url: str, scene: str, mesh: str, out: str, steps: int = 400, base_steps
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:5]))
+    url, scene, mesh, out = sys.argv[1:5]
+    print(main(url, scene, mesh, out))

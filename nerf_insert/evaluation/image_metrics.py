@@ -40,8 +40,10 @@ def ssim(image: Image, reference: Image, where: Mask | None = None) -> float | N
     if min(image.shape[:2]) <= SSIM_RADIUS:
         return None
     where = torch.ones(image.shape[:2], dtype=torch.bool) if where is None else where
-    pair = [each.double().movedim(-1, 0)[None] for each in (_masked(image, reference, where), reference)]
-    everywhere = structural_similarity_index_measure(*pair, data_range=1.0, return_full_image=True)[1]
+    first, second = (
+        each.double().movedim(-1, 0)[None] for each in (_masked(image, reference, where), reference)
+    )
+    everywhere = structural_similarity_index_measure(first, second, data_range=1.0, return_full_image=True)[1]
     return float(everywhere[0].mean(0)[where].mean())
 
 

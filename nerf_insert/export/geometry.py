@@ -87,7 +87,7 @@ def export_pointcloud(
     points, rgb = (torch.cat(column)[:count] for column in zip(*found, strict=True))
     cloud = trimesh.PointCloud(points.numpy(), to_uint8(rgb).cpu().numpy())
     with replacing(file) as new:
-        new.write_bytes(cloud.export(file_type="ply"))
+        new.write_bytes(_binary(cloud.export(file_type="ply")))
     return {"points": len(points), "file": str(file)}
 
 
@@ -142,8 +142,14 @@ def export_mesh(
     colors = to_uint8(_colors(stack, capture, vertices)).cpu().numpy()
     mesh = trimesh.Trimesh(vertices.numpy(), faces, vertex_colors=colors)
     with replacing(file) as new:
-        new.write_bytes(mesh.export(file_type=file.suffix[1:].lower()))
+        new.write_bytes(_binary(mesh.export(file_type=file.suffix[1:].lower())))
     return {"vertices": len(vertices), "faces": len(faces), "file": str(file)}
+
+
+def _binary(content: object) -> bytes:
+    """Return what trimesh exported, which is bytes for PLY and GLB."""
+    assert isinstance(content, bytes)
+    return content
 
 
 def _corners(box: Box | None, capture: Capture) -> Float[Tensor, "2 3"]:

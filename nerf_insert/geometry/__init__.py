@@ -1,1 +1,1 @@
-"""Cameras, rays, poses, triangle meshes, and look-ups in images."""
+"""Cameras, rays, poses, triangle meshes, and look-ups in images and masks."""

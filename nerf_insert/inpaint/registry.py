@@ -7,6 +7,7 @@ import inspect
 import os
 import sys
 from importlib.metadata import entry_points
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from nerf_insert.errors import InputError
@@ -49,9 +50,7 @@ def load_inpainter(name: str, options: dict[str, Any] | None = None) -> Inpainte
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        made_by = importlib.import_module(module_name)
-        for part in class_name.split("."):
-            made_by = getattr(made_by, part)
+        made_by = attrgetter(class_name)(importlib.import_module(module_name))
     except ModuleNotFoundError as cause:
         raise InputError(f"inpainter {name!r}: there is no module {cause.name}") from cause
     except AttributeError:

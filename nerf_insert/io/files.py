@@ -144,7 +144,8 @@ def write_yaml(path: str | Path, data: Any) -> None:
     """
     import yaml
 
-    text: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=100)
+    assert isinstance(text, str)  # bytes only with an encoding
     atomic_write(path, text)
 
 

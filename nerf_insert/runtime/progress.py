@@ -129,11 +129,11 @@ class Progress:
             mode: "auto" (a bar on a terminal, else lines), "bar", "lines", "json" or "silent".
             stream: Where to write (default: stderr, so that stdout stays for results).
         """
-        stream = sys.stderr if stream is None else stream
+        shown_on: TextStream = sys.stderr if stream is None else stream
         if mode == "auto":
-            mode = "bar" if stream.isatty() else "lines"
+            mode = "bar" if shown_on.isatty() else "lines"
         kinds = {"bar": BarProgress, "lines": LineProgress, "json": JsonProgress, "silent": Progress}
-        return kinds[mode](stream)
+        return kinds[mode](shown_on)
 
     def now(self) -> float:
         """A clock in seconds that stands still while the work is paused."""

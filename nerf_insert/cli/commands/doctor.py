@@ -13,7 +13,7 @@ import time
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nerf_insert import __version__
 from nerf_insert.cli.console import Console, text_table
@@ -190,7 +190,12 @@ def _gradients(device: torch.device, dtype: torch.dtype) -> list[torch.Tensor]:
     offsets = torch.arange(0, 257, 16, device=device)
     out = composite(outputs[:, 0], outputs[:, 1:], points[:, 0].detach(), offsets)
     (out.rgb.sum() + out.depth.sum()).backward()
-    return [out.rgb.detach(), *(leaf.grad for leaf in (table, *weights))]
+    return [out.rgb.detach(), *(_gradient(leaf) for leaf in (table, *weights))]
+
+
+def _gradient(leaf: torch.Tensor) -> torch.Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
 
 
 def threads() -> dict[str, Any]:
@@ -210,7 +215,7 @@ def cache(problems: list[dict[str, str]]) -> dict[str, Any]:
         from nerf_insert.kernels.cpu import hashgrid
     except Exception:
         return {"folder": None}  # reported with the kernels
-    folder = Path(hashgrid.forward._cache.cache_path)
+    folder = Path(cast(Any, hashgrid.forward)._cache.cache_path)  # which Numba does not declare
     files = list(folder.glob("*.nb[ic]")) if folder.is_dir() else []
     writable = os.access(folder if folder.is_dir() else folder.parent, os.W_OK)
     if not writable and not files:

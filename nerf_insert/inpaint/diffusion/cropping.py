@@ -97,10 +97,10 @@ def _place(first: int, last: int, wanted: int, length: int) -> tuple[int, int]:
 
 def soft_mask(mask: Bool[Tensor, "H W"], border: float) -> Float[Tensor, "H W"]:
     """Return 0 outside the mask, 1 farther than `border` pixels inside it, a smooth ramp between."""
-    from scipy.ndimage import distance_transform_edt
+    from nerf_insert.geometry.masks import inner_distance  # which loads scipy
 
     if mask.all():
         return torch.ones(mask.shape)
-    inside = distance_transform_edt(mask.numpy()).astype(np.float32)
+    inside = inner_distance(mask.numpy()).astype(np.float32)
     ramp = (torch.from_numpy(inside) / (border + 1)).clamp(0, 1)
     return ramp * ramp * (3 - 2 * ramp)

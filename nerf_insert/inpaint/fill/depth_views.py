@@ -6,7 +6,7 @@ World coordinates and units; depth is the distance along the ray. h and w are th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -32,7 +32,7 @@ FAR_DISTANCE = 1e6  # stands for "nothing is hit" where a finite number is neede
 class RegionDepthView(DepthView):
     """What one view shows within a ball around the region."""
 
-    valid: Bool[Tensor, "h w"]  # the pixels whose rays meet the ball
+    valid: Bool[Tensor, "h w"] = field()  # the pixels whose rays meet the ball
     view: View  # whose photograph is finer than the depth map
     empty_depth: Float[Tensor, "h w"]  # if the region were empty; 0 where the ray misses the region
 

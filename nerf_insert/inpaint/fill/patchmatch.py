@@ -12,14 +12,16 @@ h and w are the image's height and width, N a number of pixels; pixels are numbe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, no_type_check
+from typing import NamedTuple, cast, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, Shaped
 from numba import njit
 from numpy import ndarray
 from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_erosion
+
+from nerf_insert.geometry.masks import inner_distance
 
 PATCH_RADIUS = 3  # pixels from a patch's center to its border
 MAX_HOLE_RADIUS = 20  # pixels from the middle of a hole to its border at the coarsest level
@@ -101,12 +103,13 @@ class _Level:
         span = np.arange(-PATCH_RADIUS, PATCH_RADIUS + 1)
         self.patch = (span[:, None] * self.width + span).ravel()
         self.known, self.wanted = known.ravel(), wanted.ravel()
-        self.source = binary_erosion(known, np.ones((2 * PATCH_RADIUS + 1,) * 2)).ravel()
+        whole_patch = np.ones((2 * PATCH_RADIUS + 1,) * 2)
+        self.source = np.asarray(binary_erosion(known, whole_patch), bool).ravel()
         self.sources = self.source.nonzero()[0]
         covers = np.zeros(known.size, bool)
         covers[(self.wanted.nonzero()[0][:, None] + self.patch).ravel()] = True
         self.pixels = (covers & inside.ravel()).nonzero()[0]
-        away = distance_transform_edt(~known).ravel()
+        away = inner_distance(~known).ravel()
         self.trust = np.where(self.known | self.wanted, 1.2 ** -np.minimum(away, 40), 0).astype(np.float32)
         self.match = np.zeros(len(self.pixels), np.int64)
 
@@ -253,14 +256,16 @@ def repeats(image: Image, known: Mask, wanted: Mask) -> list[tuple[int, int]]:
         At most MAX_SHIFTS shifts (rows, columns), the best first.
     """
     h, w = known.shape
-    size = (next_fast_len(2 * h - 1, real=True), next_fast_len(2 * w - 1, real=True))
+    # scipy.fft is annotated with what its dispatcher returns, not with the results.
+    size = tuple(cast(int, next_fast_len(2 * n - 1, real=True)) for n in (h, w))
 
     def correlate(a: ndarray, b: ndarray) -> ndarray:  # sum over x of a(x) b(x + shift), for every shift
-        return irfft2(np.conj(rfft2(a, size)) * rfft2(b, size), size)
+        spectra = np.asarray(rfft2(a, size)), np.asarray(rfft2(b, size))
+        return np.asarray(irfft2(np.conj(spectra[0]) * spectra[1], size))
 
     reach = max(np.sqrt(wanted.sum()), 2 * PATCH_RADIUS)
     b = known.astype(np.float64)
-    a = b * (distance_transform_edt(~wanted) < reach)
+    a = b * (inner_distance(~wanted) < reach)
     pairs = correlate(a, b)
     error = np.zeros(size)
     for c in range(image.shape[-1]):
@@ -299,4 +304,4 @@ def _half(
 
 def _hole_radius(wanted: Mask) -> float:
     """The distance of the innermost wanted pixel from the border of the wanted part."""
-    return float(distance_transform_edt(np.pad(wanted, 1)).max())
+    return float(inner_distance(np.pad(wanted, 1)).max())

@@ -15,6 +15,7 @@ from numpy import ndarray
 from scipy.ndimage import binary_propagation, distance_transform_edt, gaussian_filter
 from torch import Tensor
 
+from nerf_insert.geometry.masks import inner_distance
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.inpaint.fill.depth_views import RegionDepthView
 from nerf_insert.inpaint.fill.observations import PlaneObservations, align_height
@@ -129,7 +130,7 @@ def make_texture(
         kept &= ~_dilated(inside, 1)
     open_ = texels.grid((seen.through > 2 * seen.on) & (seen.through >= MIN_VIEWS)) & ~kept
     # A small hole on its own is an error; what is connected to a large opening is its border.
-    ended = binary_propagation(_opened(open_, hole) & open_, mask=open_)
+    ended = np.asarray(binary_propagation(_opened(open_, hole) & open_, mask=open_), bool)
     hidden = covered | texels.grid(seen.on + seen.through < MIN_VIEWS) | (open_ & ~ended)
     shown = (seen.shown >= MIN_VIEWS) & (seen.shown > seen.barred / 2)
     wanted = (texels.grid(shown) & hidden | inside) & ~kept & ~ended
@@ -141,7 +142,8 @@ def make_texture(
     if not kept.any() or not drawn.any():
         return None
     texture = complete(texels.grid(seen.color()), kept, wanted, seed)
-    nearest = distance_transform_edt(~(kept | wanted), return_distances=False, return_indices=True)
+    blank = ~(kept | wanted)
+    nearest = np.asarray(distance_transform_edt(blank, return_distances=False, return_indices=True))
     fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), FADE_TEXELS), 1) * kept
     opacity = np.maximum(fading, drawn.astype(np.float32))
     texture = texture[tuple(nearest)]  # colors never mix with texels that have none
@@ -185,9 +187,9 @@ def _inside(texels: TexelGrid, region: Region) -> Bool[Tensor, " N"]:
 
 
 def _dilated(mask: Bool[ndarray, "n n"], by: float) -> Bool[ndarray, "n n"]:
-    return distance_transform_edt(~mask) <= by if mask.any() else mask
+    return inner_distance(~mask) <= by if mask.any() else mask
 
 
 def _opened(mask: Bool[ndarray, "n n"], by: float) -> Bool[ndarray, "n n"]:
     """The mask without the parts that a disc of radius `by` does not fit into."""
-    return _dilated(distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] > by, by)
+    return _dilated(inner_distance(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] > by, by)

@@ -13,10 +13,11 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float32
 from numpy import ndarray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array, diags_array
 from scipy.sparse.linalg import spsolve
 
+from nerf_insert.geometry.masks import inner_distance
 from nerf_insert.inpaint.fill.patchmatch import PATCH_RADIUS, synthesize
 
 LIGHT_ITERATIONS = 5  # of separating light from detail
@@ -78,7 +79,7 @@ def light(logarithm: Image, known: Mask, wanted: Mask) -> Image:
     Returns:
         The light at known and wanted pixels, 0 elsewhere.
     """
-    spread = max(0.6 * float(distance_transform_edt(np.pad(wanted, 1)).max()), 2 * PATCH_RADIUS)
+    spread = max(0.6 * float(inner_distance(np.pad(wanted, 1)).max()), 2 * PATCH_RADIUS)
     trust = known.astype(np.float32)
     for _ in range(LIGHT_ITERATIONS):
         weight = gaussian_filter(trust, spread, truncate=3)[..., None]
@@ -125,5 +126,6 @@ def membrane(
             columns.append(number[there][both])
     at = (np.concatenate(rows), np.concatenate(columns))
     between = coo_array((np.ones(len(at[0])), at), shape=(count, count))
-    result[wanted] = spsolve((diags_array(degree) - between).tocsc(), right).reshape(count, -1)
+    solution = np.asarray(spsolve((diags_array(degree) - between).tocsc(), right))
+    result[wanted] = solution.reshape(count, -1)
     return result
