@@ -80,11 +80,11 @@ def test_insert_a_mesh(places, monkeypatch, capsys):
         mesh=capture / "object.ply",
         truth=capture / "truth",
         object_mask=capture / "object_mask",
-        steps=40,
+        steps=150,
     )
     said = capsys.readouterr().out
     base, edited = (float(said.split(f"{which}: ")[1].split()[0]) for which in ("base", "edited"))
-    assert 0 < base < 40 and 0 < edited < 40 and edited != base  # a fit this short need not be better
+    assert edited > base + 3
     assert "largest change outside the region: 0\n" in said
     assert (places["out"] / "sheet.png").exists()
 
