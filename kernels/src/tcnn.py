@@ -81,7 +81,9 @@ def flat_weights(weights: Sequence[Tensor], width: int) -> Tensor:
 
 
 def _without_parameters(module: nn.Module) -> nn.Module:
-    module.params = nn.Parameter(module.params.detach()[:0], requires_grad=False)
+    parameters = module.params
+    assert isinstance(parameters, Tensor)  # all weights of a module of tiny-cuda-nn, in one vector
+    module.params = nn.Parameter(parameters.detach()[:0], requires_grad=False)
     return module
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,6 +21,13 @@ from nerf_insert.fields.nerfstudio_hash_encoding import use_kernels
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.kernels import GridSpec, Samples
+
+if TYPE_CHECKING:
+    from nerfstudio.field_components.spatial_distortions import SceneContraction
+    from nerfstudio.fields.nerfacto_field import NerfactoField
+    from nerfstudio.model_components.ray_samplers import ProposalNetworkSampler
+else:  # nerfstudio is imported when it is needed; tests look names in annotations up at run time
+    NerfactoField = ProposalNetworkSampler = SceneContraction = nn.Module
 
 KIND = "nerfacto"
 BACKGROUNDS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0), "random": (0.0, 0.0, 0.0)}
@@ -107,8 +114,9 @@ class NerfactoSpec:
             ValueError: The text is no JSON, or has impossible values.
             TypeError: It has other fields.
         """
-        data = json.loads(text)
-        return NerfactoSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        data: dict[str, Any] = json.loads(text)
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        return NerfactoSpec(**values)
 
     def proposal_args(self) -> list[dict[str, Any]]:
         """Return the arguments of each proposal network."""
@@ -238,7 +246,7 @@ class NerfactoBase(nn.Module):
             RunError: The file cannot be written.
         """
         notes = {"kind": KIND, "spec": self.spec.to_text()}
-        write_tensors(path, {**self.state_dict(), "aabb": self.field.aabb}, metadata=notes)
+        write_tensors(path, {**self.state_dict(), "aabb": cast(Tensor, self.field.aabb)}, metadata=notes)
 
     @staticmethod
     def of(tensors: dict[str, Tensor], metadata: dict[str, str]) -> NerfactoBase:
@@ -265,7 +273,7 @@ class NerfactoBase(nn.Module):
             raise InputError(f"{path} does not hold a nerfacto: {cause}. Adopt it again.") from cause
 
 
-def _field(spec: NerfactoSpec, aabb: Tensor) -> nn.Module:
+def _field(spec: NerfactoSpec, aabb: Tensor) -> NerfactoField:
     """Make nerfstudio's field with a single appearance embedding."""
     from nerfstudio.fields.nerfacto_field import NerfactoField
 
@@ -302,13 +310,13 @@ def _proposal_networks(spec: NerfactoSpec, aabb: Tensor) -> nn.ModuleList:
     )
 
 
-def _contraction(spec: NerfactoSpec) -> nn.Module | None:
+def _contraction(spec: NerfactoSpec) -> SceneContraction | None:
     from nerfstudio.field_components.spatial_distortions import SceneContraction
 
     return None if spec.disable_scene_contraction else SceneContraction(order=float("inf"))
 
 
-def _sampler(spec: NerfactoSpec) -> nn.Module:
+def _sampler(spec: NerfactoSpec) -> ProposalNetworkSampler:
     from nerfstudio.model_components.ray_samplers import ProposalNetworkSampler, UniformSampler
 
     sampler = ProposalNetworkSampler(
@@ -327,7 +335,7 @@ def _stand_in_for_tcnn(base: NerfactoBase, spec: NerfactoSpec, weights: dict[str
     def size(name: str) -> int:
         return weights[name].numel()
 
-    field = base.field
+    field = cast(Any, base.field)  # parts of it get other classes than nerfstudio declares
     if "field.mlp_base.model.params" in weights:
         field.mlp_base.model = tcnn_compat.GridNetwork(
             GridSpec(
@@ -346,8 +354,9 @@ def _stand_in_for_tcnn(base: NerfactoBase, spec: NerfactoSpec, weights: dict[str
         del field.mlp_head.layers
     if "field.direction_encoding.tcnn_encoding.params" in weights:
         field.direction_encoding.tcnn_encoding = tcnn_compat.Harmonics()
-    for index, (network, args) in enumerate(zip(base.proposal_networks, spec.proposal_args(), strict=True)):
+    for index, (module, args) in enumerate(zip(base.proposal_networks, spec.proposal_args(), strict=True)):
         at = f"proposal_networks.{index}"
+        network = cast(Any, module)
         encoding = network.encoding
         if f"{at}.encoding.tcnn_encoding.params" in weights:
             del encoding.hash_table

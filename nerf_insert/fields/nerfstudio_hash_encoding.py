@@ -50,5 +50,5 @@ def grid_of(encoding: HashEncoding) -> HashedGridSpec:
             log2_hashmap_size=encoding.log2_hashmap_size,
             level_scales=tuple(encoding.scalings.tolist()),
         )
-        encoding._nerf_insert_grid = spec
+        encoding._nerf_insert_grid = spec  # pyright: ignore[reportArgumentType]  # neither tensor nor module
     return spec

@@ -231,7 +231,11 @@ def _march(
     counts = torch.empty(rays, dtype=torch.int64)
     arrays = _arrays(origins, directions, occupancy, offsets, counts)
     parts = run(
-        kernel, _blocks(rays, RAYS), RAYS, *arrays, *(float(x) if np.isscalar(x) else x for x in limits)
+        kernel,
+        _blocks(rays, RAYS),
+        RAYS,
+        *arrays,
+        *(x if isinstance(x, np.ndarray) else float(x) for x in limits),
     )
     starts, ends = (
         torch.cat([torch.from_numpy(part[side]) for part in parts]) if parts else torch.empty(0)

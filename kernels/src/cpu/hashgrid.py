@@ -5,6 +5,8 @@ one level, level after level, so that a level's table stays in the cache. A task
 no two write to the same memory, and sums have one order. Sixteen points (LANES) are computed at once.
 """
 
+# pyright: reportCallIssue=false
+# Numba calls an intrinsic without the typing context that its definition takes.
 from __future__ import annotations
 
 import numpy as np

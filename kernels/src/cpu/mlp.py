@@ -6,6 +6,8 @@ block of points. Each task of the backward writes its own sum of the weights' gr
 and the caller adds these up in order.
 """
 
+# pyright: reportCallIssue=false
+# Numba calls an intrinsic without the typing context that its definition takes.
 from __future__ import annotations
 
 import numpy as np

@@ -4,6 +4,9 @@ LLVM does not vectorize these kernels by itself, which makes them four times slo
 register with AVX-512, two with AVX2, four with NEON; LLVM splits it as the machine needs.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportReturnType=false
+# pyright: reportCallIssue=false
+# llvmlite has no annotations: its builder seems to return None, its values seem to lack a type.
 from __future__ import annotations
 
 from llvmlite import ir
