@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -48,7 +49,8 @@ def dilate(mask: Bool[Tensor, "H W"], radius: int) -> Bool[Tensor, "H W"]:
     window = tuple(
         slice(max(0, int(index[0]) - radius), int(index[-1]) + radius + 1) for index in (rows, columns)
     )
-    grown[window] = torch.from_numpy(distance_transform_edt(~mask[window].numpy()) <= radius)
+    distance = np.asarray(distance_transform_edt(~mask[window].numpy()))
+    grown[window] = torch.from_numpy(distance <= radius)
     return grown
 
 

@@ -215,7 +215,7 @@ def shade_entries(
     """
     samples = entries.samples
     active = (entries.weight > 0).nonzero()[:, 0]
-    ray, starts, ends, weight, *below = (
+    ray, starts, ends, weight, depth_below, rgb_below = (
         part.index_select(0, active)
         for part in (samples.ray_index, samples.starts, samples.ends, *entries[1:])
     )
@@ -225,7 +225,7 @@ def shade_entries(
     lengths = ends - starts
     points = origins + (starts + offsets * lengths)[:, None] * directions
     density, rgb = layer.query(points, directions)
-    mixed, color = mix(weight, (density * lengths, rgb), tuple(below))
+    mixed, color = mix(weight, (density * lengths, rgb), (depth_below, rgb_below))
     optical_depth = entries.optical_depth.index_copy(0, active, mixed)
     if update:
         with torch.no_grad():

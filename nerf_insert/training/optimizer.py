@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -74,14 +74,15 @@ class Optimizer:
 
     @torch.no_grad()
     def _adam(self, lr: float, parameters: list[nn.Parameter]) -> None:
-        """Update parameters by their gradients."""
-        steps, *moments = zip(*(self.moments[parameter] for parameter in parameters), strict=True)
+        """Update parameters by their gradients, which all of them have."""
+        moments = [self.moments[parameter] for parameter in parameters]
+        steps = [moment.step for moment in moments]
         torch._foreach_add_(steps, 1)
-        gradients = [parameter.grad for parameter in parameters]
         torch._fused_adam_(
-            parameters,
-            gradients,
-            *moments,
+            cast(list[Tensor], parameters),  # a list of Tensor is declared, which is invariant
+            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [moment.exp_avg for moment in moments],
+            [moment.exp_avg_sq for moment in moments],
             [],
             steps,
             lr=lr,

@@ -117,7 +117,8 @@ def train_base(
     base = SceneField.for_cameras([view.camera for view in capture.train + capture.test], field, config.seed)
     base = base.to(device())
     optimizer = Optimizer(base, config.lr, config.steps)
-    digest = hashlib.sha256(pixels.colors.numpy()).hexdigest()  # changes with the capture and --downscale
+    colors = pixels.colors.numpy().data
+    digest = hashlib.sha256(colors).hexdigest()  # changes with the capture and --downscale
     same = {"config": config.fingerprint(), "field": str(field), "pictures": digest}
     saved = Checkpoint(checkpoint, base, same)
     start, extra = saved.load(optimizer)
