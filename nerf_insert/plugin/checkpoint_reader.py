@@ -16,7 +16,8 @@ from nerf_insert.errors import InputError
 
 # Types of learning rates and steps of optimizers, besides tensors and plain data.
 NUMBERS = [np.dtype, *{type(np.dtype(kind)) for kind in ("f8", "f4", "i8", "i4", "b1")}]
-SCALAR = np._core.multiarray.scalar if hasattr(np, "_core") else np.core.multiarray.scalar
+CORE: Any = getattr(np, "_core", None) or np.core  # by version of numpy, whose types declare neither
+SCALAR = CORE.multiarray.scalar
 ALLOWED = [
     *NUMBERS,
     SCALAR,

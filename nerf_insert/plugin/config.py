@@ -5,6 +5,8 @@ plain data; what the configs refer to is imported when it is built. Saved config
 and functions of this module, EditConfig too: they must stay importable from here.
 """
 
+# pyright: reportAssignmentType=false, reportArgumentType=false
+# nerfstudio declares `_target` as a type, and calls it: here it is often a function that imports late.
 from __future__ import annotations
 
 import os
@@ -129,6 +131,7 @@ class PlainDecay(ExponentialDecayScheduler):
     def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> Any:
         """Return the scheduler of an optimizer."""
         theirs = super().get_scheduler(optimizer, lr_init)
+        assert isinstance(theirs, torch.optim.lr_scheduler.LambdaLR)  # declared as any scheduler
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"]
         rates = [lambda step, rate=rate: float(rate(step)) for rate in theirs.lr_lambdas]

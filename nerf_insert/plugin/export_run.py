@@ -9,7 +9,7 @@ import copy
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import yaml
@@ -37,7 +37,9 @@ def export_run(scene: Scene, out: str | Path) -> dict[str, Any]:
         InputError: nerfstudio cannot read the capture, or `out` cannot be used.
         RunError: The disk cannot be written.
     """
-    from nerf_insert.plugin.config import nerf_insert
+    from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
+
+    from nerf_insert.plugin.config import NerfInsertPipelineConfig, nerf_insert
 
     out = Path(out)
     check_export_folder(scene, out)
@@ -53,11 +55,14 @@ def export_run(scene: Scene, out: str | Path) -> dict[str, Any]:
     config.output_dir = out.resolve()
     config.experiment_name = scene.folder.resolve().name
     config.timestamp = time.strftime("%Y-%m-%d_%H%M%S")
-    config.data = config.pipeline.datamanager.data = capture.path
-    config.pipeline.datamanager.dataparser = parser
+    pipeline = config.pipeline
+    assert isinstance(pipeline, NerfInsertPipelineConfig)  # see the config that it is a copy of
+    assert isinstance(pipeline.datamanager, VanillaDataManagerConfig)
+    config.data = pipeline.datamanager.data = capture.path
+    pipeline.datamanager.dataparser = parser
     folder = config.get_base_dir()
     copied = copy_scene(scene.folder, folder / "scene")
-    config.pipeline.scene = copied.folder.resolve()
+    pipeline.scene = copied.folder.resolve()
     outputs.save_dataparser_transform(folder / "dataparser_transforms.json")
     state = {
         "scene": str(copied.folder.resolve()),
@@ -67,5 +72,5 @@ def export_run(scene: Scene, out: str | Path) -> dict[str, Any]:
     whole = {"step": 0, "pipeline": state, "optimizers": {}, "schedulers": {}, "scalers": {}}
     with replacing(folder / "nerfstudio_models" / "step-000000000.ckpt") as new:
         torch.save(whole, new)
-    atomic_write(folder / "config.yml", yaml.dump(config))
+    atomic_write(folder / "config.yml", cast(str, yaml.dump(config)))  # text, as no stream is given
     return {"config": str(folder / "config.yml")}

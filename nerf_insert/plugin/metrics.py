@@ -29,9 +29,11 @@ def image_metrics(
     from torchmetrics.functional import peak_signal_noise_ratio, structural_similarity_index_measure
 
     ours, theirs = (image.permute(2, 0, 1)[None] for image in (outputs["rgb"], target))
+    ssim = structural_similarity_index_measure(ours, theirs, data_range=1.0)
+    assert isinstance(ssim, Tensor)  # with an image of it only if asked for
     metrics = {
         "psnr": float(peak_signal_noise_ratio(ours, theirs, data_range=1.0)),
-        "ssim": float(structural_similarity_index_measure(ours, theirs, data_range=1.0)),
+        "ssim": float(ssim),
     }
     if (lpips := _lpips()) is not None:
         metrics["lpips"] = float(lpips.to(ours.device)(ours.clamp(0, 1), theirs.clamp(0, 1)))

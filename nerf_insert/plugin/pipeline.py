@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
@@ -19,6 +19,8 @@ from nerf_insert.editing.loop import EditState, edit_steps
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
 from nerf_insert.plugin.coordinates import Frame
+from nerf_insert.plugin.datamanager import NerfInsertDataManager
+from nerf_insert.plugin.edit_config import EditPipelineConfig
 from nerf_insert.plugin.error_handling import friendly_errors
 from nerf_insert.plugin.recipe_from_config import recipe_of
 from nerf_insert.plugin.scene_copy import find_scene
@@ -28,6 +30,9 @@ from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import LayerEntry, Scene
+
+if TYPE_CHECKING:
+    from nerf_insert.plugin.edit_model import NerfInsertModel
 
 
 class CallbackProgress(Progress):
@@ -48,6 +53,9 @@ class CallbackProgress(Progress):
 
 class NerfInsertPipeline(VanillaPipeline):
     """nerfstudio's own pipeline; the model renders a scene folder, with the unfinished layer on top."""
+
+    config: EditPipelineConfig
+    datamanager: NerfInsertDataManager
 
     def __init__(self, config: Any, device: str, **options: Any) -> None:
         super().__init__(config, device, **options)
@@ -83,7 +91,8 @@ class NerfInsertPipeline(VanillaPipeline):
         shown = [self._layer(entry) for entry in self._scene.layers if self.edit_panel.is_on(entry)]
         if self._growing is not None and self.edit_panel.new_layer.value:
             shown.append(self._growing)
-        self.model.show(LayerStack(self._scene.base, tuple(shown)), self._frame)
+        model = cast("NerfInsertModel", self.model)  # that of the method's config
+        model.show(LayerStack(self._scene.base, tuple(shown)), self._frame)
 
     def _layer(self, entry: LayerEntry) -> Layer:
         assert self._scene is not None

@@ -189,8 +189,9 @@ def _apply(loader: Loader, called: str, node: yaml.Node) -> Any:
     if not known or not isinstance(node, yaml.SequenceNode):
         raise Refused(f"to run {called}", node)
     values = loader.construct_sequence(node, deep=True)
-    if called in PATHS and all(isinstance(value, str) for value in values):
-        return Path(*values)
+    texts = [value for value in values if isinstance(value, str)]
+    if called in PATHS and len(texts) == len(values):
+        return Path(*texts)
     if called in ENUMS and len(values) == 1 and isinstance(values[0], str | int):
         return values[0]
     if called == "_operator.getitem" and len(values) == 2 and all(isinstance(v, Name) for v in values):

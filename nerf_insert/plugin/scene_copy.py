@@ -76,7 +76,7 @@ def dataparser_for(scene: Scene) -> Any:
     settings = scene.loaded_with
     path = scene.capture_as_found.path
     name = (settings["dataparser"] or guess(path)).removesuffix("-data")
-    config = other_dataparser(name)
+    config: Any = other_dataparser(name)  # its fields depend on the dataparser
     config.data = path
     for key, value in NO_POINTS.items():
         if hasattr(config, key):

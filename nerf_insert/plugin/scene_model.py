@@ -5,7 +5,7 @@ Its field coordinates are nerfstudio's model coordinates. N is the number of ray
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -31,6 +31,9 @@ from nerf_insert.training.scene_trainer import (
     sample_length_at,
 )
 
+if TYPE_CHECKING:
+    from nerf_insert.plugin.config import NerfInsertBaseModelConfig
+
 BACKGROUND_EVERY = 100  # steps
 FIRST_RAYS = 256
 
@@ -44,6 +47,8 @@ class HostBase(SceneField):
 
 class NerfInsertBaseModel(Model):
     """Trains and renders a base field, `base`."""
+
+    config: NerfInsertBaseModelConfig
 
     def populate_modules(self) -> None:
         super().populate_modules()

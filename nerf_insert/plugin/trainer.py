@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from nerfstudio.engine.trainer import Trainer
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.plugin.checkpoint_reader import read_state
+from nerf_insert.plugin.edit_config import EditPipelineConfig
 from nerf_insert.plugin.error_handling import friendly_errors
 from nerf_insert.plugin.import_run import OUR_EDIT, adopt, dataparser_config
 from nerf_insert.plugin.run_reader import newest_checkpoint, read_run
@@ -58,8 +60,8 @@ class NerfInsertTrainer(Trainer):
             InputError: There is no scene to edit, or it cannot be used.
         """
         folder = self.base_dir / "scene"
-        config = self.config.pipeline
-        manager, trust = config.datamanager, config.trust
+        config = cast(EditPipelineConfig, self.config.pipeline)  # that of the method
+        manager, trust = cast(VanillaDataManagerConfig, config.datamanager), config.trust
         run = None
         if checkpoint is not None:
             run = replace(read_run(checkpoint.parent.parent, trust), checkpoint=checkpoint)
@@ -78,7 +80,7 @@ class NerfInsertTrainer(Trainer):
         elif config.scene is not None:
             scene = copy_scene(Path(config.scene), folder, manager.data)
         elif run is not None:
-            self._resumed = read_state(checkpoint, trust)
+            self._resumed = read_state(run.checkpoint, trust)
             scene = copy_scene(find_scene(self._resumed["pipeline"]), folder, manager.data)
         else:
             raise InputError(
@@ -136,12 +138,12 @@ class NerfInsertTrainer(Trainer):
     def _preview(self) -> None:
         from nerf_insert.editing.preview import preview
 
-        recipe, out = self.pipeline.recipe, self.base_dir / "preview"
-        if recipe is None:
+        recipe, folder, out = self.pipeline.recipe, self.pipeline.scene_folder, self.base_dir / "preview"
+        if recipe is None or folder is None:
             return
         try:
             changed = self.pipeline.edit_panel.changed_recipe(recipe)
-            preview(Scene.open(self.pipeline.scene_folder), changed, out, Progress())
+            preview(Scene.open(folder), changed, out, Progress())
         except (InputError, RunError) as error:
             self._say(str(error))
             return
