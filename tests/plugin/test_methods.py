@@ -354,12 +354,12 @@ def test_a_copied_scene_is_a_scene_of_its_own(tiny_folder, tmp_path):
     assert copy_scene(scene, tmp_path / "again" / "scene", moved).capture.path == moved
 
 
-def test_colmaps_model_is_read_where_it_lies(tmp_path):
+def test_colmaps_model_is_read_where_it_lies(scene_folder, tmp_path):
     """nerfstudio's dataparser looks in colmap/sparse/0 unless it is told."""
     (tmp_path / "sparse" / "0").mkdir(parents=True)
     (tmp_path / "sparse" / "0" / "cameras.txt").write_text("")
-    loaded = {"dataparser": None, "downscale": None}
-    scene = SimpleNamespace(loaded_with=loaded, capture_as_found=SimpleNamespace(path=tmp_path))
+    scene = Scene.open(scene_folder)
+    vars(scene)["capture_as_found"] = SimpleNamespace(path=tmp_path)
     assert dataparser_for(scene).colmap_path == Path("sparse/0")
 
 
