@@ -69,7 +69,7 @@ class NerfInsertModel(Model):
         return {"rgb_loss": ((outputs["rgb"] - photograph_of(batch).to(outputs["rgb"])) ** 2).mean()}
 
     def get_image_metrics_and_images(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Compare with the photograph, which does not show the edit.
 

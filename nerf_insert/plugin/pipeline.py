@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline
 
 from nerf_insert.editing.layer_folder import unfinished_folders
@@ -57,8 +58,8 @@ class NerfInsertPipeline(VanillaPipeline):
     config: EditPipelineConfig
     datamanager: NerfInsertDataManager
 
-    def __init__(self, config: Any, device: str, **options: Any) -> None:
-        super().__init__(config, device, **options)
+    def __init__(self, config: Any, device: str | torch.device, **options: Any) -> None:
+        super().__init__(config, cast(str, device), **options)  # declared as str, but ns-eval gives a device
         self._scene: Scene | None = None
         self._steps: Generator[EditState, None, LayerEntry] | None = None
         self._stepping = threading.Lock()  # the viewer's threads start and end edits, too

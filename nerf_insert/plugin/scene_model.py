@@ -118,7 +118,7 @@ class NerfInsertBaseModel(Model):
         return torch.cat([outputs[output_name], outputs["accumulation"]], -1)
 
     def get_image_metrics_and_images(
-        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         return image_metrics(outputs, photograph_of(batch).to(outputs["rgb"].device))
 
