@@ -12,7 +12,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 
-def photograph_of(batch: dict[str, Any]) -> Float[Tensor, "H W 3"]:
+def photograph_of(batch: dict[str, Any]) -> Float[Tensor, "*pixels 3"]:
     """Return the photograph of a batch, sRGB in 0..1, over black where it is transparent."""
     image = batch["image"].float()
     return image if image.shape[-1] == 3 else image[..., :3] * image[..., 3:]

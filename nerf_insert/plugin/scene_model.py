@@ -5,7 +5,7 @@ Its field coordinates are nerfstudio's model coordinates. N is the number of ray
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from nerfstudio.cameras.rays import RayBundle
@@ -31,9 +31,6 @@ from nerf_insert.training.scene_trainer import (
     sample_length_at,
 )
 
-if TYPE_CHECKING:
-    from nerf_insert.plugin.config import NerfInsertBaseModelConfig
-
 BACKGROUND_EVERY = 100  # steps
 FIRST_RAYS = 256
 
@@ -48,7 +45,7 @@ class HostBase(SceneField):
 class NerfInsertBaseModel(Model):
     """Trains and renders a base field, `base`."""
 
-    config: NerfInsertBaseModelConfig
+    config: Any  # a NerfInsertBaseModelConfig, whose module imports this one
 
     def populate_modules(self) -> None:
         super().populate_modules()
