@@ -20,7 +20,11 @@ SSIM_RADIUS = 5  # pixels, of SSIM's window, a Gaussian of sigma 1.5
 MIN_LPIPS_SIDE = 64  # pixels, of an image that AlexNet takes
 
 
-def psnr(image: Image, reference: Image, where: Mask | None = None) -> float:
+def psnr(
+    image: Float[Tensor, "*size 3"],
+    reference: Float[Tensor, "*size 3"],
+    where: Bool[Tensor, "*size"] | None = None,
+) -> float:
     """Return the peak signal-to-noise ratio over the pixels `where`, dB, at most 120."""
     error = (image.double() - reference.double()) ** 2
     error = error if where is None else error[where]

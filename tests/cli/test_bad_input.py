@@ -233,7 +233,7 @@ EDIT = [
     ),
     ("short box", lambda p: ["edit", p.scene, "--box", "0,0,0,1,1"], "6 or 9 numbers"),
     ("box of words", lambda p: ["edit", p.scene, "--box", "here"], "--box: 'here' is not a number"),
-    ("flat box", lambda p: ["edit", p.scene, "--box", "0,0,0,1,0,1"], "size must be above 0"),
+    ("flat box", lambda p: ["edit", p.scene, "--box", "0,0,0,1,0,1"], "above 0"),
     ("negative dilation", lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--dilate", "-1"], "at least 0"),
     ("box around all", lambda p: ["edit", p.scene, "--box", EVERYWHERE], "contains 12 of the cameras"),
     (
@@ -338,7 +338,7 @@ EDIT = [
     (
         "recipe saved over a picture",
         lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--save-recipe", p.mask()],
-        "there is something else",
+        "is something else",
     ),
     ("preview of nothing", lambda p: ["preview", p.scene], "say where"),
     (
@@ -376,7 +376,7 @@ RENDER = [
     (
         "depth in a video",
         lambda p: ["render", p.scene, "--orbit", "--depth", "--out", p.tmp / "a.mp4"],
-        "--depth is written as pictures",
+        "--depth is written as images",
     ),
     (
         "no such layer",
@@ -386,7 +386,7 @@ RENDER = [
     (
         "layers and none",
         lambda p: ["render", p.scene, "--orbit", "--before", "--layers", "1", "--out", p.new],
-        "give one of the two",
+        "give one of them",
     ),
     (
         "radius of no orbit",
@@ -408,7 +408,7 @@ LAYERS = [
     (
         "enable what",
         lambda p: ["layers", p.scene, "enable"],
-        "is written as `nerf-insert layers SCENE enable N`",
+        "`nerf-insert layers SCENE enable N`",
     ),
     ("enable a word", lambda p: ["layers", p.scene, "enable", "chair"], "'chair' is not a whole number"),
     ("no new name", lambda p: ["layers", p.scene, "rename", "1"], "nerf-insert layers SCENE rename N NAME"),
@@ -427,7 +427,7 @@ LAYERS = [
 ]
 EVAL = [
     ("no truth", lambda p: ["eval", p.scene, "--truth", p.tmp / "gone"], "there is no folder"),
-    ("truth of others", lambda p: ["eval", p.scene, "--truth", p.tmp], "has no picture for images/003.png"),
+    ("truth of others", lambda p: ["eval", p.scene, "--truth", p.tmp], "has no image for images/003.png"),
     (
         "masks of nothing",
         lambda p: ["eval", p.scene, "--object-mask", p.capture / "object_mask"],

@@ -70,8 +70,8 @@ def test_an_inpainter_of_ones_own(scene_folder, tmp_path, monkeypatch, capsys):
     wrong = [*shown[0][:2], *shown[0][2:]]
     wrong[wrong.index("teal")] = "a hedge"
     assert main(wrong) == 2 and "'a hedge' is no color: try --prompt teal" in capsys.readouterr().err
-    assert main([*shown[0], "--inpainter-option", "share=2"]) == 2
-    assert "share must be a number from 0 to 1" in capsys.readouterr().err
+    assert main([*shown[0], "--inpainter-option", "amount=2"]) == 2
+    assert "amount must be a number from 0 to 1" in capsys.readouterr().err
 
 
 def test_every_field_of_a_recipe_is_explained():
