@@ -199,7 +199,7 @@ def _apply(loader: Loader, called: str, node: yaml.Node) -> Any:
     raise Refused(f"to run {called} with {values!r:.60}", node)
 
 
-def _tuple(loader: Loader, node: yaml.Node) -> tuple:
+def _tuple(loader: Loader, node: yaml.SequenceNode) -> tuple:
     return tuple(loader.construct_sequence(node, deep=True))
 
 
