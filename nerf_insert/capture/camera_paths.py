@@ -62,7 +62,10 @@ def read_cameras(path: str | Path, *, size: tuple[int, int] | None = None) -> li
 
 
 def _camera_path(data: dict, path: Path) -> list[tuple[str, Camera]]:
-    """nerfstudio's camera-path JSON; as there, `fov` is vertical, pixels are square, `aspect` is not used."""
+    """Read the cameras of nerfstudio's camera-path JSON.
+
+    As in nerfstudio, `fov` is vertical, pixels are square and `aspect` is not used.
+    """
     kind = str(data.get("camera_type", "perspective")).lower()
     if kind not in PATH_TYPES:
         raise InputError(f"{path}: camera_type {kind} is not supported; these are: {', '.join(PATH_TYPES)}")

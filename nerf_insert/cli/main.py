@@ -1,4 +1,6 @@
-"""The command line, `nerf-insert COMMAND ...`. Each module of nerf_insert.cli.commands is one command and has
+"""The command line, `nerf-insert COMMAND ...`.
+
+Each module of nerf_insert.cli.commands is one command and has
 
     SUMMARY                     one line for `nerf-insert --help`
     add_arguments(parser)       adds its options

@@ -1,5 +1,4 @@
-"""The folder of the layer that an edit makes: which edit it belongs to, and what is removed from it at the
-end.
+"""The folder of the layer that an edit makes: which edit it belongs to, and what is removed at the end.
 
 `work.json` holds digests of the edit: "identity" of the recipe as it was given, "settled" of the recipe with
 the options that the inpainter has settled on, which are in "options".

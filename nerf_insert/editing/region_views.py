@@ -97,8 +97,11 @@ def find_region_views(
 
 
 def scene_bounds(stack: LayerStack, cameras: Sequence[Camera]) -> Float[Tensor, "2 3"] | None:
-    """Return the box in which an edit makes sense, world coordinates: that of the cameras and of the base,
-    with a margin. None if the base's is unknown, as for nerfstudio's models."""
+    """Return the box in which an edit makes sense: lowest and highest corner, world coordinates.
+
+    It holds the cameras and the base's content, with a margin. None if the extent of the base is unknown, as
+    for nerfstudio's models.
+    """
     bounds = stack.base.content_bounds()
     if bounds is None:
         return None

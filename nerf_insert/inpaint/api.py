@@ -104,8 +104,10 @@ class Inpainter(ABC):
         """
 
     def prepare(self, context: EditContext) -> None:  # noqa: B027 (optional to implement)
-        """Prepare for painting. Called once per process, before the first `inpaint`; by a preview with
-        several seeds, before it paints with each of them.
+        """Prepare for painting.
+
+        Called once per process, before the first `inpaint`; by a preview with several seeds, before it
+        paints with each of them.
 
         Raises:
             InputError: The edit cannot be done; the message says what to do.

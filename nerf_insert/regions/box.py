@@ -54,13 +54,16 @@ class BoxRegion(Region):
         self.min_width = float(self.size.min())
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        """Return which points lie between all three pairs of faces."""
         return (self._excess(points) <= 0).all(-1)
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Return the signed distance to the box's faces; exact inside and outside."""
         excess = self._excess(points)
         return excess.clamp_min(0).norm(dim=-1) + excess.amax(-1).clamp_max(0)
 
     def save(self, folder: Path) -> dict[str, Any]:
+        """Return center, size and rotation matrix; writes no file."""
         return {
             "kind": "box",
             "center": self.center.tolist(),

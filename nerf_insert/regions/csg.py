@@ -30,6 +30,7 @@ class _Combination(Region):
         self.min_width = min(region.min_width for region in self.regions)
 
     def save(self, folder: Path) -> dict[str, Any]:
+        """Return the kind and the regions, whose files go into the subfolders 0, 1, ...."""
         parts = [region.save(folder / str(index)) for index, region in enumerate(self.regions)]
         return {"kind": self.kind, "regions": parts}
 
@@ -50,6 +51,7 @@ class UnionRegion(_Combination):
         self.exact = all(region.exact for region in self.regions)
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        """Return which points any of the regions contains."""
         inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
         for region in self.regions:
             rest = (~inside).nonzero()[:, 0]
@@ -57,6 +59,7 @@ class UnionRegion(_Combination):
         return inside
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Return the smallest of the regions' distances; inside, the border may be farther away."""
         return torch.stack([region.distance(points) for region in self.regions]).amin(0)
 
 
@@ -79,6 +82,7 @@ class IntersectionRegion(_Combination):
             )
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        """Return which points all of the regions contain."""
         inside = torch.ones(len(points), dtype=torch.bool, device=points.device)
         for region in self.regions:
             rest = inside.nonzero()[:, 0]
@@ -86,6 +90,7 @@ class IntersectionRegion(_Combination):
         return inside
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Return the largest of the regions' distances; outside, the border may be farther away."""
         return torch.stack([region.distance(points) for region in self.regions]).amax(0)
 
 
@@ -117,6 +122,7 @@ class DilatedRegion(Region):
         return bake(lattice, self.region.distance, self.region.contains)
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        """Return which points are within reach of the inner region, or in it."""
         if self.by == 0:
             return self.region.contains(points)
         inside = self.distance(points) <= 0
@@ -127,7 +133,9 @@ class DilatedRegion(Region):
         return inside
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Return the distance to the inner region, from the grid unless it is exact, less `by`."""
         return (self.region.distance if self.exact else self._grid)(points) - self.by
 
     def save(self, folder: Path) -> dict[str, Any]:
+        """Return `by` and the inner region, whose files go into the subfolder 0."""
         return {"kind": "dilated", "by": self.by, "region": self.region.save(folder / "0")}

@@ -54,6 +54,7 @@ class MeshRegion(Region):
         self.bounds = _bounds(self._grid)
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        """Return the points within `bounds` at which the grid's distance is not positive."""
         low, high = self.bounds.to(points)
         inside = ((points >= low) & (points <= high)).all(-1)
         index = inside.nonzero()[:, 0]  # few of the samples along rays
@@ -61,9 +62,11 @@ class MeshRegion(Region):
         return inside
 
     def distance(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+        """Return the signed distance interpolated from the grid, `dilate` subtracted."""
         return self._grid(points)
 
     def save(self, folder: Path) -> dict[str, Any]:
+        """Write the mesh and return `dilate`; the grid is not kept, `load` computes it anew."""
         surface = {"vertices": self.mesh.vertices, "faces": self.mesh.faces}
         write_tensors(folder / "mesh.safetensors", surface)
         return {"kind": "mesh", "dilate": self.dilate}

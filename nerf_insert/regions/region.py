@@ -69,8 +69,10 @@ class Region(ABC):
 
     @property
     def step(self) -> float:
-        """The distance between samples along a ray: small against the region and, within limits, at most
-        half of `min_width`."""
+        """The distance between samples along a ray, world units.
+
+        It is small against the region and, within limits, at most half of `min_width`.
+        """
         return min(self.diagonal / STEPS, max(self.min_width / 2, self.diagonal / MAX_STEPS))
 
     @cached_property
@@ -87,8 +89,15 @@ class Region(ABC):
         return distance <= reach
 
     def cell_distances(self, cells: int) -> tuple[Float[Tensor, "R R R"], float]:
-        """Return the signed distances of the centers of the cells of `bounds`, and half a cell's diagonal
-        plus the region's precision."""
+        """Return the signed distances of the cells' centers, and how far a cell may reach beyond that.
+
+        Args:
+            cells: The number of cells along each side of `bounds`.
+
+        Returns:
+            The distances (axes x, y, z), and half a cell's diagonal plus the region's precision: a cell
+            whose distance is above that has no point inside.
+        """
         size = (self.bounds[1] - self.bounds[0]) / cells
         axes = [self.bounds[0, k] + size[k] * (torch.arange(cells) + 0.5) for k in range(3)]
         middles = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
@@ -127,8 +136,10 @@ class Region(ABC):
         return mask < (float("inf") if occluders is None else occluders)
 
     def entry(self, rays: Rays) -> Float[Tensor, " N"]:
-        """Return the distance at which each ray first meets the region: the start of its first sample,
-        infinity where it has none."""
+        """Return the distance along each ray at which it first meets the region.
+
+        That is the start of its first sample, infinity where it has none.
+        """
         starts = range(0, rays.count, RAY_CHUNK)
         return torch.cat([self._entry(rays[k : k + RAY_CHUNK]) for k in starts] or [rays.origins[:, 0]])
 

@@ -115,9 +115,11 @@ class Masks(RegionSpec):
     masks: dict[str, str]
 
     def map_files(self, change: Callable[[str], str]) -> Masks:
+        """Return a copy with the name of every mask changed; photographs keep theirs."""
         return Masks({view: change(file) for view, file in self.masks.items()})
 
     def build(self, capture: Capture) -> Region:
+        """Read the masks and carve their visual hull."""
         from nerf_insert.regions.drawn_masks import hull_of_masks
 
         return hull_of_masks(self.masks, capture)
@@ -140,9 +142,11 @@ class Mesh(RegionSpec):
     dilate: Distance | None = None
 
     def map_files(self, change: Callable[[str], str]) -> Mesh:
+        """Return a copy with the name of the mesh's file changed."""
         return replace(self, mesh=change(self.mesh))
 
     def build(self, capture: Capture) -> Region:
+        """Read the mesh, place it in the world and dilate it."""
         from nerf_insert.geometry.mesh_reader import load_mesh
         from nerf_insert.regions.mesh_region import MeshRegion
 
@@ -168,9 +172,11 @@ class Box(RegionSpec):
     rotation: tuple[Number, Number, Number] | None = None
 
     def map_files(self, change: Callable[[str], str]) -> Box:
+        """Return the box itself: it has no files."""
         return self
 
     def build(self, capture: Capture) -> Region:
+        """Return the box; needs nothing of the capture."""
         from nerf_insert.regions.box import BoxRegion
 
         return BoxRegion(self.center, self.size, self.rotation)
@@ -187,9 +193,11 @@ class Union(RegionSpec):
     union: Parts
 
     def map_files(self, change: Callable[[str], str]) -> Union:
+        """Return a copy with the file names in all parts changed."""
         return Union(tuple(part.map_files(change) for part in self.union))
 
     def build(self, capture: Capture) -> Region:
+        """Build the parts and return their union."""
         from nerf_insert.regions.csg import UnionRegion
 
         return UnionRegion([part.build(capture) for part in self.union])
@@ -203,9 +211,11 @@ class Intersection(RegionSpec):
     intersection: Parts
 
     def map_files(self, change: Callable[[str], str]) -> Intersection:
+        """Return a copy with the file names in all parts changed."""
         return Intersection(tuple(part.map_files(change) for part in self.intersection))
 
     def build(self, capture: Capture) -> Region:
+        """Build the parts and return their intersection."""
         from nerf_insert.regions.csg import IntersectionRegion
 
         return IntersectionRegion([part.build(capture) for part in self.intersection])
@@ -221,9 +231,11 @@ class Dilate(RegionSpec):
     by: Distance
 
     def map_files(self, change: Callable[[str], str]) -> Dilate:
+        """Return a copy with the file names in the inner region changed."""
         return Dilate(self.region.map_files(change), self.by)
 
     def build(self, capture: Capture) -> Region:
+        """Build the inner region and dilate it."""
         from nerf_insert.regions.csg import DilatedRegion
 
         return DilatedRegion(self.region.build(capture), float(self.by))

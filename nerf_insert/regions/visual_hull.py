@@ -81,6 +81,7 @@ class VisualHull(Region):
         self.min_width = min(cone.width * near for cone, (near, _) in zip(self.cones, ranges, strict=True))
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        """Return which points within `bounds` project into every mask."""
         low, high = self.bounds.to(points)
         inside = ((points >= low) & (points <= high)).all(-1)
         if len(points) > GRID_WORTHWHILE:
@@ -108,6 +109,7 @@ class VisualHull(Region):
         return torch.stack([cone.distance(points) for cone in self.cones]).amax(0)
 
     def save(self, folder: Path) -> dict[str, Any]:
+        """Write each mask as a PNG file and return the bounds and the cameras."""
         views = []
         for index, (name, cone) in enumerate(zip(self.names, self.cones, strict=True)):
             write_image(folder / f"mask-{index:02d}.png", cone.mask)

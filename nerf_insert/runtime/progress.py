@@ -28,11 +28,14 @@ EVERY_JSON = 1.0  # seconds between JSON lines
 class TextStream(Protocol):
     """Where text is shown, such as sys.stderr."""
 
-    def write(self, text: str, /) -> object: ...
+    def write(self, text: str, /) -> object:
+        """Write text; it may be shown only at the next `flush`."""
 
-    def flush(self) -> object: ...
+    def flush(self) -> object:
+        """Show what has been written."""
 
-    def isatty(self) -> bool: ...
+    def isatty(self) -> bool:
+        """Return whether this is a terminal."""
 
 
 class Task:
@@ -197,19 +200,24 @@ class LineProgress(Progress):
     every = EVERY
 
     def say(self, text: str) -> None:
+        """Write the message as a line of its own."""
         print(text, file=self.stream, flush=True)
 
     def warn(self, text: str) -> None:
+        """Write the warning as a line that begins with "warning:"."""
         self.say(f"warning: {text}")
 
     def paused(self, on: bool) -> None:
+        """Write that the work is paused or resumed."""
         self.say("paused" if on else "resumed")
 
     def opened(self, task: Task) -> None:
+        """Write that a task begins."""
         task.written = self.clock()
         self.say(f"{task.description} ...")
 
     def changed(self, task: Task) -> None:
+        """Show how far the task is, if its last line is at least `every` seconds old."""
         if self.clock() - task.written >= self.every:
             task.written = self.clock()
             self.report(task)
@@ -220,6 +228,7 @@ class LineProgress(Progress):
         self.say(f"{task.description}: {task.share:.0%}{left}" + (f", {task.note}" if task.note else ""))
 
     def closed(self, task: Task, finished: bool) -> None:
+        """Write how the task ended and how long it took."""
         self.say(_summary(task, finished))
 
 
@@ -229,20 +238,25 @@ class JsonProgress(LineProgress):
     every = EVERY_JSON
 
     def say(self, text: str) -> None:
+        """Write a "message" event."""
         self._write("message", text=text)
 
     def warn(self, text: str) -> None:
+        """Write a "warning" event."""
         self._write("warning", text=text)
 
     def opened(self, task: Task) -> None:
+        """Write a "start" event with the task's number of steps."""
         task.written = self.clock()
         self._write("start", task=task.description, total=task.total)
 
     def report(self, task: Task) -> None:
+        """Write a "progress" event: the share that is done (0..1) and the seconds left, or null."""
         left = None if task.left is None else round(task.left, 1)
         self._write("progress", task=task.description, share=round(task.share, 4), left=left, note=task.note)
 
     def closed(self, task: Task, finished: bool) -> None:
+        """Write an "end" event: whether the task finished, and the seconds it took."""
         seconds = round(task.elapsed, 2)
         self._write("end", task=task.description, finished=finished, seconds=seconds, note=task.note)
 
@@ -271,25 +285,31 @@ class BarProgress(Progress):
         self.shown: dict[Task, Any] = {}
 
     def say(self, text: str) -> None:
+        """Print the message above the bars."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
+        """Print the warning above the bars, in yellow."""
         self.console.print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
 
     def paused(self, on: bool) -> None:
+        """Print above the bars that the work is paused or resumed."""
         self.say("paused" if on else "resumed")
 
     def opened(self, task: Task) -> None:
+        """Add a bar for the task."""
         if not self.shown:
             self.live.start()
         self.shown[task] = self.live.add_task(task.description, total=task.total, left="", note="")
 
     def changed(self, task: Task) -> None:
+        """Move the task's bar and renew its time left and its note."""
         if task in self.shown:
             left = "" if task.left is None else f"{duration(task.left)} left"
             self.live.update(self.shown[task], completed=task.done, left=left, note=task.note)
 
     def closed(self, task: Task, finished: bool) -> None:
+        """Replace the task's bar by a line that says how it ended and how long it took."""
         self.live.remove_task(self.shown.pop(task))
         if not self.shown:
             self.live.stop()

@@ -177,8 +177,10 @@ class Recipe(schema.Checked):
             raise InputError("region is nested too deeply, or contains itself") from None
 
     def save(self, path: Path) -> None:
-        """Write a recipe file, with names relative to its folder for files in it or below, so that all of
-        them can be moved together."""
+        """Write a recipe file.
+
+        Files in its folder or below get names relative to it, so that all of them can be moved together.
+        """
         folder = path.absolute().parent
 
         def shorten(name: str) -> str:

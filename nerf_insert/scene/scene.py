@@ -163,8 +163,10 @@ class Scene:
 
     @property
     def capture_path(self) -> Path | None:
-        """Where the capture is now: where it was, or where it would be if scene and capture had been moved
-        together; None if it is in neither place."""
+        """Where the capture is now; None if it cannot be found.
+
+        It is looked for where it was, and where it would be if scene and capture had been moved together.
+        """
         return self._file.capture.find(self.folder)
 
     @property

@@ -144,15 +144,18 @@ class StableDiffusion(Family):
     references = "adapter"
 
     def default_side(self) -> int:
+        """Return the side of the UNet's latents times the VAE's scale factor, pixels."""
         size = self.model.config("unet").get("sample_size", 64)
         blocks = self.model.config("vae").get("block_out_channels", [0] * 4)
         side = max(size) if isinstance(size, list) else size
         return int(side) * 2 ** (len(blocks) - 1)
 
     def disabled_components(self, safety: bool) -> dict[str, Any]:
+        """Leave out the safety checker, and the demand for one, unless `safety` is set."""
         return {} if safety else {"safety_checker": None, "requires_safety_checker": False}
 
     def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        """Add depth images for the ControlNet and reference images for the IP-Adapter."""
         given = super().call_arguments(request)
         if request.depths is not None:
             given |= {"control_image": request.depths, "controlnet_conditioning_scale": request.control_scale}
@@ -175,6 +178,7 @@ class StableDiffusionXL(StableDiffusion):
     side, guidance = 1024, 7.0
 
     def disabled_components(self, safety: bool) -> dict[str, Any]:
+        """Turn off the watermark; these models have no safety checker."""
         return {"add_watermarker": False}  # a watermark would differ between views
 
 
@@ -192,12 +196,15 @@ class Flux2Klein(Family):
         return bool(self.model.index.get("is_distilled", False))
 
     def default_steps(self) -> int:
+        """Return 4 for distilled models, else the family's number of steps."""
         return 4 if self.distilled else self.steps
 
     def default_guidance(self) -> float:
+        """Return 1 (no guidance) for distilled models, else the family's guidance scale."""
         return 1.0 if self.distilled else self.guidance
 
     def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        """Add the reference images, joined into one."""
         given = super().call_arguments(request)
         if request.references:
             given["image_reference"] = join_references(request.references)
@@ -221,6 +228,7 @@ class QwenImage(Family):
     pipeline = "QwenImageInpaintPipeline"
 
     def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        """Pass guidance as `true_cfg_scale`, with a negative prompt even where none is given."""
         given = super().call_arguments(request)
         given["true_cfg_scale"] = given.pop("guidance_scale")
         given["negative_prompt"] = [request.negative_prompt or " "] * request.count  # guidance needs one
@@ -241,12 +249,15 @@ class ZImage(Family):
         return "turbo" in f"{self.model.name} {self.model.folder}".lower()
 
     def default_steps(self) -> int:
+        """Return 9 for Turbo versions, else the family's number of steps."""
         return 9 if self.turbo else self.steps
 
     def default_guidance(self) -> float:
+        """Return 0 (no guidance) for Turbo versions, else the family's guidance scale."""
         return 0.0 if self.turbo else self.guidance
 
     def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        """Add depth images for the ControlNet, whose pipeline takes no strength."""
         given = super().call_arguments(request)
         if request.depths is not None:
             del given["strength"]
@@ -264,6 +275,7 @@ class PaintByExample(Family):
     reads_text, reads_negative, takes_strength, references = False, False, False, "needed"
 
     def disabled_components(self, safety: bool) -> dict[str, Any]:
+        """Leave out the safety checker, and the demand for one, unless `safety` is set."""
         return {} if safety else {"safety_checker": None, "requires_safety_checker": False}
 
     def build(self, pipeline: Any, parts: dict[str, Any], **how: Any) -> Any:
@@ -292,6 +304,7 @@ class PaintByExample(Family):
         return pipeline(scheduler=scheduler, feature_extractor=image_processor, **parts)
 
     def call_arguments(self, request: InpaintRequest) -> dict[str, Any]:
+        """Give images in -1..1, the references as one example, and a callback of the older form."""
         given = super().call_arguments(request)
         given["image"] = 2 * given["image"] - 1  # it does not normalize tensors
         given["example_image"] = [join_references(request.references)] * request.count
