@@ -187,8 +187,10 @@ def add_endpoints(services: Services) -> None:
         return answer
 
     def job_images(scene: str, job: str) -> list:
-        """List the images that a job has produced so far, newest last: label, url (a JPEG data URL), and
-        for a preview view, the photograph."""
+        """List the images that a job has produced so far, newest last.
+
+        Each has `label` and `url`, a JPEG data URL; those of a preview also `view`, the photograph's name.
+        """
         return answered(services.job_images({"scene": scene, "job": job}))["images"]
 
     def job_action(scene: str, job: str, action: str) -> dict:
@@ -225,13 +227,17 @@ def add_endpoints(services: Services) -> None:
         return asdict(add_orbit(context(scene), seconds))
 
     def export(scene: str, kind: str) -> dict:
-        """Start exporting the edited scene as dataset, nerfstudio (a run), mesh or pointcloud; returns the
-        job."""
+        """Start exporting the edited scene; returns the job.
+
+        `kind`: dataset, nerfstudio (a run), mesh or pointcloud.
+        """
         return asdict(add_export(context(scene), kind))
 
     def download(scene: str, what: str, number: int = 0, job: str = "") -> dict:
-        """Download a layer or its recipe (by its `number`), the scene with its photographs, or the output of
-        an orbit_video or export job."""
+        """Download a layer or its recipe, the scene with its photographs, or the output of a job.
+
+        `what`: layer or recipe (of the layer `number`), scene, or job (an orbit_video or export, by its key).
+        """
         on = context(scene)
         on.require_trained()
         if what == "job":

@@ -48,6 +48,7 @@ class Recolor(Inpainter):
         self.color(guide)
 
     def color(self, guide: Guide) -> torch.Tensor:
+        """Return the color that the prompt names, sRGB in 0..1."""
         try:
             return torch.tensor(ImageColor.getrgb(guide.prompt)[:3]) / 255
         except ValueError:
@@ -56,6 +57,7 @@ class Recolor(Inpainter):
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
     ) -> list[torch.Tensor]:
+        """Give each view the color, as bright or dark as the photograph is at each pixel."""
         color = self.color(guide)
         painted = []
         for view in views:

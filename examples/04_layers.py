@@ -18,6 +18,7 @@ SAMPLE = sample_path()
 
 
 def show(scene: Scene, what: str) -> None:
+    """Print what was done, and the scene's layers, bottom to top."""
     names = [entry.name + ("" if entry.enabled else " (disabled)") for entry in scene.layers]
     print(f"{what:>10}: {', '.join(names)}")
 

@@ -14,6 +14,19 @@ from gradio_client import Client, handle_file
 
 
 def main(url: str, scene: str, mesh: str, out: str, steps: int = 400, base_steps: int = 1500) -> dict:
+    """Place a mesh, run the edit, and write an image of the result.
+
+    Args:
+        url: Address of the page.
+        scene: Key of a scene; "-": the bundled sample.
+        mesh: File of the mesh to insert.
+        out: JPEG file to write.
+        steps: Steps of the layer's fit.
+        base_steps: Steps of the training, where the sample is not trained yet.
+
+    Returns:
+        The scene's layers, as the endpoint `layers` lists them.
+    """
     client = Client(url, verbose=False)
 
     def ask(name, *words):

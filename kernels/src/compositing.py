@@ -41,13 +41,15 @@ def composite(
 def distortion_loss(
     optical_depth: Float[Tensor, " M"], positions: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
-    """Compute the distortion loss of each ray: the sum over pairs of its samples of w_i w_j |s_i - s_j|
-    (mip-NeRF 360, arXiv 2111.12077, equation 15, first term), in O(M).
+    """Compute the distortion loss of each ray, in O(M).
 
-    Gradients go to `optical_depth`, none to `positions`.
+    It is the sum over pairs of the ray's samples of w_i w_j |s_i - s_j| (mip-NeRF 360, arXiv 2111.12077,
+    equation 15, first term). Gradients go to `optical_depth`, none to `positions`.
 
     Args:
+        optical_depth: Density times length of each sample.
         positions: The samples' s, in any unit, ascending along each ray.
+        offsets: Where each ray's samples begin, and the end of the last ray's.
     """
     return implementation("distortion_loss", optical_depth)(optical_depth, positions.detach(), offsets)
 

@@ -95,9 +95,9 @@ class GridSpec:
 
 @dataclass(frozen=True)
 class HashedGridSpec(GridSpec):
-    """The grid of nerfstudio's encoding in PyTorch: all levels are hashed into 2^log2_hashmap_size entries
-    each, and not shifted by half a cell.
+    """The grid of nerfstudio's encoding in PyTorch.
 
+    All levels are hashed into 2^log2_hashmap_size entries each, and not shifted by half a cell.
     `level_scales` are its `scalings`, one per level; the resolutions are ignored.
     """
 
@@ -110,18 +110,22 @@ class HashedGridSpec(GridSpec):
 
     @cached_property
     def scales(self) -> np.ndarray:
+        """The given `level_scales`, float32 [L]."""
         return np.array(self.level_scales, np.float32)
 
     @cached_property
     def sizes(self) -> np.ndarray:
+        """Entries of each level, int64 [L]: 2^log2_hashmap_size."""
         return np.full(self.n_levels, 1 << self.log2_hashmap_size, np.int64)
 
     @cached_property
     def dense(self) -> np.ndarray:
+        """Which levels are indexed densely, bool [L]: none."""
         return np.zeros(self.n_levels, np.bool_)
 
     @property
     def shift(self) -> float:
+        """Position of x = 0 on each level, in cells: 0."""
         return 0.0
 
 
@@ -136,6 +140,7 @@ def hash_encode(
     Args:
         points: Clamped to 0..1.
         table: [spec.n_entries, spec.n_features].
+        spec: The shape of the grid.
 
     Returns:
         The features, perhaps as a view with column-major strides.

@@ -40,12 +40,15 @@ def march(
     and a sample that starts at x has the length step * max(1, |x|)^2: about equal steps in contracted space.
 
     Args:
+        origins: Where the rays start.
+        directions: Unit vectors.
         occupancy: Axes x, y, z.
         bounds: Lowest and highest corner of the box that the cells divide; ignored with `contract`.
         step: Length of a sample.
         offsets: Fraction in 0..1 of `step` by which each ray's first sample is shortened; None: 0.
         near: Least distance.
         far: Greatest distance; must be finite with `contract`.
+        contract: Whether the cells divide contracted space instead of `bounds`.
 
     Raises:
         ValueError: `step` is not positive, or `far` is infinite with `contract`.

@@ -23,6 +23,7 @@ OPAQUE = 800.0  # exp(-800) is zero in float64: nothing is lost by stopping ther
 def hash_encode(
     points: Float[Tensor, "M 3"], table: Float[Tensor, "entries features"], spec: GridSpec
 ) -> Float[Tensor, "M output"]:
+    """Encode points; see `kernels.hashgrid.hash_encode`."""
     points = clamped(points)
     corners = torch.tensor([[i >> 0 & 1, i >> 1 & 1, i >> 2 & 1] for i in range(8)], device=points.device)
     features = []
@@ -53,6 +54,7 @@ def _index(cell: Int64[Tensor, "M 8 3"], spec: GridSpec, level: int) -> Int64[Te
 
 
 def mlp(x: Float[Tensor, "M D"], weights: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "M _"]:
+    """Apply the layers; see `kernels.mlp.mlp`."""
     for weight in weights[:-1]:
         x = torch.nn.functional.linear(x, weight).relu()
     return torch.nn.functional.linear(x, weights[-1])
@@ -64,6 +66,7 @@ def composite(
     distances: Float[Tensor, " M"],
     offsets: Int64[Tensor, " N_plus_1"],
 ) -> Composite:
+    """Render colors, opacities and depths; see `kernels.compositing.composite`."""
     ray = _ray_index(offsets)
     before, _ = _depths(optical_depth, offsets, ray)
     weights = (torch.exp(-before) * -torch.expm1(-optical_depth.double())).to(optical_depth.dtype)
@@ -77,6 +80,7 @@ def composite(
 def distortion_loss(
     optical_depth: Float[Tensor, " M"], positions: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
+    """Compute each ray's distortion; see `kernels.compositing.distortion_loss`."""
     ray = _ray_index(offsets)
     before, _ = _depths(optical_depth, offsets, ray)
     weights = torch.exp(-before) * -torch.expm1(-optical_depth.double())
@@ -93,6 +97,7 @@ def distortion_loss(
 def median_depth(
     optical_depth: Float[Tensor, " M"], distances: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " N"]:
+    """Find where half of the light is stopped; see `kernels.compositing.median_depth`."""
     ray = _ray_index(offsets)
     _, behind = _depths(optical_depth, offsets, ray)
     count = optical_depth.shape[0]
@@ -104,6 +109,7 @@ def median_depth(
 def transmittance(
     optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"]
 ) -> Float[Tensor, " M"]:
+    """Compute the light in front of each sample; see `kernels.compositing.transmittance`."""
     before, _ = _depths(optical_depth, offsets, _ray_index(offsets))
     return torch.exp(-before).to(optical_depth.dtype)
 
@@ -114,6 +120,17 @@ def merge(
     two: Float[Tensor, " B"],
     two_offsets: Int64[Tensor, " N_plus_1"],
 ) -> Int64[Tensor, " A+B"]:
+    """Order two sources' samples along each ray; see `kernels.samples.merge`.
+
+    Args:
+        one: A key of each sample of the first source, such as twice its midpoint, ascending along each ray.
+        one_offsets: Where each ray's samples begin in `one`, and its end.
+        two: The same of the second source.
+        two_offsets: Where each ray's samples begin in `two`, and its end.
+
+    Returns:
+        The index of each merged sample in the concatenation of both; at equal keys `one` comes first.
+    """
     ray_index = torch.cat([_ray_index(one_offsets), _ray_index(two_offsets)])
     order = torch.argsort(torch.cat([one, two]), stable=True)
     return order[torch.argsort(ray_index[order], stable=True)]
@@ -144,6 +161,7 @@ def march_box(
     near: float,
     far: float,
 ) -> Samples:
+    """March through the cells of a box; see `kernels.marching.march`."""
     o, d, u = origins.double(), directions.double(), offsets.double()
     low, high = torch.tensor(bounds, dtype=torch.float64, device=o.device)
     # A ray parallel to a pair of planes is between them always or never.
@@ -173,6 +191,7 @@ def march_contracted(
     near: float,
     far: float,
 ) -> Samples:
+    """March through the cells of contracted space; see `kernels.marching.march`."""
     o, d, u = origins.double(), directions.double(), offsets.double()
     ray = torch.arange(o.shape[0], device=o.device)
     start, part = torch.full_like(u, near), 1 - u  # of a first sample's length

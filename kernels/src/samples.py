@@ -25,14 +25,17 @@ class Samples(NamedTuple):
 
     @property
     def count(self) -> int:
+        """The number of samples, M."""
         return self.starts.shape[0]
 
     @property
     def ray_count(self) -> int:
+        """The number of rays, N, those without samples included."""
         return self.offsets.shape[0] - 1
 
     @property
     def lengths(self) -> Float[Tensor, " M"]:
+        """The length of each sample along its ray."""
         return self.ends - self.starts
 
     @property

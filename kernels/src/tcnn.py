@@ -27,6 +27,7 @@ ALIGNMENT = 16
 
 
 def hash_encode(points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    """Encode points; see `kernels.hashgrid.hash_encode`. Grids it lacks go to the next backend."""
     if type(spec) is not GridSpec or spec.n_features not in FEATURES or not len(points):
         return after("tcnn", "hash_encode", table)(points, table, spec)
     module = _encoding(spec, number_type(table), table.device)
@@ -48,6 +49,7 @@ def _encoding(spec: GridSpec, dtype: torch.dtype, device: torch.device) -> nn.Mo
 
 
 def mlp(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Apply the layers; see `kernels.mlp.mlp`. Networks it lacks go to the next backend."""
     hidden = max([w.shape[0] for w in weights[:-1]], default=0)
     if not 0 < hidden <= WIDTHS[-1] or number_type(x) != torch.float16 or not len(x):
         return after("tcnn", "mlp", x)(x, weights)

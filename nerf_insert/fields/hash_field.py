@@ -110,13 +110,17 @@ def _weights(widths: list[int], generator: torch.Generator | None) -> nn.Paramet
 
 
 class _TruncatedExp(torch.autograd.Function):
+    """exp, constant above x = 15, with a gradient that is never zero."""
+
     @staticmethod
     def forward(ctx, x):  # type: ignore[override]
+        """Compute exp(min(x, 15))."""
         ctx.save_for_backward(x)
         return x.clamp(max=15).exp()
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[override]
+        """Multiply by exp of x, clamped to -15..15."""
         (x,) = ctx.saved_tensors
         return grad * x.clamp(-15, 15).exp()
 

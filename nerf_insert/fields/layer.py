@@ -48,6 +48,8 @@ class Layer(nn.Module):
         """Make an untrained layer.
 
         Args:
+            region: Where the layer replaces what lies below it, world coordinates.
+            config: Shape of the field.
             blend_width: Width of the blend shell inside the region's border, world units; 0: none.
             seed: Random seed of the weights.
             density_bias: Logarithm of the optical depth along the region's diagonal before any fit.
@@ -104,8 +106,10 @@ class Layer(nn.Module):
         self.weight_ema.view(-1).scatter_reduce_(0, index, weights, "amax")
 
     def update_occupancy(self) -> None:
-        """Keep the cells that rays saw lately, and their neighbors; the others, haze and the inside of
-        solids, are never sampled again."""
+        """Keep the cells that rays saw lately, and their neighbors.
+
+        The others, haze and the inside of solids, are never sampled again.
+        """
         near = torch.nn.functional.max_pool3d(self.weight_ema[None, None], 3, stride=1, padding=1)[0, 0]
         self.occupancy.copy_(self._whole & (near > OCC_THRESHOLD))
 

@@ -144,6 +144,7 @@ class NerfactoBase(nn.Module):
         """Build the networks and load their weights.
 
         Args:
+            spec: The shape of the networks, and how rays are sampled.
             to_model: World to model coordinates: a rotation times an even scale, and a translation.
             aabb: nerfstudio's scene box, model coordinates.
             weights: Tensors of `field.*` and `proposal_networks.*`.

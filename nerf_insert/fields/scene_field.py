@@ -66,6 +66,7 @@ class SceneField(nn.Module):
         """Sample rays in occupied cells.
 
         Args:
+            rays: N rays, world coordinates.
             offsets: Fraction in 0..1 of a sample's length by which each ray's samples are shifted.
             stretch: Length of the samples, in units of the usual one.
         """
@@ -133,6 +134,7 @@ class SceneField(nn.Module):
         """Keep the cells that training rays saw lately, so that the inside of solids costs nothing.
 
         Args:
+            generator: Picks the random fraction, on the CPU.
             settled: How far the field can be trusted, 0..1. At first all cells are kept, then all neighbors
                 of visible ones, later a random fraction of these, so that surfaces can move.
         """

@@ -27,6 +27,7 @@ class Grid(nn.Module):
         self.params = nn.Parameter(torch.zeros(spec.n_entries * spec.n_features))
 
     def forward(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M features"]:
+        """Encode points, clamped to 0..1."""
         return hash_encode(points, self.params.view(-1, self.spec.n_features), self.spec)
 
 
@@ -45,6 +46,7 @@ class Network(nn.Module):
         self.params = nn.Parameter(torch.zeros(size))
 
     def forward(self, x: Float[Tensor, "M inputs"]) -> Float[Tensor, "M outputs"]:
+        """Apply the network; the padding of its input is ones."""
         return self.apply_with(self.params, x, filler=1.0)
 
     def apply_with(self, params: Tensor, x: Tensor, filler: float) -> Tensor:
@@ -69,6 +71,7 @@ class GridNetwork(nn.Module):
         self._network = [network]  # in a list, so that it is no submodule
 
     def forward(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M outputs"]:
+        """Encode points, clamped to 0..1, and apply the network to their features."""
         table = self.params[self.first :].view(-1, self.spec.n_features)
         features = hash_encode(points, table, self.spec)
         return self._network[0].apply_with(self.params[: self.first], features, filler=0.0)
@@ -85,6 +88,7 @@ class Harmonics(nn.Module):
         self.params = nn.Parameter(torch.zeros(0))
 
     def forward(self, halved: Float[Tensor, "M 3"]) -> Float[Tensor, "M 16"]:
+        """Return the harmonics, with tiny-cuda-nn's signs."""
         values = components_from_spherical_harmonics(4, halved * 2 - 1)
         return values * torch.tensor([1.0, -1.0] * 8)
 

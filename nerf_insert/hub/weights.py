@@ -80,7 +80,7 @@ class Model:
 
     @cached_property
     def variant(self) -> str | None:
-        """ "fp16" if some component has only files of half precision, else None."""
+        """The variant to load: "fp16" if some component has only files of half precision, else None."""
         folders = [self.folder / name for name in self._weighted_components()]
         full = all(any(HALF not in file.name for file in folder.glob("*.safetensors")) for folder in folders)
         return None if full else HALF[1:]

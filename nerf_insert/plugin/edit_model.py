@@ -28,6 +28,7 @@ class NerfInsertModel(Model):
     """
 
     def populate_modules(self) -> None:
+        """Begin without a stack: `show` says what to render."""
         super().populate_modules()
         self._shown: tuple[LayerStack, Frame] | None = None  # a tuple, not a part with parameters
 
@@ -36,10 +37,12 @@ class NerfInsertModel(Model):
         self._shown = stack, frame
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """Return no parameters: the edit loop has an optimizer of its own."""
         return {}
 
     @torch.no_grad()
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """Render a bundle of rays, model coordinates; outputs [N, ...] lie on the bundle's device."""
         if self._shown is None:
             raise RunError("no scene was loaded into the model")
         stack, frame = self._shown
@@ -62,6 +65,7 @@ class NerfInsertModel(Model):
         return torch.cat([outputs[output_name], alpha], -1)
 
     def get_metrics_dict(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        """Return no metrics; `get_image_metrics_and_images` compares whole images."""
         return {}
 
     def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:

@@ -83,6 +83,7 @@ class NerfInsertPipeline(VanillaPipeline):
 
     @property
     def scene_folder(self) -> Path | None:
+        """The folder of the scene that is rendered; None: no scene is open."""
         return self._scene.folder if self._scene else None
 
     def refresh(self) -> None:
@@ -152,6 +153,7 @@ class NerfInsertPipeline(VanillaPipeline):
     # --- checkpoints
 
     def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """Return what a checkpoint holds (see the module); nothing while no scene is open."""
         if self._scene is None:
             return {}
         state: dict[str, Any] = {
@@ -181,6 +183,7 @@ class NerfInsertPipeline(VanillaPipeline):
         self.refresh()
 
     def load_state_dict(self, state_dict: Any, strict: bool | None = None) -> None:  # type: ignore[override]
+        """Render what a checkpoint holds, as `load_pipeline` does; `strict` is ignored."""
         self.load_pipeline(dict(state_dict), 0)
 
 

@@ -48,15 +48,21 @@ class NerfInsertBaseModel(Model):
     config: Any  # a NerfInsertBaseModelConfig, whose module imports this one
 
     def populate_modules(self) -> None:
+        """Make an untrained base."""
         super().populate_modules()
         self.base = HostBase(field_config(vars(self.config)), torch.eye(3, 4))
         self.step = 0
         self.evaluated = 0  # samples of the last step
 
     def get_param_groups(self) -> dict[str, list[Parameter]]:
+        """Return the base's parameters as the group `fields`."""
         return {"fields": list(self.base.parameters())}
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """Return what surrounds each step: the occupancy grid, the number of rays, the background color.
+
+        With another datamanager than ours only the occupancy grid is updated.
+        """
         manager = attributes.pipeline.datamanager if attributes.pipeline is not None else None
         if isinstance(manager, NerfInsertDataManager):
             manager.set_train_rays_per_batch(FIRST_RAYS)
@@ -85,6 +91,12 @@ class NerfInsertBaseModel(Model):
         ]
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
+        """Render a bundle of rays, model coordinates.
+
+        Returns:
+            While training, the rays alone, which `get_loss_dict` samples; otherwise rgb [N, 3], and depth
+            (model units) and accumulation, [N, 1], on the bundle's device.
+        """
         rays = _rays(ray_bundle)
         if self.training:
             return {"rays": rays}
@@ -94,6 +106,7 @@ class NerfInsertBaseModel(Model):
         return {name: output.to(ray_bundle.origins.device) for name, output in outputs.items()}
 
     def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
+        """Return the training loss of a batch of rays; in evaluation, the mean squared error."""
         image = batch["image"].float().cpu()
         if "rays" not in outputs:
             return {"rgb_loss": ((outputs["rgb"] - photograph_of(batch).to(outputs["rgb"])) ** 2).mean()}
@@ -106,17 +119,20 @@ class NerfInsertBaseModel(Model):
         return {"rgb_loss": loss}
 
     def get_metrics_dict(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
+        """Return the PSNR in evaluation; nothing while training, which renders no colors."""
         if "rgb" not in outputs:
             return {}
         error = ((outputs["rgb"] - photograph_of(batch).to(self.device)) ** 2).mean()
         return {"psnr": -10 * error.clamp_min(1e-12).log10()}
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """Return an image [H, W, 4] with its opacity."""
         return torch.cat([outputs[output_name], outputs["accumulation"]], -1)
 
     def get_image_metrics_and_images(
         self, outputs: dict[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Compare a rendered image with its photograph (see `image_metrics`)."""
         return image_metrics(outputs, photograph_of(batch).to(outputs["rgb"].device))
 
 

@@ -37,6 +37,11 @@ class NerfInsertTrainer(Trainer):
 
     @friendly_errors
     def setup(self, test_mode: Any = "val") -> None:
+        """Prepare the scene folder, begin the edit or resume it, and save a first checkpoint.
+
+        Raises:
+            SystemExit: There is no scene to edit, or nothing to do to it; the message is printed.
+        """
         checkpoint = self._checkpoint()
         self._prepare_scene(checkpoint)
         super().setup(test_mode)
@@ -106,6 +111,7 @@ class NerfInsertTrainer(Trainer):
 
     @friendly_errors
     def train(self) -> None:
+        """Run the edit; if it ends before its layer has joined the scene, it can be resumed."""
         try:
             super().train()
         finally:

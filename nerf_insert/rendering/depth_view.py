@@ -31,9 +31,13 @@ EDGE_RATIO = 1.1  # of the farthest to the nearest of four pixels, above which a
 class Renderer(Protocol):
     """What depth views are rendered from: a `LayerStack`, or a formula in a test."""
 
-    def render(self, rays: Rays) -> Rendered: ...
+    def render(self, rays: Rays) -> Rendered:
+        """Render N rays, world coordinates."""
+        ...
 
-    def render_image(self, camera: Camera) -> Rendered: ...
+    def render_image(self, camera: Camera) -> Rendered:
+        """Render all pixels of a camera: [H, W, 3], [H, W], [H, W]."""
+        ...
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

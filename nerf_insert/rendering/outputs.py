@@ -88,6 +88,7 @@ class ImageFolder:
 
         Args:
             stem: File name without suffix, perhaps with folders.
+            rendered: The pixels; depth in world units.
 
         Raises:
             RunError: A file cannot be written.

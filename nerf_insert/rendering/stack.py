@@ -82,6 +82,7 @@ class LayerStack:
         """Render N rays.
 
         Args:
+            rays: World coordinates; the result is on their device.
             exclude: A region taken to be empty.
         """
         size = self.options.rays_per_batch
@@ -110,6 +111,7 @@ class LayerStack:
         """Render all pixels of a camera: [H, W, 3], [H, W], [H, W].
 
         Args:
+            camera: The camera, of H times W pixels.
             exclude: A region taken to be empty.
             keep: Take the image from the cache, or keep it there if it fits. Not with `exclude`.
         """
@@ -135,6 +137,8 @@ class LayerStack:
         """Return density per world unit and sRGB color of the stack at points, blend shells included.
 
         Args:
+            points: World coordinates.
+            directions: Unit vectors from the camera towards the points.
             rendered: As rendering sees the base: without what lies where it is never sampled.
         """
         home, points, directions = points.device, points.to(self.device), directions.to(self.device)
@@ -152,8 +156,10 @@ class LayerStack:
         return density.to(home), rgb.to(home)
 
     def shade_outside(self, rays: Rays, region: Region) -> tuple[ShadedSamples, Background]:
-        """Return all that the stack has outside a region, front to back along each ray, and what shows
-        behind that; on the stack's device."""
+        """Return all that the stack has outside a region, and what shows behind that.
+
+        Samples lie front to back along each ray, on the stack's device.
+        """
         return self._overlay(rays.to(self.device), exclude=region)
 
     def _render(self, rays: Rays, exclude: Region | None) -> Rendered:

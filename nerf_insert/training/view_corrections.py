@@ -170,8 +170,10 @@ class ViewCorrections(nn.Module):
         self.color[:, :, :3] = linear
 
     def _center_warps(self) -> None:
-        """Remove from the trusted views' warps what one translation in space explains: the layer need not
-        stay where the first images that it was fitted to have put it."""
+        """Remove from the trusted views' warps what one translation in space explains.
+
+        So the layer need not stay where the first images that it was fitted to have put it.
+        """
         if self.motions is None:
             return
         present = torch.tensor(sorted(self.crops))
@@ -213,8 +215,10 @@ def _rename_old_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str
 
 
 def view_motions(cameras: Sequence[Camera], point: Float[Tensor, "3"]) -> Float[Tensor, "V 2 3"]:
-    """Return by how many pixels a point (world coordinates) moves in each image per unit along x, y and z;
-    zero where the point is outside the image."""
+    """Return by how many pixels a point moves in each of V images per world unit along x, y and z.
+
+    The point is in world coordinates; where it is outside an image, the motion there is zero.
+    """
     motions = []
     for camera in cameras:
         step = 1e-3 * float((point - camera.center).norm())

@@ -42,6 +42,7 @@ def _blocks(count: int, size: int) -> int:
 
 
 def hash_encode(points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    """Encode points; see `kernels.hashgrid.hash_encode`."""
     if spec.n_features != hashgrid.FEATURES:
         return after("cpu", "hash_encode", table)(points, table, spec)
     return _HashEncode.apply(points, table, spec)
@@ -52,6 +53,7 @@ class _HashEncode(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+        """Encode points [M, 3] into features [M, L * F], level by level."""
         columns, table = points.t().contiguous(), table.contiguous()
         ctx.save_for_backward(columns, table)
         ctx.spec = spec
@@ -63,6 +65,7 @@ class _HashEncode(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
+        """Return the gradients of the points and of the table, each if it is wanted."""
         columns, table = ctx.saved_tensors
         levels, planes = _levels(ctx.spec), grad.t().contiguous()
         grad_points = grad_table = None
@@ -82,12 +85,16 @@ def _levels(spec: GridSpec) -> tuple:
 
 
 def mlp(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Apply the layers; see `kernels.mlp.mlp`."""
     return _MLP.apply(x, *weights)
 
 
 class _MLP(torch.autograd.Function):
+    """The weights of all layers go into the kernels as one flat array, points as planes."""
+
     @staticmethod
     def forward(ctx, x: Tensor, *weights: Tensor) -> Tensor:
+        """Apply the layers to points [M, D]; only inputs and weights are kept for the backward."""
         columns = x.t().contiguous()
         flat, widths = _flat(weights)
         ctx.save_for_backward(columns, flat, widths)
@@ -99,6 +106,7 @@ class _MLP(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
+        """Return the gradients of the points, if they are wanted, and of each layer's weights."""
         columns, flat, widths = ctx.saved_tensors
         rows, count = columns.shape
         planes = grad.t().contiguous()
@@ -126,12 +134,16 @@ def _unflat(sums: Tensor, widths: list[int], shapes: list[torch.Size]) -> Iterat
 
 
 def composite(optical_depth: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor) -> Composite:
+    """Render colors, opacities and depths; see `kernels.compositing.composite`."""
     return Composite(*_Composite.apply(optical_depth, rgb, distances, offsets))
 
 
 class _Composite(torch.autograd.Function):
+    """Color, opacity and depth of a ray are one row of five numbers in the kernels."""
+
     @staticmethod
     def forward(ctx, optical_depth: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor):
+        """Render N rays: rgb [N, 3], accumulation [N] and depth [N]."""
         ctx.save_for_backward(optical_depth, rgb, distances, offsets)
         rays = offsets.shape[0] - 1
         sums = torch.empty(rays, 5)
@@ -150,6 +162,7 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_rgb: Tensor, grad_accumulation: Tensor, grad_depth: Tensor):
+        """Return the gradients of optical depths [M] and colors [M, 3]."""
         optical_depth, rgb, distances, offsets = ctx.saved_tensors
         grad = torch.cat([grad_rgb, grad_accumulation[:, None], grad_depth[:, None]], 1)
         grad_optical_depth = torch.empty(optical_depth.shape)
@@ -170,12 +183,16 @@ class _Composite(torch.autograd.Function):
 
 
 def distortion_loss(optical_depth: Tensor, positions: Tensor, offsets: Tensor) -> Tensor:
+    """Compute each ray's distortion; see `kernels.compositing.distortion_loss`."""
     return _DistortionLoss.apply(optical_depth, positions, offsets)
 
 
 class _DistortionLoss(torch.autograd.Function):
+    """The distortion loss of rays, differentiable with respect to the optical depths."""
+
     @staticmethod
     def forward(ctx, optical_depth: Tensor, positions: Tensor, offsets: Tensor) -> Tensor:
+        """Compute the losses [N]."""
         ctx.save_for_backward(optical_depth, positions, offsets)
         result = torch.empty(offsets.shape[0] - 1)
         arrays = _arrays(optical_depth, positions, offsets, result)
@@ -185,6 +202,7 @@ class _DistortionLoss(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
+        """Return the gradient of the optical depths [M]."""
         grad_optical_depth = torch.empty(ctx.saved_tensors[0].shape)
         arrays = _arrays(*ctx.saved_tensors, grad, grad_optical_depth)
         run(compositing.distortion_loss_backward, _blocks(grad.shape[0], RAYS), RAYS, *arrays)
@@ -192,6 +210,7 @@ class _DistortionLoss(torch.autograd.Function):
 
 
 def median_depth(optical_depth: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
+    """Find where half of the light is stopped; see `kernels.compositing.median_depth`."""
     rays = offsets.shape[0] - 1
     median = torch.empty(rays)
     arrays = (_array(t) for t in (optical_depth, distances, offsets, median))
@@ -200,6 +219,7 @@ def median_depth(optical_depth: Tensor, distances: Tensor, offsets: Tensor) -> T
 
 
 def transmittance(optical_depth: Tensor, offsets: Tensor) -> Tensor:
+    """Compute the light in front of each sample; see `kernels.compositing.transmittance`."""
     result = torch.empty(optical_depth.shape)
     arrays = (_array(t) for t in (optical_depth, offsets, result))
     run(compositing.transmittance, _blocks(offsets.shape[0] - 1, RAYS), RAYS, *arrays)
@@ -207,6 +227,7 @@ def transmittance(optical_depth: Tensor, offsets: Tensor) -> Tensor:
 
 
 def merge(one: Tensor, one_offsets: Tensor, two: Tensor, two_offsets: Tensor) -> Tensor:
+    """Order two sources' samples by twice their midpoints; see `kernels.samples.merge`."""
     order = torch.empty(len(one) + len(two), dtype=torch.int64)
     arrays = _arrays(one, one_offsets, two, two_offsets, order)
     run(samples.merge, _blocks(len(one_offsets) - 1, RAYS), RAYS, *arrays)
@@ -214,6 +235,7 @@ def merge(one: Tensor, one_offsets: Tensor, two: Tensor, two_offsets: Tensor) ->
 
 
 def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) -> Samples:
+    """March through the cells of a box; see `kernels.marching.march`."""
     blocks = marching.coarse(_array(occupancy))
     low, high = np.asarray(bounds, dtype=np.float64)
     limits = (blocks, step, low, high, near, far)
@@ -221,6 +243,7 @@ def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) 
 
 
 def march_contracted(origins, directions, occupancy, offsets, step, near, far) -> Samples:
+    """March through the cells of contracted space; see `kernels.marching.march`."""
     return _march(marching.contracted, origins, directions, occupancy, offsets, (step, near, far))
 
 

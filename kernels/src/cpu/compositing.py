@@ -24,6 +24,7 @@ def _flushed(value):
 
 @jit
 def forward(task, block, optical_depth, rgb, distances, offsets, sums):
+    """Write color, opacity and weighted depth of a block of rays to the rows of `sums` [N, 5]."""
     for ray in range(task * block, min((task + 1) * block, sums.shape[0])):
         r = g = b = total = depth = 0.0
         before = 1.0
@@ -69,6 +70,7 @@ def backward(task, block, optical_depth, rgb, distances, offsets, grad, grad_opt
 
 @jit
 def distortion_loss(task, block, optical_depth, positions, offsets, result):
+    """Write the distortion loss of a block of rays to `result` [N]."""
     for ray in range(task * block, min((task + 1) * block, result.shape[0])):
         before = 1.0
         total = moment = pairs = 0.0
@@ -114,6 +116,7 @@ def distortion_loss_backward(task, block, optical_depth, positions, offsets, gra
 
 @jit
 def median_depth(task, block, optical_depth, distances, offsets, median):
+    """Write the distance at which half of a ray's light is stopped, or infinity, to `median` [N]."""
     for ray in range(task * block, min((task + 1) * block, median.shape[0])):
         median[ray] = np.inf
         depth = 0.0
@@ -126,6 +129,7 @@ def median_depth(task, block, optical_depth, distances, offsets, median):
 
 @jit
 def transmittance(task, block, optical_depth, offsets, result):
+    """Write the fraction of light that reaches the front of each sample to `result` [M]."""
     for ray in range(task * block, min((task + 1) * block, offsets.shape[0] - 1)):
         depth = 0.0
         for i in range(offsets[ray], offsets[ray + 1]):

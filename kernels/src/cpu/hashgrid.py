@@ -159,6 +159,7 @@ def forward(task, block, scales, shift, resolutions, dense, offsets, points, tab
 
 @jit
 def backward(task, scales, shift, resolutions, dense, offsets, points, planes, grad_table):
+    """Overwrite one level of `grad_table` with the sum of all points' gradients."""
     number = scales.shape[0] - 1 - task  # the finest, slowest first
     level, first, end = _level(number, scales, shift, resolutions, offsets)
     entries, grad = grad_table[first:end], planes[2 * number : 2 * number + 2]
@@ -182,6 +183,7 @@ def backward(task, scales, shift, resolutions, dense, offsets, points, planes, g
 def backward_points(
     task, block, scales, shift, resolutions, dense, offsets, points, table, planes, grad_points
 ):
+    """Sum up over all levels the gradients of a block of points, in planes `grad_points` [3, M]."""
     count = points.shape[1]
     start = task * block
     stop = min(start + block, count)

@@ -164,6 +164,7 @@ def _tiles(widths):
 
 @jit
 def forward(task, block, flat, widths, inputs, outputs):
+    """Apply all layers to a block of points, tile by tile."""
     tiles = _tiles(widths)
     for start in range(task * block, min((task + 1) * block, inputs.shape[1]), TILE):
         _read(inputs, start, tiles[0])

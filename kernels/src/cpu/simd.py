@@ -26,6 +26,7 @@ class Lanes:
 
     @property
     def real(self) -> bool:
+        """Whether the lanes are float32; otherwise they are uint32."""
         return self.value.type.element == F32
 
     def like(self, number: float) -> Lanes:
@@ -52,10 +53,12 @@ class Lanes:
         return Lanes(self.builder, self.builder.and_(self.value, other.value))
 
     def below(self, limit: Lanes) -> ir.Value:
+        """Return the mask of the lanes that are less than those of `limit`; NaN never is."""
         compare = self.builder.fcmp_ordered if self.real else self.builder.icmp_unsigned
         return compare("<", self.value, limit.value)
 
     def where(self, mask: ir.Value, other: Lanes) -> Lanes:
+        """Return these lanes where the mask is true, those of `other` elsewhere."""
         return Lanes(self.builder, self.builder.select(mask, self.value, other.value))
 
     def at_least(self, low: Lanes) -> Lanes:
@@ -67,10 +70,11 @@ class Lanes:
         return high.where(high.below(self), self)
 
     def times_plus(self, factor: Lanes, summand: Lanes) -> Lanes:
-        """self * factor + summand, rounded once."""
+        """Return self * factor + summand, rounded once."""
         return Lanes(self.builder, _call(self.builder, "llvm.fma.v16f32", FLOATS, self, factor, summand))
 
     def floor(self) -> Lanes:
+        """Round each lane down to a whole number, still float32."""
         return Lanes(self.builder, _call(self.builder, "llvm.floor.v16f32", FLOATS, self))
 
     def whole(self) -> Lanes:
@@ -100,9 +104,11 @@ class Plane:
         return self.builder.bitcast(self.builder.gep(self.pointer, [first]), FLOATS.as_pointer())
 
     def load(self, row: int | ir.Value, column: ir.Value) -> Lanes:
+        """Load sixteen numbers of a row, from `column` on."""
         return Lanes(self.builder, self.builder.load(self._at(row, column), align=4))
 
     def store(self, row: int | ir.Value, column: ir.Value, lanes: Lanes) -> None:
+        """Store sixteen numbers in a row, from `column` on."""
         self.builder.store(lanes.value, self._at(row, column), align=4)
 
 

@@ -44,14 +44,18 @@ def _grid(count: int, block: int, *more: int) -> tuple[int, ...]:
 
 
 def hash_encode(points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+    """Encode points; see `kernels.hashgrid.hash_encode`."""
     if spec.n_features & (spec.n_features - 1) or not len(points):  # Triton's tiles are powers of two
         return after("triton", "hash_encode", table)(points, table, spec)
     return _HashEncode.apply(points, table, spec)
 
 
 class _HashEncode(torch.autograd.Function):
+    """Points go into the kernels as rows, features come out as planes, one row for each feature."""
+
     @staticmethod
     def forward(ctx, points: Tensor, table: Tensor, spec: GridSpec) -> Tensor:
+        """Encode points [M, 3] into features [M, L * F]; the table is kept in the type it is read in."""
         points, table = points.contiguous(), table.to(number_type(table)).contiguous()
         ctx.save_for_backward(points, table)
         ctx.spec = spec
@@ -72,6 +76,7 @@ class _HashEncode(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
+        """Return the gradients of the points and of the table, float32, each if it is wanted."""
         points, table = ctx.saved_tensors
         planes, levels = grad.t().contiguous(), _levels(ctx.spec, points.device)
         count, block = len(points), _block(POINTS, len(points))
@@ -97,14 +102,18 @@ def _levels(spec: GridSpec, device: torch.device) -> tuple[Tensor, ...]:
 
 
 def mlp(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """Apply the layers; see `kernels.mlp.mlp`."""
     if len(weights) == 1 or not len(x):
         return after("triton", "mlp", x)(x, weights)
     return _MLP.apply(x, *weights)
 
 
 class _MLP(torch.autograd.Function):
+    """The padded weights of all layers go into the kernels as one flat array, points as planes."""
+
     @staticmethod
     def forward(ctx, x: Tensor, *weights: Tensor) -> Tensor:
+        """Apply the layers to points [M, D]; only inputs and weights are kept for the backward."""
         columns = x.t().contiguous()
         shapes, sizes = [w.shape for w in weights], _sizes([w.shape for w in weights])
         flat = _flat(weights, _padded(sizes)).to(number_type(x))
@@ -121,6 +130,7 @@ class _MLP(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor):
+        """Return the gradients of the points, if they are wanted, and of each layer's weights."""
         columns, flat = ctx.saved_tensors
         sizes, planes = _sizes(ctx.shapes), grad.t().contiguous()
         (n_in, count), (block, warps) = columns.shape, MLP_BACKWARD
@@ -185,12 +195,16 @@ def _unflat(flat: Tensor, padded: list[tuple[int, int]], shapes: list[torch.Size
 
 
 def composite(optical_depth: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor) -> Composite:
+    """Render colors, opacities and depths; see `kernels.compositing.composite`."""
     return Composite(*_Composite.apply(optical_depth, rgb, distances, offsets))
 
 
 class _Composite(torch.autograd.Function):
+    """Color, opacity and depth of a ray are one row of five numbers in the kernels."""
+
     @staticmethod
     def forward(ctx, optical_depth: Tensor, rgb: Tensor, distances: Tensor, offsets: Tensor):
+        """Render N rays: rgb [N, 3], accumulation [N] and depth [N]."""
         samples = [t.contiguous() for t in (optical_depth, rgb, distances, offsets)]
         rays = len(offsets) - 1
         front, sums = torch.empty_like(samples[0]), optical_depth.new_empty(rays, 5)
@@ -203,6 +217,7 @@ class _Composite(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_rgb: Tensor, grad_accumulation: Tensor, grad_depth: Tensor):
+        """Return the gradients of optical depths [M] and colors [M, 3]."""
         samples = ctx.saved_tensors
         grad = torch.cat([grad_rgb, grad_accumulation[:, None], grad_depth[:, None]], 1)
         grad_optical_depth, grad_rgb = torch.empty_like(samples[0]), torch.empty_like(samples[1])
@@ -215,6 +230,7 @@ class _Composite(torch.autograd.Function):
 
 
 def median_depth(optical_depth: Tensor, distances: Tensor, offsets: Tensor) -> Tensor:
+    """Find where half of the light is stopped; see `kernels.compositing.median_depth`."""
     rays = len(offsets) - 1
     median = optical_depth.new_empty(rays)
     if rays:
@@ -231,6 +247,7 @@ def median_depth(optical_depth: Tensor, distances: Tensor, offsets: Tensor) -> T
 
 
 def transmittance(optical_depth: Tensor, offsets: Tensor) -> Tensor:
+    """Compute the light in front of each sample; see `kernels.compositing.transmittance`."""
     result, rays = torch.empty_like(optical_depth, memory_format=torch.contiguous_format), len(offsets) - 1
     if rays:
         block = _block(RAYS, rays)
@@ -241,6 +258,7 @@ def transmittance(optical_depth: Tensor, offsets: Tensor) -> Tensor:
 
 
 def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) -> Samples:
+    """March through the cells of a box; see `kernels.marching.march`."""
     low, high = bounds
     per_unit = [n / (b - a) for n, a, b in zip(occupancy.shape, low, high, strict=True)]
     numbers = [step, near, far, *low, *high, *per_unit]
@@ -248,6 +266,7 @@ def march_box(origins, directions, occupancy, offsets, step, bounds, near, far) 
 
 
 def march_contracted(origins, directions, occupancy, offsets, step, near, far) -> Samples:
+    """March through the cells of contracted space; see `kernels.marching.march`."""
     return _march(marching.contracted, origins, directions, occupancy, offsets, [step, near, far])
 
 

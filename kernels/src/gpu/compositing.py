@@ -97,6 +97,7 @@ def backward(
 
 @triton.jit
 def transmittance(optical_depth, offsets, result, rays, BLOCK: tl.constexpr):
+    """Write the fraction of light that reaches the front of each sample to `result` [M]."""
     _ray, _inside, first, count = _rays(offsets, rays, BLOCK)
     depth = tl.zeros([BLOCK], tl.float32)
     for k in range(tl.max(count, 0)):
@@ -107,6 +108,7 @@ def transmittance(optical_depth, offsets, result, rays, BLOCK: tl.constexpr):
 
 @triton.jit
 def median_depth(optical_depth, distances, offsets, median, rays, BLOCK: tl.constexpr):
+    """Write the distance at which half of a ray's light is stopped, or infinity, to `median` [N]."""
     ray, inside, first, count = _rays(offsets, rays, BLOCK)
     depth = tl.zeros([BLOCK], tl.float32)
     found = tl.full([BLOCK], float("inf"), tl.float32)

@@ -55,6 +55,7 @@ def forward(
     FEATURES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Encode a block of points on one level, into the level's rows of `planes` [L * F, M]."""
     level = tl.program_id(1)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < count
@@ -125,6 +126,7 @@ def backward_points(
     FEATURES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Sum up over all levels the gradients of a block of points, in rows of `grad_points` [M, 3]."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < count
     feature = tl.arange(0, FEATURES)

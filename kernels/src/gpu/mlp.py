@@ -67,6 +67,7 @@ def forward(
     N_HIDDEN: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Apply all layers to a block of points: planes [n_in, count] to planes [n_out, count]."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     x = _columns(inputs, i, count, n_in, IN).to(weights.dtype.element_ty)
     h = _hidden(x, weights, IN, WIDTH, N_HIDDEN)[N_HIDDEN - 1]
