@@ -437,8 +437,8 @@ def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mes
     person.page.click(f"{other} [data-action=stop]")
     person.page.wait_for_selector(f"{other}[data-state=stopped]")
     person.page.click(f"{newest} [data-action=forget]")
-    person.job("edit-jobs", "stopped")
-    assert Scene.open(scene).layers == []
+    person.page.wait_for_function("() => document.querySelectorAll('#edit-jobs .job').length == 2")
+    assert Scene.open(scene).layers == []  # from here on, `other` is the first job again
     person.page.click(f"{other} [data-action=resume]")
     person.page.wait_for_selector(f"{other}[data-state=done]", timeout=browsing.LATE)
     (entry,) = Scene.open(scene).layers

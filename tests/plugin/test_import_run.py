@@ -348,7 +348,7 @@ def test_a_path_of_nerfstudios_viewer_is_in_its_coordinates(
     path = {"render_width": 32, "render_height": 24, "camera_path": entries}
     (tmp_path / "path.json").write_text(json.dumps(path))
     found = []
-    monkeypatch.setattr(outputs, "render_images", lambda stack, cameras, *rest: found.extend(cameras))
+    monkeypatch.setattr(outputs, "render_images", lambda stack, cameras, *rest: found.extend(cameras) or [])
     words = [
         "render",
         str(scene_folder),
