@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -33,6 +34,23 @@ import torch  # noqa: E402
 
 if not torch.cuda.is_available():  # Triton's kernels are tried in its interpreter then
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+# Whole edits and trainings, browsers, nerfstudio's commands, Triton's interpreter. `make check` leaves out
+# these and the tests that carry the marker themselves.
+SLOW = (
+    "app/test_api app/test_browser app/test_jobs app/test_views benchmarks/ cli/test_doctor cli/test_edit "
+    "cli/test_models cli/test_train compatibility/ editing/test_killed editing/test_loop "
+    "editing/test_preview evaluation/test_edit_metrics examples/ export/ fields/test_nerfacto "
+    "inpaint/diffusion/test_families inpaint/fill/test_inpainter inpaint/mesh/ kernels/test_every_backend "
+    "kernels/test_triton lighting/ plugin/ runtime/test_devices training/test_layer_trainer"
+).split()
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(tuple(SLOW)):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
