@@ -36,6 +36,7 @@ class TextStream(Protocol):
 
     def isatty(self) -> bool:
         """Return whether this is a terminal."""
+        ...
 
 
 class Task:
