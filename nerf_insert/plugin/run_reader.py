@@ -199,8 +199,8 @@ def _apply(loader: Loader, called: str, node: yaml.Node) -> Any:
     raise Refused(f"to run {called} with {values!r:.60}", node)
 
 
-def _tuple(loader: Loader, node: yaml.SequenceNode) -> tuple:
-    return tuple(loader.construct_sequence(node, deep=True))
+def _tuple(loader: Loader, node: yaml.Node) -> tuple:
+    return tuple(loader.construct_sequence(node, deep=True))  # pyright: ignore[reportArgumentType] # or YAMLError
 
 
 def _anything_else(loader: Loader, tag: str, node: yaml.Node) -> None:
