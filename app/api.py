@@ -3,11 +3,13 @@
 `scene` is a key that the endpoint `scenes` lists. `draft` is a name of the caller's choosing, 8 to 40
 lower-case letters and digits, under which masks, mesh, box and content are kept until they become an edit.
 Positions are world coordinates, lengths world units, angles degrees; positions in images are fractions of
-their width and height. Gradio shows the docstrings of the endpoints.
+their width and height. What of the input is not honored is listed in an answer's `warnings`. Gradio shows the
+docstrings of the endpoints.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from nerf_insert.app.downloads import job_file, zip_file
 from nerf_insert.app.draft_to_recipe import check_content, command_line, recipe_from_draft
 from nerf_insert.app.drafts import RENAMED, Draft, MeshPose
 from nerf_insert.app.form_values import parse_box, parse_mesh_pose
+from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps.common import Context, show_errors
 from nerf_insert.app.steps.edit import add_edit
@@ -30,7 +33,7 @@ from nerf_insert.app.steps.preview import add_preview
 from nerf_insert.app.steps.results import add_export, add_orbit
 from nerf_insert.app.uploads import check_mesh_file, take_image, take_zip
 from nerf_insert.app.workspace import SceneLocation
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, warn, warnings_to
 
 CONTENT = (
     "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds",
@@ -283,7 +286,24 @@ def uploaded(file: dict[str, Any] | None) -> Path:
 
 
 def _add(endpoint: Callable[..., Any], name: str) -> None:
-    gr.api(show_errors(endpoint), api_name=name, concurrency_limit=None)
+    gr.api(show_errors(with_warnings(endpoint)), api_name=name, concurrency_limit=None)
+
+
+def with_warnings(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate an endpoint whose answer is a dict so that it lists under "warnings" what was warned of."""
+
+    @functools.wraps(endpoint)
+    def answer(*inputs: Any) -> Any:
+        heard: list[str] = []
+        with warnings_to(heard.append):
+            found = endpoint(*inputs)
+        if heard and isinstance(found, dict):
+            return {**found, "warnings": [*found.get("warnings", ()), *map(as_sentence, heard)]}
+        for text in heard:
+            warn(text)
+        return found
+
+    return answer
 
 
 def _listed(location: SceneLocation) -> dict[str, Any]:

@@ -14,7 +14,7 @@ Evaluation and export
 Inpainters
     `Inpainter`, `InpaintView`, `Guide`, `EditContext`
 Progress and errors
-    `Progress`, `InputError`, `RunError`, `Stopped`
+    `Progress`, `InputError`, `InputWarning`, `RunError`, `Stopped`
 
 Names are imported when they are first used, so that `import nerf_insert` stays light. World coordinates are
 those of the capture's transforms.json, in its units; cameras have OpenGL axes; images are sRGB in 0..1,
@@ -44,6 +44,7 @@ __all__ = [
     "InpaintView",
     "Inpainter",
     "InputError",
+    "InputWarning",
     "Intersection",
     "LayerEntry",
     "Masks",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from nerf_insert.editing.loop import edit_steps as edit_steps
     from nerf_insert.editing.preview import preview as preview
     from nerf_insert.errors import InputError as InputError
+    from nerf_insert.errors import InputWarning as InputWarning
     from nerf_insert.errors import RunError as RunError
     from nerf_insert.errors import Stopped as Stopped
     from nerf_insert.evaluation.edit_metrics import Captions as Captions
@@ -127,7 +129,7 @@ _MODULES = {
     "editing.api": ["edit", "make_recipe"],
     "editing.loop": ["edit_steps"],
     "editing.preview": ["preview"],
-    "errors": ["InputError", "RunError", "Stopped"],
+    "errors": ["InputError", "InputWarning", "RunError", "Stopped"],
     "evaluation.edit_metrics": ["Captions"],
     "evaluation.evaluate": ["Evaluation", "Truth", "evaluate"],
     "export.dataset": ["export_dataset"],

@@ -22,7 +22,7 @@ from nerf_insert.app.messages import INTERNAL_ERROR, OUT_OF_MEMORY, as_sentence
 from nerf_insert.app.scene_cache import OpenScene, SceneCache
 from nerf_insert.app.shutdown import IN_FLIGHT
 from nerf_insert.app.workspace import SceneLocation, Workspace
-from nerf_insert.errors import InputError, RunError
+from nerf_insert.errors import InputError, RunError, warnings_to
 
 log = logging.getLogger("nerf_insert.app")
 Answer = dict[str, Any]  # plain data, as JSON has it
@@ -30,12 +30,20 @@ S = TypeVar("S", bound="Service")
 
 
 def answer_errors(call: Callable[[S, Answer], Answer]) -> Callable[[S, Answer], Answer]:
-    """Decorate a service call so that it answers {"error": sentence} instead of raising."""
+    """Decorate a service call so that it answers {"error": sentence} instead of raising.
+
+    What was warned of is under "warnings", as sentences.
+    """
 
     @functools.wraps(call)
     def answer(self: S, data: Answer) -> Answer:
+        heard: list[str] = []
+        found = guarded(self, data, heard)
+        return {**found, "warnings": [as_sentence(text) for text in heard]} if heard else found
+
+    def guarded(self: S, data: Answer, heard: list[str]) -> Answer:
         try:
-            with IN_FLIGHT.track():
+            with IN_FLIGHT.track(), warnings_to(heard.append):
                 return call(self, data)
         except (InputError, RunError) as error:
             return {"error": as_sentence(error)}

@@ -81,7 +81,8 @@ class JobService(Service):
         return files
 
     def _describe(self, page: Path, job: Job) -> dict[str, Any]:
-        stages, notes = job_stages(self.jobs.progress(page, job.key))
+        events = self.jobs.progress(page, job.key)
+        stages, notes = job_stages(events)
         waiting = job.state == "waiting"
         blocking = self.jobs.held_up_by() if waiting else None
         return {
@@ -92,10 +93,17 @@ class JobService(Service):
             "message": as_sentence(job.message) if job.message else "",
             "stages": stages,
             "notes": notes[-SHOWN_NOTES:],
+            "warnings": job_warnings(events),
             "ahead": self.jobs.waiting_before(page, job.key) if waiting else 0,
             "held_up_by": blocking.title if blocking else None,
             "took": duration((job.ended or time.time()) - job.started if job.started else 0.0),
         }
+
+
+def job_warnings(events: list[dict[str, Any]]) -> list[str]:
+    """Return what a command warned of, as sentences, each once: also a resumed one, which warns again."""
+    texts = (event.get("text", "") for event in events if event.get("event") == "warning")
+    return [*dict.fromkeys(map(as_sentence, texts))]
 
 
 def job_stages(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -103,15 +111,14 @@ def job_stages(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list
 
     Returns:
         The stages, each with "task", "fraction" (0..1), "left" (time left, in words), "note" and "done"; and
-        the messages, as sentences.
+        the messages other than warnings, as sentences.
     """
     stages: list[dict[str, Any]] = []
     notes: list[str] = []
     for event in events:
         kind, task = event.get("event"), event.get("task")
-        if kind in ("message", "warning"):
-            prefix = "Warning: " if kind == "warning" else ""
-            notes.append(prefix + as_sentence(event.get("text", "")))
+        if kind == "message":
+            notes.append(as_sentence(event.get("text", "")))
         elif kind == "start":
             stages.append({"task": task, "fraction": 0.0, "left": "", "note": "", "done": False})
         elif stages and kind in ("progress", "end"):

@@ -16,7 +16,7 @@ from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.services import Services
 from nerf_insert.app.shutdown import IN_FLIGHT
 from nerf_insert.app.workspace import SceneLocation
-from nerf_insert.errors import InputError, RunError
+from nerf_insert.errors import InputError, RunError, warnings_to
 
 log = logging.getLogger("nerf_insert.app")
 Session = dict[str, Any]  # state of one browser: scene, draft, step, how, stamp, view
@@ -149,12 +149,12 @@ class Context:
 
 
 def show_errors(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a handler so that its exceptions appear as messages on the page."""
+    """Decorate a handler so that its exceptions and warnings appear as messages on the page."""
 
     @functools.wraps(handler)
     def guarded(*inputs: Any) -> Any:
         try:
-            with IN_FLIGHT.track():
+            with IN_FLIGHT.track(), warnings_to(lambda text: gr.Warning(as_sentence(text))):
                 return handler(*inputs)
         except gr.Error:
             raise

@@ -53,7 +53,7 @@ function fill(card, job) {
   set(card.querySelector('.stages'), job.state === 'done' ? '' : starting + open.map((s) =>
     `<div class="stage-line"><span>${escape(s.task)}</span><span class="left">${escape(s.note ? s.note + '  ' : '')}${s.done ? 'done, ' : Math.round(100 * s.fraction) + '%  '}${escape(s.left)}</span>
      <progress max="1" value="${s.fraction}" aria-label="${escape(s.task)}"></progress></div>`).join(''));
-  set(card.querySelector('.notes'), (job.message ? `<div class="bad">${escape(job.message)}</div>` : '') + (job.state === 'done' ? '' : job.notes.map((n) => `<div>${escape(n)}</div>`).join('')));
+  set(card.querySelector('.notes'), (job.message ? `<div class="bad">${escape(job.message)}</div>` : '') + job.warnings.map((w) => `<div class="warning">Warning: ${escape(w)}</div>`).join('') + (job.state === 'done' ? '' : job.notes.map((n) => `<div>${escape(n)}</div>`).join('')));
   set(card.querySelector('.buttons'), ACTIONS[job.state].map((a) => `<button type="button" data-action="${a}">${NAMES[a]}</button>`).join(''));
   if (['running', 'paused', 'stopping'].includes(job.state) || (job.state === 'done' && !images[job.key])) showImages(card, job);
 }

@@ -16,6 +16,7 @@ let scene = null, views = [], index = 0, mode = 'photo', what = 'edited';
 let tool = 'paint', size = 30, masks = [], cursor = {x: 0.5, y: 0.5};
 let orbit = {...HOME}, quickWidth = 160, frames = [], meshPose = null, handles = null, dropping = false;
 let openings = 0, regionAsked = 0, photoAsked = 0, stroke = null, drag = null, loaded = false;
+const warned = new Set();  // about the scene that is open
 let strokes = 0, keeping = Promise.resolve(), keyTimer = null, drawn = null;
 
 const call = async (name, extra = {}) => {
@@ -24,6 +25,8 @@ const call = async (name, extra = {}) => {
   try { answer = await server[name](sent); }
   catch (problem) { answer = {error: 'The server does not answer. Is nerf-insert app still running?'}; }
   if (sent.scene !== at.scene) return {stale: true};
+  (answer.warnings || []).forEach((text) => warned.add(text));
+  $('.warnings').textContent = [...warned].join(' ');
   if (answer.error) showMessage(answer.error, true);
   return answer;
 };
@@ -77,6 +80,7 @@ async function open() {
   views = []; film.innerHTML = ''; masks = []; scene = null; handles = null; meshPose = null; drawn = null;
   ['.image', '.overlay', '.mesh'].forEach((name) => $(name).removeAttribute('src'));
   pen.clearRect(0, 0, canvas.width, canvas.height);
+  warned.clear();
   if (!at.scene) { arrange(); return; }
   showMessage('Opening …');
   const answer = await call('scene');

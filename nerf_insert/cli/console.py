@@ -93,8 +93,9 @@ class Console:
         self._warn, self.progress.warn = self.progress.warn, self._keep_warning  # type: ignore[method-assign]
 
     def _keep_warning(self, text: str) -> None:
-        self.warnings.append(text)
-        self._warn(text)
+        if text not in self.warnings:
+            self.warnings.append(text)
+            self._warn(text)
 
     @contextmanager
     def only_results_on_stdout(self) -> Iterator[None]:

@@ -22,7 +22,7 @@ from nerf_insert import __version__
 from nerf_insert.cli.argv import repeat_masks, replace_deprecated
 from nerf_insert.cli.console import Console
 from nerf_insert.cli.exit_codes import FAILURE, run_guarded
-from nerf_insert.errors import InputError, RunError
+from nerf_insert.errors import InputError, RunError, warnings_to
 from nerf_insert.runtime import kernel_warmup
 
 COMMANDS = (
@@ -67,7 +67,7 @@ def _run(words: list[str], console: Console) -> None:
     command = import_module(f"nerf_insert.cli.commands.{args.command}")
     console.command = f"nerf-insert {args.command}"
     try:
-        with console.only_results_on_stdout():
+        with console.only_results_on_stdout(), warnings_to(console.progress.warn):
             data, text = command.run(args, console)
     except SystemExit as stop:  # loaded code, such as a custom inpainter, must not choose the exit code
         raise RunError(f"loaded code ended the program with sys.exit({stop.code!r})") from stop

@@ -12,7 +12,7 @@ from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
 from nerf_insert.editing.region_views import RegionView, find_region_views
 from nerf_insert.editing.schedule import Round, plan_rounds
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import LAYER_FIELD
 from nerf_insert.geometry.mesh_reader import load_mesh
@@ -181,6 +181,11 @@ def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
         InputError: Something that the user can fix; the message says what to do.
         RunError: The inpainter failed.
     """
+    with warnings_to(progress.warn):
+        return _prepare(scene, recipe, progress)
+
+
+def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     for deprecation in recipe.deprecations:
         progress.warn(deprecation)
     inpainter = load_inpainter(recipe.inpainter, recipe.inpainter_options)

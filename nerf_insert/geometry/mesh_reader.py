@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, warn
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.pose import Pose
 
@@ -36,7 +36,8 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
         pose: Maps the file's coordinates to world coordinates (default: they are the same).
 
     Returns:
-        The mesh in world coordinates; what could not be read of its appearance is in its `warnings`.
+        The mesh in world coordinates. What could not be read of its appearance is warned of
+        (`nerf_insert.errors.warn`), and kept in its `warnings`.
 
     Raises:
         InputError: The file is missing, of another kind, damaged, empty, too large, or has no surface.
@@ -55,6 +56,9 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
             f"the mesh {path} is {size} MB large, at most {MAX_BYTES >> 20} MB can be read; simplify it"
         )
     arrays, warnings = _read_in_child(path)
+    warnings = [f"the mesh {path}: {warning}" for warning in warnings]
+    for warning in warnings:
+        warn(warning)
     textures = tuple(
         torch.from_numpy(arrays[f"texture_{k}"]).float() / 255
         for k in range(sum(name.startswith("texture_") for name in arrays) - 1)
@@ -71,7 +75,7 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
         corner_uv=torch.from_numpy(arrays["corner_uv"]) if textures else None,
         texture_index=torch.from_numpy(arrays["texture_index"]) if textures else None,
         textures=textures,
-        warnings=tuple(f"the mesh {path}: {warning}" for warning in warnings),
+        warnings=tuple(warnings),
     )
 
 

@@ -11,23 +11,31 @@ from typing import Any
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.markup import escape
 
-from nerf_insert.errors import InputError, RunError
+from nerf_insert.errors import InputError, RunError, warnings_to
 from nerf_insert.plugin.edit_config import EditConfig, EditPipelineConfig
 
 
 def friendly_errors(method: Callable) -> Callable:
-    """Decorate a method: InputError and RunError end the command with a message and exit code 2 or 1."""
+    """Decorate a method so that warnings are printed, and errors end the command with a message.
+
+    The exit code is 2 after an InputError, 1 after a RunError.
+    """
 
     @functools.wraps(method)
     def wrapped(*args: Any, **options: Any) -> Any:
         try:
-            return method(*args, **options)
+            with warnings_to(_print_warning):
+                return method(*args, **options)
         except (InputError, RunError) as error:
             text = escape(with_our_flags(str(error)))
             CONSOLE.print(f"[bold red]nerf-insert:[/bold red] {text}", soft_wrap=True)
             raise SystemExit(2 if isinstance(error, InputError) else 1) from None
 
     return wrapped
+
+
+def _print_warning(text: str) -> None:
+    CONSOLE.print(f"nerf-insert: warning: {with_our_flags(text)}", soft_wrap=True, markup=False)
 
 
 def with_our_flags(text: str) -> str:

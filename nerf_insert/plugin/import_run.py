@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.dataparsers import HARMLESS, NO_POINTS, other_dataparser, quiet
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
 from nerf_insert.fields.scene_field import SceneField
@@ -149,7 +149,8 @@ def import_scene(
     """
     out = Path(out)
     check_free(out)
-    found = adopt(read_run(config, trust), capture, appearance, trust)
+    with warnings_to(progress.warn):
+        found = adopt(read_run(config, trust), capture, appearance, trust)
     for warning in found.capture.warnings:
         progress.warn(warning)
     check_folder(out)

@@ -23,7 +23,6 @@ from nerf_insert.plugin.error_handling import friendly_errors
 from nerf_insert.plugin.import_run import OUR_EDIT, adopt, dataparser_config
 from nerf_insert.plugin.run_reader import newest_checkpoint, read_run
 from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for, find_scene
-from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.scene import Scene
 
 if TYPE_CHECKING:
@@ -143,13 +142,14 @@ class NerfInsertTrainer(Trainer):
 
     def _preview(self) -> None:
         from nerf_insert.editing.preview import preview
+        from nerf_insert.plugin.pipeline import CallbackProgress
 
         recipe, folder, out = self.pipeline.recipe, self.pipeline.scene_folder, self.base_dir / "preview"
         if recipe is None or folder is None:
             return
         try:
             changed = self.pipeline.edit_panel.changed_recipe(recipe)
-            preview(Scene.open(folder), changed, out, Progress())
+            preview(Scene.open(folder), changed, out, CallbackProgress(self._say))
         except (InputError, RunError) as error:
             self._say(str(error))
             return

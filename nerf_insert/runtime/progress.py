@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any, Protocol, cast, runtime_checkable
 
-from nerf_insert.errors import Stopped
+from nerf_insert.errors import Stopped, warn
 from nerf_insert.runtime.pace import Pace
 
 EVERY = 10.0  # seconds between plain lines
@@ -180,7 +180,11 @@ class Progress:
         """Show a message."""
 
     def warn(self, text: str) -> None:
-        """Show a warning: something is wrong but the work can continue."""
+        """Show a warning: something is wrong but the work can continue.
+
+        By default it goes to whoever listens (`nerf_insert.errors.warnings_to`), else to Python's `warnings`.
+        """
+        warn(text)
 
     def paused(self, on: bool) -> None:
         """Called when the work begins to wait, and when it resumes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nerf_insert.errors import warnings_to
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene, check_free, lock_scene
 
@@ -57,7 +58,8 @@ def train_scene(
 
     out = Path(out)
     check_free(out)
-    found = Capture.load(capture, dataparser=dataparser, downscale=downscale)
+    with warnings_to(progress.warn):
+        found = Capture.load(capture, dataparser=dataparser, downscale=downscale)
     for warning in found.warnings:
         progress.warn(warning)
     warn_of_size(found, progress)
