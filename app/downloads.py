@@ -25,7 +25,7 @@ from nerf_insert.scene.scene import LayerEntry, Scene
 CAMERA_FILES = (".json", ".txt", ".bin", ".npy", ".csv")  # as nerfstudio's dataparsers read them
 ORBIT_VIDEO = "orbit.mp4"
 MAX_AGE = 86_400.0  # seconds
-STORED = (".png", ".jpg", ".jpeg", ".safetensors", ".glb", ".mp4")  # compressed already
+STORED = (".png", ".jpg", ".jpeg", ".webp", ".heic", ".safetensors", ".glb", ".mp4")  # compressed already
 _packing = threading.Lock()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.capture.capture import View
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, warn
 
 SECONDS = 30.0  # for one image
 
@@ -31,12 +31,14 @@ def check(file: Path) -> None:
 
 
 def convert(file: Path, target: Path, side: int) -> None:
-    """Write an image as a PNG of at most `side` pixels along each side.
+    """Write an image as a PNG of at most `side` pixels along each side: upright, in sRGB.
 
     Raises:
         InputError: The file is not an image, or is too large.
     """
-    _worker.ask({"convert": str(file), "to": str(target), "side": side}, file.name)
+    found = _worker.ask({"convert": str(file), "to": str(target), "side": side}, file.name)
+    if found["frames"] > 1:
+        warn(f"{file.name} holds {found['frames']} images, an animation or pages: the first is used")
 
 
 def photograph(view: View, size: tuple[int, int]) -> str:

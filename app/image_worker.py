@@ -4,7 +4,8 @@ It reads requests from stdin, one JSON object per line, and answers each with on
 {"error": sentence}. It ends when stdin does.
 
     {"check": file}                                  decode all of it: {}
-    {"convert": file, "to": file, "side": pixels}    write it as a PNG no larger than that: {}
+    {"convert": file, "to": file, "side": pixels}    write it as a PNG no larger than that, upright and in
+                                                     sRGB: {"frames": number of pictures in the file}
     {"photograph": file, "size": [w, h], "background": [r, g, b]}    resize it: {"jpeg": base64}
     {"mask": base64, "size": [w, h]}                 white where a PNG is opaque: {"png": base64}
 """
@@ -22,9 +23,10 @@ from typing import Any
 
 from PIL import Image
 
+from nerf_insert.io.decoding import NAMES, UNREADABLE, eight_bits, frames, in_srgb, open_picture, upright
+
 MAX_MEMORY = 2 << 30  # bytes of address space
 MAX_PIXELS = 100_000_000
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # accepted from uploads
 MAX_MASK_SIDE = 8192  # pixels
 JPEG_QUALITY = 88
 
@@ -58,30 +60,34 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             open_image(file).load()
         elif "convert" in request:
             image = open_image(file)
+            count = frames(image)
             image.thumbnail((request["side"], request["side"]))
-            image.convert("RGBA" if has_alpha(image) else "RGB").save(request["to"], "PNG")
+            image = eight_bits(in_srgb(upright(image)))
+            image.info.clear()  # a PNG would keep its profile and its EXIF data, which are applied
+            image.save(request["to"], "PNG")
+            return {"frames": count}
         else:
             size, background = tuple(request["size"]), request["background"]
-            return {"jpeg": encode(photograph(open_image(file, None), size, background), "JPEG")}
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+            return {"jpeg": encode(photograph(open_image(file), size, background), "JPEG")}
+    except (*UNREADABLE, MemoryError) as error:
         reason = str(error) or "it takes too much memory"
         raise Refused(f"{Path(file).name} cannot be read: {reason}; save it again") from None
     return {}
 
 
-def open_image(file: str, formats: tuple[str, ...] | None = FORMATS) -> Image.Image:
+def open_image(file: str) -> Image.Image:
     """Open an image without decoding it.
 
     Raises:
-        Refused: It is not an image of one of the formats (None: any), or is too large.
+        Refused: It is not an image of one of the formats that can be read, or is too large.
     """
     name = Path(file).name
     try:
-        image = Image.open(file, formats=formats)
+        image = open_picture(file)
     except Image.DecompressionBombError:
         raise Refused(f"{name} has too many pixels: save it smaller") from None
-    except (OSError, ValueError, SyntaxError):
-        raise Refused(f"{name} is not an image, or it is damaged: save it again as PNG or JPEG") from None
+    except UNREADABLE:
+        raise Refused(f"{name} is not an image ({NAMES}), or it is damaged: save it again") from None
     if image.width * image.height > MAX_PIXELS:
         raise Refused(f"{name} is too large ({image.width}x{image.height} pixels): save it smaller")
     return image
@@ -90,11 +96,10 @@ def open_image(file: str, formats: tuple[str, ...] | None = FORMATS) -> Image.Im
 def photograph(image: Image.Image, size: tuple[int, int], background: Sequence[float]) -> Image.Image:
     """Return an image as `View.photograph` does: 8-bit RGB on its background, of this (width, height)."""
     image.draft("RGB", size)
-    if image.mode.startswith("I"):  # sixteen bits
-        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-    if has_alpha(image):
+    image = eight_bits(image)
+    if image.mode == "RGBA":
         behind = Image.new("RGBA", image.size, tuple(round(255 * value) for value in background))
-        image = Image.alpha_composite(behind, image.convert("RGBA"))
+        image = Image.alpha_composite(behind, image)
     return image.convert("RGB").resize(size, Image.Resampling.BILINEAR)
 
 
@@ -115,11 +120,6 @@ def mask(data: str, size: tuple[int, int]) -> Image.Image:
     if binary.getbbox() is None:
         raise Refused("the mask is empty: paint over the object")
     return binary
-
-
-def has_alpha(image: Image.Image) -> bool:
-    """Return whether an image can be transparent."""
-    return "A" in image.getbands() or "transparency" in image.info
 
 
 def encode(image: Image.Image, kind: str) -> str:

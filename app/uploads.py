@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import stat
 import zipfile
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from nerf_insert.app import image_sandbox
 from nerf_insert.app.workspace import PAGE, SceneLocation, Workspace
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, first_few, warn
+from nerf_insert.io.decoding import NAMES, SUFFIXES
 from nerf_insert.io.files import read_json, write_json
 
 if TYPE_CHECKING:
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
 
 MAX_UPLOAD = 4 << 30  # bytes of one file
 MAX_UNPACKED, MAX_FILES = 16 << 30, 20_000
-IMAGES = (".png", ".jpg", ".jpeg")
-CAPTURE_FILES = (*IMAGES, ".json", ".txt", ".bin", ".ply", ".csv", ".npy")
-SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
+IMAGES = SUFFIXES
+CAPTURE_FILES = (
+    *IMAGES, ".json", ".geojson", ".txt", ".bin", ".ply", ".csv", ".npy", ".xml", ".sfm", ".out",
+)  # fmt: skip
+SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".yml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
+INDICES = ("scene.json", "transforms.json", "transforms_train.json")
 IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
+UTF8 = 0x800  # flag of a file in a zip
 MAX_MASK_SIDE = 16_384  # pixels
 MAX_REFERENCE_SIDE = 2048  # pixels
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
@@ -37,8 +43,13 @@ def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
         raise InputError(f"{file.name} is not a zip file: zip the folder of the capture and upload the zip")
     home = workspace.free(workspace.folder / "captures", file.stem)
     try:
-        _unpack(file, home)
+        left_out = _unpack(file, home)
         root = _root(home, file.name)
+        if left_out:
+            warn(
+                f"{file.name}: {len(left_out)} files are left out, of kinds that neither captures nor scenes "
+                f"are read from: {first_few(left_out)}"
+            )
         if (root / "scene.json").exists():
             return _take_scene(root, home, workspace, file.stem)
         check_images([p for p in root.rglob("*") if p.suffix.lower() in IMAGES])
@@ -90,7 +101,8 @@ def confine(capture: Capture, root: Path) -> None:
                 raise InputError(f"the capture names {path.name}, which is not one of {', '.join(IMAGES)}")
 
 
-def _unpack(file: Path, home: Path) -> None:
+def _unpack(file: Path, home: Path) -> list[str]:
+    """Unpack what captures and scenes are made of, and return the names of the other files."""
     try:
         with zipfile.ZipFile(file) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
@@ -101,20 +113,20 @@ def _unpack(file: Path, home: Path) -> None:
                 raise InputError(
                     f"{file.name} would unpack to more than {MAX_UNPACKED >> 30} GB: leave something out"
                 )
-            for info in infos:
-                _unpack_one(archive, info, home, file.name)
+            return [info.filename for info in infos if not _unpack_one(archive, info, home, file.name)]
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise InputError(f"{file.name} cannot be unpacked ({error}): zip the folder again") from None
 
 
-def _unpack_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, home: Path, name: str) -> None:
-    path = PurePosixPath(info.filename.replace("\\", "/"))
+def _unpack_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, home: Path, name: str) -> bool:
+    """Unpack one file; return whether it is of a kind that is read."""
+    path = PurePosixPath(file_name(info).replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(info.external_attr >> 16):
         raise InputError(
             f"{name} holds {info.filename!r}, which points out of its own folder: zip the folder again"
         )
     if path.suffix.lower() not in SCENE_FILES:
-        return
+        return False
     target = home / path
     target.parent.mkdir(parents=True, exist_ok=True)
     left = info.file_size
@@ -124,11 +136,20 @@ def _unpack_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, home: Path, nam
             if left < 0:
                 raise InputError(f"{name} holds {info.filename!r}, which is larger than declared")
             out.write(chunk)
+    return True
+
+
+def file_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of a file in a zip, also where it is UTF-8 and not marked so, as a Mac writes it."""
+    if not info.flag_bits & UTF8:
+        with contextlib.suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
 
 
 def _root(home: Path, name: str) -> Path:
     """Return the folder of the capture or scene, the one nearest to the top of the zip."""
-    for index in ("scene.json", "transforms.json"):
+    for index in INDICES:
         found = sorted(home.rglob(index), key=lambda path: len(path.parts))
         if found:
             return found[0].parent
@@ -136,10 +157,14 @@ def _root(home: Path, name: str) -> Path:
         found = sorted((p for p in home.rglob(folder) if p.is_dir()), key=lambda path: len(path.parts))
         if found:
             return found[0].parent
-    raise InputError(
-        f"{name} holds no capture: it needs a transforms.json with the photographs beside it, "
-        "as `ns-process-data` writes them"
-    )
+    while len(entries := sorted(home.iterdir())) == 1 and entries[0].is_dir():
+        home = entries[0]
+    if not any(path.suffix.lower() in IMAGES for path in home.rglob("*")):
+        raise InputError(
+            f"{name} holds no capture: it needs a transforms.json with the photographs beside it, "
+            "as `ns-process-data` writes them"
+        )
+    return home  # another program's, or what is missing is said by whoever reads it
 
 
 def take_image(file: Path, target: Path, side: int = MAX_REFERENCE_SIDE) -> None:
@@ -148,8 +173,8 @@ def take_image(file: Path, target: Path, side: int = MAX_REFERENCE_SIDE) -> None
     Raises:
         InputError: The file is not an image that can be used.
     """
-    if file.suffix.lower() not in (*IMAGES, ".webp", ".bmp"):
-        raise InputError(f"{file.name} cannot be used as an image: upload PNG, JPEG, WebP or BMP")
+    if file.suffix.lower() not in IMAGES:
+        raise InputError(f"{file.name} cannot be used as an image: upload {NAMES}")
     target.parent.mkdir(parents=True, exist_ok=True)
     image_sandbox.convert(file, target, side)
 

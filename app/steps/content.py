@@ -17,6 +17,7 @@ from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_e
 from nerf_insert.app.uploads import take_image
 from nerf_insert.editing.session import CONSISTENT, INCONSISTENT
 from nerf_insert.errors import InputError
+from nerf_insert.io.decoding import SUFFIXES
 
 AUTOMATIC = (
     "Automatic: mesh if you placed one, diffusion if you enter a prompt or a reference image, otherwise fill"
@@ -54,7 +55,7 @@ def build(page: Page) -> None:
         )
         negative = gr.Textbox("", label="Negative prompt", info="What to avoid", elem_id="negative-prompt")
         reference = gr.File(
-            label="Reference image", file_types=["image"], type="filepath", elem_id="reference", height=110
+            label="Reference image", file_types=[*SUFFIXES], type="filepath", elem_id="reference", height=110
         )
         about_reference = gr.Markdown("", elem_id="about-reference")
     name = gr.Textbox(

@@ -19,7 +19,7 @@ from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
-from nerf_insert.io.images import image_size, read_image, to_uint8
+from nerf_insert.io.images import image_size, read_image, read_reference, to_uint8
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.spec import load_pose
 from nerf_insert.rendering.stack import LayerStack
@@ -218,7 +218,7 @@ def load_guide(recipe: Recipe) -> Guide:
     return Guide(
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
-        references=tuple(read_image(file)[0] for file in spec.references),
+        references=tuple(map(read_reference, spec.references)),
         mesh=load_mesh(spec.mesh, load_pose(spec.pose)) if spec.mesh else None,
     )
 

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 from torch import Tensor
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, warn
+from nerf_insert.io import decoding
+from nerf_insert.io.decoding import UNREADABLE
 from nerf_insert.io.files import atomic_write
 
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
+GROUND = 0.5  # sRGB gray behind a reference image's transparency
+CROP_MARGIN = 0.04  # of its longer side, left around what is opaque of a reference image
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -30,11 +33,11 @@ def open_image(path: str | Path) -> Image.Image:
         InputError: The file is missing, unreadable, or in no known format.
     """
     try:
-        return Image.open(path)
+        return decoding.open_picture(path)
     except FileNotFoundError:
         raise InputError(f"there is no image {path}") from None
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not an image in a known format (PNG, JPEG, ...)") from None
+        raise InputError(f"{path} is not an image, or not one that can be read: {decoding.NAMES}") from None
     except UNREADABLE as error:
         raise unreadable(path, error) from None
 
@@ -63,23 +66,9 @@ def read_array(path: str | Path) -> np.ndarray:
     """
     with open_image(path) as image:
         try:
-            if image.mode in ("P", "PA") or "transparency" in image.info:
-                opaque = image.mode != "PA" and "transparency" not in image.info
-                array = np.asarray(image.convert("RGB" if opaque else "RGBA"))
-            elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-                array = np.asarray(image.convert("RGB"))
-            elif image.mode in ("1", "La", "RGBa"):
-                array = np.asarray(image.convert({"1": "L", "La": "LA", "RGBa": "RGBA"}[image.mode]))
-            else:
-                array = np.asarray(image)
+            return decoding.pixels(image)
         except UNREADABLE as error:
             raise unreadable(path, error) from None
-    array = array if array.ndim == 3 else array[..., None]
-    if array.dtype == np.uint8:
-        return array.astype(np.float32) / 255
-    if array.dtype.kind == "f":
-        return np.nan_to_num(array.astype(np.float32)).clip(0, 1)
-    return (array.astype(np.float64) / 65535).clip(0, 1).astype(np.float32)  # 16 bits, kept in 16 or 32
 
 
 def read_image(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
@@ -91,11 +80,61 @@ def read_image(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, 
     Raises:
         InputError: The file is missing, not an image, cut off, or larger than Pillow's limit.
     """
-    array = read_array(path)
+    return _color_and_alpha(read_array(path))
+
+
+def _color_and_alpha(
+    array: Float32[np.ndarray, "H W C"],
+) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
     channels = array.shape[2]
     color = array[..., :1].repeat(3, axis=2) if channels < 3 else array[..., :3]
     alpha = torch.from_numpy(array[..., -1].copy()) if channels in (2, 4) else None
     return torch.from_numpy(np.ascontiguousarray(color)), alpha
+
+
+def read_upright(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
+    """Read a picture as people see it: turned as its EXIF data says, in sRGB whatever profile it carries.
+
+    Returns:
+        As `read_image`.
+
+    Raises:
+        InputError: As `read_image`.
+    """
+    with open_image(path) as image:
+        if decoding.frames(image) > 1:
+            warn(f"{path} holds {decoding.frames(image)} images, an animation or pages: the first is used")
+        try:
+            array = decoding.pixels(decoding.in_srgb(decoding.upright(image)))
+        except UNREADABLE as error:
+            raise unreadable(path, error) from None
+    return _color_and_alpha(array)
+
+
+def read_reference(path: str | Path) -> Float[Tensor, "H W 3"]:
+    """Read a reference image: upright, cropped to what is opaque of it, on neutral gray.
+
+    What a file holds under its transparency is arbitrary, and never seen by a model.
+
+    Raises:
+        InputError: As `read_image`, or nothing of the image is opaque.
+    """
+    color, alpha = read_upright(path)
+    if alpha is None or bool((alpha == 1).all()):
+        return color
+    rows, columns = (alpha > 0.5).any(1).nonzero()[:, 0], (alpha > 0.5).any(0).nonzero()[:, 0]
+    if not len(rows):
+        raise InputError(
+            f"the reference image {path} is transparent all over: cut out the object and keep it"
+        )
+    spans = [(int(found[0]), int(found[-1]) + 1) for found in (rows, columns)]
+    margin = round(CROP_MARGIN * max(end - start for start, end in spans))
+    top, left = (
+        slice(max(0, start - margin), min(size, end + margin))
+        for (start, end), size in zip(spans, alpha.shape, strict=True)
+    )
+    seen = alpha[top, left, None]
+    return color[top, left] * seen + GROUND * (1 - seen)
 
 
 def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:

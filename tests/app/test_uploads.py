@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 import tiny
 from PIL import Image
@@ -17,7 +18,7 @@ from nerf_insert.app import image_sandbox, uploads
 from nerf_insert.app.downloads import layer_zip, recipe_zip, scene_zip
 from nerf_insert.app.workspace import SceneLocation, Workspace
 from nerf_insert.capture.capture import Capture, View
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, InputWarning
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 
@@ -100,9 +101,9 @@ def test_a_layer_and_its_recipe_can_be_taken_away(scene_folder, tmp_path):
     "name, data, words",
     [
         ("a.txt", b"hello", "cannot be used"),
-        ("a.png", b"hello", "not an image, or it is damaged"),
-        ("a.png", b"\x89PNG\r\n\x1a\n", "not an image, or it is damaged"),
-        ("a.jpg", b"", "not an image, or it is damaged"),
+        ("a.png", b"hello", r"not an image .*, or it is damaged"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", r"not an image .*, or it is damaged"),
+        ("a.jpg", b"", r"not an image .*, or it is damaged"),
     ],
 )
 def test_pictures_that_are_none(tmp_path, name, data, words):
@@ -145,6 +146,70 @@ def test_pictures_are_read_by_the_child_and_as_the_engine_reads_them(capture_fol
         assert shown.shape == truth.shape and np.abs(shown - truth).mean() < 0.02  # JPEG
     opaque = np.asarray(smooth.getchannel("A")) > 127
     assert np.array_equal(np.asarray(read(io.BytesIO(mask))) == 255, opaque)
+
+
+def test_a_zip_takes_the_pictures_that_the_engine_takes_and_names_the_rest(
+    workspace, capture_folder, tmp_path
+):
+    pillow_heif.register_heif_opener()
+    listed = json.loads((capture_folder / "transforms.json").read_text())
+    listed = {key: value for key, value in listed.items() if not key.endswith("_filenames")}
+    for number, frame in enumerate(listed["frames"]):
+        old = capture_folder / frame["file_path"]
+        new = old.with_suffix((".webp", ".heic", ".tiff")[number % 3])
+        Image.open(old).save(new, quality=95)
+        old.unlink()
+        frame["file_path"] = f"images/{new.name}"
+    (capture_folder / "transforms.json").write_text(json.dumps(listed))
+    for name in ("notes.docx", "Thumbs.db", "tool.exe"):
+        (capture_folder / name).write_bytes(b"x")
+    with pytest.warns(InputWarning, match="2 files are left out") as said:
+        location = uploads.take_zip(Path(zipped(capture_folder, tmp_path / "modern")), workspace)
+    assert all(name in str(said[0].message) for name in ("notes.docx", "tool.exe", "modern.zip"))
+    views = Capture.load(location.capture_path).views
+    assert len(views) == len(listed["frames"])
+    truth = Capture.load(capture_folder).views  # the same files, beside the zip
+    assert all(a.photograph().equal(b.photograph()) for a, b in zip(views, truth, strict=True))
+    assert image_sandbox.photograph(views[1], (24, 18)).startswith("data:image/jpeg")  # HEIC, in the child
+
+
+def test_names_that_a_mac_packs_without_saying_that_they_are_utf8(workspace, capture_folder, tmp_path):
+    listed = json.loads((capture_folder / "transforms.json").read_text())
+    listed = {key: value for key, value in listed.items() if not key.endswith("_filenames")}
+    plain = tmp_path / "plain.zip"
+    with zipfile.ZipFile(plain, "w") as archive:
+        for number, frame in enumerate(listed["frames"]):
+            name = f"images/K\N{LATIN SMALL LETTER U WITH DIAERESIS}che {number:03d}.png"
+            archive.write(capture_folder / frame["file_path"], name)
+            frame["file_path"] = name
+        archive.writestr("transforms.json", json.dumps(listed))
+    data = bytearray(plain.read_bytes())
+    for start, flags in ((b"PK\x03\x04", 7), (b"PK\x01\x02", 9)):  # clear the bit that says UTF-8
+        at = data.find(start)
+        while at >= 0:
+            data[at + flags] &= ~0x08
+            at = data.find(start, at + 4)
+    (tmp_path / "mac.zip").write_bytes(data)
+    with zipfile.ZipFile(tmp_path / "mac.zip") as archive:
+        assert not any(
+            "che 000.png" in name and "K\N{LATIN SMALL LETTER U WITH DIAERESIS}" in name
+            for name in archive.namelist()
+        )
+    location = uploads.take_zip(tmp_path / "mac.zip", workspace)
+    assert len(Capture.load(location.capture_path).views) == len(listed["frames"])
+
+
+def test_a_reference_arrives_upright_and_an_animation_is_said_to_be_one(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "a.jpg", exif=exif)
+    uploads.take_image(tmp_path / "a.jpg", tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.size == (20, 40) and not picture.getexif()
+    red, green = (Image.new("RGB", (40, 20), color) for color in ("red", "green"))
+    red.save(tmp_path / "a.gif", save_all=True, append_images=[green])
+    with pytest.warns(InputWarning, match=r"a\.gif holds 2 images"):
+        uploads.take_image(tmp_path / "a.gif", tmp_path / "out.png")
 
 
 def test_a_capture_with_a_picture_that_is_cut_off_is_refused(workspace, capture_folder, tmp_path):

@@ -1,12 +1,22 @@
 """Pictures of every kind, against the numbers that were written."""
 
+import struct
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from nerf_insert.errors import InputError
-from nerf_insert.io.images import contact_sheet, read_image, read_mask, resize, write_image
+from nerf_insert.errors import InputError, InputWarning
+from nerf_insert.io.images import (
+    contact_sheet,
+    read_image,
+    read_mask,
+    read_reference,
+    read_upright,
+    resize,
+    write_image,
+)
 
 RANDOM = np.random.default_rng(0)
 RGBA = RANDOM.integers(0, 256, (7, 11, 4), dtype=np.uint8)
@@ -59,6 +69,135 @@ def test_the_orientation_in_exif_is_not_applied(tmp_path):
     exif[0x0112] = 6  # "turn me by 90 degrees"
     Image.fromarray(RGBA[..., :3]).save(tmp_path / "a.png", exif=exif)
     assert read_image(tmp_path / "a.png")[0].shape == (7, 11, 3)
+
+
+# Where the first row and the first column of the stored picture are in the upright one (EXIF 2.3, 4.6.4).
+SIDES = {
+    1: ("top", "left"),
+    2: ("top", "right"),
+    3: ("bottom", "right"),
+    4: ("bottom", "left"),
+    5: ("left", "top"),
+    6: ("right", "top"),
+    7: ("right", "bottom"),
+    8: ("left", "bottom"),
+}
+UPRIGHT = RGBA[..., :3]  # 7 rows, 11 columns
+
+
+def stored(tag):
+    """UPRIGHT as a camera stores it, pixel by pixel from the standard's words."""
+    first_row, first_column = SIDES[tag]
+    turned = first_row in ("left", "right")
+    height, width = UPRIGHT.shape[1::-1] if turned else UPRIGHT.shape[:2]
+    found = np.zeros((height, width, 3), np.uint8)
+    for row in range(height):
+        for column in range(width):
+            at = {first_row: row, first_column: column}
+            y = at["top"] if "top" in at else UPRIGHT.shape[0] - 1 - at["bottom"]
+            x = at["left"] if "left" in at else UPRIGHT.shape[1] - 1 - at["right"]
+            found[row, column] = UPRIGHT[y, x]
+    return found
+
+
+@pytest.mark.parametrize("tag", SIDES)
+def test_a_reference_is_seen_as_its_photographer_saw_it(tmp_path, tag):
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    Image.fromarray(stored(tag)).save(tmp_path / "a.png", exif=exif)
+    assert torch.equal(read_reference(tmp_path / "a.png"), torch.from_numpy(UPRIGHT.astype(np.float32) / 255))
+
+
+def test_what_lies_under_transparency_is_never_seen(tmp_path):
+    cut_out = np.zeros((100, 60, 4), np.uint8)
+    cut_out[:] = (255, 0, 255, 0)  # magenta, as some programs leave it
+    cut_out[30:70, 20:40] = (10, 200, 30, 255)
+    seen = read_reference(save(tmp_path / "a.png", cut_out))
+    assert seen.shape == (44, 24, 3)  # what is opaque, and 4 % of its height around it
+    green = (seen - torch.tensor([10, 200, 30]) / 255).abs().amax(-1) < 1e-6
+    assert green.sum() == 40 * 20 and bool((seen[~green] == 0.5).all())
+    cut_out[..., 3] = 5
+    with pytest.raises(InputError, match=r"a\.png is transparent all over"):
+        read_reference(save(tmp_path / "a.png", cut_out))
+    assert read_reference(save(tmp_path / "b.png", RGBA[..., :3])).shape == (7, 11, 3)
+
+
+Y, X = np.mgrid[:48, :64]
+SMOOTH = np.stack([4 * X, 5 * Y, 255 - 2 * X - 2 * Y], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "tolerance"),  # mean error in levels of 255: lossy codecs with half the color resolution
+    [
+        ("a.webp", "RGB", 4),
+        ("a.heic", "RGB", 4),
+        ("a.avif", "RGB", 4),
+        ("a.tif", "RGB", 0),
+        ("a.jp2", "RGB", 0),
+        ("a.gif", "P", 12),  # 256 colors
+        ("a.bmp", "RGB", 0),
+        ("a.ppm", "RGB", 0),
+        ("cmyk.tif", "CMYK", 0),  # of Pillow's own, without black
+        ("a.jpg", "RGB", 4),
+    ],
+)
+def test_every_common_format_is_read_whatever_its_suffix(tmp_path, name, mode, tolerance):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    picture = Image.fromarray(SMOOTH)
+    (picture.quantize() if mode == "P" else picture.convert(mode)).save(tmp_path / name)
+    odd = (tmp_path / name).rename(tmp_path / "photo.jpg")  # as phones and chat programs rename them
+    error = np.abs(read_image(odd)[0].numpy() * 255 - SMOOTH).mean()
+    assert error <= tolerance + 1e-4
+
+
+def test_colors_come_through_the_files_profile(tmp_path):
+    """A profile whose red is sRGB's green, and the other way round."""
+    xyz = {"r": (0.3851, 0.7169, 0.0971), "g": (0.4361, 0.2225, 0.0139), "b": (0.1431, 0.0606, 0.7141)}
+    fixed = lambda values: b"".join(struct.pack(">i", round(v * 65536)) for v in values)  # noqa: E731
+    tags = {f"{c}XYZ".encode(): b"XYZ \0\0\0\0" + fixed(v) for c, v in xyz.items()}
+    tags |= {
+        f"{c}TRC".encode(): b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)) + b"\0\0" for c in "rgb"
+    }
+    tags[b"wtpt"] = b"XYZ \0\0\0\0" + fixed((0.9642, 1.0, 0.8249))
+    table, data, start = b"", b"", 132 + 12 * len(tags)
+    for tag, body in tags.items():
+        table += tag + struct.pack(">II", start + len(data), len(body))
+        data += body + b"\0" * (-len(body) % 4)
+    head = struct.pack(
+        ">I4xI4s4s4s12x4s24x", start + len(data), 0x02100000, b"mntr", b"RGB ", b"XYZ ", b"acsp"
+    )
+    head += struct.pack(">I", 0) + fixed((0.9642, 1.0, 0.8249))
+    profile = head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+    Image.fromarray(SMOOTH).save(tmp_path / "a.png", icc_profile=profile)
+    color, _ = read_upright(tmp_path / "a.png")
+    swapped = SMOOTH[..., [1, 0, 2]].astype(np.float64) / 255
+    # sRGB's curve and a power of 2.2 differ by up to 0.03
+    assert np.abs(color.numpy() - swapped).max() < 0.04
+    assert (
+        np.abs(read_image(tmp_path / "a.png")[0].numpy() * 255 - SMOOTH).max() < 1e-4
+    )  # photographs: as stored
+    Image.fromarray(SMOOTH).save(
+        tmp_path / "b.png", icc_profile=profile[:200]
+    )  # damaged: as if there were none
+    assert np.abs(read_upright(tmp_path / "b.png")[0].numpy() * 255 - SMOOTH).max() < 1e-4
+
+
+def test_an_animation_is_said_to_be_one(tmp_path):
+    pages = [Image.fromarray(np.roll(SMOOTH, 9 * k, 1)) for k in range(3)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with pytest.warns(InputWarning, match=r"a\.tif holds 3 images.*the first is used"):
+        assert np.abs(read_reference(tmp_path / "a.tif").numpy() * 255 - SMOOTH).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "data", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\0\0\2" + b"\0" * 60, b""]
+)
+def test_formats_that_run_programs_or_match_anything_are_not_tried(tmp_path, data):
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.png is not an image"):
+        read_image(tmp_path / "a.png")
 
 
 def test_unreadable_pictures_are_named(tmp_path):
