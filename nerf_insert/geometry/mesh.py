@@ -6,6 +6,7 @@ corners. Coordinates are world coordinates, colors float32 sRGB in 0..1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
+from nerf_insert.geometry.material import Material, Texture, TextureUse
 from nerf_insert.geometry.mesh_normals import corner_normals, geometric_normals, outward_signs
 from nerf_insert.geometry.sampling import sample_texture
 
@@ -45,18 +47,20 @@ class Mesh:
         faces: Numbers of each face's three vertices.
         corner_colors: sRGB at each face's corners, in the order of `faces`; where a face has a texture, they
             tint it in linear light.
-        corner_uv: Texture coordinates of the corners: origin bottom left, repeating.
-        texture_index: The texture of each face, -1 for none.
-        textures: sRGB images.
-        warnings: What could not be read of the mesh's file.
+        uv_sets: Sets of texture coordinates of the corners, origin bottom left.
+        materials: How surfaces look, as far as `corner_colors` does not say it.
+        material_index: The material of each face; None: there are no materials.
+        textures: The images that materials refer to.
+        warnings: What the mesh's file says and the mesh does not show.
     """
 
     vertices: Float[Tensor, "V 3"]
     faces: Int64[Tensor, "F 3"]
     corner_colors: Float[Tensor, "F 3 3"]
-    corner_uv: Float[Tensor, "F 3 2"] | None = None
-    texture_index: Int64[Tensor, " F"] | None = None
-    textures: tuple[Float[Tensor, "h w 3"], ...] = ()
+    uv_sets: tuple[Float[Tensor, "F 3 2"], ...] = ()
+    materials: tuple[Material, ...] = ()
+    material_index: Int64[Tensor, " F"] | None = None
+    textures: tuple[Texture, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @staticmethod
@@ -88,14 +92,46 @@ class Mesh:
     def color_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Return sRGB at points on the surface: corner colors blend in linear light, textures bilinearly."""
         color = linear_to_srgb((barycentric[:, :, None] * srgb_to_linear(self.corner_colors[face])).sum(1))
-        if self.corner_uv is not None and self.texture_index is not None:
-            uv = (barycentric[:, :, None] * self.corner_uv[face]).sum(1)
-            which = self.texture_index[face]
-            for index, texture in enumerate(self.textures):
-                here = (which == index).nonzero()[:, 0]
-                if len(here):
-                    color[here] = tinted(sample_texture(texture, uv[here]), color[here])
+        for material, here in self._by_material(face):
+            if material.base_texture is not None:
+                texture = self._sampled(material.base_texture, face[here], barycentric[here])
+                color[here] = tinted(texture, color[here])
         return color.clamp(0, 1)
+
+    @property
+    def emits(self) -> bool:
+        """Whether any part of the surface gives light by itself."""
+        return any(any(material.emissive) for material in self.materials)
+
+    def emission_at(
+        self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]
+    ) -> Float[Tensor, "N 3"]:
+        """Return the light that points of the surface give by themselves: linear, 1 is a white pixel."""
+        out = torch.zeros(len(face), 3)
+        for material, here in self._by_material(face):
+            if any(material.emissive):
+                light = torch.tensor(material.emissive)
+                if material.emissive_texture is not None:
+                    texture = self._sampled(material.emissive_texture, face[here], barycentric[here])
+                    light = light * srgb_to_linear(texture)
+                out[here] = light
+        return out
+
+    def _by_material(self, face: Int64[Tensor, " N"]) -> Iterator[tuple[Material, Int64[Tensor, " n"]]]:
+        """The materials of some faces, each with the indices of those that have it."""
+        if self.material_index is None:
+            return
+        which = self.material_index[face]
+        for number in which.unique().tolist():
+            yield self.materials[number], (which == number).nonzero()[:, 0]
+
+    def _sampled(
+        self, use: TextureUse, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]
+    ) -> Float[Tensor, "N 3"]:
+        """A texture at points on the surface, sRGB."""
+        uv = (barycentric[:, :, None] * self.uv_sets[use.uv_set][face]).sum(1)
+        texture = self.textures[use.texture]
+        return sample_texture(texture.image, use.place(uv), texture.wrap, texture.nearest)
 
     @cached_property
     def face_normals(self) -> Float[Tensor, "F 3"]:

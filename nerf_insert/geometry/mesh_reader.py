@@ -10,11 +10,13 @@ import tempfile
 import zipfile
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from nerf_insert.errors import InputError, warn
+from nerf_insert.geometry.material import Material, Texture, TextureUse
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.pose import Pose
 
@@ -29,7 +31,7 @@ MAX_SECONDS = 90
 def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
     """Load a mesh from a GLB, glTF, OBJ, PLY or STL file, all its parts in one.
 
-    A process of its own reads the file, with bounded memory and time (mesh_reader_worker.py).
+    A process of its own reads the file, with bounded memory and time (mesh_files/worker.py).
 
     Args:
         path: The file.
@@ -55,14 +57,10 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
         raise InputError(
             f"the mesh {path} is {size} MB large, at most {MAX_BYTES >> 20} MB can be read; simplify it"
         )
-    arrays, warnings = _read_in_child(path)
+    arrays, look, warnings = _read_in_child(path)
     warnings = [f"the mesh {path}: {warning}" for warning in warnings]
     for warning in warnings:
         warn(warning)
-    textures = tuple(
-        torch.from_numpy(arrays[f"texture_{k}"]).float() / 255
-        for k in range(sum(name.startswith("texture_") for name in arrays) - 1)
-    )
     vertices = torch.from_numpy(arrays["vertices"])
     matrix = (pose or Pose()).matrix
     vertices = (vertices @ matrix[:3, :3].T + matrix[:3, 3]).float()
@@ -71,16 +69,43 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
     return Mesh(
         vertices=vertices,
         faces=torch.from_numpy(arrays["faces"]),
-        corner_colors=torch.from_numpy(arrays["corner_colors"]).float() / 255,
-        corner_uv=torch.from_numpy(arrays["corner_uv"]) if textures else None,
-        texture_index=torch.from_numpy(arrays["texture_index"]) if textures else None,
-        textures=textures,
+        corner_colors=torch.from_numpy(arrays["corner_colors"]),
+        uv_sets=tuple(_numbered(arrays, "uv_")),
+        materials=tuple(_material(data) for data in look["materials"]),
+        material_index=torch.from_numpy(arrays["material_index"]),
+        textures=tuple(
+            Texture(image, tuple(data["wrap"]), data["nearest"])
+            for image, data in zip(_numbered(arrays, "texture_"), look["textures"], strict=True)
+        ),
         warnings=tuple(warnings),
     )
 
 
-def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Run mesh_reader_worker.py; its arrays and warnings."""
+def _numbered(arrays: dict[str, np.ndarray], prefix: str) -> list[torch.Tensor]:
+    """The arrays prefix0, prefix1 and so on."""
+    count = sum(name.startswith(prefix) for name in arrays)
+    return [torch.from_numpy(arrays[f"{prefix}{k}"]) for k in range(count)]
+
+
+def _material(data: dict[str, Any]) -> Material:
+    return Material(
+        name=data["name"],
+        base_texture=_texture_use(data["base_texture"]),
+        emissive=tuple(data["emissive"]),
+        emissive_texture=_texture_use(data["emissive_texture"]),
+        metallic=data["metallic"],
+        roughness=data["roughness"],
+    )
+
+
+def _texture_use(data: dict[str, Any] | None) -> TextureUse | None:
+    if data is None:
+        return None
+    return TextureUse(data["texture"], data["uv_set"], tuple(tuple(row) for row in data["matrix"]))
+
+
+def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
+    """Run mesh_files/worker.py; its arrays, its materials and textures as plain data, and its warnings."""
     package = Path(str(files("nerf_insert"))).resolve().parent
     search = [
         str(package),
@@ -99,7 +124,7 @@ def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         }
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "nerf_insert.geometry.mesh_reader_worker"],
+                [sys.executable, "-m", "nerf_insert.geometry.mesh_files.worker"],
                 input=json.dumps(request),
                 capture_output=True,
                 text=True,
@@ -122,6 +147,7 @@ def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
             raise InputError(f"the mesh {path} {answer['error']}")
         try:
             with np.load(out, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}, answer["warnings"]
+                arrays = {name: file[name] for name in file.files}
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise InputError(f"the mesh {path} cannot be read: {error}") from None
+        return arrays, answer, answer["warnings"]

@@ -72,6 +72,8 @@ class ShadedMesh:
             light = self.key.center - self.mesh.points_at(face, barycentric)
             light = torch.nn.functional.normalize(light, dim=-1)
             out = out + key * highlight(normals, light, -directions, self.roughness)
+        if self.mesh.emits:
+            out = out + self.mesh.emission_at(face, barycentric)
         return out
 
     @cached_property

@@ -300,7 +300,7 @@ def test_a_copy_needs_nothing_else(ready, capture_folder, textured, tmp_path):
     assert again.region.union[2] == RegionSpec.parse(BOX)
     other = load_mesh(again.guide.mesh)
     assert torch.equal(mesh.vertices, other.vertices)
-    assert len(mesh.textures) == 1 and torch.equal(mesh.textures[0], other.textures[0])
+    assert len(mesh.textures) == 1 and torch.equal(mesh.textures[0].image, other.textures[0].image)
 
 
 def files_of(recipe):

@@ -1,0 +1,189 @@
+"""The materials of an OBJ file, as exporters write them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from nerf_insert.geometry.color import srgb_to_linear
+from nerf_insert.geometry.mesh_assets import find_asset, map_name
+from nerf_insert.geometry.mesh_files.images import Unreadable, decode
+from nerf_insert.geometry.mesh_files.parts import Material, Notes, Texture, TextureUse
+
+NOT_USED = (
+    "map_bump",
+    "bump",
+    "norm",
+    "disp",
+    "decal",
+    "refl",
+    "map_pr",
+    "map_pm",
+    "map_ps",
+    "map_ns",
+    "map_ks",
+)
+USED = ("map_kd", "map_ke", "map_d")
+
+
+@dataclass
+class Entry:
+    """What an MTL file says of one material: values and maps by their key in lower case."""
+
+    name: str
+    values: dict[str, list[float]] = field(default_factory=dict)
+    maps: dict[str, str] = field(default_factory=dict)
+
+
+def parse_mtl(text: str) -> dict[str, Entry]:
+    """Return the materials of an MTL file by their names; lines that are not understood are skipped."""
+    found: dict[str, Entry] = {}
+    entry: Entry | None = None
+    for line in text.replace("\\\n", " ").splitlines():
+        key, _, rest = (
+            line.strip().partition(" ")
+            if "\t" not in line
+            else line.strip().replace("\t", " ").partition(" ")
+        )
+        key, rest = key.lower(), rest.strip()
+        if key == "newmtl":
+            entry = found.setdefault(rest, Entry(rest))
+        elif entry is None or not rest:
+            continue
+        elif key.startswith("map_") or key in NOT_USED:
+            entry.maps[key] = rest
+        elif key in ("kd", "ke", "d", "tr", "pm", "pr"):
+            numbers = _numbers(rest)
+            if numbers:
+                entry.values[key] = numbers
+    return found
+
+
+class MtlMaterials:
+    """The materials that an OBJ file can name, with their textures."""
+
+    def __init__(self, folder: Path, max_side: int, notes: Notes) -> None:
+        self.folder, self.notes = folder, notes
+        self.entries: dict[str, Entry] = {}
+        self.textures: list[Texture] = []
+        self._decoded = cache(lambda target: decode(target.read_bytes(), max_side))
+
+    def material(self, name: str) -> Material | None:
+        """Return the material of this name, whatever the letter case; None: there is none."""
+        entry = self.entries.get(name)
+        if entry is None:
+            same = [e for other, e in self.entries.items() if other.casefold() == name.casefold()]
+            entry = same[0] if same else None
+        return None if entry is None else self._read(entry)
+
+    def _read(self, entry: Entry) -> Material:
+        alpha = entry.values["d"][-1] if "d" in entry.values else None
+        if alpha is None and entry.values.get("tr", [1.0])[0] < 1:  # exporters write Tr 1 for opaque things
+            alpha = 1 - entry.values["tr"][0]
+        material = Material(name=entry.name, alpha=1.0 if alpha is None else min(max(alpha, 0.0), 1.0))
+        material.base_texture = self._texture(entry, "map_kd")
+        if material.base_texture is None:
+            # An image takes the place of Kd, which exporters often leave black beside one.
+            lost = "map_kd" in entry.maps and not any(entry.values.get("kd", [0.0]))
+            material.base_color = _color([0.706] if lost else entry.values.get("kd", [0.8]))
+        self._add_alpha(entry, material)
+        if any(entry.values.get("ke", [])) or "map_ke" in entry.maps:
+            material.emissive_texture = self._texture(entry, "map_ke")
+            glow = _color(entry.values.get("ke", [1.0]))
+            if "map_ke" in entry.maps and material.emissive_texture is None:
+                glow = (0.0, 0.0, 0.0)
+            material.emissive = glow if any(glow) or material.emissive_texture is None else (1.0, 1.0, 1.0)
+        if "pm" in entry.values:
+            material.metallic = entry.values["pm"][0]
+        if "pr" in entry.values:
+            material.roughness = entry.values["pr"][0]
+        unused = [key for key in entry.maps if key not in USED and key != "map_ka"]
+        if unused:
+            self.notes.add(f"{', '.join(unused)} is not used, of the material", entry.name)
+        return material
+
+    def _add_alpha(self, entry: Entry, material: Material) -> None:
+        """Make the material transparent where its map_d, or its value d, says so."""
+        mask = self._pixels(entry, "map_d")[0] if "map_d" in entry.maps else None
+        if mask is not None:
+            import numpy as np
+            from PIL import Image
+
+            use = material.base_texture
+            base = (
+                self.textures[use.texture]
+                if use
+                else self._texture_of(entry, "map_d", np.full_like(mask[..., :3], 255))
+            )
+            if use is None:
+                use = material.base_texture = TextureUse(len(self.textures) - 1)
+            own_alpha = mask.shape[-1] == 4 and bool((mask[..., 3] < 255).any())
+            alpha = Image.fromarray(mask[..., 3] if own_alpha else mask[..., :3].max(-1))
+            size = (base.pixels.shape[1], base.pixels.shape[0])
+            rgba = np.dstack([base.pixels[..., :3], np.asarray(alpha.resize(size))])
+            self.textures.append(Texture(rgba, base.wrap))
+            use.texture = len(self.textures) - 1
+            material.cutoff = 0.5
+        elif material.alpha < 1:
+            material.cutoff, material.partly = 0.5, True
+
+    def _texture_of(self, entry: Entry, key: str, pixels) -> Texture:
+        clamp = map_name(entry.maps[key])[1].get("-clamp", ["off"])[0].lower() == "on"
+        wrap = "clamp" if clamp else "repeat"
+        self.textures.append(Texture(pixels, (wrap, wrap)))
+        return self.textures[-1]
+
+    def _texture(self, entry: Entry, key: str) -> TextureUse | None:
+        pixels, options = self._pixels(entry, key)
+        if pixels is None:
+            return None
+        if key == "map_kd" and pixels.shape[-1] == 4 and "map_d" not in entry.maps:
+            pixels = pixels[..., :3]  # its alpha counts where map_d says so
+        self._texture_of(entry, key, pixels)
+        scale, offset = _pair(options.get("-s", []), 1.0), _pair(options.get("-o", []), 0.0)
+        matrix = ((scale[0], 0.0, offset[0]), (0.0, scale[1], offset[1]))
+        return TextureUse(len(self.textures) - 1, 0, matrix)
+
+    def _pixels(self, entry: Entry, key: str):
+        """The image of a map and its options; None if there is none, or it cannot be read."""
+        if key not in entry.maps:
+            return None, {}
+        name, options = map_name(entry.maps[key])
+        for option in options:
+            if option not in ("-s", "-o", "-clamp", "-blendu", "-blendv", "-texres", "-type", "-bm", "-cc"):
+                self.notes.add(f"the option {option} of {key} is not used, of the material", entry.name)
+        target = find_asset(self.folder, name)
+        lost = f"the texture of the material '{entry.name}' cannot be read: the image '{name}'"
+        if target is None:
+            self.notes.add(f"{lost} is missing, put it beside the mesh")
+            return None, options
+        try:
+            return self._decoded(target), options
+        except Unreadable as error:
+            self.notes.add(f"{lost}: {error}")
+            return None, options
+
+
+def _numbers(text: str) -> list[float]:
+    numbers = []
+    for word in text.split():
+        try:
+            numbers.append(float(word))
+        except ValueError:
+            continue  # -halo, xyz, spectral
+    return numbers
+
+
+def _pair(words: list[str], default: float) -> tuple[float, float]:
+    numbers = [float(word) for word in words] + [default, default]
+    return numbers[0], numbers[1] if len(words) > 1 else default
+
+
+def _color(srgb: list[float]) -> tuple[float, float, float]:
+    """Three channels in linear light, of one or three sRGB values."""
+    import numpy as np
+
+    values = np.array((srgb * 3)[:3] if len(srgb) < 3 else srgb[:3])
+    red, green, blue = srgb_to_linear(np.clip(np.nan_to_num(values), 0, None)).tolist()
+    return red, green, blue
