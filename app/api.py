@@ -37,7 +37,7 @@ from nerf_insert.errors import InputError, warn, warnings_to
 
 CONTENT = (
     "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds",
-    "blend_width", "view_dependent", "dilate", "mesh_is_region",
+    "blend_width", "view_dependent", "dilate", "mesh_is_region", "combine",
 )  # fmt: skip
 EMPTY: dict[str, Any] = {"masks": {}, "mesh": None, "box": None, "reference": None, "kept": {}}
 
@@ -108,7 +108,7 @@ def add_endpoints(services: Services) -> None:
         """Set fields of a draft and return the whole draft.
 
         The fields: prompt, negative_prompt, inpainter, model, options, name, seed, steps, rounds,
-        blend_width, view_dependent, dilate, mesh_is_region.
+        blend_width, view_dependent, dilate, mesh_is_region, combine (union or intersection).
         """
         values = {RENAMED.get(key, key): value for key, value in values.items()}
         unknown = [key for key in values if key not in CONTENT]

@@ -13,8 +13,9 @@ from nerf_insert.app.drafts import Draft, Drafts, MeshPose
 from nerf_insert.app.inpainter_list import check_inpainter
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
-from nerf_insert.regions.spec import Box, Dilate, Masks, Matrix, Mesh, RegionSpec, Union
+from nerf_insert.regions.spec import Box, Dilate, Intersection, Masks, Matrix, Mesh, RegionSpec, Union
 from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule
+from nerf_insert.scene.recipe_from_flags import COMBINATIONS
 
 NO_REGION = (
     "Mark a region first (step Mark): paint the object on two photographs, place a mesh, or place a box."
@@ -41,6 +42,8 @@ def check_content(draft: Draft, allowed: Sequence[Path]) -> None:
     Raises:
         InputError: A value is one that no recipe may have.
     """
+    if draft.combine not in COMBINATIONS:
+        raise InputError(f"combine must be one of {', '.join(COMBINATIONS)}, not {draft.combine!r}")
     recipe = Recipe(
         region=ANYWHERE if draft.dilate is None else ANYWHERE.dilated(draft.dilate),
         guide=GuideSpec(prompt=draft.prompt, negative_prompt=draft.negative_prompt),
@@ -78,7 +81,7 @@ def pose_text(pose: MeshPose) -> str:
 
 
 def region_from_draft(draft: Draft, drafts: Drafts, key: str) -> RegionSpec:
-    """Return the region of a draft: the union of all that is marked.
+    """Return the region of a draft: the union of all that is marked, or the intersection.
 
     Args:
         draft: The draft.
@@ -99,7 +102,8 @@ def region_from_draft(draft: Draft, drafts: Drafts, key: str) -> RegionSpec:
         parts.append(Box(draft.box.center, draft.box.size, draft.box.rotation))
     if not parts:
         raise InputError(NO_REGION)
-    region = parts[0] if len(parts) == 1 else Union(tuple(parts))
+    combination = Intersection if draft.combine == "intersection" else Union
+    region = parts[0] if len(parts) == 1 else combination(tuple(parts))
     if draft.dilate is None:
         return region
     return replace(region, dilate=draft.dilate) if isinstance(region, Mesh) else region.dilated(draft.dilate)
@@ -211,6 +215,9 @@ def _region_flags(recipe: Recipe) -> list[str] | None:
         flags += ["--dilate", f"{region.by:.10g}"]
         region = region.region
     parts = region.union if isinstance(region, Union) else (region,)
+    if isinstance(region, Intersection):
+        parts = region.intersection
+        flags += ["--combine", "intersection"]
     kinds = [type(part) for part in parts]
     if kinds != [kind for kind in (Masks, Mesh, Box) if kind in kinds]:
         return None

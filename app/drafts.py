@@ -22,7 +22,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
 
 ID = re.compile(r"[a-z0-9]{8,40}")
-UNDOABLE = ("masks", "mesh", "mesh_pose", "mesh_is_region", "box", "dilate")  # fields that `undo` restores
+UNDOABLE = ("masks", "mesh", "mesh_pose", "mesh_is_region", "box", "combine", "dilate")  # that undo restores
 CONTINUOUS = ("mesh_pose", "box", "dilate")  # fields that dragging and typing change in small increments
 MERGE_SECONDS = 1.0  # increments that follow one another more quickly are one undo step
 MAX_UNDO_STEPS = 50
@@ -60,6 +60,7 @@ class Draft:
     mesh_pose: MeshPose = field(default_factory=MeshPose)
     mesh_is_region: bool = True
     box: Box | None = None
+    combine: str = "union"  # of masks, mesh and box, or "intersection"
     dilate: float | None = None  # world units; None: the engine's default
     prompt: str = ""
     negative_prompt: str = ""

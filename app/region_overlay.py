@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.scene_cache import OpenScene, array_data_url
 from nerf_insert.app.shutdown import IN_FLIGHT
 from nerf_insert.capture.capture import View
+from nerf_insert.editing.region_views import scene_reach
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.regions.checks import RegionProjection, check_region, project_region, small_camera
@@ -90,7 +91,10 @@ def build_cached(open_scene: OpenScene, spec: RegionSpec) -> Region:
         if key in open_scene.regions:
             open_scene.regions.move_to_end(key)
             return open_scene.regions[key]
-    region = spec.build(open_scene.capture)
+    capture = open_scene.capture
+    if open_scene.location.trained:
+        capture = replace(capture, reach=scene_reach(open_scene.stack()))
+    region = spec.build(capture)
     with open_scene.lock:
         open_scene.regions[key] = region
         while len(open_scene.regions) > MAX_REGIONS:

@@ -79,7 +79,8 @@ class RegionService(Service):
         answer |= {"words": "", "problem": False}
         if not draft.has_region:
             return answer
-        if len(draft.masks) == 1 and not draft.box and not (draft.mesh and draft.mesh_is_region):
+        alone = not draft.box and not (draft.mesh and draft.mesh_is_region)
+        if len(draft.masks) == 1 and alone:
             return answer | {"words": ONE_MASK}
         try:
             region = region_overlay.build_cached(open_scene, region_from_draft(draft, drafts, key))

@@ -95,6 +95,13 @@ def build(page: Page) -> None:
                 for a in "xyz"
             ]
     with gr.Accordion("Advanced", open=False):
+        combine = gr.Radio(
+            [("Everything marked", "union"), ("Only what all of them share", "intersection")],
+            value="union",
+            label="Masks, mesh and box together",
+            info="What all share: a box cuts off what masks leave open behind the object",
+            elem_id="combine",
+        )
         dilate = gr.Number(
             None,
             label="Dilate the region by",
@@ -163,9 +170,10 @@ def build(page: Page) -> None:
         context.drafts.change(context.key, masks={})
         return _shown(session)
 
-    def set_options(around_mesh: bool, by: float | None, session: Session) -> list[Any]:
+    def set_options(around_mesh: bool, together: str, by: float | None, session: Session) -> list[Any]:
         context = Context(services, session)
-        context.drafts.change(context.key, mesh_is_region=bool(around_mesh), dilate=by if by else None)
+        changes = {"mesh_is_region": bool(around_mesh), "combine": together, "dilate": by if by else None}
+        context.drafts.change(context.key, **changes)
         return _shown(session)
 
     def undone(session: Session, event: gr.EventData) -> list[Any]:
@@ -184,6 +192,7 @@ def build(page: Page) -> None:
         return [
             describe_mesh(context.drafts.file(context.key, "mesh", draft.mesh)) if draft.mesh else "",
             draft.mesh_is_region,
+            draft.combine,
             draft.dilate,
             session["how"],
             gr.skip() if draft.mesh else None,
@@ -191,7 +200,7 @@ def build(page: Page) -> None:
             *box_values,
         ]
 
-    fields = [about, is_region, dilate, how, file, *pose_numbers, *box_numbers]
+    fields = [about, is_region, combine, dilate, how, file, *pose_numbers, *box_numbers]
     page.when_opened(refresh, fields)
     shown = [session, page.stage]
     latest: dict[str, Any] = {**PRIVATE, "trigger_mode": "always_last"}
@@ -214,8 +223,9 @@ def build(page: Page) -> None:
     new_box.click(show_errors(add_box), session, [*shown, *box_numbers], **PRIVATE)
     remove_box.click(show_errors(forget_box), session, [*shown, *box_numbers], **PRIVATE)
     forget.click(show_errors(forget_masks), session, shown, **PRIVATE)
-    is_region.input(show_errors(set_options), [is_region, dilate, session], shown, **PRIVATE)
-    dilate.input(show_errors(set_options), [is_region, dilate, session], shown, **latest)
+    options = [is_region, combine, dilate, session]
+    gr.on([is_region.input, combine.input], show_errors(set_options), options, shown, **PRIVATE)
+    dilate.input(show_errors(set_options), options, shown, **latest)
     widget_event(page.stage, "placed")(show_errors(refresh), session, fields, **latest)
     widget_event(page.stage, "undone")(show_errors(undone), session, [*shown, *fields], **EVERY_EVENT)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor
 from nerf_insert.capture import dataparsers
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError, first_few
+from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.images import image_size
 
 __all__ = ["Capture", "View"]
@@ -37,6 +38,8 @@ class Capture:
         test: The views to test on, none of which is in `train`; empty where there are few photographs and the
             capture does not say which are to test on.
         warnings: What is wrong with the capture and can be lived with.
+        reach: Where a base that was trained on it ends: the distance from a camera within a mask of its
+            image, world units; None: unknown.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class Capture:
     train: tuple[View, ...]
     test: tuple[View, ...]
     warnings: tuple[str, ...] = ()
+    reach: Callable[[Camera, Tensor], float | None] | None = None
 
     @staticmethod
     def load(path: str | Path, *, dataparser: str | None = None, downscale: float | None = None) -> Capture:

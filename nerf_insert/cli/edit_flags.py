@@ -11,6 +11,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene import recipe_from_flags
 from nerf_insert.scene.recipe import MAX_SEED, Recipe
+from nerf_insert.scene.recipe_from_flags import COMBINATIONS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_region_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
-        "region", "Where to edit. Several of these together form one region, their union."
+        "region",
+        "Where to edit. Several of these together form one region, their union unless --combine says else.",
     )
     group.add_argument(
         "--mask",
@@ -54,6 +56,13 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
         type=numbers(6, 9),
         metavar="CX,CY,CZ,SX,SY,SZ[,RX,RY,RZ]",
         help="box: center, side lengths and, in degrees, rotation, in world coordinates",
+    )
+    group.add_argument(
+        "--combine",
+        choices=COMBINATIONS,
+        help="what --mask, --mesh and --box mean together: everything in any of them, or what is in all of "
+        "them (default: %(default)s)",
+        default=COMBINATIONS[0],
     )
     group.add_argument(
         "--dilate",

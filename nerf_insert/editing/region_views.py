@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from nerf_insert.capture.capture import Capture, View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
+from nerf_insert.io.images import resize
 from nerf_insert.regions.checks import check_region
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
@@ -23,6 +24,8 @@ MARGIN = 0.25  # around the scene, as a fraction of its longest side: inserted o
 DILATION = 0.04  # diameter of the disc that dilates masks, as a fraction of the image's width
 MIN_PIXELS = 8  # a view with no more shows nothing of the region
 MIN_VIEWS = 3
+REACH_SIDE = 96  # pixels of the image that tells where the scene ends within a mask
+REACH_QUANTILE, REACH_MARGIN = 0.98, 0.05  # of the depths there; in proportion to the distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +111,23 @@ def scene_bounds(stack: LayerStack, cameras: Sequence[Camera]) -> Float[Tensor, 
     points = torch.cat([bounds, torch.stack([camera.center for camera in cameras])])
     low, high = points.amin(0), points.amax(0)
     return torch.stack([low, high]) + MARGIN * (high - low).max() * torch.tensor([[-1.0], [1.0]])
+
+
+def scene_reach(stack: LayerStack) -> Callable[[Camera, Tensor], float | None]:
+    """Return a function that tells how far from a camera the scene ends within a mask.
+
+    That is where nearly all rays through the mask have met something opaque, and a little more. None if none
+    does.
+    """
+
+    def reach(camera: Camera, mask: Tensor) -> float | None:
+        small = camera.scaled(min(1.0, REACH_SIDE / max(camera.width, camera.height)))
+        covered = resize(mask.float(), (small.width, small.height)) > 0
+        depth = stack.render_masked(small, covered).depth[covered]
+        known = depth[depth.isfinite()]
+        return (1 + REACH_MARGIN) * float(known.quantile(REACH_QUANTILE)) if len(known) else None
+
+    return reach
 
 
 def visible_mask(region: Region, stack: LayerStack, view: View, keep: bool = False) -> Bool[Tensor, "H W"]:

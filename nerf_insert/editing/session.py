@@ -10,7 +10,7 @@ import torch
 
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
-from nerf_insert.editing.region_views import RegionView, find_region_views
+from nerf_insert.editing.region_views import RegionView, find_region_views, scene_reach
 from nerf_insert.editing.schedule import Round, plan_rounds
 from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.fields.hash_field import FieldConfig
@@ -196,10 +196,10 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     capture = scene.capture
     for warning in capture.warnings:
         progress.warn(warning)
-    with progress.task("Building the region", total=1) as task:
-        region = recipe.region.build(capture)
-        task.advance(1)
     stack = scene.stack()
+    with progress.task("Building the region", total=1) as task:
+        region = recipe.region.build(replace(capture, reach=scene_reach(stack)))
+        task.advance(1)
     keep = inpainter.uses_render == "full"
     views = find_region_views(region, stack, capture, recipe.schedule.min_coverage, progress, keep)
     check_approved(recipe.approved, views, [view.name for view in capture.train])

@@ -46,7 +46,7 @@ ScheduleConfig = make_dataclass(
 
 @dataclass
 class EditConfig(ScheduleConfig):
-    """The edit: where, what and how, as in a recipe. Everything that says where forms one region."""
+    """The edit: where, what and how, as in a recipe. What says where forms one region, see `combine`."""
 
     mask: tuple[str, ...] = ()
     """Masks drawn on photographs, white where the edit is, each as VIEW=PNG."""
@@ -57,6 +57,9 @@ class EditConfig(ScheduleConfig):
     'scale=2 rotate=0,0,90 translate=0,0,1'."""
     box: tuple[float, ...] = ()
     """Center, side lengths and, in degrees, rotation of a box, in world coordinates: 6 or 9 numbers."""
+    combine: Literal["union", "intersection"] | None = None
+    """What mask, mesh and box mean together: everything in any of them (union, the default), or what is in
+    all of them."""
     dilate: float | None = None
     """Widen the region by this distance, in world units."""
     negative_prompt: str | None = None

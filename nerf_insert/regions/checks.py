@@ -128,7 +128,8 @@ def project_region(
 def visual_hulls(region: Region) -> Iterator[VisualHull]:
     """Yield the visual hulls that a region is made of."""
     if isinstance(region, VisualHull):
-        yield region
+        if not region.cut:  # otherwise its masks reach beyond it, as they should
+            yield region
     elif isinstance(region, UnionRegion | IntersectionRegion):
         for part in region.regions:
             yield from visual_hulls(part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture, View
@@ -15,12 +15,15 @@ from nerf_insert.io.images import image_size, read_mask
 from nerf_insert.regions.visual_hull import VisualHull
 
 
-def hull_of_masks(masks: Mapping[str, str | Path], capture: Capture) -> VisualHull:
+def hull_of_masks(
+    masks: Mapping[str, str | Path], capture: Capture, within: Float[Tensor, "2 3"] | None = None
+) -> VisualHull:
     """Return the visual hull of mask files, in world coordinates.
 
     Args:
         masks: The mask's file for each photograph, by the photograph's name in the capture.
-        capture: Provides the photographs' cameras.
+        capture: Provides the photographs' cameras, and where its trained base ends if it has one.
+        within: A box that bounds what the hull is used for, lowest and highest corner.
 
     Raises:
         InputError: The capture has no such photograph, a photograph has two masks, a file cannot be used,
@@ -32,7 +35,7 @@ def hull_of_masks(masks: Mapping[str, str | Path], capture: Capture) -> VisualHu
         if view.name in views:
             raise InputError(f"there are two masks for {view.name}: give one per photograph")
         views[view.name] = drawn_mask(view, file)
-    return VisualHull(list(views.values()), names=list(views))
+    return VisualHull(list(views.values()), names=list(views), within=within, reach=capture.reach)
 
 
 def drawn_mask(view: View, file: str | Path) -> tuple[Camera, Bool[Tensor, "H W"]]:

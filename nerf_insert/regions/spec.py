@@ -215,10 +215,18 @@ class Intersection(RegionSpec):
         return Intersection(tuple(part.map_files(change) for part in self.intersection))
 
     def build(self, capture: Capture) -> Region:
-        """Build the parts and return their intersection."""
+        """Build the parts and return their intersection; the others bound the hull of masks."""
         from nerf_insert.regions.csg import IntersectionRegion
+        from nerf_insert.regions.drawn_masks import hull_of_masks
 
-        return IntersectionRegion([part.build(capture) for part in self.intersection])
+        built: dict[int, Region] = {
+            k: part.build(capture) for k, part in enumerate(self.intersection) if not isinstance(part, Masks)
+        }
+        within = IntersectionRegion([*built.values()]).bounds if built else None
+        for k, part in enumerate(self.intersection):
+            if isinstance(part, Masks):
+                built[k] = hull_of_masks(part.masks, capture, within)
+        return IntersectionRegion([built[k] for k in sorted(built)])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, warn
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.io.images import read_image, write_image
 from nerf_insert.regions.region import CELLS, Region
 from nerf_insert.regions.viewing_cone import ViewingCone
 
+Reach = Callable[[Camera, Tensor], float | None]  # of a mask [H, W] in a camera's image: world units
 SEARCH_FACTOR = 8.0  # size of the cube that is searched, relative to the extent of cameras and crossing
 FINE = 200  # cells along the longest side of a hull's bounding box, when the search ends
 MAX_HALVINGS = 24  # halvings of a cell after which a hull is empty
@@ -36,15 +37,23 @@ class VisualHull(Region):
 
     Lens distortion is taken into account. A point that projects outside one of the images is outside.
 
+    Masks from nearly the same direction, as in forward-facing captures, leave the space behind the object
+    open. It is cut off at the box `within`, or where the scene ends in the masks.
+
     Args:
         views: Cameras in world coordinates, each with a mask in the size of its image, true where the hull
             may be.
         bounds: The bounding box, if it is known; the hull is cut off there.
         names: The masks' names, for messages.
+        within: A box that bounds what the hull is used for, lowest and highest corner. One mask is enough.
+        reach: Returns how far from a camera the scene ends within a mask.
+
+    Attributes:
+        cut: Whether the hull is cut off at `within`.
 
     Raises:
         InputError: There are fewer than two views, a mask is empty or of another size, the masks have no
-            point in common, or they share a direction, so that the hull is unbounded.
+            point in common, or they share a direction and nothing says where the hull ends.
     """
 
     def __init__(
@@ -52,9 +61,11 @@ class VisualHull(Region):
         views: Sequence[tuple[Camera, Bool[Tensor, "H W"]]],
         bounds: Float[Tensor, "2 3"] | None = None,
         names: Sequence[str] | None = None,
+        within: Float[Tensor, "2 3"] | None = None,
+        reach: Reach | None = None,
     ):
         self.names = tuple(names or (f"mask {k + 1}" for k in range(len(views))))
-        if len(views) < 2:
+        if len(views) < 2 and bounds is None and within is None:
             raise InputError("masks on at least two photographs are needed to locate something in space")
         for name, (camera, mask) in zip(self.names, views, strict=True):
             if tuple(mask.shape) != (camera.height, camera.width):
@@ -66,19 +77,46 @@ class VisualHull(Region):
                 raise InputError(f"the mask for {name} is empty: paint what is to be edited")
             camera.project(torch.zeros(1, 3))  # raises InputError for a camera model without projection
         self.cones = tuple(ViewingCone(camera, mask.bool().cpu()) for camera, mask in views)
+        self.cut = False
         if bounds is None:
-            bounds = find_bounds(self.cones)
-            if bounds is None:
-                raise InputError(why_empty(self.cones, self.names))
-            if not bounds.isfinite().all():
-                raise InputError(
-                    f"the masks ({', '.join(self.names)}) were drawn from nearly the same direction, so that "
-                    "the space they share is unbounded: draw one on a photograph from another side"
-                )
+            bounds = self._find_bounds(within, reach)
         self.bounds = torch.as_tensor(bounds, dtype=torch.float32)
         ranges = [_range(cone.camera, self.bounds) for cone in self.cones]
         self.precision = max(cone.slack * far for cone, (_, far) in zip(self.cones, ranges, strict=True))
         self.min_width = min(cone.width * near for cone, (near, _) in zip(self.cones, ranges, strict=True))
+
+    def _find_bounds(self, within: Float[Tensor, "2 3"] | None, reach: Reach | None) -> Float[Tensor, "2 3"]:
+        bounds = find_bounds(self.cones) if len(self.cones) > 1 else torch.full((2, 3), math.inf)
+        if bounds is None:
+            raise InputError(why_empty(self.cones, self.names))
+        if bounds.isfinite().all():
+            return bounds
+        masks = (
+            f"the masks ({', '.join(self.names)})" if len(self.names) > 1 else f"the mask for {self.names[0]}"
+        )
+        if within is not None:
+            self.cut = True
+            bounds = find_bounds(self.cones, within=within)
+            if bounds is None:
+                raise InputError(f"{masks} and the rest of the region have no point in common")
+            return bounds
+        same = f"{masks} were drawn from nearly the same direction"
+        ends = [reach(cone.camera, cone.mask) if reach else None for cone in self.cones]
+        if all(end is None for end in ends):
+            raise InputError(
+                f"{same}, so that the space they share is unbounded: draw one on a photograph from another "
+                "side"
+            )
+        bounds = find_bounds(self.cones, ends=[math.inf if end is None else end for end in ends])
+        if bounds is None:
+            raise InputError(f"{same}, and the scene ends before they meet: draw one from another side")
+        far = max(end for end in ends if end is not None)
+        warn(
+            f"{same}, so that no photograph closes the region behind: it ends where the scene does, up to "
+            f"{far:.3g} from the cameras (world units); a mask on a photograph from another side, or a box "
+            "with --combine intersection, makes it tighter"
+        )
+        return bounds
 
     def contains(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
         """Return which points within `bounds` project into every mask."""
@@ -139,12 +177,21 @@ class VisualHull(Region):
         return VisualHull(views, torch.tensor(data["bounds"]), names)
 
 
-def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
+def find_bounds(
+    cones: Sequence[ViewingCone],
+    ends: Sequence[float] | None = None,
+    within: Float[Tensor, "2 3"] | None = None,
+) -> Float[Tensor, "2 3"] | None:
     """Return the bounding box of the intersection of cones.
 
     The search begins with one large cube around the cameras. Cells that are surely outside one of the cones
     are dropped, and those that cannot enlarge the box of what is surely inside; the others are halved along
     all axes, until they are small against that box.
+
+    Args:
+        cones: The cones.
+        ends: The distance from each cone's camera at which it ends; None: none does.
+        within: A box, lowest and highest corner, outside which nothing counts.
 
     Returns:
         The box; None if the cones do not meet; infinite values if their intersection is unbounded.
@@ -153,6 +200,14 @@ def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
     around, crossing = centers.mean(0), _crossing(cones)
     far = max(float((centers - around).norm(dim=-1).max()), float((crossing - around).norm()))
     whole = half = SEARCH_FACTOR * far if far > 0 else 1.0
+    if within is not None:
+        around, whole = within.mean(0).double(), float((within[1] - within[0]).max()) / 2
+    elif ends is not None:
+        whole = float((centers - around).norm(dim=-1).max()) + min(ends)
+    half = whole
+    box_low, box_high = (
+        (torch.full((3,), -math.inf), torch.full((3,), math.inf)) if within is None else within
+    )
     cells = around[None].float()
     low, high = torch.full((3,), math.inf), torch.full((3,), -math.inf)  # of points that are inside
     corners = torch.tensor([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
@@ -161,7 +216,12 @@ def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
         half /= 2
         for cone in cones:
             cells = cells[cone.distance(cells, slack=cone.slack) <= half * math.sqrt(3) * 1.001]
-        inside = cells
+        for cone, end in zip(cones, ends or (), strict=bool(ends)):
+            cells = cells[(cells - cone.camera.center).norm(dim=-1) <= end + half * math.sqrt(3)]
+        cells = cells[((cells - half <= box_high) & (cells + half >= box_low)).all(-1)]
+        inside = cells[((cells <= box_high) & (cells >= box_low)).all(-1)]
+        for cone, end in zip(cones, ends or (), strict=bool(ends)):
+            inside = inside[(inside - cone.camera.center).norm(dim=-1) <= end]
         for cone in cones:
             inside = inside[cone.contains(inside)]
         if len(inside):
@@ -175,7 +235,9 @@ def find_bounds(cones: Sequence[ViewingCone]) -> Float[Tensor, "2 3"] | None:
     if not found:
         return None
     box = torch.stack([torch.minimum(low, cells.amin(0) - half), torch.maximum(high, cells.amax(0) + half)])
-    unbounded = float((box - around.float()).abs().max()) >= 0.999 * whole
+    if within is not None:
+        return torch.stack([torch.maximum(box[0], box_low), torch.minimum(box[1], box_high)])
+    unbounded = ends is None and float((box - around.float()).abs().max()) >= 0.999 * whole
     return torch.full((2, 3), math.inf) if unbounded else box
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.regions.spec import Box, Masks, Mesh, RegionSpec, Union
+from nerf_insert.regions.spec import Box, Intersection, Masks, Mesh, RegionSpec, Union
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe, Schedule
 from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
 
 NO_REGION = "say where: --mask on two or more photographs, --mesh, --box, or a --recipe that says it"
 DIFFUSION = "diffusion"
+COMBINATIONS = ("union", "intersection")  # of what says where
 WITHOUT_GUIDE = ("mesh", "fill")  # inpainters that read neither prompts nor reference images
 GUIDE_FLAGS = ("prompt", "negative_prompt", "reference")
 
@@ -84,7 +85,12 @@ def region_of(flags: Flags, otherwise: RegionSpec | None) -> RegionSpec:
         x, y, z, length, width, height, *rotation = flags["box"]
         about_x, about_y, about_z = rotation or (0.0, 0.0, 0.0)
         parts.append(Box((x, y, z), (length, width, height), (about_x, about_y, about_z)))
-    region = otherwise if not parts else parts[0] if len(parts) == 1 else Union(tuple(parts))
+    combination = Intersection if flags.get("combine") == "intersection" else Union
+    region = otherwise if not parts else parts[0] if len(parts) == 1 else combination(tuple(parts))
+    if combination is Intersection and len(parts) < 2:
+        raise InputError(
+            "--combine intersection needs two of --mask, --mesh and --box: what is in all of them"
+        )
     if region is None:
         raise InputError(NO_REGION)
     if flags["dilate"] is None:

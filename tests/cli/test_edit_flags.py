@@ -90,6 +90,15 @@ def test_several_kinds_are_a_union_and_dilation_is_around_all(here):
     assert alone == Mesh(str(here / "chair.glb"), dilate=0.5)
 
 
+def test_several_kinds_may_mean_what_is_in_all_of_them(here):
+    words = ["--mask", "1=a.png", "--box", "0,0,0,1,1,1", "--combine"]
+    made = recipe(*words, "intersection").region
+    assert made == Masks({"1": str(here / "a.png")}) & Box((0, 0, 0), (1, 1, 1), (0, 0, 0))
+    assert recipe(*words, "union").region == recipe(*words[:-1]).region
+    with pytest.raises(InputError, match="needs two of --mask, --mesh and --box"):
+        recipe("--box", "0,0,0,1,1,1", "--combine", "intersection")
+
+
 def test_options_are_json_or_text():
     words = ["a=1.5", "b=true", "c=[1, 2]", "d=some text", "e=x=y", "f=", 'g="1.5"']
     given = [word for option in words for word in ("--inpainter-option", option)]

@@ -11,7 +11,7 @@ from analytic import look_at
 from region_shapes import FOX_LENS, cameras_around, disc, points_around
 from scipy.spatial import ConvexHull, HalfspaceIntersection, cKDTree
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, InputWarning
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.regions import VisualHull, visual_hull
 from nerf_insert.regions.viewing_cone import ViewingCone
@@ -251,6 +251,43 @@ def test_masks_from_one_side_have_no_end():
         VisualHull([(one, disc(one)), (two, disc(two))])
     with pytest.raises(InputError, match="nearly the same direction"):
         VisualHull([(one, disc(one)), (one, disc(one))])
+
+
+def test_a_hull_that_no_photograph_closes_ends_where_the_scene_does():
+    """Forward-facing photographs: all that both see in their masks, up to the given distance."""
+    end = 3.5
+    cameras = [look_at((2.0, 0.0, 0.8)), look_at((2.0, 0.08, 0.8))]
+    views = [(camera, disc(camera)) for camera in cameras]
+    with pytest.warns(InputWarning, match=r"nearly the same direction.*ends where the scene does.* 3\.5 "):
+        region = VisualHull(views, reach=lambda camera, mask: end)
+    axis = ViewingCone(*views[0]).center_ray
+    near = axis.origins + torch.linspace(1.0, 0.99 * end, 50)[:, None] * axis.directions
+    assert region.contains(near).all()
+    points = points_around(region, 50_000)
+    inside = region.contains(points)
+    away = (points - cameras[0].center).norm(dim=-1)
+    both = torch.stack([ViewingCone(*view).contains(points) for view in views]).all(0)
+    assert torch.equal(inside[away < end], both[away < end])
+    # the box in which a hull ends holds a little more than the cap of a cone that lies askew in it
+    cap = end * 0.3 / 2.1  # the radius of the ball's disc, seen from its distance
+    assert not inside[away > end + cap].any()
+    closed = [(camera, disc(camera)) for camera in cameras_around(3)]
+    assert torch.equal(VisualHull(closed, reach=lambda *_: 9.0).bounds, VisualHull(closed).bounds)
+    with pytest.raises(InputError, match="unbounded"):  # nothing opaque in the masks
+        VisualHull(views, reach=lambda camera, mask: None)
+
+
+def test_a_box_closes_a_hull_even_of_one_mask():
+    camera = look_at((2.0, 0.0, 0.8))
+    box = torch.tensor([[-0.2, -0.5, 0.0], [0.6, 0.5, 0.6]])
+    region = VisualHull([(camera, disc(camera))], within=box)
+    points = (torch.rand(50_000, 3, generator=torch.Generator().manual_seed(0)) - 0.5) * 3
+    inside = ((points >= box[0]) & (points <= box[1])).all(-1) & ViewingCone(camera, disc(camera)).contains(
+        points
+    )
+    assert inside.sum() > 300 and torch.equal(region.contains(points), inside)
+    with pytest.raises(InputError, match="the rest of the region have no point in common"):
+        VisualHull([(camera, disc(camera))], within=box + torch.tensor([0.0, 9.0, 0.0]))
 
 
 def test_masks_that_are_no_use_are_refused():
