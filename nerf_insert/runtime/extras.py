@@ -10,8 +10,13 @@ PURPOSES = {  # extra -> what needs it
     "app": "the web page",
     "diffusion": "the inpainter diffusion",
     "nerfstudio": "working with nerfstudio's runs and methods",
+    "splats": "reading and writing compressed splat files",
 }
-TITLES = {"gradio": "Gradio", "huggingface_hub": "huggingface-hub"}  # module -> name to show
+TITLES = {
+    "gradio": "Gradio",
+    "huggingface_hub": "huggingface-hub",
+    "pxr": "usd-core",
+}  # module -> name to show
 
 
 def require(module: str, extra: str, purpose: str | None = None) -> None:
