@@ -7,6 +7,10 @@
     composite           packed samples into color, accumulation and depth (arXiv 2003.08934, equation 3)
     transmittance       the fraction of light that reaches each sample
     median_depth        where half of the light is stopped
+    project             Gaussian splats into an image (arXiv 2308.04079)
+    rasterize           projected splats into color, accumulation and depth
+    splat_hits          the splats that each pixel meets
+    spherical_harmonics the splats' colors
     distortion_loss     how far apart along a ray its weights lie (arXiv 2111.12077, equation 15)
 
 The module of an operation checks its arguments and calls the function of the same name in a backend:
@@ -20,6 +24,7 @@ The module of an operation checks its arguments and calls the function of the sa
     transmittance       x           x     x
     median_depth        x           x     x
     distortion_loss     x           x
+    splats (all four)   x           x
 
 `reference` (the backend named "torch") is plain PyTorch, in any dtype on any device, and defines the meaning.
 `cpu` is compiled by Numba when first used and cached on disk, `triton`, for GPUs, by Triton; `tcnn` is
@@ -35,12 +40,29 @@ from nerf_insert.kernels.marching import march
 from nerf_insert.kernels.mlp import mlp
 from nerf_insert.kernels.precision import use_precision
 from nerf_insert.kernels.samples import Samples, merge
+from nerf_insert.kernels.splatting import (
+    ImagePlane,
+    Projected,
+    Raster,
+    RasterPlan,
+    SplatHits,
+    plan_raster,
+    project,
+    rasterize,
+    spherical_harmonics,
+    splat_hits,
+)
 
 __all__ = [
     "Composite",
     "GridSpec",
     "HashedGridSpec",
+    "ImagePlane",
+    "Projected",
+    "Raster",
+    "RasterPlan",
     "Samples",
+    "SplatHits",
     "active_backend",
     "composite",
     "distortion_loss",
@@ -50,6 +72,11 @@ __all__ = [
     "merge",
     "mlp",
     "new_table",
+    "plan_raster",
+    "project",
+    "rasterize",
+    "spherical_harmonics",
+    "splat_hits",
     "transmittance",
     "use_backend",
     "use_precision",

@@ -17,10 +17,19 @@ from nerf_insert.kernels.compositing import Composite
 from nerf_insert.kernels.cpu import compositing, hashgrid, marching, samples
 from nerf_insert.kernels.cpu import mlp as mlp_kernels
 from nerf_insert.kernels.cpu.malloc import keep_memory
+from nerf_insert.kernels.cpu.splat_backend import (
+    plan_raster,
+    project,
+    rasterize,
+    spherical_harmonics,
+    splat_hits,
+)
 from nerf_insert.kernels.cpu.threads import run
 from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.samples import Samples
+
+__all__ = ["plan_raster", "project", "rasterize", "spherical_harmonics", "splat_hits"]
 
 POINTS = 1 << 15  # per task of the encoding, a multiple of LANES
 ROWS = 1 << 13  # points per task of the MLP, a multiple of TILE
