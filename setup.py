@@ -20,5 +20,6 @@ setup(
         "nerf_insert.app": ["page.css"],
         "nerf_insert.app.widgets": ["*.html", "*.css", "*.js"],
         "nerf_insert.data.sample": ["**/*"],
+        "nerf_insert.reconstruction": ["report.html"],
     },
 )

@@ -1,7 +1,8 @@
 """NeRF-Insert: insert, replace or remove an object in a captured 3D scene.
 
 Scenes
-    `Scene`, `train_scene`, `import_nerfstudio`, `Capture`, `LayerEntry`, `sample_path`
+    `make_capture`, `CaptureOptions`, `Scene`, `train_scene`, `import_nerfstudio`, `Capture`, `LayerEntry`,
+    `sample_path`
 Regions, where to edit
     `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`
 Edits
@@ -36,6 +37,7 @@ __all__ = [
     "Camera",
     "Captions",
     "Capture",
+    "CaptureOptions",
     "Dilate",
     "EditContext",
     "Evaluation",
@@ -67,6 +69,7 @@ __all__ = [
     "import_nerfstudio",
     "interpolate_cameras",
     "layer_stack",
+    "make_capture",
     "make_recipe",
     "orbit_cameras",
     "preview",
@@ -104,6 +107,8 @@ if TYPE_CHECKING:
     from nerf_insert.inpaint.guide import Guide as Guide
     from nerf_insert.plugin.export_run import export_run as export_nerfstudio
     from nerf_insert.plugin.import_run import import_scene as import_nerfstudio
+    from nerf_insert.reconstruction.make import make_capture as make_capture
+    from nerf_insert.reconstruction.options import CaptureOptions as CaptureOptions
     from nerf_insert.regions.spec import Box as Box
     from nerf_insert.regions.spec import Dilate as Dilate
     from nerf_insert.regions.spec import Intersection as Intersection
@@ -139,6 +144,8 @@ _MODULES = {
     "inpaint.guide": ["Guide"],
     "plugin.export_run": ["export_run as export_nerfstudio"],
     "plugin.import_run": ["import_scene as import_nerfstudio"],
+    "reconstruction.make": ["make_capture"],
+    "reconstruction.options": ["CaptureOptions"],
     "regions.spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Union"],
     "runtime.progress": ["Progress"],
     "scene.create": ["train_scene"],

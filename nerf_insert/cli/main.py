@@ -27,6 +27,7 @@ from nerf_insert.runtime import kernel_warmup
 
 COMMANDS = (
     "demo",
+    "capture",
     "train",
     "edit",
     "preview",

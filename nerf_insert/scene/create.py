@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nerf_insert.errors import warnings_to
+from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene, check_free, lock_scene
 
 if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture
+    from nerf_insert.reconstruction.options import CaptureOptions
 
+CAPTURE = "capture"  # folder of a capture that was made for a scene, in the scene folder
 LARGE = 1.1e6  # pixels of a photograph from which a smaller copy is recommended
 
 
@@ -24,21 +26,26 @@ def train_scene(
     seed: int = 0,
     downscale: float | None = None,
     dataparser: str | None = None,
+    making: CaptureOptions | None = None,
     progress: Progress = SILENT,
 ) -> Scene:
     """Train a base on posed photographs and write it as a scene folder.
+
+    From a video, or photographs without camera poses, the capture is made first, in the scene folder.
 
     A run that was stopped, even by a crash, resumes when it is called again with the same arguments, and ends
     with the same scene.
 
     Args:
-        capture: Folder with `transforms.json` or another layout that nerfstudio reads, or the JSON file.
+        capture: Folder with `transforms.json` or another layout that nerfstudio reads, or the JSON file; or a
+            video, or a folder or zip of photographs without camera poses.
         out: The scene folder to make. It must not hold a scene yet.
         steps: Training steps. Default: those of `TrainConfig`.
         samples: Samples along rays in one step. Default: those of `TrainConfig`.
         seed: Random seed.
         downscale: Train on photographs this many times smaller.
         dataparser: Name of one of nerfstudio's dataparsers. Default: the one that fits.
+        making: How a capture is made from a video or photographs.
         progress: Where progress and warnings go.
 
     Returns:
@@ -53,11 +60,18 @@ def train_scene(
     """
     from nerf_insert.capture.capture import Capture
     from nerf_insert.fields.hash_field import FieldConfig
+    from nerf_insert.reconstruction.make import is_source, make_capture
     from nerf_insert.rendering.outputs import check_folder
     from nerf_insert.training.scene_trainer import TrainConfig, train_base
 
     out = Path(out)
     check_free(out)
+    if is_source(Path(capture).expanduser(), dataparser):
+        capture = make_capture(capture, out / CAPTURE, making, seed=seed, progress=progress).path
+    elif making is not None:
+        raise InputError(
+            f"{capture} has camera poses already: the options for videos and photographs are without effect"
+        )
     with warnings_to(progress.warn):
         found = Capture.load(capture, dataparser=dataparser, downscale=downscale)
     for warning in found.warnings:

@@ -1,8 +1,9 @@
 """Train the base field of a scene on a capture and make a scene folder.
 
-A capture is a folder of posed photographs that nerfstudio can read. If training was interrupted, run the
-same command again to resume it. With --nerfstudio nothing is trained: a model trained in nerfstudio becomes
-the base.
+A capture is a folder of posed photographs that nerfstudio can read. From a video, or a folder or zip of
+photographs without camera positions, a capture is made first, as `nerf-insert capture` does. If training was
+interrupted, run the same command again to resume it. With --nerfstudio nothing is trained: a model trained in
+nerfstudio becomes the base.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nerf_insert.cli.argument_types import integer, number, path
+from nerf_insert.cli.commands.capture import SOURCE_FLAGS, add_source_arguments, options_of
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.extras import require
@@ -31,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         nargs="?",
         metavar="CAPTURE",
-        help="folder of the capture, or its transforms.json (with --nerfstudio: only if it was moved)",
+        help="folder of the capture, or its transforms.json (with --nerfstudio: only if it was moved); or a "
+        "video, or a folder or zip of photographs",
     )
     parser.add_argument("--out", type=path, required=True, metavar="SCENE", help="scene folder to make")
     group = parser.add_argument_group("training")
@@ -56,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="samples along rays per step; fewer need less memory",
     )
+    add_source_arguments(parser.add_argument_group("video and photographs"))
     group = parser.add_argument_group("import from nerfstudio")
     group.add_argument(
         "--nerfstudio",
@@ -101,6 +105,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         seed=args.seed or 0,
         downscale=args.downscale,
         dataparser=args.dataparser,
+        making=options_of(args) if any(getattr(args, name) is not None for name in SOURCE_FLAGS) else None,
         progress=console.progress,
     )
     console.if_stopped = f"the scene {args.out} is complete, only its PSNR was not measured"
@@ -119,7 +124,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
 def run_import(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     """Make a scene from a nerfstudio run; return it with its PSNR on a few photographs."""
-    for name in TRAINING_FLAGS:
+    for name in (*TRAINING_FLAGS, *SOURCE_FLAGS):
         if getattr(args, name) is not None:
             raise InputError(f"--{name} is for training, but --nerfstudio trains nothing: leave it out")
     require("nerfstudio", "nerfstudio")
