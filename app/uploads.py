@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import stat
-import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerf_insert.app import image_sandbox
 from nerf_insert.app.workspace import PAGE, SceneLocation, Workspace
 from nerf_insert.errors import InputError, first_few, warn
+from nerf_insert.io.archives import unpack
 from nerf_insert.io.decoding import NAMES, SUFFIXES
 from nerf_insert.io.files import read_json, write_json
 
@@ -19,15 +17,12 @@ if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture
 
 MAX_UPLOAD = 4 << 30  # bytes of one file
-MAX_UNPACKED, MAX_FILES = 16 << 30, 20_000
 IMAGES = SUFFIXES
 CAPTURE_FILES = (
     *IMAGES, ".json", ".geojson", ".txt", ".bin", ".ply", ".csv", ".npy", ".xml", ".sfm", ".out",
 )  # fmt: skip
 SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".yml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
 INDICES = ("scene.json", "transforms.json", "transforms_train.json")
-IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
-UTF8 = 0x800  # flag of a file in a zip
 MAX_MASK_SIDE = 16_384  # pixels
 MAX_REFERENCE_SIDE = 2048  # pixels
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
@@ -43,7 +38,7 @@ def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
         raise InputError(f"{file.name} is not a zip file: zip the folder of the capture and upload the zip")
     home = workspace.free(workspace.folder / "captures", file.stem)
     try:
-        left_out = _unpack(file, home)
+        _, left_out = unpack(file, home, SCENE_FILES)
         root = _root(home, file.name)
         if left_out:
             warn(
@@ -99,52 +94,6 @@ def confine(capture: Capture, root: Path) -> None:
                 raise InputError(f"the capture names {view.name}, which is outside its own folder")
             if path is not None and path.suffix.lower() not in IMAGES:
                 raise InputError(f"the capture names {path.name}, which is not one of {', '.join(IMAGES)}")
-
-
-def _unpack(file: Path, home: Path) -> list[str]:
-    """Unpack what captures and scenes are made of, and return the names of the other files."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-            infos = [i for i in infos if not any(part in IGNORED for part in PurePosixPath(i.filename).parts)]
-            if len(infos) > MAX_FILES:
-                raise InputError(f"{file.name} holds {len(infos)} files; at most {MAX_FILES} are accepted")
-            if sum(info.file_size for info in infos) > MAX_UNPACKED:
-                raise InputError(
-                    f"{file.name} would unpack to more than {MAX_UNPACKED >> 30} GB: leave something out"
-                )
-            return [info.filename for info in infos if not _unpack_one(archive, info, home, file.name)]
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise InputError(f"{file.name} cannot be unpacked ({error}): zip the folder again") from None
-
-
-def _unpack_one(archive: zipfile.ZipFile, info: zipfile.ZipInfo, home: Path, name: str) -> bool:
-    """Unpack one file; return whether it is of a kind that is read."""
-    path = PurePosixPath(file_name(info).replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(info.external_attr >> 16):
-        raise InputError(
-            f"{name} holds {info.filename!r}, which points out of its own folder: zip the folder again"
-        )
-    if path.suffix.lower() not in SCENE_FILES:
-        return False
-    target = home / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    left = info.file_size
-    with archive.open(info) as source, open(target, "wb") as out:
-        while chunk := source.read(1 << 20):
-            left -= len(chunk)
-            if left < 0:
-                raise InputError(f"{name} holds {info.filename!r}, which is larger than declared")
-            out.write(chunk)
-    return True
-
-
-def file_name(info: zipfile.ZipInfo) -> str:
-    """Return the name of a file in a zip, also where it is UTF-8 and not marked so, as a Mac writes it."""
-    if not info.flag_bits & UTF8:
-        with contextlib.suppress(UnicodeError):
-            return info.filename.encode("cp437").decode("utf-8")
-    return info.filename
 
 
 def _root(home: Path, name: str) -> Path:

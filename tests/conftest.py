@@ -19,8 +19,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # every worker has a core of its own; b
 # Every function of these packages checks its annotations, shapes included, while the tests run. Kernels that
 # Numba and Triton compile are left out: they compile source, not wrapped functions.
 PACKAGES = (
-    "app capture cli editing evaluation export fields geometry hub io lighting plugin regions rendering "
-    "runtime scene training inpaint.api inpaint.guide inpaint.registry inpaint.diffusion "
+    "app capture cli editing evaluation export fields geometry hub io lighting plugin reconstruction regions "
+    "rendering runtime scene training inpaint.api inpaint.guide inpaint.registry inpaint.diffusion "
     "inpaint.mesh inpaint.fill.depth_views inpaint.fill.inpainter inpaint.fill.planes inpaint.fill.surfaces "
     "inpaint.fill.texture "
     "kernels.compositing kernels.hashgrid kernels.marching kernels.mlp kernels.samples kernels.reference"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import stat
 import zipfile
@@ -13,10 +14,11 @@ from nerf_insert.errors import InputError
 MAX_BYTES, MAX_FILES = 16 << 30, 20_000
 MAX_RATIO = 200  # unpacked to packed bytes: photographs and videos stay near 1, tables of numbers below 20
 SMALL = 64 << 20  # bytes that unpack whatever their ratio
+UTF8 = 0x800  # flag of a file in a zip
 IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
-def unpack(file: Path, folder: Path, suffixes: Collection[str]) -> list[Path]:
+def unpack(file: Path, folder: Path, suffixes: Collection[str]) -> tuple[list[Path], list[str]]:
     """Unpack the files of a zip whose suffix is wanted.
 
     Args:
@@ -25,7 +27,7 @@ def unpack(file: Path, folder: Path, suffixes: Collection[str]) -> list[Path]:
         suffixes: Lower-case suffixes with the dot; other files are passed over.
 
     Returns:
-        The unpacked files, in the zip's order.
+        (the unpacked files in the zip's order, the names in the zip of the files that were passed over).
 
     Raises:
         InputError: It is no zip, is damaged or protected, points out of the folder, or unpacks to too much.
@@ -35,8 +37,9 @@ def unpack(file: Path, folder: Path, suffixes: Collection[str]) -> list[Path]:
             infos = [info for info in archive.infolist() if not info.is_dir()]
             infos = [i for i in infos if not any(part in IGNORED for part in PurePosixPath(i.filename).parts)]
             _check_size(infos, file, folder)
-            found = (_unpack_one(archive, info, folder, file.name, suffixes) for info in infos)
-            return [path for path in found if path is not None]
+            found = [(info, _unpack_one(archive, info, folder, file.name, suffixes)) for info in infos]
+            passed_over = [info.filename for info, path in found if path is None]
+            return [path for _, path in found if path is not None], passed_over
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise InputError(f"{file.name} cannot be unpacked ({error}): zip the folder again") from None
 
@@ -62,7 +65,7 @@ def _check_size(infos: list[zipfile.ZipInfo], file: Path, folder: Path) -> None:
 def _unpack_one(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path, name: str, suffixes: Collection[str]
 ) -> Path | None:
-    path = PurePosixPath(info.filename.replace("\\", "/"))
+    path = PurePosixPath(file_name(info).replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(info.external_attr >> 16):
         raise InputError(
             f"{name} holds {info.filename!r}, which points out of its own folder: zip the folder again"
@@ -79,3 +82,11 @@ def _unpack_one(
                 raise InputError(f"{name} holds {info.filename!r}, which is larger than declared")
             out.write(chunk)
     return target
+
+
+def file_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of a file in a zip, also where it is UTF-8 and not marked so, as a Mac writes it."""
+    if not info.flag_bits & UTF8:
+        with contextlib.suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from nerf_insert.errors import InputError, first_few
+from nerf_insert.io import decoding
 from nerf_insert.io.files import atomic_write
-from nerf_insert.io.images import UNREADABLE
 from nerf_insert.reconstruction import exif
 from nerf_insert.reconstruction.sources import FEWEST, Source
 from nerf_insert.reconstruction.working_size import fit_size, pixel_limit
@@ -78,7 +78,6 @@ def import_photographs(
     Raises:
         InputError: Fewer than FEWEST can be used.
     """
-    register_heif()
     limit = pixel_limit(len(source.files), megapixels)
     found: list[Photograph] = []
     seen: dict[str, Path] = {}
@@ -135,15 +134,19 @@ def import_photograph(
         InputError: It cannot be used.
     """
     try:
-        with Image.open(file) as opened:
+        with decoding.open_picture(file) as opened:
             metadata, xmp = opened.getexif(), _xmp(opened)
-            turned = ImageOps.exif_transpose(opened)
+            turned = decoding.upright(opened)
             size = turned.size
             _check(file, size, xmp)
-            image = _to_srgb(turned, opened.info.get("icc_profile"))
+            image = _to_srgb(turned)
     except Image.DecompressionBombError:
         raise InputError(f"{file.name} has more pixels than can be read: make it smaller") from None
-    except UNREADABLE as error:
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{file.name} is no picture, or not one that can be read: {decoding.NAMES}"
+        ) from None
+    except decoding.UNREADABLE as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{file.name} cannot be read ({str(reason)[:80]})") from None
     small = fit_size(size, limit)
@@ -174,13 +177,6 @@ def write_picture(path: Path, image: Image.Image) -> None:
     atomic_write(path, data.getvalue())
 
 
-def register_heif() -> None:
-    """Let Pillow read HEIC."""
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-
-
 def _check(file: Path, size: tuple[int, int], xmp: str) -> None:
     if exif.is_panorama(xmp) or max(size) > WIDEST * min(size):
         raise InputError(
@@ -192,22 +188,12 @@ def _check(file: Path, size: tuple[int, int], xmp: str) -> None:
         raise InputError(f"{file.name} is too small ({size[0]}x{size[1]})")
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _to_srgb(image: Image.Image) -> Image.Image:
     """Convert to 8-bit sRGB; what is transparent stays so."""
-    if image.mode.startswith(("I", "F")):  # 16 bits
-        image = image.convert("I").point(lambda value: value / 257).convert("L")
-    transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    flat = image.convert("RGBA" if transparent else "RGB")
-    if profile:
-        try:
-            own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            srgb = ImageCms.createProfile("sRGB")
-            if "srgb" not in ImageCms.getProfileDescription(own).lower():
-                flat = ImageCms.profileToProfile(flat, own, srgb, outputMode=flat.mode) or flat
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a damaged profile, or one of another color space: the colors as they are stored
-    opaque = flat.mode == "RGBA" and flat.getextrema()[3][0] == 255
-    return flat.convert("RGB") if opaque else flat
+    flat = decoding.eight_bits(decoding.in_srgb(image))
+    if flat.mode == "RGBA" and flat.getchannel("A").getextrema()[0] == 255:
+        return flat.convert("RGB")
+    return flat
 
 
 def _xmp(image: Image.Image) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from nerf_insert.errors import InputError, first_few
 from nerf_insert.io.archives import unpack
+from nerf_insert.io.decoding import NAMES, SUFFIXES
 
 VIDEOS = tuple(".mp4 .mov .m4v .mkv .webm .avi .mts .m2ts .mpg .mpeg .3gp .insv .360".split())
-PHOTOGRAPHS = tuple(".jpg .jpeg .png .webp .tif .tiff .heic .heif .hif .mpo .avif .bmp".split())
 RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
 POSES = ("transforms.json", "transforms_train.json", "cameras.bin", "cameras.txt", "poses_bounds.npy")
 FEWEST = 3  # photographs that a capture needs
@@ -42,8 +42,8 @@ class Source:
 def holds_photographs(path: Path) -> bool:
     """Return whether a path is a video, a zip, a photograph, or a folder of photographs or videos."""
     if path.is_file():
-        return path.suffix.lower() in (*VIDEOS, *PHOTOGRAPHS, ".zip")
-    return path.is_dir() and any(file.suffix.lower() in (*PHOTOGRAPHS, *VIDEOS) for file in path.rglob("*"))
+        return path.suffix.lower() in (*VIDEOS, *SUFFIXES, ".zip")
+    return path.is_dir() and any(file.suffix.lower() in (*SUFFIXES, *VIDEOS) for file in path.rglob("*"))
 
 
 def find_source(path: Path, unpacked: Path) -> Source:
@@ -64,15 +64,15 @@ def find_source(path: Path, unpacked: Path) -> Source:
     if suffix in VIDEOS:
         return Source(path, "video", (path,))
     if suffix == ".zip":
-        wanted = (*PHOTOGRAPHS, *VIDEOS, ".json", ".bin", ".txt", ".npy")
-        posed = [file for file in unpack(path, unpacked, wanted) if file.name in POSES]
+        wanted = (*SUFFIXES, *VIDEOS, ".json", ".bin", ".txt", ".npy")
+        posed = [file for file in unpack(path, unpacked, wanted)[0] if file.name in POSES]
         if posed:
             raise InputError(
                 f"{path} holds camera poses already ({posed[0].relative_to(unpacked)}): unzip it, and train "
                 "on the folder as it is"
             )
         return _in_folder(unpacked, path)
-    if suffix in PHOTOGRAPHS:
+    if suffix in SUFFIXES:
         raise InputError(
             f"{path} is one photograph: give the folder with all of them, at least {FEWEST} and better 30 "
             "or more"
@@ -90,7 +90,7 @@ def _in_folder(folder: Path, named: Path) -> Source:
     files = sorted(
         (file for file in folder.rglob("*") if _counts(file, folder)), key=lambda f: _natural(f, folder)
     )
-    photographs = [file for file in files if file.suffix.lower() in PHOTOGRAPHS]
+    photographs = [file for file in files if file.suffix.lower() in SUFFIXES]
     videos = [file for file in files if file.suffix.lower() in VIDEOS]
     stems = {file.with_suffix("") for file in photographs}
     videos = [file for file in videos if file.with_suffix("") not in stems]  # the moving part of live photos
@@ -109,9 +109,8 @@ def _in_folder(folder: Path, named: Path) -> Source:
             f"{len(videos)} videos beside the photographs are left out: {first_few([v.name for v in videos])}"
         )
     if len(photographs) < FEWEST:
-        kinds = ", ".join(kind[1:] for kind in PHOTOGRAPHS[:7])
         raise InputError(
-            f"{named} holds {len(photographs) or 'no'} photographs that can be read ({kinds}, ...) and no "
+            f"{named} holds {len(photographs) or 'no'} photographs that can be read ({NAMES}) and no "
             "video: "
             f"at least {FEWEST} photographs are needed, better 30 or more that overlap"
             + (f"; {notes[0]}" if raw else "")
