@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from nerf_insert.reconstruction.solution import Solution
 
@@ -83,7 +83,7 @@ def plane_normals(points: Float[np.ndarray, "P 3"]) -> Float[np.ndarray, "n 3"]:
     """Return the normals at the points around which all others lie in a plane."""
     if len(points) <= NEIGHBORS:
         return np.zeros((0, 3))
-    _, nearest = cKDTree(points).query(points, NEIGHBORS + 1)
+    _, nearest = KDTree(points).query(points, NEIGHBORS + 1)
     around = points[nearest] - points[nearest].mean(1, keepdims=True)
     values, vectors = np.linalg.eigh(np.einsum("pki,pkj->pij", around, around))
     return vectors[values[:, 0] < FLAT * values[:, 1], :, 0]

@@ -51,6 +51,7 @@ def video_info(path: Path) -> VideoInfo:
         InputError: It is no video that can be decoded.
     """
     import av
+    import av.error
 
     _, first = next(iter(decode(path)), (0.0, None))
     if first is None:
@@ -80,6 +81,7 @@ def decode(path: Path) -> Iterator[tuple[float, VideoFrame]]:
         InputError: It is no video that can be decoded.
     """
     import av
+    import av.error
 
     try:
         container = av.open(str(path))
