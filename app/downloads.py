@@ -75,7 +75,7 @@ def recipe_zip(scene: Scene, number: int, to: Path) -> Path:
         InputError: There is no such layer.
     """
     entry = _entry(scene, number)
-    folder = scene.layer_folder(entry)
+    folder = scene.recipe_file(entry).parent
     kept = [folder / "recipe.yaml", *_files(folder / "inputs")]
     pairs = [(str(p.relative_to(folder)), p) for p in kept]
     return _zip(_target(to, folder, f"{entry.name}-recipe"), pairs)

@@ -91,7 +91,7 @@ class OpenScene:
         """
         with self.lock:
             scene = self.scene
-            layers = tuple((entry.folder, entry.enabled) for entry in scene.layers)
+            layers = tuple(scene.layers)
             if self._stack is None or layers != self._stack_layers:
                 self._stack, self._stack_layers = scene.stack(), layers
                 self.depths.clear()

@@ -100,7 +100,7 @@ def build(page: Page) -> dict[str, Any]:
         if not which:
             return ""
         opened = Context(services, session).open_scene.scene
-        file = opened.layer_folder(opened.layers[int(which) - 1]) / "recipe.yaml"
+        file = opened.recipe_file(opened.layers[int(which) - 1])
         if not file.exists():
             return "This layer has no recipe."
         return command_line(Recipe.load(file), opened.folder, file)

@@ -25,7 +25,7 @@ function show(answer) {
     item.className = layer.enabled ? '' : 'off';
     item.innerHTML = `<label class="switch" title="Show this layer"><input type="checkbox" data-do="enable" ${layer.enabled ? 'checked' : ''} aria-label="Show ${escape(layer.name)}"></label>
       <input class="name" data-do="rename" value="${escape(layer.name)}" aria-label="Name of layer ${layer.number}" maxlength="60">
-      <span class="about">${escape(layer.about)}</span>
+      <span class="about">${escape(layer.about)}${layer.strength == null ? '' : ` <input class="fade" type="range" min="0" max="2" step="0.05" value="${+layer.strength}" data-do="fade" aria-label="Strength of ${escape(layer.name)}" title="Strength: ${+layer.strength}">`}</span>
       <span class="buttons"><button type="button" data-do="up" aria-label="Move ${escape(layer.name)} up" ${layer.number === shown.length ? 'disabled' : ''}>&#9650;</button>
       <button type="button" data-do="down" aria-label="Move ${escape(layer.name)} down" ${layer.number === 1 ? 'disabled' : ''}>&#9660;</button>
       <button type="button" data-do="remove" aria-label="Delete ${escape(layer.name)}">Delete</button></span>`;
@@ -54,6 +54,7 @@ element.addEventListener('change', (event) => {
   const item = event.target.closest('li');
   if (!item) return;
   if (event.target.dataset.do === 'enable') act(event.target.checked ? 'enable' : 'disable', +item.dataset.number);
+  if (event.target.dataset.do === 'fade') act('fade', +item.dataset.number, {strength: +event.target.value});
   if (event.target.dataset.do === 'rename') act('rename', +item.dataset.number, {name: event.target.value});
 });
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import get_args
 
 from nerf_insert.cli import diffusion_flags
 from nerf_insert.cli.argument_types import integer, nonempty, number, numbers, path
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene import recipe_from_flags
-from nerf_insert.scene.recipe import MAX_SEED, Recipe
+from nerf_insert.scene.recipe import MAX_SEED, Recipe, ShadowKind
 from nerf_insert.scene.recipe_from_flags import COMBINATIONS
+from nerf_insert.scene.scene_file import MAX_STRENGTH
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +99,19 @@ def _add_content_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="KEY=VALUE",
         help="option of the inpainter; may be repeated. A value that is valid JSON is read as JSON",
+    )
+    group.add_argument(
+        "--shadow",
+        choices=get_args(ShadowKind),
+        help="what the object does to the light around it, as a layer of its own that can be switched and "
+        "faded. cast: its shadow, and light that it throws back; with fill, the removed object's shadow is "
+        "taken back. contact: only a soft shadow near it. Default: cast with mesh and fill, else none",
+    )
+    group.add_argument(
+        "--shadow-strength",
+        type=number(0, MAX_STRENGTH),
+        metavar="F",
+        help="strength of that layer: 0 is no shadow, 1 as computed (default), 2 the most",
     )
 
 

@@ -18,7 +18,7 @@ from nerf_insert.editing import loop
 from nerf_insert.errors import InputError
 from nerf_insert.regions.spec import Mesh, RegionSpec
 from nerf_insert.runtime.progress import SILENT, Progress
-from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule
+from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule, ShadowKind, ShadowSpec
 from nerf_insert.scene.scene import LayerEntry, Scene
 
 File = str | Path
@@ -43,6 +43,7 @@ def edit(
     rounds: int | None = None,
     anchors: int | None = None,
     strength: float | None = None,
+    shadow: ShadowKind | ShadowSpec | Mapping[str, Any] | None = None,
     name: str | None = None,
     seed: int | None = None,
     force: bool = False,
@@ -71,6 +72,7 @@ def edit(
         rounds: Rounds of painting and fitting.
         anchors: Views painted first and jointly.
         strength: Strength of the first round.
+        shadow: What the edit does to the light around it.
         name: The layer's name.
         seed: Random seed.
         force: Make the layer even if the topmost one was made by the same edit.
@@ -106,6 +108,7 @@ def edit(
         rounds=rounds,
         anchors=anchors,
         strength=strength,
+        shadow=shadow,
         name=name,
         seed=seed,
     )
@@ -128,6 +131,7 @@ def make_recipe(
     rounds: int | None = None,
     anchors: int | None = None,
     strength: float | None = None,
+    shadow: ShadowKind | ShadowSpec | Mapping[str, Any] | None = None,
     name: str | None = None,
     seed: int | None = None,
 ) -> Recipe:
@@ -151,6 +155,8 @@ def make_recipe(
         rounds: Rounds of painting and fitting.
         anchors: Views painted first and jointly; 0: every round paints all views.
         strength: Strength of the inpainting in the first round, above 0, at most 1.
+        shadow: "cast", "contact" or "none", or a `ShadowSpec` or its fields for another strength. Default:
+            "cast" with "mesh" and "fill", otherwise "none".
         name: The layer's name. Default: the mesh's file name, otherwise "edit".
         seed: Random seed.
 
@@ -195,12 +201,23 @@ def make_recipe(
         inpainter=painter,
         inpainter_options={**kept, **(inpainter_options or {})},
         schedule=_changed(plan, changes),
+        shadow=_shadow(shadow, base),
         name=name or (base.name if base else Path(mesh).stem if mesh is not None else "edit"),
         seed=seed if seed is not None else base.seed if base else 0,
         approved=base.approved if base else {},
         deprecations=base.deprecations if base else (),
     )
     return made.map_files(lambda file: str(Path(file).expanduser().absolute()))
+
+
+def _shadow(
+    shadow: ShadowKind | ShadowSpec | Mapping[str, Any] | None, base: Recipe | None
+) -> ShadowSpec | Mapping[str, Any]:
+    """Return the shadow of a recipe: as given, otherwise as in the recipe to start from."""
+    kept = base.shadow if base else ShadowSpec()
+    if shadow is None:
+        return kept
+    return replace(kept, kind=shadow) if isinstance(shadow, str) else shadow
 
 
 def _matrix(pose: Pose | None) -> Any:

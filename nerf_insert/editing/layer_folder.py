@@ -26,7 +26,11 @@ def edit_identities(scene: Scene, recipe: Recipe, without: LayerEntry | None = N
     The first digest is of this version's recipe format, the others are of older ones. `without` is a layer
     that does not count as below.
     """
-    below = [entry.folder for entry in scene.layers if entry.enabled and entry is not without]
+    below = [
+        entry.folder
+        for entry in scene.layers
+        if scene.is_shown(entry) and (without is None or without.folder not in (entry.folder, entry.shade_of))
+    ]
     return [
         hashlib.sha256(json.dumps([fingerprint, below]).encode()).hexdigest()
         for fingerprint in recipe.fingerprints()

@@ -2,6 +2,9 @@
 
     region -> masks in all views -> [paint views -> fit the layer] x rounds -> layer on top
 
+What the edit does to the light around it is a shade layer below that (editing/shades.py). Both join the scene
+in one change.
+
 Every painted view and the state of the fit are written as they are made, under layers/NNN-name/; the layer
 joins the scene when it is complete. An edit that was stopped at any moment resumes with the same recipe and
 ends with the same layer: randomness follows from the seed and the step, and painted images are always used
@@ -23,6 +26,7 @@ from nerf_insert.editing.layer_folder import (
 )
 from nerf_insert.editing.rounds import EditRounds, EditState
 from nerf_insert.editing.session import prepare
+from nerf_insert.editing.shades import shade_entry, shade_of_edit, with_kept_shade
 from nerf_insert.io.files import write_json, write_yaml
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
@@ -88,9 +92,12 @@ def edit_steps(
         if not (folder / "region" / "region.json").exists():
             write_yaml(folder / "recipe.yaml", session.recipe.copied_into(folder).to_dict())
             write_json(folder / "region" / "region.json", session.region.save(folder / "region"))
+        session = with_kept_shade(session, folder)
         if not (folder / "field.safetensors").exists():
             yield from EditRounds(session, folder, identity, progress).steps()
+        shade = shade_of_edit(session, folder, progress)
         tidy(folder)
         entry = LayerEntry(folder.name, recipe.name)
-        scene.add(entry)
+        shades = [] if shade is None else [shade_entry(entry, shade, recipe)]
+        scene.add(*shades, entry)
         return entry

@@ -15,8 +15,9 @@ from nerf_insert.editing.schedule import Round, plan_rounds
 from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import LAYER_FIELD
+from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.geometry.mesh_reader import load_mesh
-from nerf_insert.inpaint.api import EditContext, Inpainter
+from nerf_insert.inpaint.api import EditContext, Inpainter, ShadowKind
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
 from nerf_insert.io.images import image_size, read_image, read_reference, to_uint8
@@ -85,9 +86,28 @@ class EditSession:
             RunError: The inpainter failed.
         """
         views, strength = tuple(seen.view for seen in self.views), self.recipe.schedule.strength
-        context = EditContext(self.stack, self.region, self.guide, views, seed, progress, strength)
+        context = EditContext(
+            self.stack,
+            self.region,
+            self.guide,
+            views,
+            seed,
+            progress,
+            strength,
+            self.shadow,
+            self.recipe.shadow.strength,
+        )
         with wrap_inpainter_errors(self.recipe.inpainter):
             self.inpainter.prepare(context)
+
+    def over(self, shade: ShadeLayer) -> EditSession:
+        """Return this edit with a shade layer between the scene and the layer to be made."""
+        return replace(self, stack=self.stack.with_shade(shade.to(self.stack.device)), _ray_cache={})
+
+    @property
+    def shadow(self) -> ShadowKind:
+        """The shade layer that the edit gets."""
+        return self.recipe.shadow.kind or self.inpainter.shadow
 
     @property
     def rounds(self) -> int:

@@ -1,6 +1,7 @@
 """A scene as a capture: its photographs with the edits in them, for any method to train on.
 
-OUT/images/007.png       the photograph; the edited scene's render where the edits change what is seen
+OUT/images/007.png       the photograph; the edited scene's render where the edits change what is seen; where
+                         they only change the light on it, the photograph in that light
 OUT/edit_masks/007.png   white where that is
 OUT/masks/007.png        the capture's own masks, if it has some (zero = ignored)
 OUT/transforms.json      the scene's cameras, in the capture's own world coordinates and split
@@ -18,14 +19,17 @@ from torch import Tensor
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
 from nerf_insert.io.images import write_image
 from nerf_insert.rendering.outputs import check_folder, file_stems
+from nerf_insert.rendering.protocols import ShadeField
 from nerf_insert.rendering.stack import LayerStack, hits
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene
 
 MIN_CHANGE = 2 / 255  # between two renders, of a pixel that counts as edited
+DARK = 0.003  # added to linear colors of which a ratio is taken
 KEPT_KEYS = ("applied_transform", "applied_scale", "orientation_override")  # of the capture's transforms.json
 CAMERA_MODELS = {"PERSPECTIVE": "OPENCV", "FISHEYE": "OPENCV_FISHEYE", "EQUIRECTANGULAR": "EQUIRECTANGULAR"}
 LENS_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
@@ -115,21 +119,34 @@ def edited_photograph(stack: LayerStack, view: View) -> tuple[Float[Tensor, "H W
     image, alpha = view.photograph(), view.alpha()
     camera = view.camera
     rays = camera.rays()
-    crosses = torch.zeros(rays.count, dtype=torch.bool)
+    replaced, shaded = (torch.zeros(rays.count, dtype=torch.bool) for _ in range(2))
     for layer in stack.layers:
-        crosses |= hits(layer.region, rays)
-    index = crosses.nonzero()[:, 0]
+        crossed = shaded if isinstance(layer, ShadeField) else replaced
+        crossed |= hits(layer.region, rays)
+    index = (replaced | shaded).nonzero()[:, 0]
     mask = torch.zeros(rays.count, dtype=torch.bool)
     if len(index):
         after, before = stack.render(rays[index]), LayerStack(stack.base).render(rays[index])
         changed = (after.rgb - before.rgb).abs().amax(-1) > MIN_CHANGE
         mask[index[changed]] = True
-        image.view(-1, 3)[index[changed]] = after.rgb[changed]
+        image.view(-1, 3)[index[changed]] = torch.where(
+            replaced[index[changed], None],
+            after.rgb[changed],
+            _shaded(image.view(-1, 3)[index[changed]], before.rgb[changed], after.rgb[changed]),
+        )
         if alpha is not None:
             alpha.view(-1)[index[changed]] = after.accumulation[changed]
     if alpha is not None:
         image = torch.cat([image, alpha[..., None]], -1)
     return image, mask.view(camera.height, camera.width)
+
+
+def _shaded(
+    photograph: Float[Tensor, "N 3"], before: Float[Tensor, "N 3"], after: Float[Tensor, "N 3"]
+) -> Float[Tensor, "N 3"]:
+    """Return photographed colors with the change of light that two renders show; the rest stays as sharp."""
+    ratio = (srgb_to_linear(after) + DARK) / (srgb_to_linear(before) + DARK)
+    return linear_to_srgb(ratio * srgb_to_linear(photograph)).clamp(0, 1)
 
 
 def _intrinsics(camera: Camera) -> dict[str, float]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nerf_insert.capture.view import View
 from nerf_insert.errors import RunError
+from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.regions.region import Region
@@ -23,6 +24,7 @@ from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
 RenderUse = Literal["full", "mask", "none"]
+ShadowKind = Literal["cast", "contact", "none"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,8 @@ class EditContext:
         progress: Where to report long work.
         strength: The strength of the first round, in which the scene shows nothing of the edit yet; later
             rounds have less.
+        shadow: The shade layer that is wanted.
+        shadow_strength: Its strength.
     """
 
     scene: LayerStack
@@ -68,6 +72,8 @@ class EditContext:
     seed: int
     progress: Progress
     strength: float = 1.0
+    shadow: ShadowKind = "none"
+    shadow_strength: float = 1.0
 
 
 class Inpainter(ABC):
@@ -86,6 +92,9 @@ class Inpainter(ABC):
             only, or nowhere ("none"). Elsewhere they need no rendering, and hold the photograph and inf.
         settled: Options that were left to the inpainter, by name, known after `check`. The layer's recipe
             keeps them; the edit is resumed and repeated with them.
+        shadow: The shade layer that an edit gets, unless the recipe says otherwise.
+        shade: The shade layer that `prepare` has computed, which is put below the edit's own layer; None: if
+            one is wanted, it is computed from the finished layer.
     """
 
     rounds: int = 3
@@ -95,6 +104,8 @@ class Inpainter(ABC):
     blend_width: float = 0.03
     uses_render: RenderUse = "full"
     settled: Mapping[str, Any] = {}
+    shadow: ShadowKind = "none"
+    shade: ShadeLayer | None = None
 
     def check(self, guide: Guide) -> None:  # noqa: B027 (optional to implement)
         """Check the guide and the machine before any work is done.

@@ -73,7 +73,7 @@ def estimate_light(
     if len(samples.points) < MIN_SAMPLES:
         level = float((samples.color @ LUMINANCE).mean()) / ALBEDO if len(samples.points) else 1.0
         environment = torch.where(far.isfinite(), far, level / 3)
-        return Light(environment, replace(above, irradiance=torch.full((3,), level)))
+        return Light(environment, (replace(above, irradiance=torch.full((3,), level)),))
     best = evaluate_hypothesis(LightHypothesis(above), samples, occluders)
     found = []
     for direction in candidate_directions(samples):
@@ -233,4 +233,4 @@ def estimate_color(
         albedo = samples.color / light.clamp_min(MIN_IRRADIANCE)
         samples = replace(samples, member=membership(samples.points / size, albedo))
     environment = torch.where(far.isfinite().all(-1, keepdim=True), far.nan_to_num(), sky)
-    return Light(environment, replace(hypothesis.key, irradiance=strength))
+    return Light(environment, (replace(hypothesis.key, irradiance=strength),))

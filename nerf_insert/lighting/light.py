@@ -1,8 +1,8 @@
 """The light of a scene as far as photographs show it, and the irradiance of surfaces in it.
 
 Light comes from a far environment, known where a photograph shows it and uniform elsewhere; from near
-surfaces, whose radiance the photographs show too; and from one *key light*: the sun, a lamp, a window
-outside all photographs, modeled as a disk at some distance. Light is linear, in sRGB's primaries, scaled so
+surfaces, whose radiance the photographs show too; and from *key lights*: the sun, lamps, windows outside
+all photographs, modeled as disks at some distance. Light is linear, in sRGB's primaries, scaled so
 that a white diffuse surface shows its irradiance as its color (irradiance over pi, in physical terms).
 
 World coordinates and units. N is the number of points, M of rays, K of directions, S of points on the disk.
@@ -111,10 +111,10 @@ class DiskLight:
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """A far environment and a key light."""
+    """A far environment and key lights."""
 
     environment: Float[Tensor, "K 3"]  # radiance from each direction of `fibonacci_sphere(K)`
-    key: DiskLight | None = None
+    keys: tuple[DiskLight, ...] = ()
 
     @staticmethod
     def flat(level: float = 1.0) -> Light:
@@ -123,8 +123,8 @@ class Light:
 
     def scaled(self, factor: float) -> Light:
         """Return this light, brighter by a factor."""
-        key = self.key and replace(self.key, irradiance=factor * self.key.irradiance)
-        return Light(factor * self.environment, key)
+        keys = tuple(replace(key, irradiance=factor * key.irradiance) for key in self.keys)
+        return Light(factor * self.environment, keys)
 
     def irradiance(
         self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], occluders: Occluders = ()
@@ -136,22 +136,22 @@ class Light:
             normals: Unit normals.
             occluders: Near surfaces, which may hide the light and give light themselves.
         """
-        around, key = self.irradiance_parts(points, normals, occluders)
-        return around + key
+        around, keys = self.irradiance_parts(points, normals, occluders)
+        return around + keys.sum(1)
 
     def irradiance_parts(
         self, points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], occluders: Occluders = ()
-    ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
-        """Return `irradiance` in two parts: environment and near surfaces, and the key light."""
-        around, key = [points.new_zeros(0, 3)], [points.new_zeros(0, 3)]
+    ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N L 3"]]:
+        """Return `irradiance` in parts: environment and near surfaces, and each of the L key lights."""
+        around, lit = [points.new_zeros(0, 3)], [points.new_zeros(0, len(self.keys), 3)]
         for x, n in zip(points.split(POINTS_AT_ONCE), normals.split(POINTS_AT_ONCE), strict=True):
             near, far = transport(x, n, fibonacci_sphere(len(self.environment)), occluders)
             around.append(near + far @ self.environment)
-            if self.key is None:
-                key.append(torch.zeros(len(x), 3))
-            else:
-                key.append(self.key.relative_irradiance(x, n, occluders)[:, None] * self.key.irradiance)
-        return torch.cat(around), torch.cat(key)
+            parts = torch.zeros(len(x), len(self.keys), 3)
+            for k, key in enumerate(self.keys):
+                parts[:, k] = key.relative_irradiance(x, n, occluders)[:, None] * key.irradiance
+            lit.append(parts)
+        return torch.cat(around), torch.cat(lit)
 
 
 def transport(

@@ -36,14 +36,14 @@ MIN_IRRADIANCE = 1e-4
 class ShadedMesh:
     """The light that leaves a mesh: diffuse under a dielectric's clear surface.
 
-    Irradiances have six channels: three from everything but the key light, three from the key light.
+    Irradiances have 3 + 3 L channels: three from everything but the L key lights, three from each of these.
     """
 
     mesh: Mesh
     samples: MeshColors
-    front: Float[Tensor, "Q 6"]  # irradiance of the faces' front
-    back: Float[Tensor, "Q 6"] | None  # irradiance of their back, where that can be seen
-    key: DiskLight | None
+    front: Float[Tensor, "Q C"]  # irradiance of the faces' front
+    back: Float[Tensor, "Q C"] | None  # irradiance of their back, where that can be seen
+    keys: tuple[DiskLight, ...]
     roughness: float
 
     def radiance(
@@ -64,14 +64,14 @@ class ShadedMesh:
             back = self.samples.interpolate(self.back, face, barycentric)
             irradiance = torch.where(behind, back, irradiance)
             normals = torch.where(behind, -normals, normals)
-        around, key = irradiance.split(3, -1)
+        around, *lit = irradiance.split(3, -1)
         cosine = -(normals * directions).sum(-1, keepdim=True)
         reflected = self._reflected(cosine.clamp(0, 1))
-        out = (around + key) * (1 - reflected) * albedo + around * reflected
-        if self.key is not None:
-            light = self.key.center - self.mesh.points_at(face, barycentric)
+        out = (around + sum(lit)) * (1 - reflected) * albedo + around * reflected
+        for key, part in zip(self.keys, lit, strict=True):
+            light = key.center - self.mesh.points_at(face, barycentric)
             light = torch.nn.functional.normalize(light, dim=-1)
-            out = out + key * highlight(normals, light, -directions, self.roughness)
+            out = out + part * highlight(normals, light, -directions, self.roughness)
         if self.mesh.emits:
             out = out + self.mesh.emission_at(face, barycentric)
         return out
@@ -131,12 +131,17 @@ def _lit(
     samples = place_samples(mesh.vertices[mesh.faces], mesh.corner_normals, spacing, max_samples)
     lift = 1e-3 * float((mesh.bounds[1] - mesh.bounds[0]).norm())
     above = samples.points + lift * samples.normals
-    front = torch.cat(light.irradiance_parts(above, samples.normals, occluders), -1)
+    front = _channels(light.irradiance_parts(above, samples.normals, occluders))
     back = None
     if not is_closed(mesh):
         below = samples.points - lift * samples.normals
-        back = torch.cat(light.irradiance_parts(below, -samples.normals, occluders), -1)
-    return ShadedMesh(mesh, samples, front, back, light.key, roughness)
+        back = _channels(light.irradiance_parts(below, -samples.normals, occluders))
+    return ShadedMesh(mesh, samples, front, back, light.keys, roughness)
+
+
+def _channels(parts: tuple[Float[Tensor, "Q 3"], Float[Tensor, "Q L 3"]]) -> Float[Tensor, "Q C"]:
+    around, lit = parts
+    return torch.cat([around, lit.flatten(1)], -1)
 
 
 def is_closed(mesh: Mesh) -> bool:

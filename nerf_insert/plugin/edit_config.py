@@ -70,6 +70,11 @@ class EditConfig(ScheduleConfig):
     """mesh, fill, diffusion, an installed inpainter, or package.module:Class; default: what fits the rest."""
     inpainter_option: tuple[str, ...] = ()
     """Options of the inpainter, each as KEY=VALUE."""
+    shadow: Literal["cast", "contact", "none"] | None = None
+    """What the object does to the light around it, as a layer of its own: cast (its shadow, and light thrown
+    back; with fill, the removed object's shadow is taken back), contact (a soft shadow near it) or none."""
+    shadow_strength: float | None = None
+    """Strength of that layer: 0 is no shadow, 1 as computed, 2 the most."""
     recipe: Path | None = None
     """A recipe file to run; other flags override it."""
     name: str | None = None

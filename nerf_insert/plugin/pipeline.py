@@ -19,6 +19,7 @@ from nerf_insert.editing.layer_folder import unfinished_folders
 from nerf_insert.editing.loop import EditState, edit_steps
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
+from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.plugin.coordinates import Frame
 from nerf_insert.plugin.datamanager import NerfInsertDataManager
 from nerf_insert.plugin.edit_config import EditPipelineConfig
@@ -65,7 +66,7 @@ class NerfInsertPipeline(VanillaPipeline):
         self._stepping = threading.Lock()  # the viewer's threads start and end edits, too
         self._recipe: Recipe | None = None
         self._growing: Layer | None = None
-        self._layers: dict[str, Layer] = {}
+        self._layers: dict[LayerEntry, Layer | ShadeLayer] = {}
         self.edit_panel = EditPanel(editing=self.test_mode == "val")
         if config.scene is not None and (Path(config.scene) / "scene.json").exists():
             self.open(Path(config.scene))
@@ -96,11 +97,11 @@ class NerfInsertPipeline(VanillaPipeline):
         model = cast("NerfInsertModel", self.model)  # that of the method's config
         model.show(LayerStack(self._scene.base, tuple(shown)), self._frame)
 
-    def _layer(self, entry: LayerEntry) -> Layer:
+    def _layer(self, entry: LayerEntry) -> Layer | ShadeLayer:
         assert self._scene is not None
-        if entry.folder not in self._layers:
-            self._layers[entry.folder] = self._scene.load_layer(entry)
-        return self._layers[entry.folder]
+        if entry not in self._layers:
+            self._layers[entry] = self._scene.load_layer(entry)
+        return self._layers[entry]
 
     # --- the edit
 

@@ -65,8 +65,12 @@ class EditPanel(nn.Module):
                 setattr(self, f"layer_{number}", switch)
 
     def is_on(self, entry: LayerEntry) -> bool:
-        """Return whether a layer's switch is on; a layer without one is the new layer, which has its own."""
-        return bool(self._switches.get(entry.folder, self.new_layer).value)
+        """Return whether a layer's switch is on; a layer without one is the new layer, which has its own.
+
+        A shade layer also needs that of the layer whose shadow it is.
+        """
+        folders = [entry.folder, *([] if entry.shade_of is None else [entry.shade_of])]
+        return all(bool(self._switches.get(folder, self.new_layer).value) for folder in folders)
 
     def switch(self, known: Sequence[str], on: Sequence[str] | None) -> None:
         """Switch on only the layers `on`; None changes nothing."""

@@ -1,4 +1,4 @@
-"""What rendering asks of a base field and of a layer.
+"""What rendering asks of a base field, of a layer and of a shade layer.
 
 M points, N rays. Points and distances are in world units, directions have length one, colors are sRGB in
 0..1. A field may be on a GPU: rays and points come on its device, and results are on it.
@@ -70,4 +70,18 @@ class LayerField(Protocol):
 
     def weight(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """Return the layer's blend weight at points of its region: 1, less in the blend shell."""
+        ...
+
+
+@runtime_checkable
+class ShadeField(Protocol):
+    """An enabled shade layer: a region in which the colors below are multiplied."""
+
+    @property
+    def region(self) -> Region:
+        """What holds all points whose colors change."""
+        ...
+
+    def shade(self, points: Float[Tensor, "M 3"], rgb: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
+        """Return the colors below (sRGB) as this layer changes them; the others bit for bit."""
         ...

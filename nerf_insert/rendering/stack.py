@@ -2,6 +2,9 @@
 
     density, color (x, d) = topmost enabled layer whose region contains x, else base
 
+A shade layer has no density and no color of its own: it multiplies the colors of all that lies below it in
+the stack, in its own region (see fields/shade_layer.py).
+
 Locality holds by construction: the base is always sampled, queried and composited by itself, over the
 same rays in the same batches whatever the layers are; only rays with a sample inside a region are then
 composited again. Every other pixel keeps the very bits that the base gave it.
@@ -15,14 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.kernels import Samples
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.protocols import LayerField, RadianceField
+from nerf_insert.rendering.protocols import LayerField, RadianceField, ShadeField
 from nerf_insert.rendering.render_cache import RenderCache
 from nerf_insert.rendering.shaded_samples import (
     Background,
@@ -58,7 +63,7 @@ class LayerStack:
     """
 
     base: RadianceField
-    layers: Sequence[LayerField] = ()
+    layers: Sequence[LayerField | ShadeField] = ()
     options: RenderOptions = RenderOptions()
     below: LayerStack | None = field(default=None, repr=False)
     cache: RenderCache = field(default_factory=RenderCache, repr=False)
@@ -68,6 +73,20 @@ class LayerStack:
         """The device of the base; the CPU if the base is not a module."""
         weights = next(self.base.parameters(), None) if isinstance(self.base, nn.Module) else None
         return torch.device("cpu") if weights is None else weights.device
+
+    @cached_property
+    def _fields(self) -> list[tuple[int, LayerField]]:
+        """The layers that have a field, with their levels."""
+        return [(n, layer) for n, layer in enumerate(self.layers) if not isinstance(layer, ShadeField)]
+
+    @cached_property
+    def shades(self) -> list[tuple[int, ShadeField]]:
+        """The shade layers, with their levels."""
+        return [(n, layer) for n, layer in enumerate(self.layers) if isinstance(layer, ShadeField)]
+
+    def with_shade(self, shade: ShadeField) -> LayerStack:
+        """Return a stack with a shade layer on top."""
+        return LayerStack(self.base, (*self.layers, shade), self.options)
 
     def with_layer(self, layer: LayerField) -> LayerStack:
         """Return a stack with one more layer on top, which may still change.
@@ -149,6 +168,9 @@ class LayerStack:
         else:
             density, rgb = self.base.query(points, directions)
         for layer in self.layers:
+            if isinstance(layer, ShadeField):
+                rgb = layer.shade(points, rgb)
+                continue
             inside = layer.region.contains(points).nonzero()[:, 0]
             if len(inside):
                 below = density[inside], rgb[inside]
@@ -164,28 +186,61 @@ class LayerStack:
 
     def _render(self, rays: Rays, exclude: Region | None) -> Rendered:
         """Render one batch: the base by itself, then the rays that meet a region once more."""
-        home, hit = rays.origins.device, torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
+        home = rays.origins.device
+        hit, shaded = (torch.zeros_like(rays.origins[:, 0], dtype=torch.bool) for _ in range(2))
         for region in self._owners(exclude):
             hit |= hits(region, rays)
-        index = hit.nonzero()[:, 0].to(self.device)
+        for _, shade in self.shades:
+            shaded |= hits(shade.region, rays)
+        index, only_shaded = (mask.nonzero()[:, 0].to(self.device) for mask in (hit, shaded & ~hit))
         rays = rays.to(self.device)
-        rendered = composite_over(*shade_field(self.base, rays, self.options.early_stop_eps))
+        base, background = shade_field(self.base, rays, self.options.early_stop_eps)
+        rendered = composite_over(base, background)
+        if len(only_shaded):
+            for whole, part in zip(rendered, self._shaded(base, background, rays, only_shaded), strict=True):
+                whole[only_shaded] = part
         if len(index):
             edited = composite_over(*self._overlay(rays[index], exclude))
             for whole, part in zip(rendered, edited, strict=True):
                 whole[index] = part
         return Rendered(*(column.to(home) for column in rendered))
 
+    def _shaded(
+        self, base: ShadedSamples, background: Background, rays: Rays, index: Int64[Tensor, " K"]
+    ) -> Rendered:
+        """Composite the base's samples on some of the rays once more, under all shade layers."""
+        position = torch.full((rays.count,), -1, device=index.device)
+        position[index] = torch.arange(len(index), device=index.device)
+        ray = position.index_select(0, base.samples.ray_index)
+        kept = (ray >= 0).nonzero()[:, 0]
+        samples = base.samples.at(kept)
+        points, rgb = samples.midpoints(rays.origins, rays.directions), base.rgb.index_select(0, kept)
+        samples = Samples.packed(samples.starts, samples.ends, ray.index_select(0, kept), len(index))
+        part = ShadedSamples(samples, base.density.index_select(0, kept), self._under_shades(points, rgb, -1))
+        return composite_over(part, Background(background.rgb[index], background.distance[index]))
+
+    def _under_shades(
+        self, points: Float[Tensor, "M 3"], rgb: Float[Tensor, "M 3"], level: int
+    ) -> Float[Tensor, "M 3"]:
+        """Return the colors of a layer as the shade layers above its level change them; -1: of the base."""
+        for above, shade in self.shades:
+            if above > level:
+                rgb = shade.shade(points, rgb)
+        return rgb
+
     def _overlay(self, rays: Rays, exclude: Region | None) -> tuple[ShadedSamples, Background]:
         """Return the samples along rays, each from the topmost owner of its point, and what is behind."""
         owners = self._owners(exclude)
         base, background = shade_field(self.base, rays, self.options.early_stop_eps, owners)
         dense = base.density > 0  # the fewer there are to be sorted; hidden samples have density 0, too
-        parts = [ShadedSamples(base.samples.select(dense), base.density[dense], base.rgb[dense])]
-        for level, layer in enumerate(self.layers):
+        samples, rgb = base.samples.select(dense), base.rgb[dense]
+        if self.shades:
+            rgb = self._under_shades(samples.midpoints(rays.origins, rays.directions), rgb, -1)
+        parts = [ShadedSamples(samples, base.density[dense], rgb)]
+        for order, (level, layer) in enumerate(self._fields):
             samples = layer.sample(rays)
             points = samples.midpoints(rays.origins, rays.directions)
-            free = outside(owners[level + 1 :], points)
+            free = outside(owners[order + 1 :], points)
             samples, points = samples.select(free), points[free]
             directions = rays.directions[samples.ray_index]
             density, rgb = layer.query(points, directions)
@@ -194,12 +249,13 @@ class LayerStack:
                 lower = LayerStack(self.base, self.layers[:level], self.options)
                 below = lower.query(points[shell], directions[shell], rendered=True)
                 density[shell], rgb[shell] = blend(layer, points[shell], directions[shell], below)
+            rgb = self._under_shades(points, rgb, level)
             parts.append(ShadedSamples(samples, density, rgb))
         return interleave(parts), background
 
     def _owners(self, exclude: Region | None) -> list[Region]:
         """The regions that hide the base, bottom to top."""
-        return [layer.region for layer in self.layers] + ([] if exclude is None else [exclude])
+        return [layer.region for _, layer in self._fields] + ([] if exclude is None else [exclude])
 
 
 def hits(region: Region, rays: Rays) -> Bool[Tensor, " N"]:

@@ -24,10 +24,12 @@ from nerf_insert.io import schema
 from nerf_insert.io.files import atomic_write, read_bytes, read_yaml, write_yaml
 from nerf_insert.regions.spec import KINDS, Matrix, RegionSpec
 from nerf_insert.scene import recipe_formats
+from nerf_insert.scene.scene_file import Strength
 
 FORMAT = recipe_formats.FORMAT
 MAX_SEED = 2**31 - 1
 MAX_NAME = 200
+ShadowKind = Literal["cast", "contact", "none"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,20 @@ class GuideSpec(schema.Checked):
     def references(self) -> tuple[str, ...]:
         """The files of all reference images."""
         return (self.reference,) if isinstance(self.reference, str) else tuple(self.reference or ())
+
+
+@dataclass(frozen=True)
+class ShadowSpec(schema.Checked):
+    """What the edit does to the light around it, which becomes a shade layer below the edit's own.
+
+    Attributes:
+        kind: "cast": shadows and light thrown back; of what is removed, its shadow is taken back. "contact":
+            only a soft shadow near the object. "none": no shade layer. None: the inpainter decides.
+        strength: 0 is no shade, 1 as computed.
+    """
+
+    kind: ShadowKind | None = None
+    strength: Strength = 1.0
 
 
 def _option(help: str, default: Any = None) -> Any:
@@ -115,6 +131,7 @@ class Recipe(schema.Checked):
         schedule: How to paint and fit.
         name: The layer's name.
         seed: The random seed.
+        shadow: Its shadow.
         approved: Files of given images that are not painted, by their views' names.
         deprecations: What was read under an old name, for the person whose file it is; no part of the recipe.
     """
@@ -126,6 +143,7 @@ class Recipe(schema.Checked):
     schedule: Schedule = field(default_factory=Schedule)
     name: str = "edit"
     seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] = 0
+    shadow: ShadowSpec = field(default_factory=ShadowSpec)
     approved: dict[str, str] = field(default_factory=dict)
     deprecations: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
@@ -250,7 +268,7 @@ class Recipe(schema.Checked):
 
 
 KEYS = tuple(f.name for f in fields(Recipe) if f.name != "deprecations")
-PARTS = ("guide", "inpainter_options", "schedule", "approved")  # may be null in a file
+PARTS = ("guide", "inpainter_options", "schedule", "shadow", "approved")  # may be null in a file
 
 
 def _digest(name: str) -> str:

@@ -22,6 +22,7 @@ SCHEDULE_KEYS = {  # of format 1, and what they are called now
 }
 BOX_KEYS = {"centre": "center"}
 REPAINT = {"doubted": "inconsistent"}
+NO_WORD_OF_SHADOWS = {"kind": None, "strength": 1.0}
 
 
 def migrate(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -58,9 +59,12 @@ def migrate(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
 def older_forms(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Write the plain data of a recipe as older versions did.
 
-    Format 1 kept a region as it was written, so that of a mesh's optional keys those without a value could
+    Before there were shadows, recipes had no key for them. Format 1 kept a region as it was written, so that of a mesh's optional keys those without a value could
     be null or missing; each way is one of the results.
     """
+    if data["shadow"] == NO_WORD_OF_SHADOWS:
+        data = {key: value for key, value in data.items() if key != "shadow"}
+        yield dict(data)
     old_schedule = {new: old for old, new in SCHEDULE_KEYS.items()}
     old_repaint = {new: old for old, new in REPAINT.items()}
     schedule = {old_schedule.get(key, key): value for key, value in data["schedule"].items()}

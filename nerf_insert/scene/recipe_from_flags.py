@@ -57,6 +57,9 @@ def recipe_of(flags: Flags, progress: Progress, diffusion: Mapping[str, Any] | N
         if flags[key] is not None:
             data[key] = flags[key]
     data["schedule"] = {**data.get("schedule", {}), **_schedule_of(flags, progress)}
+    given = {"kind": flags.get("shadow"), "strength": flags.get("shadow_strength")}
+    shadow = {key: value for key, value in given.items() if value is not None}
+    data["shadow"] = {**data.get("shadow", {}), **shadow}
     recipe = Recipe.from_dict(data)
     for deprecation in recipe.deprecations:
         progress.warn(deprecation)

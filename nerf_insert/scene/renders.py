@@ -161,8 +161,8 @@ def orbit_cameras(
 
     if target is not None:
         center = torch.tensor([float(value) for value in target])
-    elif scene.layers:
-        center = scene.load_layer(scene.layers[-1]).region.bounds.mean(0)
+    elif objects := [entry for entry in scene.layers if entry.shade_of is None]:
+        center = scene.load_layer(objects[-1]).region.bounds.mean(0)
     else:
         center = None
     return camera_paths.orbit_cameras(

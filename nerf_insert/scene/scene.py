@@ -4,6 +4,7 @@
     base/base.safetensors
     base/views.json       only of imported bases: the photographs they were trained on, corrected cameras
     layers/001-name/      recipe.yaml, inputs/, region/, field.safetensors, painted/
+    layers/001-name-shade/   shade.safetensors, of the shade layer that belongs to 001-name
 
 Weights are safetensors, regions and recipes plain data: nothing that is loaded can run code. A layer's
 folder is complete before scene.json names it, and scene.json is replaced in one step, so that the folder
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching lay
     from nerf_insert.fields.layer import Layer
     from nerf_insert.fields.nerfacto import NerfactoBase
     from nerf_insert.fields.scene_field import SceneField
+    from nerf_insert.fields.shade_layer import ShadeLayer
     from nerf_insert.rendering.stack import LayerStack
 
 __all__ = ["FORMAT", "LayerEntry", "Scene", "check_free", "lock_scene"]
@@ -189,23 +191,30 @@ class Scene:
 
         return load_base(self.folder / self._file.base)
 
-    def load_layer(self, entry: LayerEntry) -> Layer:
-        """Load a layer onto the base's device.
+    def load_layer(self, entry: LayerEntry) -> Layer | ShadeLayer:
+        """Load a layer or a shade layer onto the base's device.
 
         Raises:
             InputError: A file of its folder is missing or damaged.
         """
         from nerf_insert.fields.layer import Layer
+        from nerf_insert.fields.shade_layer import FILE, ShadeLayer
         from nerf_insert.regions.saved import load_region
         from nerf_insert.rendering.stack import LayerStack
 
-        folder = self.layer_folder(entry)
+        folder, device = self.layer_folder(entry), LayerStack(self.base).device
+        if entry.shade_of is not None:
+            return ShadeLayer.load(folder / FILE, float(entry.strength)).to(device)
         region = load_region(read_json(folder / "region" / "region.json"), folder / "region")
-        return Layer.load(folder / "field.safetensors", region).to(LayerStack(self.base).device)
+        return Layer.load(folder / "field.safetensors", region).to(device)
 
     def layer_folder(self, entry: LayerEntry) -> Path:
         """Return the folder of a layer's files."""
         return self.folder / "layers" / entry.folder
+
+    def recipe_file(self, entry: LayerEntry) -> Path:
+        """Return the recipe of the edit that made a layer; a shade layer is made by its owner's."""
+        return self.folder / "layers" / (entry.shade_of or entry.folder) / "recipe.yaml"
 
     def stack(self, with_layers: bool = True) -> LayerStack:
         """Load the base and, unless told otherwise, the enabled layers.
@@ -215,12 +224,17 @@ class Scene:
         """
         from nerf_insert.rendering.stack import LayerStack
 
-        enabled = [entry for entry in self.layers if entry.enabled and with_layers]
-        return LayerStack(self.base, tuple(self.load_layer(entry) for entry in enabled))
+        shown = [entry for entry in self.layers if self.is_shown(entry) and with_layers]
+        return LayerStack(self.base, tuple(self.load_layer(entry) for entry in shown))
 
-    def add(self, entry: LayerEntry) -> None:
-        """Put a layer, whose folder is complete, on top."""
-        self._change([*self.layers, entry])
+    def is_shown(self, entry: LayerEntry) -> bool:
+        """Whether a layer is rendered: a shade layer is only while the layer that it belongs to is enabled."""
+        owners = [other for other in self.layers if other.folder == entry.shade_of]
+        return entry.enabled and all(owner.enabled for owner in owners)
+
+    def add(self, *entries: LayerEntry) -> None:
+        """Put layers, whose folders are complete, on top, bottom to top, as one change."""
+        self._change([*self.layers, *entries])
 
     def enable(self, number: int, enabled: bool = True) -> LayerEntry:
         """Enable or disable a layer.
@@ -235,14 +249,29 @@ class Scene:
         return self._replace(number, enabled=enabled)
 
     def remove(self, number: int) -> LayerEntry:
-        """Remove a layer from the stack; its folder stays, so that this can be undone.
+        """Remove a layer from the stack with its shade layers; folders stay, so that this can be undone.
 
         Raises:
             InputError: There is no such layer.
         """
         entry = self._layer(number)
-        self._change([other for other in self.layers if other is not entry])
+        kept = [other for other in self.layers if other is not entry and other.shade_of != entry.folder]
+        self._change(kept)
         return entry
+
+    def fade(self, number: int, strength: float) -> LayerEntry:
+        """Set the strength of a shade layer.
+
+        Args:
+            number: Counts from 1 at the bottom.
+            strength: 0 is no shade, 1 is as computed, 2 the most.
+
+        Raises:
+            InputError: There is no such layer, it is no shade layer, or the strength is out of range.
+        """
+        if self._layer(number).shade_of is None:
+            raise InputError(f"layer {number} is no shade layer: only shadows can be faded")
+        return self._replace(number, strength=strength)
 
     def move(self, number: int, to: int) -> LayerEntry:
         """Move a layer to another position in the stack; both count from 1 at the bottom.

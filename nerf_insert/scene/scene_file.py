@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from nerf_insert.errors import InputError
 from nerf_insert.io import schema
 from nerf_insert.io.files import read_json, write_json
 from nerf_insert.io.schema import Number
 
-FORMAT = 2  # format 1 had other names in layer files; it is read and written again as format 2
+FORMAT = 3  # format 1 had other names in layer files, format 2 no shade layers; both are read
 NAME = "scene.json"
 BASE = "base/base.safetensors"
+
+
+MAX_STRENGTH = 2
+Strength = Annotated[int | float, Meta(ge=0, le=MAX_STRENGTH)]
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,15 @@ class LayerEntry(schema.Checked):
         folder: Its folder's name under layers/.
         name: The name that people see.
         enabled: Whether it is rendered.
+        shade_of: Of a shade layer, the folder of the layer whose light and shadow it holds; None: it is none.
+        strength: Of a shade layer, the power to which its ratio is raised: 0 is no shade, 1 as computed.
     """
 
     folder: str
     name: str
     enabled: bool = True
+    shade_of: str | None = None
+    strength: Strength = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,9 +140,15 @@ class SceneFile(schema.Checked):
             "format": FORMAT,
             "capture": schema.to_plain(self.capture),
             "base": self.base,
-            "layers": schema.to_plain(self.layers),
-            "history": schema.to_plain(self.history),
+            "layers": [_plain(entry) for entry in self.layers],
+            "history": [[_plain(entry) for entry in state] for state in self.history],
         }
+
+
+def _plain(entry: LayerEntry) -> dict[str, Any]:
+    """Return an entry as plain data; what only shade layers have is left out of others."""
+    data = schema.to_plain(entry)
+    return data if entry.shade_of else {key: data[key] for key in ("folder", "name", "enabled")}
 
 
 def relative_path(folder: Path, path: Path) -> str:

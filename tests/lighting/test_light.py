@@ -232,8 +232,8 @@ def test_a_known_light_is_found_from_colors(direction):
     direction = unit(*direction)
     found = find(world(direction, (1.0, 1.0, 1.0), (0.3, 0.3, 0.3), materials))
     # vertices are 0.08 apart, so that shadows are known to a few degrees only
-    assert float(found.key.direction @ direction) > math.cos(math.radians(6))
-    gray, sky = float(found.key.irradiance.mean()), float(found.environment.mean())
+    assert float(found.keys[0].direction @ direction) > math.cos(math.radians(6))
+    gray, sky = float(found.keys[0].irradiance.mean()), float(found.environment.mean())
     # textures vary by 15 %, and what they do along a shadow's border is taken for light
     assert gray / sky == pytest.approx(1 / 0.3, rel=0.15)
     assert gray == pytest.approx(1.0, rel=0.15)
@@ -241,14 +241,14 @@ def test_a_known_light_is_found_from_colors(direction):
 
 def test_hues_of_shade_and_light_are_told_apart():
     found = find(world(unit(0.5, -0.4, 0.77), (1.2, 1.0, 0.8), (0.24, 0.3, 0.36), materials))
-    warmth = found.key.irradiance / found.environment[0]
+    warmth = found.keys[0].irradiance / found.environment[0]
     assert float(warmth[0] / warmth[2]) > 1.3  # the truth is 2.25; the estimate is held back on purpose
 
 
 def test_without_differences_light_is_soft_and_from_above():
     found = find(world(UP, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), lambda p: torch.full((len(p), 3), ALBEDO)))
-    assert float(found.key.direction @ UP) > 0.99
-    assert found.key.angle > math.radians(40)
+    assert float(found.keys[0].direction @ UP) > 0.99
+    assert found.keys[0].angle > math.radians(40)
     floor = found.irradiance(torch.tensor([[1.5, -1.5, 0.01]]), UP[None])
     assert float(floor.mean()) == pytest.approx(1.0, rel=0.15)  # brightness comes from ALBEDO: exact here
 
@@ -257,7 +257,7 @@ def test_too_little_to_look_at_still_gives_a_finite_light():
     mesh = Mesh.plain(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.long))
     none = torch.zeros(0, 3)
     found = find(SceneSurface(mesh, none, none, none, torch.zeros(0), 0.03))
-    assert bool(found.environment.isfinite().all()) and bool(found.key.irradiance.isfinite().all())
+    assert bool(found.environment.isfinite().all()) and bool(found.keys[0].irradiance.isfinite().all())
     assert float(found.irradiance(torch.zeros(1, 3), UP[None]).mean()) > 0.3
 
 

@@ -264,19 +264,19 @@ def test_the_base_is_where_scene_json_says(scene_folder):
 
 def test_a_newer_format_is_refused(empty):
     data = json.loads((empty / "scene.json").read_text())
-    (empty / "scene.json").write_text(json.dumps({**data, "format": 3, "layers": "of a kind unknown to us"}))
-    with pytest.raises(InputError, match=r"newer NeRF-Insert \(format 3, this one reads up to 2\): update"):
+    (empty / "scene.json").write_text(json.dumps({**data, "format": 4, "layers": "of a kind unknown to us"}))
+    with pytest.raises(InputError, match=r"newer NeRF-Insert \(format 4, this one reads up to 3\): update"):
         Scene.open(empty)
 
 
-def test_format_1_is_opened_and_written_as_format_2(empty):
+def test_format_1_is_opened_and_written_as_format_3(empty):
     file = empty / "scene.json"
     old = json.dumps({**json.loads(file.read_text()), "format": 1})
     file.write_text(old)
     scene = Scene.open(empty)
     assert file.read_text() == old  # opening changes nothing
     scene.add(LayerEntry("001-a", "a"))
-    assert json.loads(file.read_text())["format"] == 2
+    assert json.loads(file.read_text())["format"] == 3
     assert [entry.name for entry in Scene.open(empty).layers] == ["a"]
 
 

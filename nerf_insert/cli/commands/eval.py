@@ -111,7 +111,7 @@ def topmost_prompt(scene: Scene) -> str | None:
     for entry in reversed(scene.layers):
         if entry.enabled:
             try:
-                return Recipe.load(scene.layer_folder(entry) / "recipe.yaml").guide.prompt or None
+                return Recipe.load(scene.recipe_file(entry)).guide.prompt or None
             except InputError:
                 return None
     return None

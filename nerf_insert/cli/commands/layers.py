@@ -1,7 +1,8 @@
 """List the layers of a scene, bottom to top, after changing them if asked to.
 
-Enable, disable, remove, move or rename a layer, or undo the last change. Nothing is deleted from the disk;
-undo brings a removed layer back.
+Enable, disable, remove, move or rename a layer, fade a shadow, or undo the last change. Nothing is deleted
+from the disk; undo brings a removed layer back. A shade layer (an object's shadow) goes with its object: it
+is hidden while that is disabled, and removed with it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.argument_types import integer, path
+from nerf_insert.cli.argument_types import integer, number, path
 from nerf_insert.cli.console import Console, text_table
 from nerf_insert.errors import InputError
+from nerf_insert.scene.scene_file import MAX_STRENGTH
 
 if TYPE_CHECKING:
     from nerf_insert.scene.scene import LayerEntry, Scene
 
-SUMMARY = "list, enable, disable, remove, move or rename layers"
+SUMMARY = "list, enable, disable, remove, move, rename or fade layers"
 ACTIONS = {  # action -> its arguments
     "list": "",
     "enable": "N",
@@ -24,6 +26,7 @@ ACTIONS = {  # action -> its arguments
     "remove": "N",
     "move": "N TO",
     "rename": "N NAME",
+    "fade": "N STRENGTH",
     "undo": "",
 }
 
@@ -44,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="N",
-        help="layer numbers, counted from 1 at the bottom, or the new name",
+        help="layer numbers, counted from 1 at the bottom, the new name, or the strength of a shadow: from 0, "
+        "none, over 1, as computed, to 2",
     )
 
 
@@ -69,8 +73,10 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
 
 def _parse_value(word: str, kind: str) -> Any:
-    """Parse one argument of an action: a layer number or a name."""
+    """Parse one argument of an action: a layer number, a name or a strength."""
     try:
+        if kind == "STRENGTH":
+            return number(0, MAX_STRENGTH)(word)
         return word if kind == "NAME" else integer(1)(word)
     except argparse.ArgumentTypeError as error:
         raise InputError(f"argument {kind}: {error}") from None
@@ -80,7 +86,7 @@ def change(scene: Scene, action: str, values: list[Any]) -> None:
     """Apply one of ACTIONS, except list, to a locked scene."""
     if action in ("enable", "disable"):
         scene.enable(values[0], action == "enable")
-    elif action in ("remove", "move", "rename"):
+    elif action in ("remove", "move", "rename", "fade"):
         getattr(scene, action)(*values)
     else:
         scene.undo()
@@ -93,15 +99,25 @@ def describe(scene: Scene, number: int, entry: LayerEntry) -> dict[str, Any]:
     folder = scene.layer_folder(entry)
     row: dict[str, Any] = {"number": number, "name": entry.name, "enabled": entry.enabled}
     try:
-        recipe = Recipe.load(folder / "recipe.yaml")
+        recipe = Recipe.load(scene.recipe_file(entry))
     except InputError as error:
         row |= {"region": None, "inpainter": None, "seed": None, "problem": str(error)}
     else:
         kind = recipe.region.keyword
         row |= {"region": kind, "inpainter": recipe.inpainter, "seed": recipe.seed}
+    if entry.shade_of is not None:
+        row |= {"shade_of": entry.shade_of, "strength": entry.strength, "shown": scene.is_shown(entry)}
     row["bytes"] = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     row["folder"] = str(folder)
     return row
+
+
+def _state(row: dict[str, Any]) -> str:
+    if not row["enabled"]:
+        return "off"
+    if "shade_of" not in row:
+        return "on"
+    return f"on, {row['strength']:g}" if row["shown"] else "hidden"
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -110,7 +126,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         [
             str(row["number"]),
             row["name"],
-            "on" if row["enabled"] else "off",
+            _state(row),
             row["region"] or "damaged",
             row["inpainter"] or "",
             "" if row["seed"] is None else str(row["seed"]),

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.inpaint.api import InpaintView
@@ -37,6 +38,7 @@ class MeshCompositor:
         shadow: Shadow | None,
         surface: SceneSurface,
         depth_views: Sequence[DepthView],
+        shade: ShadeLayer | None = None,
     ):
         """Keep what views are composited from.
 
@@ -45,10 +47,12 @@ class MeshCompositor:
             shadow: On the scene's surface; None: there is none.
             surface: The scene's surface.
             depth_views: The views that the surface was fused from.
+            shade: The shade layer that lies below the edit, whose shadow goes on in the region.
         """
         self.shaded, self.shadow, self.surface, self.depth_views = shaded, shadow, surface, depth_views
+        self.shade = shade
         # What lies less than this in front of the mesh may be the scene's error and does not hide it.
-        self.margin = 0.005 * shaded.size + 4 * _depth_error(surface, depth_views)
+        self.margin = 0.005 * shaded.size + 4 * depth_error(surface, depth_views)
 
     def composite(self, view: InpaintView) -> Float[Tensor, "H W 3"]:
         """Return the photograph (sRGB) with the mesh and its shadow where the view's mask is true."""
@@ -56,6 +60,11 @@ class MeshCompositor:
         masked = view.mask.nonzero()
         if self.shadow is not None and len(masked):
             linear[tuple(masked.T)] *= self._shadow_factor(self.shadow, view, masked)
+        if self.shade is not None and len(masked):
+            rays = view.camera.rays_through(masked.flip(-1) + 0.5)
+            depth = view.depth[tuple(masked.T)]
+            shown = depth.isfinite()
+            linear[tuple(masked[shown].T)] *= self.shade.ratio(rays[shown].at(depth[shown]))
         for pixels in self._near_mesh(view.camera, view.mask).nonzero().split(PIXELS_AT_ONCE):
             light, coverage = self._mesh_light(view, pixels)
             at = tuple(pixels.T)
@@ -141,7 +150,7 @@ def compress_highlights(linear: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
     return torch.where(linear <= SHOULDER, linear, 1 - rest * torch.exp(-(linear - SHOULDER) / rest))
 
 
-def _depth_error(surface: SceneSurface, depth_views: Sequence[DepthView]) -> float:
+def depth_error(surface: SceneSurface, depth_views: Sequence[DepthView]) -> float:
     """The median difference along rays between the depth of one view and the surface fused from all."""
     differences = []
     for view in depth_views:

@@ -21,18 +21,20 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
-from nerf_insert.inpaint.mesh.compositor import MeshCompositor
+from nerf_insert.inpaint.mesh.compositor import MeshCompositor, depth_error
 from nerf_insert.inpaint.mesh.light_option import GivenLight, parse_light
 from nerf_insert.io.schema import LARGEST, Real, parse
 from nerf_insert.lighting.depth_fusion import fuse_tsdf
 from nerf_insert.lighting.estimation import estimate_light
 from nerf_insert.lighting.light import Light, fibonacci_sphere
 from nerf_insert.lighting.light_samples import gather_samples
+from nerf_insert.lighting.shade_bake import bake_shade
 from nerf_insert.lighting.shading import DEFAULT_ROUGHNESS, cast_shadow, shade
 from nerf_insert.lighting.surface import SceneSurface, far_radiance
 from nerf_insert.rendering.depth_view import DepthView, render_depth_views
 
-SCENE_REACH = 1.5  # half side of the box of the scene's surface, in diagonals of the region
+SCENE_REACH = 2.5  # half side of the box of the scene's surface, in diagonals of the region
+SURFACE_CELLS = 192  # along its sides
 LIGHT_REACH = 0.4  # the same of the box in which the light is looked for, in the cameras' distance, if larger
 MIN_ROUGHNESS = 0.15  # a sharper highlight would fall between the pixels
 
@@ -47,6 +49,7 @@ class MeshInpainter(Inpainter):
     rounds = 1
     consistent = True
     view_dependent = True  # for the highlights
+    shadow = "cast"
     uses_render = "mask"
 
     @no_type_check  # options come from recipes, unchecked
@@ -65,7 +68,8 @@ class MeshInpainter(Inpainter):
                 angle (half of that under which the light is seen, degrees), key and sky [r, g, b] (linear;
                 what a white surface shows that faces the light, or that lies open to the sky alone).
             exposure: A factor on the light of the object, 1 as found.
-            shadows: Whether the object darkens what lies around it, as far as that is inside the region.
+            shadows: Whether the object darkens what lies around it inside the region, where the recipe wants
+                no shade layer.
             roughness: Of its surface, from 0, polished, to 1, chalk: how wide its highlights are.
 
         Raises:
@@ -102,15 +106,29 @@ class MeshInpainter(Inpainter):
             depth_views = render_depth_views(context.scene, context.views)
             check_visible(mesh, depth_views)
             task.advance(1)
-            surface = fuse_tsdf(depth_views, _box(region.bounds.mean(0), SCENE_REACH * region.diagonal))
+            bounds = _box(region.bounds.mean(0), SCENE_REACH * region.diagonal)
+            surface = fuse_tsdf(depth_views, bounds, SURFACE_CELLS)
             task.advance(1)
             light = self._find_light(context, depth_views, surface)
             task.advance(1)
             self.scene_light = light
             shaded = shade(mesh, surface, light.scaled(self.exposure), self.roughness)
-            shadow = cast_shadow(surface, light, shaded, region) if self.shadows else None
+            shadow = None
+            self.shade = None
+            if context.shadow != "none":
+                self.shade = bake_shade(
+                    surface,
+                    light,
+                    shaded.as_occluder(),
+                    mesh.bounds,
+                    context.shadow,
+                    depth_error(surface, depth_views),
+                    context.shadow_strength,
+                )
+            elif self.shadows:
+                shadow = cast_shadow(surface, light, shaded, region)
             task.advance(1)
-        self._compositor = MeshCompositor(shaded, shadow, surface, depth_views)
+        self._compositor = MeshCompositor(shaded, shadow, surface, depth_views, self.shade)
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float = 1.0, seed: int = 0

@@ -57,7 +57,7 @@ class GivenLight:
             irradiance=torch.tensor(self.key, dtype=torch.float32),
         )
         sky = torch.tensor(self.sky, dtype=torch.float32)
-        return Light(sky.expand(len(fibonacci_sphere()), 3), key)
+        return Light(sky.expand(len(fibonacci_sphere()), 3), (key,))
 
 
 def parse_light(data: Any, where: str) -> Literal["auto", "flat"] | GivenLight:

@@ -269,7 +269,7 @@ def test_the_back_of_an_open_sheet_has_its_own_light(void):
     surface.prepare(context)
     light = Light(
         torch.zeros(256, 3),
-        DiskLight(torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]), 1e3, 0.01, torch.ones(3)),
+        (DiskLight(torch.zeros(3), torch.tensor([0.0, 0.0, 1.0]), 1e3, 0.01, torch.ones(3)),),
     )
     shaded = shade(mesh, surface._compositor.surface, light, roughness=1.0)
     where = torch.full((2, 3), 1 / 3)

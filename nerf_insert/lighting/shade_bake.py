@@ -1,0 +1,263 @@
+"""Baking a shade layer: the light on the scene's surface with a thing over the light without it.
+
+The ratio is computed at samples of the scene's surface. Light from all around and light thrown back change
+slowly from place to place: they are computed at few samples. A sharp shadow of a key light is computed at
+many, but only rays that the thing stops matter there. The ratio of the nearest samples then fills a thin
+shell of grid points around the surface, in which a radiance field has its density.
+
+World coordinates and units, linear light. N, Q are numbers of points on the surface, M of grid points.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from nerf_insert.fields.shade_layer import ShadeLayer
+from nerf_insert.fields.sparse_grid import SparseGrid
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder
+from nerf_insert.lighting.mesh_colors import place_samples
+from nerf_insert.lighting.surface import SceneSurface
+
+Kind = Literal["cast", "contact"]
+
+COARSE = 1 / 24  # spacing of samples for light from all around, as a fraction of the thing's diagonal
+FINE = 1 / 80  # the same for shadows of key lights, and of the grid
+SOFT_REACH = 1.0  # how far light from all around is followed, in diagonals of the thing
+KEY_REACH = 3.0  # the same for shadows of key lights
+CONTACT_REACH = 0.4  # the same for a contact shadow
+FADE = 0.2  # of the reach in which the change fades out
+MIN_CHANGE = 0.004  # of the ratio, that is kept: less than a step of 8 bits at full brightness
+MAX_FINE = 120_000  # samples
+SHELL_CELLS = 2.0  # half thickness of the shell, in cells of the surface, besides its error
+NEIGHBORS = 4  # samples that a grid point's ratio is interpolated from
+MAX_RATIO = 4.0
+KEY_SAMPLES = 48  # points on a key light
+MIN_IRRADIANCE = 1e-4
+MAX_GRID = 1 << 26  # grid points of the box while it is filled
+
+
+def bake_shade(
+    surface: SceneSurface,
+    light: Light,
+    thing: Occluder,
+    bounds: Float[Tensor, "2 3"],
+    kind: Kind = "cast",
+    error: float = 0.0,
+    strength: float = 1.0,
+) -> ShadeLayer | None:
+    """Compute how a thing changes the light on the surface around it.
+
+    Args:
+        surface: The scene without the thing.
+        light: The scene's light.
+        thing: What stands there.
+        bounds: Lowest and highest corner of the box around it.
+        kind: "cast": all of the light. "contact": only near the thing, and as if all light were soft.
+        error: How far the surface may be from what the scene shows, world units.
+        strength: Of the shade layer.
+
+    Returns:
+        The shade layer, or None if nothing around the thing changes.
+    """
+    size = float((bounds[1] - bounds[0]).norm())
+    samples = _samples(surface, bounds, size, kind)
+    if samples is None:
+        return None
+    points, normals = samples
+    ratio = _ratios(surface, light, thing, bounds, points, normals, kind)
+    away = _distance_to_box(points, bounds)
+    reach = size * (CONTACT_REACH if kind == "contact" else KEY_REACH)
+    fade = ((reach - away) / (FADE * reach)).clamp(0, 1)[:, None]
+    change = fade * (ratio - 1)
+    changed = (change.abs() > MIN_CHANGE).any(-1)
+    if not bool(changed.any()):
+        return None
+    cell = max(FINE * size, 0.4 * surface.cell)
+    thickness = SHELL_CELLS * surface.cell + 2 * error
+    return ShadeLayer(fill_shell(points, normals, change, changed, cell, thickness), strength)
+
+
+def _samples(
+    surface: SceneSurface, bounds: Float[Tensor, "2 3"], size: float, kind: Kind
+) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]] | None:
+    """Place samples on the surface as far as the thing may change its light: points and normals."""
+    reach = size * (CONTACT_REACH if kind == "contact" else KEY_REACH)
+    vertices, faces = surface.mesh.vertices, surface.mesh.faces
+    near = _distance_to_box(vertices, bounds) < reach
+    chosen = near[faces].any(-1)
+    if not bool(chosen.any()):
+        return None
+    corners, normals = vertices[faces[chosen]], surface.normals[faces[chosen]]
+    placed = place_samples(corners, normals, FINE * size, MAX_FINE)
+    return placed.points, placed.normals
+
+
+def _ratios(
+    surface: SceneSurface,
+    light: Light,
+    thing: Occluder,
+    bounds: Float[Tensor, "2 3"],
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    kind: Kind,
+) -> Float[Tensor, "N 3"]:
+    """The light at points of the surface with the thing, over that without it."""
+    size = float((bounds[1] - bounds[0]).norm())
+    lifted = points + 0.25 * surface.cell * normals
+    scene = surface.as_occluder()
+    key_change, key_before = torch.zeros(len(points), 3), torch.zeros(len(points), 3)
+    keys = [] if kind == "contact" else light.keys
+    shaded = torch.zeros(len(points), dtype=torch.bool)
+    for key in keys:
+        hidden = _hidden_by_thing(key, lifted, normals, thing, scene)
+        key_change -= hidden[:, None] * key.irradiance
+        shaded |= hidden > 0
+    soft_reach = size * (CONTACT_REACH if kind == "contact" else SOFT_REACH)
+    wanted = shaded | (_distance_to_box(points, bounds) < soft_reach)
+    ratio = torch.ones(len(points), 3)
+    index = wanted.nonzero()[:, 0]
+    if not len(index):
+        return ratio
+    for key in keys:
+        lit = key.relative_irradiance(lifted[index], normals[index], [scene])
+        key_before[index] += lit[:, None] * key.irradiance
+    before, after = _soft_light(light, thing, scene, lifted[index], normals[index], COARSE * size)
+    total = (before + key_before[index]).clamp_min(MIN_IRRADIANCE)
+    ratio[index] = ((after + key_before[index] + key_change[index]) / total).clamp(0, MAX_RATIO)
+    return ratio
+
+
+def _hidden_by_thing(
+    key: DiskLight,
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    thing: Occluder,
+    scene: Occluder,
+) -> Float[Tensor, " N"]:
+    """The part of a key light's relative irradiance that the thing takes away, and nothing else does."""
+    parts = []
+    for x, n in zip(points.split(POINTS_AT_ONCE), normals.split(POINTS_AT_ONCE), strict=True):
+        toward = key.samples(KEY_SAMPLES) - x[:, None]
+        distance = toward.norm(dim=-1)
+        toward = toward / distance[..., None]
+        weight = (toward * n[:, None]).sum(-1).clamp_min(0) * (key.distance / distance) ** 2
+        point, sample = weight.nonzero().unbind(-1)
+        rays, far = Rays(x[point], toward[point, sample]), distance[point, sample]
+        met = (thing.cast(rays).distance < far).nonzero()[:, 0]
+        free = scene.cast(rays[met]).distance >= far[met]
+        met = met[free]
+        taken = torch.zeros(len(x)).index_add_(0, point[met], weight[point[met], sample[met]])
+        parts.append(taken / KEY_SAMPLES)
+    return torch.cat(parts)
+
+
+def _soft_light(
+    light: Light,
+    thing: Occluder,
+    scene: Occluder,
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    spacing: float,
+) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
+    """Irradiance from all but the key lights, without and with the thing, computed at few of the points."""
+    few = _thinned(points, normals, spacing)
+    x, n = points[few], normals[few]
+    before = light.irradiance_parts(x, n, [scene])[0]
+    after = light.irradiance_parts(x, n, [thing, scene])[0]
+    index, weight = nearest_samples(x, n, points, normals, spacing)
+    return tuple((weight[..., None] * part[index]).sum(1) for part in (before, after))  # type: ignore[return-value]
+
+
+def _thinned(
+    points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"], spacing: float
+) -> Int64[Tensor, " Q"]:
+    """Keep one of the points in each cell of space, apart by the side that they face."""
+    side = torch.cat([normals, -normals], -1).argmax(-1, keepdim=True)
+    cell = torch.cat([((points - points.amin(0)) / spacing).long(), side], -1)
+    _, number = cell.unique(dim=0, return_inverse=True)
+    first = torch.full((int(number.max()) + 1,), len(points))
+    first.scatter_reduce_(0, number, torch.arange(len(points)), "amin")
+    return first
+
+
+def nearest_samples(
+    samples: Float[Tensor, "Q 3"],
+    sample_normals: Float[Tensor, "Q 3"] | None,
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"] | None,
+    spacing: float,
+) -> tuple[Int64[Tensor, "N K"], Float[Tensor, "N K"]]:
+    """Return the nearest samples of points and the weights to interpolate with, which sum to 1.
+
+    Args:
+        samples: World coordinates.
+        sample_normals: Unit normals there.
+        points: World coordinates.
+        normals: Unit normals; samples that face another way count little. None: all count.
+        spacing: Distance of neighboring samples, world units.
+    """
+    from scipy.spatial import cKDTree
+
+    count = min(NEIGHBORS, len(samples))
+    distance, index = cKDTree(samples.numpy()).query(points.numpy(), count)
+    distance = torch.from_numpy(np.asarray(distance, np.float32).reshape(len(points), count))
+    index = torch.from_numpy(np.asarray(index, np.int64).reshape(len(points), count))
+    weight = 1 / (distance + 0.1 * spacing) ** 2
+    if normals is not None and sample_normals is not None:
+        agree = (sample_normals[index] * normals[:, None]).sum(-1)
+        weight = weight * (agree.clamp_min(0) ** 2 + 1e-3)
+    return index, weight / weight.sum(-1, keepdim=True)
+
+
+def fill_shell(
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    change: Float[Tensor, "N 3"],
+    changed: Bool[Tensor, " N"],
+    cell: float,
+    thickness: float,
+) -> SparseGrid:
+    """Fill the grid points near a surface with a quantity that is known at samples of the surface.
+
+    Args:
+        points: The samples, world coordinates.
+        normals: Unit normals there.
+        change: The quantity; 0 where there is nothing to keep.
+        changed: The samples around which grid points are filled.
+        cell: Distance of neighboring grid points, world units.
+        thickness: How far from the surface they are filled, world units.
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    kept = points[changed]
+    margin = thickness + 2 * cell
+    low, high = kept.amin(0) - margin, kept.amax(0) + margin
+    shape = [int(n) for n in ((high - low) / cell).ceil() + 1]
+    while np.prod(shape) > MAX_GRID:  # only a grid of one huge, thin box
+        cell *= 1.25
+        shape = [int(n) for n in ((high - low) / cell).ceil() + 1]
+    empty = np.ones(shape, bool)
+    at = ((kept - low) / cell).round().long()
+    empty[tuple(at.T.numpy())] = False
+    near = np.asarray(distance_transform_edt(empty)) * cell <= thickness
+    index = torch.from_numpy(np.stack(np.nonzero(near), -1))
+    grid_points = low + cell * index
+    nearest, weight = nearest_samples(points, None, grid_points, None, cell)
+    values = (weight[..., None] * change[nearest]).sum(1)
+    values = torch.where(values.abs() < MIN_CHANGE, 0.0, values)
+    used = (values != 0).any(-1)
+    return SparseGrid.from_points(low, cell, shape, index[used], values[used])
+
+
+
+
+
+def _distance_to_box(points: Float[Tensor, "N 3"], bounds: Float[Tensor, "2 3"]) -> Float[Tensor, " N"]:
+    beyond = torch.maximum(bounds[0] - points, points - bounds[1]).clamp_min(0)
+    return beyond.norm(dim=-1)
