@@ -41,7 +41,8 @@ if not torch.cuda.is_available():  # Triton's kernels are tried in its interpret
 SLOW = (
     "app/test_api app/test_browser app/test_jobs app/test_views benchmarks/ cli/test_doctor cli/test_edit "
     "cli/test_models cli/test_train compatibility/ editing/test_killed editing/test_loop "
-    "editing/test_preview evaluation/test_edit_metrics examples/ export/ fields/test_nerfacto "
+    "editing/test_preview editing/test_shades evaluation/test_edit_metrics examples/ export/ "
+    "fields/test_nerfacto "
     "inpaint/diffusion/test_families inpaint/fill/test_inpainter inpaint/mesh/ kernels/test_every_backend "
     "kernels/test_triton lighting/ plugin/ runtime/test_devices training/test_layer_trainer"
 ).split()

@@ -59,7 +59,9 @@ class LayerService(Service):
             elif action == "undo":
                 scene.undo()
             else:
-                raise InputError("a layer has these actions: enable, disable, fade, move, rename, remove, undo")
+                raise InputError(
+                    "a layer has these actions: enable, disable, fade, move, rename, remove, undo"
+                )
         return self.layers(data)
 
 

@@ -106,4 +106,3 @@ def _check(origin: Tensor, cell: float, block_of: Tensor, values: Tensor) -> Non
         raise ValueError("it refers to blocks that it does not have")
     if not bool(values.isfinite().all()) or bool(values[0].any()):
         raise ValueError("its values are not finite, or its empty block is not empty")
-

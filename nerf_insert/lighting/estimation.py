@@ -1,16 +1,18 @@
 """Estimating a scene's light from the colors of its surfaces.
 
-Shadows, and differently oriented faces of one object, reveal the key light; the light from near surfaces is
-known from their own colors. How bright the light is cannot be told from how bright albedos are. Two
-assumptions of photography decide: albedos are ALBEDO in the mean, and the light is nearly white.
+Shadows, the fall-off of a lamp, and differently oriented faces of one object reveal the key lights; the light
+from near surfaces is known from their own colors. Every place that a key light may have, far and near, is
+tried with the shadows that it would cast, the best are refined, and a second light is looked for in what the
+first does not explain. Where nothing is explained well, light stays soft and from above; where a direction is
+not sure, its light is as wide as the doubt.
 
-Light is linear (see light.py). P samples (light_samples.py), K directions, C candidates.
+Light is linear (see light.py). P samples (light_samples.py), L key lights, C candidates, K directions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,8 +21,10 @@ from torch import Tensor
 
 from nerf_insert.geometry.frames import orthonormal_frame
 from nerf_insert.lighting.light import DiskLight, Light, Occluders, fibonacci_sphere
+from nerf_insert.lighting.light_color import color_lights
 from nerf_insert.lighting.light_samples import (
     ALBEDO,
+    ALBEDO_SPREAD,
     LUMINANCE,
     MIN_IRRADIANCE,
     LightSamples,
@@ -30,25 +34,46 @@ from nerf_insert.lighting.light_samples import (
 )
 
 MIN_SAMPLES = 100  # without which no key light is looked for
-MIN_KEY_GAIN = 8.0  # log likelihood by which a key light has to beat soft light from above
-MIN_TURN_GAIN = 0.05  # log likelihood by which a new direction of the key light has to be better
-SKY_SPREAD = 0.15  # of the log radiance of unseen sky, about the mean of the sky that is seen
-TINT_SPREAD = 0.25  # of the log ratio of key light to sky in one channel, about that of their luminances
-SEARCH_SAMPLES = 8  # rays to the key light for each surface sample
-MIN_LIT_FRACTION = 0.05  # of the samples, for a direction to be tried
-MIN_CANDIDATE_ANGLE = 20  # degrees between candidate directions
-
-LevelRule = Callable[[LightSamples, Tensor, Tensor], Tensor]  # as `usual_level`
+MAX_KEYS = 3
+MIN_SHARE = 0.1  # of all light that a key light has to give
+MIN_KEY_GAIN = 5.0  # log likelihood by which each further key light has to explain the samples better
+SEARCHED = 700  # samples in the search of all places
+SEARCH_DIRECTIONS = 256
+SEARCH_DISTANCES = (0.7, 1.1, 1.8, 3.0, 100.0)  # of the scene's size
+REFINED = 4  # places that are refined
+SEARCH_SAMPLES = 8  # rays to a key light for each sample
+MIN_LIT_FRACTION = 0.05  # of the samples, for a place to be tried
+MIN_APART = math.radians(20)  # between key lights
+LOWEST = -0.1  # sine of the elevation of the lowest key lights; below, light is thrown back by floors
+MIN_CANDIDATE_ANGLE = 20  # degrees between refined places
+ANGLES = (1.0, 3.0, 6.0, 10.0, 16.0, 25.0, 38.0, 55.0)  # degrees, half of what a key light is seen under
+SHARPNESS_PRIOR = 0.7  # log likelihood by which the next wider light has to be better
+RINGS = (3.0, 6.0, 12.0, 24.0)  # degrees around a direction at which its doubt is measured
+RING = 6  # directions on each of them
+SHARES = (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)  # of the light that a tried key light gives
 
 
 @dataclass(frozen=True, eq=False)
-class LightHypothesis:
-    """A key light and how well it explains the samples; strengths are luminances."""
+class Hypothesis:
+    """Key lights and how well they explain the samples; strengths are luminances."""
 
-    key: DiskLight
+    keys: tuple[DiskLight, ...]
     cost: float = float("inf")
     sky: float = 1.0  # radiance of the far directions that no photograph shows
-    strength: float = 1.0  # irradiance of the key light
+    strengths: tuple[float, ...] = ()  # irradiance of each key light
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How sure an estimate is.
+
+    Attributes:
+        gain: Log likelihood by which the key lights explain the surfaces better than soft light from above.
+        doubt: Of each key light's direction, degrees: half of the light is likely to be within.
+    """
+
+    gain: float
+    doubt: tuple[float, ...] = ()
 
 
 def estimate_light(
@@ -58,179 +83,266 @@ def estimate_light(
     size: float,
     up: Float[Tensor, "3"],
     far: Float[Tensor, "K 3"],
-) -> Light:
+) -> tuple[Light, Confidence]:
     """Find the light that explains the samples best; soft and from above where they tell nothing.
 
     Args:
         samples: See `gather_samples`.
-        occluders: What hides the key light, the scene's surface among them.
-        center: What the key light shines on, world coordinates.
+        occluders: What hides the key lights, the scene's surface among them.
+        center: What the key lights shine on, world coordinates.
         size: Scale of the surroundings, world units.
         up: Unit vector, world axes.
         far: Radiance from each direction of `fibonacci_sphere(K)`; NaN where no photograph shows it.
     """
-    above = DiskLight(center, up, 100 * size, math.radians(50), torch.ones(3))
+    above = DiskLight(center, up, 100 * size, math.radians(55), torch.ones(3))
     if len(samples.points) < MIN_SAMPLES:
         level = float((samples.color @ LUMINANCE).mean()) / ALBEDO if len(samples.points) else 1.0
         environment = torch.where(far.isfinite(), far, level / 3)
-        return Light(environment, (replace(above, irradiance=torch.full((3,), level)),))
-    best = evaluate_hypothesis(LightHypothesis(above), samples, occluders)
-    found = []
-    for direction in candidate_directions(samples):
-        key = replace(above, direction=direction, distance=8 * size, angle=math.radians(8))
-        start = evaluate_hypothesis(LightHypothesis(key), samples, occluders)
-        found.append(refine_direction(start, samples, occluders, 6, 3))
-    if found:
-        refined = refine(min(found, key=_cost), samples, occluders, size)
-        best = refined if refined.cost < best.cost - MIN_KEY_GAIN else best
-    return estimate_color(best, samples, occluders, size, far)
+        return Light(environment, (replace(above, irradiance=torch.full((3,), level)),)), Confidence(0.0)
+    search = _Search(samples, occluders, center, size, up)
+    soft = best = search.evaluate((above,))
+    keys: tuple[DiskLight, ...] = ()
+    while len(keys) < MAX_KEYS:
+        found = search.another(keys)
+        if found is None or found.cost > best.cost - MIN_KEY_GAIN or search.share(found) < MIN_SHARE:
+            break
+        if any(float(found.keys[-1].direction @ key.direction) > math.cos(MIN_APART) for key in keys):
+            break  # the same light once more
+        keys = found.keys
+        search = search.regrouped(found)
+        best = search.evaluate(keys)
+        soft = search.evaluate((above,))
+    doubts = []
+    if keys:
+        widened = []
+        for k in range(len(best.keys)):
+            doubt = search.doubt(best, k)
+            doubts.append(math.degrees(doubt))
+            key = best.keys[k]
+            widened.append(replace(key, angle=min(math.radians(60), math.hypot(key.angle, doubt))))
+        best = search.evaluate(tuple(widened))
+    light = color_lights(best.keys, best.strengths, best.sky, search.samples, occluders, far)
+    return light, Confidence(max(0.0, soft.cost - best.cost), tuple(doubts))
 
 
-def _cost(hypothesis: LightHypothesis) -> float:
+class _Search:
+    """Looks for key lights that explain samples."""
+
+    def __init__(
+        self,
+        samples: LightSamples,
+        occluders: Occluders,
+        center: Float[Tensor, "3"],
+        size: float,
+        up: Float[Tensor, "3"],
+    ) -> None:
+        self.samples, self.occluders, self.center, self.size, self.up = samples, occluders, center, size, up
+
+    def regrouped(self, found: Hypothesis) -> _Search:
+        """Return a search with samples grouped by their albedo under the light that was found."""
+        samples = self.samples
+        lit = self._lit(found.keys)
+        light = samples.known @ LUMINANCE + found.sky * samples.unseen + torch.tensor(found.strengths) @ lit
+        share = (torch.tensor(found.strengths) @ lit / light.clamp_min(MIN_IRRADIANCE)).clamp(0, 1)
+        # What the shade differs in hue from the light is not known yet: it is what the colors say of it.
+        hue = (samples.color / (samples.color @ LUMINANCE)[:, None]).log()
+        x = torch.stack([torch.ones_like(share), share], -1) * samples.weight.sqrt()[:, None]
+        slope = torch.linalg.lstsq(x, hue * samples.weight.sqrt()[:, None]).solution[1]
+        hue = hue - share[:, None] * slope
+        return _Search(
+            replace(samples, member=membership(samples.points / self.size, hue.exp())),
+            self.occluders,
+            self.center,
+            self.size,
+            self.up,
+        )
+
+    def share(self, found: Hypothesis) -> float:
+        """Return the part of all light that the last key light gives."""
+        lit = self._lit(found.keys)
+        parts = torch.tensor(found.strengths) * (lit @ self.samples.weight)
+        around = (self.samples.known @ LUMINANCE + found.sky * self.samples.unseen) @ self.samples.weight
+        return float(parts[-1] / (parts.sum() + around))
+
+    def another(self, keys: tuple[DiskLight, ...]) -> Hypothesis | None:
+        """Return the keys and the best further one, refined; None if there is none."""
+        few = self._thinned(SEARCHED)
+        found = [few._turned(few.evaluate((*keys, key)), 4.0) for key in few._candidates(keys)]
+        return self.refine(min(found, key=_cost).keys) if found else None
+
+    def _thinned(self, count: int) -> _Search:
+        """Return a search with about so many of the samples."""
+        step = max(1, len(self.samples.points) // count)
+        few = self.samples.take(torch.arange(0, len(self.samples.points), step))
+        return _Search(few, self.occluders, self.center, self.size, self.up)
+
+    def evaluate(self, keys: tuple[DiskLight, ...]) -> Hypothesis:
+        """Return the keys with the strengths that explain the samples best."""
+        return Hypothesis(keys, *fit_strengths(self.samples, LUMINANCE, self._lit(keys)))
+
+    def _lit(self, keys: Sequence[DiskLight], count: int = SEARCH_SAMPLES) -> Float[Tensor, "L P"]:
+        samples = self.samples
+        return torch.stack(
+            [key.relative_irradiance(samples.points, samples.normals, self.occluders, count) for key in keys]
+        )
+
+    def _candidates(self, keys: tuple[DiskLight, ...]) -> list[DiskLight]:
+        """Return the places that explain the samples best as sources of sharp light, well apart."""
+        few = self.samples
+        start = self.evaluate(keys) if keys else None
+        given = few.known @ LUMINANCE
+        base = few.unseen if start is None else start.sky * few.unseen
+        if start is not None:
+            base = base + torch.tensor(start.strengths) @ self._lit(keys)
+        places, costs = [], []
+        shares = torch.tensor(SHARES)[:, None]
+        for direction in fibonacci_sphere(SEARCH_DIRECTIONS):
+            if (
+                float(direction @ self.up) < LOWEST
+                or float((few.normals @ direction > 0).float().mean()) < MIN_LIT_FRACTION
+            ):
+                continue
+            for distance in SEARCH_DISTANCES:
+                key = DiskLight(self.center, direction, distance * self.size, 0.01, torch.ones(3))
+                lit = key.relative_irradiance(few.points, few.normals, self.occluders, 1)
+                if float((lit > 0).float().mean()) < MIN_LIT_FRACTION:
+                    continue
+                scale = float(base @ few.weight) / max(1e-6, float(lit @ few.weight))
+                added = (1 - shares) * base + shares * scale * lit
+                places.append(key)
+                costs.append(float(_costs(few, LUMINANCE, given, added).min()))
+        chosen: list[DiskLight] = []
+        near = math.cos(math.radians(MIN_CANDIDATE_ANGLE))
+        for k in torch.tensor(costs).argsort().tolist():
+            others = [*chosen, *keys]
+            apart = all(float(places[k].direction @ other.direction) < near for other in others)
+            if apart and len(chosen) < REFINED:
+                chosen.append(replace(places[k], angle=math.radians(6)))
+        return chosen
+
+    def refine(self, keys: tuple[DiskLight, ...]) -> Hypothesis:
+        """Improve the last key light: its direction, distance and angle in turn."""
+        half = self._thinned(len(self.samples.points) // 2)
+        best = half.evaluate(keys)
+        for degrees in (4.0, 2.0):
+            best = half._moved(half._turned(best, degrees))
+        best = self._widened(best)
+        return self._turned(best, 1.5)
+
+    def _with_last(self, best: Hypothesis, key: DiskLight) -> Hypothesis:
+        return self.evaluate((*best.keys[:-1], key))
+
+    def _turned(self, best: Hypothesis, degrees: float) -> Hypothesis:
+        """Move the last key light's direction in steps as long as that helps."""
+        for _ in range(6):
+            tried = [
+                self._with_last(best, replace(best.keys[-1], direction=d))
+                for d in ring(best.keys[-1].direction, degrees)
+            ]
+            better = min(tried, key=_cost)
+            if better.cost >= best.cost:
+                break
+            best = better
+        return best
+
+    def _moved(self, best: Hypothesis) -> Hypothesis:
+        """Move the last key light nearer or farther as long as that helps."""
+        distance = best.keys[-1].distance
+        for factor in (1.3, 1 / 1.3):
+            while 0.3 * self.size < distance * factor < 130 * self.size:
+                moved = self._with_last(best, replace(best.keys[-1], distance=distance * factor))
+                if moved.cost >= best.cost:
+                    break
+                best, distance = moved, distance * factor
+        return best
+
+    def _widened(self, best: Hypothesis) -> Hypothesis:
+        """Choose the last key light's angle; a sharper light unless a wider one explains more."""
+        chosen: Hypothesis | None = None
+        for degrees in ANGLES:
+            tried = self._with_last(best, replace(best.keys[-1], angle=math.radians(degrees)))
+            if chosen is None or tried.cost < chosen.cost - SHARPNESS_PRIOR:
+                chosen = tried
+        assert chosen is not None
+        return chosen
+
+    def doubt(self, best: Hypothesis, index: int) -> float:
+        """Return how far a key light may be from its direction, radians: the spread of the likelihood."""
+        key = best.keys[index]
+        total, spread = 1.0, 0.0
+        inner = 0.0
+        for degrees in RINGS:
+            area = (degrees**2 - inner**2) / RINGS[0] ** 2
+            for direction in ring(key.direction, degrees):
+                moved = replace(key, direction=direction)
+                cost = self.evaluate((*best.keys[:index], moved, *best.keys[index + 1 :])).cost
+                weight = area / RING * math.exp(min(0.0, best.cost - cost))
+                total, spread = total + weight, spread + weight * math.radians(degrees) ** 2
+            inner = degrees
+        return math.sqrt(spread / total)
+
+
+def _cost(hypothesis: Hypothesis) -> float:
     return hypothesis.cost
 
 
-def candidate_directions(samples: LightSamples, count: int = 3) -> list[Tensor]:
-    """Return the directions that explain the samples best without shadows, well apart from one another."""
-    directions = fibonacci_sphere(samples.far.shape[1])
-    cosine = (samples.normals @ directions.T).clamp_min(0) * (samples.far > 0)
-    known, color = samples.known @ LUMINANCE, samples.color @ LUMINANCE
-    fractions = torch.tensor([0.3, 0.5, 0.65, 0.8, 0.9])[:, None]  # of the light that the key gives
-    costs = torch.full((len(directions),), float("inf"))
-    for k in range(len(directions)):
-        if float((cosine[:, k] > 0).float().mean()) > MIN_LIT_FRACTION:
-            added = (1 - fractions) * samples.unseen + fractions * cosine[:, k]
-            light = known + usual_level(samples, known, added)[:, None] * added
-            costs[k] = neg_log_likelihood(samples, light.clamp_min(MIN_IRRADIANCE), color).min()
-    chosen: list[Tensor] = []
-    near = math.cos(math.radians(MIN_CANDIDATE_ANGLE))
-    for k in costs.argsort().tolist():
-        apart = all(float(directions[k] @ other) < near for other in chosen)
-        if apart and costs[k] < float("inf") and len(chosen) < count:
-            chosen.append(directions[k])
-    return chosen
+def ring(direction: Float[Tensor, "3"], degrees: float) -> list[Float[Tensor, "3"]]:
+    """Return directions around another, at one angle from it."""
+    axes = orthonormal_frame(direction)
+    around = torch.arange(RING) * (2 * math.pi / RING)
+    out = direction + math.tan(math.radians(degrees)) * (
+        around.cos()[:, None] * axes[0] + around.sin()[:, None] * axes[1]
+    )
+    return [*torch.nn.functional.normalize(out, dim=-1)]
 
 
-def evaluate_hypothesis(
-    hypothesis: LightHypothesis, samples: LightSamples, occluders: Occluders
-) -> LightHypothesis:
-    """Return the hypothesis with the strengths that suit its key light best, and their cost."""
-    key = hypothesis.key
-    lit = key.relative_irradiance(samples.points, samples.normals, occluders, SEARCH_SAMPLES)
-    return LightHypothesis(key, *fit_balance(samples, LUMINANCE, lit, usual_level))
-
-
-def fit_balance(
+def _costs(
     samples: LightSamples,
     channel: Float[Tensor, "3"],
-    lit: Float[Tensor, " P"],
-    level_of: LevelRule,
-    expected: float | None = None,
-) -> tuple[float, float, float]:
-    """Find the best proportion of sky and key light in one channel.
+    known: Float[Tensor, " P"],
+    added: Float[Tensor, "C P"],
+) -> Float[Tensor, " C"]:
+    """Return how badly candidates explain one channel, at the level at which albedos are usual."""
+    level = usual_level(samples, known, added)
+    light = (known + level[:, None] * added).clamp_min(MIN_IRRADIANCE)
+    return neg_log_likelihood(samples, light, samples.color @ channel)
+
+
+def fit_strengths(
+    samples: LightSamples, channel: Float[Tensor, "3"], lit: Float[Tensor, "L P"]
+) -> tuple[float, float, tuple[float, ...]]:
+    """Find the best proportion of sky and key lights in one channel, at the usual level of albedos.
 
     Args:
         samples: See `gather_samples`.
         channel: Weights of red, green and blue.
-        lit: The key light's relative irradiance of each sample.
-        level_of: Sets the level of both together.
-        expected: Log ratio of key light to sky about which TINT_SPREAD lets it vary; None: anything goes.
+        lit: Each key light's relative irradiance of each sample.
 
     Returns:
-        The cost, the sky's radiance and the key light's irradiance.
+        The cost, the sky's radiance and each key light's irradiance.
     """
-    known, color = samples.known @ channel, samples.color @ channel
-    middle, step = expected or 0.0, 1.5
+    known = samples.known @ channel
+    parts = torch.cat([samples.unseen[None], lit])
+    log_share = torch.zeros(len(parts))
+    best = float("inf")
+    level = torch.ones(())
+    step = 1.5
     for _ in range(6):
-        odds = middle + torch.linspace(-2, 2, 5) * step
-        key = odds.sigmoid()[:, None]
-        added = (1 - key) * samples.unseen + key * lit
-        level = level_of(samples, known, added)
-        light = (known + level[:, None] * added).clamp_min(MIN_IRRADIANCE)
-        cost = neg_log_likelihood(samples, light, color)
-        sky = level * (1 - key[:, 0])
-        if samples.sky is not None:
-            seen_sky = (samples.sky @ channel).clamp_min(MIN_IRRADIANCE)
-            cost = cost + ((sky / seen_sky).log() / SKY_SPREAD) ** 2 / 2
-        if expected is not None:
-            cost = cost + ((odds - expected) / TINT_SPREAD) ** 2 / 2
-        best = int(cost.argmin())
-        middle, step = float(odds[best]), step / 2
-    return float(cost[best]), float(sky[best]), float(level[best] * key[best])
-
-
-def refine(
-    hypothesis: LightHypothesis, samples: LightSamples, occluders: Occluders, size: float
-) -> LightHypothesis:
-    """Try other distances of the key light with new directions, other angles, and finer directions."""
-    best = hypothesis
-    for distance in (3, 5, 100):
-        moved = LightHypothesis(replace(best.key, distance=distance * size))
-        moved = evaluate_hypothesis(moved, samples, occluders)
-        best = min(best, refine_direction(moved, samples, occluders, 3, 3), key=_cost)
-    for angle in (3, 14, 22, 35):
-        wider = LightHypothesis(replace(best.key, angle=math.radians(angle)))
-        best = min(best, evaluate_hypothesis(wider, samples, occluders), key=_cost)
-    return refine_direction(best, samples, occluders, 1.5, 1.5)
-
-
-def refine_direction(
-    hypothesis: LightHypothesis,
-    samples: LightSamples,
-    occluders: Occluders,
-    degrees: float,
-    finest: float,
-) -> LightHypothesis:
-    """Search directions near the hypothesis's: rings around the best so far, of smaller and smaller radius.
-
-    Args:
-        hypothesis: The start, evaluated.
-        samples: See `gather_samples`.
-        occluders: What hides the key light.
-        degrees: Radius of the first ring.
-        finest: Radius of the last ring, degrees.
-    """
-    while degrees >= finest:
-        axes = orthonormal_frame(hypothesis.key.direction)
-        around = torch.arange(6) * math.pi / 3
-        ring = hypothesis.key.direction + math.tan(math.radians(degrees)) * (
-            around.cos()[:, None] * axes[0] + around.sin()[:, None] * axes[1]
-        )
-        keys = [replace(hypothesis.key, direction=torch.nn.functional.normalize(d, dim=0)) for d in ring]
-        tried = [evaluate_hypothesis(LightHypothesis(key), samples, occluders) for key in keys]
-        best = min(tried, key=_cost)
-        if best.cost < hypothesis.cost - MIN_TURN_GAIN:
-            hypothesis = best
-        else:
-            degrees /= 2
-    return hypothesis
-
-
-def estimate_color(
-    hypothesis: LightHypothesis,
-    samples: LightSamples,
-    occluders: Occluders,
-    size: float,
-    far: Float[Tensor, "K 3"],
-) -> Light:
-    """Find the strengths for each channel.
-
-    Key light and sky may differ in color; together they are white, as a camera's white balance makes them.
-    The samples are grouped anew by albedo, because shade and light differ in hue.
-    """
-    lit = hypothesis.key.relative_irradiance(samples.points, samples.normals, occluders)
-    expected = math.log(hypothesis.strength / hypothesis.sky)
-    white = (hypothesis.sky * samples.unseen + hypothesis.strength * lit) @ samples.weight
-
-    def white_level(samples: LightSamples, known: Tensor, added: Tensor) -> Tensor:
-        return white / (added @ samples.weight)
-
-    sky = strength = torch.ones(3)
-    for _ in range(2):
-        fits = [fit_balance(samples, channel, lit, white_level, expected) for channel in torch.eye(3)]
-        sky, strength = torch.tensor([fit[1] for fit in fits]), torch.tensor([fit[2] for fit in fits])
-        light = samples.known + samples.unseen[:, None] * sky + lit[:, None] * strength
-        albedo = samples.color / light.clamp_min(MIN_IRRADIANCE)
-        samples = replace(samples, member=membership(samples.points / size, albedo))
-    environment = torch.where(far.isfinite().all(-1, keepdim=True), far.nan_to_num(), sky)
-    return Light(environment, (replace(hypothesis.key, irradiance=strength),))
+        for k in range(1, len(parts)):
+            tried = log_share.repeat(5, 1)
+            tried[:, k] += torch.linspace(-2, 2, 5) * step
+            share = tried.softmax(-1)
+            added = share @ parts
+            levels = usual_level(samples, known, added)
+            light = (known + levels[:, None] * added).clamp_min(MIN_IRRADIANCE)
+            cost = neg_log_likelihood(samples, light, samples.color @ channel)
+            if samples.sky is not None:  # of its level and of usual albedos, each tells as much as it is sure
+                off = (levels * share[:, 0] / (samples.sky @ channel).clamp_min(MIN_IRRADIANCE)).log()
+                variance = ALBEDO_SPREAD**2 + samples.sky_spread**2
+                cost = cost + off**2 / variance / 2
+                levels = levels * (-off * ALBEDO_SPREAD**2 / variance).exp()
+            index = int(cost.argmin())
+            best, log_share, level = float(cost[index]), tried[index], levels[index]
+        step = step / 2
+    strengths = level * log_share.softmax(-1)
+    return best, float(strengths[0]), tuple(strengths[1:].tolist())

@@ -9,27 +9,35 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from nerf_insert.geometry.mesh import Hits
 from nerf_insert.lighting.light import Occluders, fibonacci_sphere, transport
 from nerf_insert.lighting.surface import SceneSurface
 
+OFFERED = 6000  # points of the surface that are looked at
+OFFERED_DIRECTIONS = 64  # in which they look for the sky
 SAMPLES = 2000
+FAR_INTEREST = 0.08  # of points that nothing is near to
 GROUPS = 16
 HUE_SCALE, PLACE_SCALE = 0.5, 2.0  # of features that are grouped: log of hue, world units over `size`
 KMEANS_ITERATIONS = 10
 SIDES = 14  # directions by which samples are counted, so that floors do not outvote walls
+RARITY = 0.25  # power of their numbers by which they are weighed
 RADIANCE_RANGE = 0.002, 0.9  # of samples; darker and clipped colors tell nothing
 ALBEDO = 0.3  # the geometric mean of albedos
-ALBEDO_SPREAD = 0.25  # of log albedo within a group; differences far beyond it count little
-GROUP_SPREAD = 0.35  # of the groups' mean log albedo
+ALBEDO_SPREAD = 0.35  # of its logarithm from scene to scene
+MIN_SPREAD = 0.05  # of log albedo within a group
+GROUP_SPREAD = 0.5  # of the groups' median log albedo
+BETWEEN = 10.0  # independent groups
 VIEW_SPREAD = 0.1  # spread of colors between views at which a sample counts half
-INDEPENDENT_SAMPLES = 150.0  # that the samples are worth; texture is alike nearby
+INDEPENDENT_SAMPLES = 250.0  # that the samples are worth; texture is alike nearby
+SKY_SPREAD = 0.1  # of the log radiance of a sky that looks alike everywhere
 MIN_SKY_DIRECTIONS = 3  # above the horizon that photographs have to show
 MIN_IRRADIANCE = 1e-4
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
@@ -46,8 +54,25 @@ class LightSamples:
     far: Float[Tensor, "P K"]  # weight of each far direction
     unseen: Float[Tensor, " P"]  # the sum of those weights that no photograph shows
     sky: Float[Tensor, "3"] | None  # mean radiance above the horizon, far away, where photographs show it
+    sky_spread: float  # of the log radiance of unseen sky about that
     member: Float[Tensor, "P G"]  # 1 where a sample is in a group
     weight: Float[Tensor, " P"]  # sums to 1
+
+    def take(self, index: Int64[Tensor, " Q"]) -> LightSamples:
+        """Return some of the samples."""
+        weight = self.weight[index]
+        return LightSamples(
+            self.points[index],
+            self.normals[index],
+            self.color[index],
+            self.known[index],
+            self.far[index],
+            self.unseen[index],
+            self.sky,
+            self.sky_spread,
+            self.member[index],
+            weight / weight.sum(),
+        )
 
 
 def gather_samples(
@@ -59,7 +84,10 @@ def gather_samples(
     up: Float[Tensor, "3"],
     seed: int = 0,
 ) -> LightSamples:
-    """Sample the surface by area, most densely within `size` of `center`.
+    """Sample the surface by area, most densely within `size` of `center` and where something is near.
+
+    What lies open to the whole sky is lit alike by all lights from above; places that see some of the sky
+    and not the rest tell the lights apart.
 
     Args:
         surface: The scene's surface with its radiance.
@@ -77,16 +105,24 @@ def gather_samples(
     darkest, brightest = RADIANCE_RANGE
     good = ((surface.radiance < brightest) & (surface.radiance > darkest)).all(-1)  # false for NaN
     index = (good & (probability > 0)).nonzero()[:, 0]
+    generator = torch.Generator().manual_seed(seed)
+    if len(index) > OFFERED:
+        index = index[torch.multinomial(probability[index], OFFERED, generator=generator).sort().values]
+    directions = fibonacci_sphere(len(far))
     if len(index) > SAMPLES:
-        generator = torch.Generator().manual_seed(seed)
-        index = index[torch.multinomial(probability[index], SAMPLES, generator=generator).sort().values]
+        offered = mesh.vertices[index] + 0.5 * surface.cell * surface.normals[index]
+        black = [replace(occluder, radiance=_black) for occluder in occluders]
+        seen = transport(offered, surface.normals[index], fibonacci_sphere(OFFERED_DIRECTIONS), black)[1]
+        above = (surface.normals[index] @ up).clamp(-1, 1)
+        near = (1 - seen.sum(-1) / ((1 + above) / 2).clamp_min(0.1)).clamp(0, 1)
+        interest = FAR_INTEREST + (near * 3).clamp_max(1)
+        index = index[torch.multinomial(interest, SAMPLES, generator=generator).sort().values]
     normals, color = surface.normals[index], surface.radiance[index]
     points = mesh.vertices[index] + 0.5 * surface.cell * normals  # clear of the surface's own roughness
-    directions = fibonacci_sphere(len(far))
     near, weights = transport(points, normals, directions, occluders)
     shown = far.isfinite().all(-1)
     side = (normals @ fibonacci_sphere(SIDES).T).argmax(1)
-    rarity = torch.bincount(side, minlength=SIDES)[side].float() ** -0.5
+    rarity = torch.bincount(side, minlength=SIDES)[side].float() ** -RARITY
     above = shown & (directions @ up > 0)
     weight = rarity / (1 + (surface.spread[index] / VIEW_SPREAD) ** 2)
     return LightSamples(
@@ -97,9 +133,20 @@ def gather_samples(
         far=weights,
         unseen=weights[:, ~shown].sum(-1),
         sky=far[above].mean(0) if int(above.sum()) >= MIN_SKY_DIRECTIONS else None,
+        sky_spread=_sky_spread(far[above]),
         member=membership(points / size, color),
         weight=weight / weight.sum(),
     )
+
+
+def _sky_spread(seen: Float[Tensor, "K 3"]) -> float:
+    """The less alike the far directions are that photographs show, the less they tell of the others."""
+    luminance = (seen @ LUMINANCE).clamp_min(MIN_IRRADIANCE).log()
+    return math.hypot(SKY_SPREAD, float(luminance.std())) if len(luminance) > 1 else 1.0
+
+
+def _black(hits: Hits, directions: Tensor) -> Tensor:
+    return torch.zeros(len(hits.face), 3)
 
 
 def _vertex_areas(surface: SceneSurface) -> Float[Tensor, " V"]:
@@ -146,16 +193,25 @@ def group_samples(
 def neg_log_likelihood(
     samples: LightSamples, irradiance: Float[Tensor, "C P"], color: Float[Tensor, " P"]
 ) -> Float[Tensor, " C"]:
-    """Return how badly candidate irradiances explain one channel of the colors."""
+    """Return how badly candidate irradiances explain one channel of the colors.
+
+    Log albedos have a Laplace distribution within each group, whose width is that group's own: of a group of
+    one material every small difference counts, of a patterned one only large differences.
+    """
     log_albedo = color.log() - irradiance.log()
     member = samples.member * samples.weight[:, None]
     group_weight = member.sum(0)
-    group_albedo = log_albedo @ member / group_weight.clamp_min(1e-9)
-    within = (log_albedo - group_albedo @ samples.member.T) / ALBEDO_SPREAD
-    between = (group_albedo - (group_albedo @ group_weight)[:, None]) / GROUP_SPREAD
-    within_cost = torch.log1p(within**2) @ samples.weight
+    center = log_albedo @ member / group_weight.clamp_min(1e-9)
+    for _ in range(2):  # towards the median
+        off = (log_albedo - center @ samples.member.T).abs() + MIN_SPREAD
+        weight = 1 / off
+        center = (weight * log_albedo) @ member / (weight @ member).clamp_min(1e-9)
+    off = ((log_albedo - center @ samples.member.T) ** 2 + MIN_SPREAD**2).sqrt()
+    spread = off @ member / group_weight.clamp_min(1e-9)
+    within = spread.clamp_min(MIN_SPREAD).log() @ group_weight
+    between = (center - (center @ group_weight)[:, None]) / GROUP_SPREAD
     between_cost = torch.log1p(between**2) @ group_weight
-    return INDEPENDENT_SAMPLES * within_cost + GROUPS * between_cost
+    return INDEPENDENT_SAMPLES * within + BETWEEN * between_cost
 
 
 def usual_level(

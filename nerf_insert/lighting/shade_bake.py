@@ -255,9 +255,6 @@ def fill_shell(
     return SparseGrid.from_points(low, cell, shape, index[used], values[used])
 
 
-
-
-
 def _distance_to_box(points: Float[Tensor, "N 3"], bounds: Float[Tensor, "2 3"]) -> Float[Tensor, " N"]:
     beyond = torch.maximum(bounds[0] - points, points - bounds[1]).clamp_min(0)
     return beyond.norm(dim=-1)

@@ -8,7 +8,6 @@ World coordinates and units. H and W are a view's height and width.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, no_type_check
 
@@ -25,17 +24,14 @@ from nerf_insert.inpaint.mesh.compositor import MeshCompositor, depth_error
 from nerf_insert.inpaint.mesh.light_option import GivenLight, parse_light
 from nerf_insert.io.schema import LARGEST, Real, parse
 from nerf_insert.lighting.depth_fusion import fuse_tsdf
-from nerf_insert.lighting.estimation import estimate_light
-from nerf_insert.lighting.light import Light, fibonacci_sphere
-from nerf_insert.lighting.light_samples import gather_samples
+from nerf_insert.lighting.light import Light
+from nerf_insert.lighting.scene_light import find_light
 from nerf_insert.lighting.shade_bake import bake_shade
 from nerf_insert.lighting.shading import DEFAULT_ROUGHNESS, cast_shadow, shade
-from nerf_insert.lighting.surface import SceneSurface, far_radiance
 from nerf_insert.rendering.depth_view import DepthView, render_depth_views
 
 SCENE_REACH = 2.5  # half side of the box of the scene's surface, in diagonals of the region
 SURFACE_CELLS = 192  # along its sides
-LIGHT_REACH = 0.4  # the same of the box in which the light is looked for, in the cameras' distance, if larger
 MIN_ROUGHNESS = 0.15  # a sharper highlight would fall between the pixels
 
 
@@ -109,7 +105,7 @@ class MeshInpainter(Inpainter):
             bounds = _box(region.bounds.mean(0), SCENE_REACH * region.diagonal)
             surface = fuse_tsdf(depth_views, bounds, SURFACE_CELLS)
             task.advance(1)
-            light = self._find_light(context, depth_views, surface)
+            light = self._find_light(context, depth_views)
             task.advance(1)
             self.scene_light = light
             shaded = shade(mesh, surface, light.scaled(self.exposure), self.roughness)
@@ -144,7 +140,7 @@ class MeshInpainter(Inpainter):
             raise RunError("the mesh inpainter was not prepared: call prepare(context) before inpaint")
         return [self._compositor.composite(view) for view in views]
 
-    def _find_light(self, context: EditContext, depth_views: list[DepthView], surface: SceneSurface) -> Light:
+    def _find_light(self, context: EditContext, depth_views: list[DepthView]) -> Light:
         """Return the light of the options, or estimate the scene's."""
         center, size = context.region.bounds.mean(0), context.region.diagonal
         up = torch.stack([view.camera.c2w[:, 1] for view in context.views]).mean(0)
@@ -153,17 +149,8 @@ class MeshInpainter(Inpainter):
             return Light.flat()
         if isinstance(self.light, GivenLight):
             return self.light.light(center, size, up)
-        bounds = _box(center, SCENE_REACH * size)
-        distances = [float((view.camera.center - center).norm()) for view in context.views]
-        half = LIGHT_REACH * statistics.median(distances)
-        if half > SCENE_REACH * size:  # a small object's surroundings alone tell little
-            size = half / SCENE_REACH
-            bounds = _box(center, half)
-            surface = fuse_tsdf(depth_views, bounds)
-        far = far_radiance(context.scene, depth_views, bounds, fibonacci_sphere())
-        occluders = [surface.as_occluder()]
-        samples = gather_samples(surface, occluders, far, center, size, up, context.seed)
-        return estimate_light(samples, occluders, center, size, up, far)
+        found = find_light(context.scene, depth_views, context.views, center, size, up, context.seed)
+        return found.light
 
 
 def _box(center: Float[Tensor, "3"], half: float) -> Float[Tensor, "2 3"]:
