@@ -17,8 +17,8 @@ class LayerService(Service):
     def layers(self, data: Answer) -> Answer:
         """List the layers, the lowest first.
 
-        Answers {"layers": [{"number", "name", "enabled", "about", "strength"}], "can_undo"}. Only shade layers
-        have a strength; that of others is None.
+        Answers {"layers": [{"number", "name", "enabled", "about", "strength"}], "can_undo"}. Only shade
+        layers have a strength; that of others is None.
         """
         location = self.location(data)
         if not location.trained:

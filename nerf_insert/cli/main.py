@@ -33,13 +33,14 @@ COMMANDS = (
     "preview",
     "render",
     "layers",
+    "light",
     "eval",
     "export",
     "models",
     "app",
     "doctor",
 )
-USES_KERNELS = ("demo", "train", "edit", "preview", "render", "eval", "export", "app")
+USES_KERNELS = ("demo", "train", "edit", "preview", "render", "light", "eval", "export", "app")
 EXIT_CODES = "Exit codes: 0 success, 1 failure, 2 bad input, 130 stopped"
 
 

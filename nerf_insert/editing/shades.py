@@ -2,19 +2,42 @@
 
     layers/001-name-shade/shade.safetensors
 
-It is written before the layer is fitted over it, or after, from the finished layer, and used as it was written
-when the edit is resumed. It joins the scene with the layer that it belongs to.
+It is written before the layer is fitted over it, or after, from the finished layer, and used as it was
+written when the edit is resumed. It joins the scene with the layer that it belongs to.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.capture.view import View
 from nerf_insert.editing.session import EditSession
+from nerf_insert.fields.layer import Layer
 from nerf_insert.fields.shade_layer import FILE, ShadeLayer
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.color import srgb_to_linear
+from nerf_insert.lighting.depth_fusion import fuse_tsdf
+from nerf_insert.lighting.light import Occluder
+from nerf_insert.lighting.scene_light import find_light
+from nerf_insert.lighting.shade_bake import bake_shade
+from nerf_insert.lighting.surface import SceneSurface
+from nerf_insert.rendering.depth_view import DepthView, render_depth_views
+from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import LayerEntry
+
+REACH = 2.5  # half side of the box in which the scene's surface is looked for, in diagonals of the region
+CELLS = 160  # along its sides
+THING_CELLS = 96  # of the inserted thing's surface along its region
+SAME_CELLS = 2.0  # distance from the scene's surface up to which a surface in the layer is the scene's own
+MAX_VIEWS = 20  # that the thing's surface is fused from
 
 
 def shade_folder(folder: Path) -> Path:
@@ -38,8 +61,19 @@ def with_kept_shade(session: EditSession, folder: Path) -> EditSession:
 
 
 def shade_of_edit(session: EditSession, folder: Path, progress: Progress) -> Path | None:
-    """Return the folder of an edit's shade layer; None if it has none."""
+    """Return the folder of an edit's shade layer, computed from the finished layer if it is not there yet.
+
+    Raises:
+        RunError: The disk cannot be written.
+    """
     home = shade_folder(folder)
+    if not (home / FILE).exists() and session.shadow != "none" and session.inpainter.shade is None:
+        layer = Layer.load(folder / "field.safetensors", session.region)
+        shade = shade_of_layer(session, layer.to(session.stack.device), progress)
+        if shade is None:
+            progress.say("The edit changes no light around it that could be seen: it gets no shadow.")
+        else:
+            shade.save(home / FILE)
     return home if (home / FILE).exists() else None
 
 
@@ -47,3 +81,68 @@ def shade_entry(owner: LayerEntry, folder: Path, recipe: Recipe) -> LayerEntry:
     """Return the entry of the shade layer in a folder."""
     name = f"{owner.name}: shadow"
     return LayerEntry(folder.name, name, shade_of=owner.folder, strength=recipe.shadow.strength)
+
+
+def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> ShadeLayer | None:
+    """Compute what a finished layer does to the light around it, from its own surface.
+
+    Returns:
+        The shade layer; None if the layer holds nothing that the scene does not, or changes no light.
+    """
+    region, views = session.region, [seen.view for seen in session.views]
+    center, reach = region.bounds.mean(0), REACH * region.diagonal
+    with progress.task("Casting the shadow", total=4) as task:
+        depth_views = render_depth_views(session.stack, views)
+        surface = fuse_tsdf(depth_views, torch.stack([center - reach, center + reach]), CELLS)
+        task.advance(1)
+        thing = _new_surface(session.stack.with_layer(layer), views, region.bounds, surface)
+        task.advance(1)
+        if thing is None:
+            return None
+        up = torch.stack([view.camera.c2w[:, 1] for view in views]).mean(0)
+        up = torch.nn.functional.normalize(up, dim=0)
+        light = find_light(
+            session.stack, depth_views, views, center, region.diagonal, up, session.recipe.seed
+        )
+        task.advance(1)
+        kind = "contact" if session.shadow == "contact" else "cast"
+        bounds, strength = thing.mesh.bounds, float(session.recipe.shadow.strength)
+        shade = bake_shade(surface, light.light, _occluder(thing), bounds, kind, strength=strength)
+        task.advance(1)
+    return shade
+
+
+def _occluder(thing: SceneSurface) -> Occluder:
+    return Occluder(thing.mesh.cast, thing.as_occluder().radiance)
+
+
+def _new_surface(
+    stack: LayerStack, views: Sequence[View], bounds: Float[Tensor, "2 3"], below: SceneSurface
+) -> SceneSurface | None:
+    """The surface that the topmost layer shows in its region, without what was there before; None: none."""
+    from scipy.spatial import cKDTree
+
+    chosen = [views[k * len(views) // MAX_VIEWS] for k in range(MAX_VIEWS)]
+    chosen = list({view.name: view for view in chosen}.values())
+    seen = fuse_tsdf([_rendered(stack, view.camera) for view in chosen], bounds, THING_CELLS)
+    vertices, faces = seen.mesh.vertices, seen.mesh.faces
+    if not len(faces):
+        return None
+    old = torch.zeros(len(vertices), dtype=torch.bool)
+    if len(below.mesh.vertices):
+        reach = SAME_CELLS * seen.cell + below.cell
+        distance = cKDTree(below.mesh.vertices.numpy()).query(vertices.numpy())[0]
+        old = torch.from_numpy(distance < reach)
+    kept = faces[~old[faces].all(-1)]
+    if not len(kept):
+        return None
+    front = seen.front[~old[faces].all(-1)]
+    corners = seen.mesh.corner_colors[~old[faces].all(-1)]
+    return replace(seen, mesh=replace(seen.mesh, faces=kept, corner_colors=corners), front=front)
+
+
+def _rendered(stack: LayerStack, camera: Camera) -> DepthView:
+    """A small render as a depth view."""
+    small = camera.scaled(min(1.0, (40_000 / (camera.width * camera.height)) ** 0.5))
+    image = stack.render_image(small)
+    return DepthView(camera=small, depth=image.depth, color=srgb_to_linear(image.rgb))

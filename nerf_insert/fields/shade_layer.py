@@ -1,4 +1,4 @@
-"""A shade layer: what an edit does to the light around it, as a ratio by which the colors below are multiplied.
+"""A shade layer: what an edit does to the light around it, as a ratio on the colors below.
 
     color (x, d) = ratio(x) * color below (x, d), in linear light; density as below
 

@@ -72,7 +72,7 @@ class EditConfig(ScheduleConfig):
     """Options of the inpainter, each as KEY=VALUE."""
     shadow: Literal["cast", "contact", "none"] | None = None
     """What the object does to the light around it, as a layer of its own: cast (its shadow, and light thrown
-    back; with fill, the removed object's shadow is taken back), contact (a soft shadow near it) or none."""
+    back), contact (a soft shadow near it) or none."""
     shadow_strength: float | None = None
     """Strength of that layer: 0 is no shadow, 1 as computed, 2 the most."""
     recipe: Path | None = None

@@ -68,8 +68,8 @@ class ShadowSpec(schema.Checked):
     """What the edit does to the light around it, which becomes a shade layer below the edit's own.
 
     Attributes:
-        kind: "cast": shadows and light thrown back; of what is removed, its shadow is taken back. "contact":
-            only a soft shadow near the object. "none": no shade layer. None: the inpainter decides.
+        kind: "cast": shadows and light thrown back. "contact": only a soft shadow near the object. "none":
+            no shade layer. None: the inpainter decides.
         strength: 0 is no shade, 1 as computed.
     """
 

@@ -59,8 +59,8 @@ def migrate(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
 def older_forms(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Write the plain data of a recipe as older versions did.
 
-    Before there were shadows, recipes had no key for them. Format 1 kept a region as it was written, so that of a mesh's optional keys those without a value could
-    be null or missing; each way is one of the results.
+    Before there were shadows, recipes had no key for them. Format 1 kept a region as it was written, so that
+    of a mesh's optional keys those without a value could be null or missing; each way is one of the results.
     """
     if data["shadow"] == NO_WORD_OF_SHADOWS:
         data = {key: value for key, value in data.items() if key != "shadow"}

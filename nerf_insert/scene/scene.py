@@ -228,7 +228,7 @@ class Scene:
         return LayerStack(self.base, tuple(self.load_layer(entry) for entry in shown))
 
     def is_shown(self, entry: LayerEntry) -> bool:
-        """Whether a layer is rendered: a shade layer is only while the layer that it belongs to is enabled."""
+        """Whether a layer is rendered: a shade layer is so only while its owner is enabled."""
         owners = [other for other in self.layers if other.folder == entry.shade_of]
         return entry.enabled and all(owner.enabled for owner in owners)
 

@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="N",
-        help="layer numbers, counted from 1 at the bottom, the new name, or the strength of a shadow: from 0, "
-        "none, over 1, as computed, to 2",
+        help="layer numbers, counted from 1 at the bottom, the new name, or the strength of a shadow: 0 is "
+        "none, 1 as computed, 2 the most",
     )
 
 

@@ -31,12 +31,14 @@ class GivenLight:
     Attributes:
         direction: Towards the key light, world axes; None: up.
         angle: Half of the angle under which the key light is seen, degrees.
+        distance: How far away the key light is, world units, as its light falls off; None: very far.
         key: What a white surface shows that faces the key light, linear RGB.
         sky: What a white surface shows that lies open to the sky alone, linear RGB.
     """
 
     direction: Direction | None = None
     angle: Annotated[Real, Meta(ge=0, le=60)] = 10.0
+    distance: Annotated[Real, Meta(gt=0, le=LARGEST)] | None = None
     key: Color = (0.7, 0.7, 0.7)
     sky: Color = (0.4, 0.4, 0.4)
 
@@ -52,7 +54,7 @@ class GivenLight:
         key = DiskLight(
             target=center,
             direction=torch.nn.functional.normalize(direction, dim=0),
-            distance=KEY_DISTANCE * size,
+            distance=KEY_DISTANCE * size if self.distance is None else float(self.distance),
             angle=math.radians(max(MIN_ANGLE, self.angle)),
             irradiance=torch.tensor(self.key, dtype=torch.float32),
         )
@@ -76,7 +78,8 @@ def parse_light(data: Any, where: str) -> Literal["auto", "flat"] | GivenLight:
         return "flat"
     if not isinstance(data, Mapping):
         raise InputError(
-            f"{where} must be auto, flat, or a mapping of direction, key, sky and angle, not {show(data)}"
+            f"{where} must be auto, flat, or a mapping of direction, distance, key, sky and angle, not "
+            f"{show(data)}"
         )
     light = parse_fields(data, GivenLight, where)
     if light.direction is not None and not any(light.direction):
