@@ -20,6 +20,7 @@ from gradio.data_classes import FileData
 from gradio.utils import get_upload_folder
 
 from nerf_insert.app import inpainter_list, mesh_overlay, model_list
+from nerf_insert.app.capture_jobs import add_capture
 from nerf_insert.app.downloads import job_file, zip_file
 from nerf_insert.app.draft_to_recipe import check_content, command_line, recipe_from_draft
 from nerf_insert.app.drafts import RENAMED, Draft, MeshPose
@@ -31,7 +32,7 @@ from nerf_insert.app.steps.edit import add_edit
 from nerf_insert.app.steps.open import add_training
 from nerf_insert.app.steps.preview import add_preview
 from nerf_insert.app.steps.results import add_export, add_orbit
-from nerf_insert.app.uploads import check_mesh_file, take_image, take_zip
+from nerf_insert.app.uploads import check_mesh_file, take_files, take_image
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError, warn, warnings_to
 
@@ -56,9 +57,16 @@ def add_endpoints(services: Services) -> None:
         """Open the bundled sample capture."""
         return _listed(services.workspace.sample())
 
-    def upload(file: dict) -> dict:
-        """Upload a zipped capture, or a scene that was downloaded from this page."""
-        return _listed(take_zip(uploaded(file), services.workspace))
+    def upload(file: dict | list) -> dict:
+        """Upload a capture, a downloaded scene or photographs in a zip, a video, or a list of photographs.
+
+        From a video, or photographs without camera positions, a capture is made: a job of the scene.
+        """
+        files = [uploaded(one) for one in (file if isinstance(file, list) else [file])]
+        location = take_files(files, services.workspace)
+        if location.pending:
+            add_capture(services, location)
+        return _listed(location)
 
     def build_scene(scene: str, steps: int = 1500) -> dict:
         """Start building the 3D scene of a capture; returns the job."""

@@ -48,6 +48,7 @@ class OpenScene:
 
     def __init__(self, location: SceneLocation) -> None:
         self.location = location
+        self.stamp = _stamp(location)
         self.lock = threading.RLock()
         self.regions: OrderedDict[str, Region] = OrderedDict()
         self.depths: dict[str, Float[Tensor, "h w"]] = {}
@@ -66,6 +67,8 @@ class OpenScene:
         if self.location.trained:
             return self.scene.capture
         path = self.location.capture_path
+        if self.location.pending:
+            raise InputError("The camera positions of this scene are not found yet: see step Open.")
         if path is None:
             raise InputError(f"{self.location.title} is no longer a scene or a capture")
         return Capture.load(path)
@@ -137,12 +140,20 @@ class SceneCache:
         """Return the open scene of a folder, opened anew once the scene has been trained."""
         with self._lock:
             open_scene = self._scenes.get(location.folder)
-            if open_scene is None or open_scene.location.trained != location.trained:
+            if open_scene is None or open_scene.stamp != _stamp(location):
                 open_scene = self._scenes[location.folder] = OpenScene(location)
             self._scenes.move_to_end(location.folder)
             while len(self._scenes) > MAX_SCENES:
                 self._scenes.popitem(last=False)
             return open_scene
+
+
+def _stamp(location: SceneLocation) -> tuple[bool, int]:
+    """What makes a scene another one: it has been trained, or the cameras of its capture have been moved."""
+    capture = location.capture_path if location.source is not None else None
+    file = capture / "transforms.json" if capture is not None else None
+    moved = file.stat().st_mtime_ns if file is not None and file.exists() else 0
+    return location.trained, moved
 
 
 def image_data_url(image: Float[Tensor, "H W C"]) -> str:

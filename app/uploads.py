@@ -12,6 +12,8 @@ from nerf_insert.errors import InputError, first_few, warn
 from nerf_insert.io.archives import unpack
 from nerf_insert.io.decoding import NAMES, SUFFIXES
 from nerf_insert.io.files import read_json, write_json
+from nerf_insert.reconstruction.make import is_source
+from nerf_insert.reconstruction.sources import VIDEOS, find_source
 
 if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture
@@ -28,17 +30,45 @@ MAX_REFERENCE_SIDE = 2048  # pixels
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
-def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
-    """Unpack a zipped capture, or a scene that was downloaded from this page.
+def take_files(files: list[Path], workspace: Workspace) -> SceneLocation:
+    """Take a zip, a video, or photographs that were uploaded together.
 
     Raises:
-        InputError: The file holds neither, or something unsafe. Nothing of it stays on disk.
+        InputError: Nothing can be made from them. Nothing of them stays on disk.
+    """
+    zips = [file for file in files if file.suffix.lower() == ".zip"]
+    if len(files) == 1 and (zips or files[0].suffix.lower() not in (*VIDEOS, *IMAGES)):
+        return take_zip(files[0], workspace)
+    if zips:
+        raise InputError(f"{zips[0].name} was uploaded with other files: upload one zip, or files without it")
+    name = files[0].stem if len(files) == 1 else f"{len(files)} photographs"
+    home = workspace.free(workspace.folder / "captures", name)
+    try:
+        home.mkdir(parents=True)
+        for number, file in enumerate(files):
+            target = home / file.name
+            shutil.move(str(file), target.with_stem(f"{file.stem}-{number}") if target.exists() else target)
+        find_source(home, home / "unpacked")
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    return workspace.for_source(home, name)
+
+
+def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
+    """Unpack a zipped capture, a scene that was downloaded from this page, photographs, or a video.
+
+    Raises:
+        InputError: The file holds none of these, or something unsafe. Nothing of it stays on disk.
     """
     if file.suffix.lower() != ".zip":
-        raise InputError(f"{file.name} is not a zip file: zip the folder of the capture and upload the zip")
+        raise InputError(
+            f"{file.name} is no video, no photograph and no zip file: zip the folder of the "
+            "capture and upload the zip"
+        )
     home = workspace.free(workspace.folder / "captures", file.stem)
     try:
-        _, left_out = unpack(file, home, SCENE_FILES)
+        _, left_out = unpack(file, home, (*SCENE_FILES, *VIDEOS))
         root = _root(home, file.name)
         if left_out:
             warn(
@@ -47,6 +77,8 @@ def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
             )
         if (root / "scene.json").exists():
             return _take_scene(root, home, workspace, file.stem)
+        if is_source(root):
+            return workspace.for_source(root, file.stem)
         check_images([p for p in root.rglob("*") if p.suffix.lower() in IMAGES])
         from nerf_insert.capture.capture import Capture
 
@@ -108,10 +140,10 @@ def _root(home: Path, name: str) -> Path:
             return found[0].parent
     while len(entries := sorted(home.iterdir())) == 1 and entries[0].is_dir():
         home = entries[0]
-    if not any(path.suffix.lower() in IMAGES for path in home.rglob("*")):
+    if not any(path.suffix.lower() in (*IMAGES, *VIDEOS) for path in home.rglob("*")):
         raise InputError(
-            f"{name} holds no capture: it needs a transforms.json with the photographs beside it, "
-            "as `ns-process-data` writes them"
+            f"{name} holds no capture, no photographs and no video: zip a folder with the photographs, and "
+            "their transforms.json where there is one"
         )
     return home  # another program's, or what is missing is said by whoever reads it
 

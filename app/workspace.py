@@ -24,6 +24,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json, write_json
 
 MAX_RECENT = 12
+CAPTURE = "capture"  # folder of a capture that the page makes, in the scene folder
 PAGE = "page"  # the page's folder within a scene folder
 
 
@@ -55,6 +56,19 @@ class SceneLocation:
         note = self.page / "capture.json"
         return Path(read_json(note)["path"]) if note.exists() else None
 
+    @property
+    def source(self) -> Path | None:
+        """The video or photographs that the capture is made from; None where it came with cameras."""
+        note = self.page / "capture.json"
+        source = read_json(note).get("source") if note.exists() else None
+        return Path(source) if source else None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the capture is still to be made from its source."""
+        path = self.capture_path if self.source is not None else None
+        return path is not None and not self.trained and not (path / "transforms.json").exists()
+
 
 class Workspace:
     """The folder that the page works in; created if missing."""
@@ -82,10 +96,10 @@ class Workspace:
         raise InputError("this scene no longer exists or was moved: choose another one")
 
     def open_path(self, path: str | Path) -> SceneLocation:
-        """Return the location of a scene folder or a capture, creating a scene folder for a capture.
+        """Return the location of a scene folder, or create one for a capture, a video or photographs.
 
         Raises:
-            InputError: The path is neither.
+            InputError: The path is none of these.
         """
         path = Path(path).expanduser().absolute()
         if (path / "scene.json").exists():
@@ -93,7 +107,10 @@ class Workspace:
                 write_json(self.folder / "recent.json", [str(path), *self._recent()][:MAX_RECENT])
             return SceneLocation(path, path.name)
         from nerf_insert.capture.capture import Capture
+        from nerf_insert.reconstruction.make import is_source
 
+        if is_source(path):
+            return self.for_source(path, path.stem)
         return self.for_capture(Capture.load(path).path)
 
     def for_capture(self, capture: Path, name: str | None = None) -> SceneLocation:
@@ -104,6 +121,16 @@ class Workspace:
                 return location
         folder = self.free(self.folder / "scenes", name or capture.stem)
         write_json(folder / PAGE / "capture.json", {"path": str(capture)})
+        return SceneLocation(folder, folder.name)
+
+    def for_source(self, source: Path, name: str) -> SceneLocation:
+        """Return the scene folder of a video or photographs in this workspace, creating it on first use."""
+        for folder in (self.folder / "scenes").iterdir():
+            location = SceneLocation(folder, folder.name)
+            if _is_scene_folder(folder) and location.source == source:
+                return location
+        folder = self.free(self.folder / "scenes", name)
+        write_json(folder / PAGE / "capture.json", {"path": str(folder / CAPTURE), "source": str(source)})
         return SceneLocation(folder, folder.name)
 
     def sample(self) -> SceneLocation:

@@ -42,38 +42,53 @@ class Page:
         services: What the server does.
         session: The browser's state, an input of every handler.
         stage: The widget with the photographs and the 3D view.
-        refreshers: (function of the session, outputs), all run when a scene has been opened.
+        refreshers: (function of the session, outputs, whether it knows scenes without camera positions), all
+            run when a scene has been opened.
         edit_jobs: The widgets whose jobs change the scene's layers.
     """
 
     services: Services
     session: gr.State
     stage: gr.HTML
-    refreshers: list[tuple[Callable[[Session], Sequence[Any]], Sequence[Any]]] = field(default_factory=list)
+    refreshers: list[tuple[Callable[[Session], Sequence[Any]], Sequence[Any], bool]] = field(
+        default_factory=list
+    )
     edit_jobs: list[gr.HTML] = field(default_factory=list)
 
-    def when_opened(self, refresh: Callable[[Session], Sequence[Any]], outputs: Sequence[Any]) -> None:
-        """Run a function of the session whenever a scene has been opened."""
-        self.refreshers.append((refresh, outputs))
+    def when_opened(
+        self, refresh: Callable[[Session], Sequence[Any]], outputs: Sequence[Any], pending: bool = False
+    ) -> None:
+        """Run a function of the session whenever a scene has been opened.
+
+        Args:
+            refresh: Returns the values of the outputs.
+            outputs: Components that it updates.
+            pending: Whether it knows what to do with a scene whose camera positions are not found yet; else
+                it is run as if no scene were open.
+        """
+        self.refreshers.append((refresh, outputs, pending))
 
     @property
     def refreshed(self) -> list[Any]:
         """The outputs of `refresh`."""
-        return [self.session, *(output for _, outputs in self.refreshers for output in outputs)]
+        return [self.session, *(output for _, outputs, _ in self.refreshers for output in outputs)]
 
     def refresh(self, session: Session) -> list[Any]:
         """Return the values of all outputs; with no scene selected if it can no longer be opened."""
         now: Any = gr.skip()
+        waits = False
         try:
             if session["scene"]:
+                waits = Context(self.services, session).location.pending
+            if session["scene"] and not waits:
                 _ = Context(self.services, session).open_scene.capture
         except InputError as problem:
             gr.Warning(as_sentence(problem), title="This scene cannot be opened")
             session = now = {**session, "scene": None}
         values: list[Any] = []
-        for refresh, outputs in self.refreshers:
+        for refresh, outputs, pending in self.refreshers:
             try:
-                values += refresh(session)
+                values += refresh({**session, "scene": None} if waits and not pending else session)
             except InputError as problem:  # the rest of the page still works
                 gr.Warning(as_sentence(problem))
                 values += [gr.skip()] * len(outputs)

@@ -1,4 +1,4 @@
-"""Open: the sample, a known scene or capture, a zip; and build the 3D scene of a capture."""
+"""Open: the sample, a known scene or capture, an upload; and build the 3D scene of a capture."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Any
 
 import gradio as gr
 
+from nerf_insert.app.capture_jobs import add_capture
 from nerf_insert.app.jobs.job import UNFINISHED, Job
 from nerf_insert.app.services import Services
+from nerf_insert.app.steps import align
 from nerf_insert.app.steps.common import FRESH, PRIVATE, Context, Page, Session, show_errors, stage_value
-from nerf_insert.app.uploads import take_zip
+from nerf_insert.app.uploads import take_files
 from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError
+from nerf_insert.io.decoding import SUFFIXES
+from nerf_insert.reconstruction.sources import VIDEOS
 from nerf_insert.training.scene_trainer import TrainConfig
 
-KINDS = ["train"]
+KINDS = ["train", "capture"]
 DEFAULT_STEPS = TrainConfig().steps
 QUALITIES = [(f"{name} ({steps} steps)", steps) for name, steps in
              (("Quick", 300), ("Default", DEFAULT_STEPS), ("Fine", 4000))]  # fmt: skip
@@ -31,15 +35,22 @@ def build(page: Page) -> dict[str, Any]:
     """
     services = page.services
     gr.Markdown(
-        "Open a scene, or a *capture* to build one from: photographs and a `transforms.json` with cameras."
+        "Open a scene, or drop a video of a place, photographs of it, or a zip: of photographs, a *capture* "
+        "(photographs and their `transforms.json`) or a scene."
     )
     scenes = gr.Dropdown([], label="Scenes and captures", info="Newest first", elem_id="scenes")
-    with gr.Row():
-        sample = gr.Button("Open the bundled sample", elem_id="open-sample")
-        upload = gr.UploadButton(
-            "Upload a capture or scene (zip)", file_types=[".zip"], type="filepath", elem_id="upload-zip"
-        )
+    upload = gr.File(
+        label="Video, photographs or zip",
+        file_count="multiple",
+        file_types=[".zip", *VIDEOS, *SUFFIXES],
+        type="filepath",
+        height=130,
+        elem_id="upload-zip",
+    )
+    sample = gr.Button("Open the bundled sample", elem_id="open-sample")
     about = gr.Markdown("", elem_id="about-scene")
+    search = gr.Button("Find the camera positions", variant="primary", visible=False, elem_id="find-cameras")
+    aligning = align.build(page)
     with gr.Column(visible=False) as untrained:
         quality = gr.Radio(
             QUALITIES,
@@ -66,8 +77,18 @@ def build(page: Page) -> dict[str, Any]:
     def open_sample(session: Session) -> Session:
         return open_location(services.workspace.sample(), session)
 
-    def take(file: str | None, session: Session) -> Any:
-        return open_location(take_zip(Path(file), services.workspace), session) if file else gr.skip()
+    def take(files: list[str] | None, session: Session) -> Any:
+        if not files:
+            return gr.skip()
+        location = take_files([Path(file) for file in files], services.workspace)
+        session = open_location(location, session)
+        if location.pending:
+            add_capture(services, location)
+        return session
+
+    def find_cameras(session: Session) -> dict[str, Any]:
+        add_capture(services, Context(services, session).location)
+        return {"scene": session["scene"], "kinds": KINDS, "stamp": session["stamp"]}
 
     def start_training(steps: int, session: Session) -> dict[str, Any]:
         add_training(services, Context(services, session).location, int(steps))
@@ -77,8 +98,11 @@ def build(page: Page) -> dict[str, Any]:
         if not session["scene"]:
             no_jobs = {"scene": None, "kinds": KINDS}
             hidden = gr.Column(visible=False)
-            return [scene_choices(services, None), "", hidden, no_jobs, stage_value(session)]
+            first, stage = scene_choices(services, None), stage_value(session)
+            return [first, "", gr.Button(visible=False), hidden, no_jobs, stage]
         context = Context(services, session)
+        if context.location.pending:
+            return _refresh_pending(services, context.location, session)
         capture, trained = context.open_scene.capture, context.location.trained
         width, height = capture.views[0].size
         words = f"**{context.location.title}**: {len(capture.views)} photographs, {width}x{height} pixels; "
@@ -87,12 +111,13 @@ def build(page: Page) -> dict[str, Any]:
         return [
             scene_choices(services, context.location.key),
             words,
+            gr.Button(visible=False),
             gr.Column(visible=not trained),
             {"scene": session["scene"], "kinds": KINDS, "trained": trained},
             stage_value(session, trained),
         ]
 
-    page.when_opened(refresh, [scenes, about, untrained, jobs, page.stage])
+    page.when_opened(refresh, [scenes, about, search, untrained, jobs, page.stage], pending=True)
     with_progress = {**PRIVATE, "show_progress": "full"}
     opening = [
         scenes.input(show_errors(choose), [scenes, page.session], page.session, **PRIVATE),
@@ -100,6 +125,11 @@ def build(page: Page) -> dict[str, Any]:
         upload.upload(show_errors(take), [upload, page.session], page.session, **with_progress),
     ]
     train.click(show_errors(start_training), [quality, page.session], jobs, **PRIVATE)
+    opening[-1].then(lambda: None, None, upload, **PRIVATE)  # also after a failure: ready for the next one
+    search.click(show_errors(find_cameras), page.session, jobs, **PRIVATE)
+    aligning["apply"](
+        lambda now: {"scene": now["scene"], "kinds": KINDS, "stamp": now["stamp"]}, page.session, jobs
+    )
     return {"opening": opening, "trained": widget_event(jobs, "ended")}
 
 
@@ -110,6 +140,8 @@ def add_training(services: Services, location: SceneLocation, steps: int) -> Job
         InputError: It is built already, or is being built.
     """
     capture = location.capture_path
+    if location.pending:
+        raise InputError("the camera positions of this scene are not found yet")
     if location.trained or capture is None:
         raise InputError("this scene is already built")
     jobs = services.jobs.list_jobs(location.page)
@@ -117,6 +149,22 @@ def add_training(services: Services, location: SceneLocation, steps: int) -> Job
         raise InputError("this scene is already being built")
     arguments = ["train", str(capture), "--out", str(location.folder), "--steps", str(steps)]
     return services.jobs.add(location.page, "train", f"Build {location.title}", lambda folder: arguments)
+
+
+def _refresh_pending(services: Services, location: SceneLocation, session: Session) -> list[Any]:
+    """The values of the step while the camera positions of a scene are still to be found."""
+    searching = any(job.state in UNFINISHED for job in services.jobs.list_jobs(location.page))
+    words = f"**{location.title}**: camera positions are still to be found" + (
+        "; the page opens the scene when they are." if searching else "."
+    )
+    return [
+        scene_choices(services, location.key),
+        words,
+        gr.Button(visible=not searching),
+        gr.Column(visible=False),
+        {"scene": session["scene"], "kinds": KINDS, "stamp": session["stamp"]},
+        stage_value({**session, "scene": None}),
+    ]
 
 
 def scene_choices(services: Services, key: str | None) -> gr.Dropdown:

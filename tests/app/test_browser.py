@@ -17,6 +17,7 @@ import psutil
 import pytest
 import tiny
 import torch
+import walks
 from PIL import Image
 
 from nerf_insert.app.workspace import SceneLocation
@@ -588,6 +589,56 @@ def test_a_capture_is_uploaded_and_its_scene_begun(come, workspace):
     person.page.click("#train-jobs [data-action=stop]")
     person.job("train-jobs", "stopped")
     assert not (workspace / "scenes" / "tiny" / "scene.json").exists()
+
+
+# --- a video
+
+
+def test_a_video_becomes_a_scene(come, workspace, tmp_path):
+    """Dropped on the page; cameras are found, leveled on the floor and scaled, and the scene is built."""
+    pictures = [walks.picture(pose, (192, 144), 174.0) for pose in walks.arc(14)]
+    person = come()
+    person.upload(walks.film(tmp_path / "walk.mp4", pictures))
+    page = person.page
+    page.wait_for_function("() => document.querySelector('#about-scene').innerText.startsWith('walk')")
+    page.wait_for_function(
+        "() => document.querySelectorAll('#stage .film button').length > 10", timeout=browsing.LATE
+    )
+    made = workspace / "scenes" / "walk" / "capture"
+    before = Capture.load(made)
+    page.get_by_role("button", name="Report: what was found").click()
+    assert (
+        "What to photograph next" in page.frame_locator("#capture-report iframe").locator("body").inner_text()
+    )
+
+    page.get_by_role("button", name="Floor and scale").click()
+    shown = page.locator("#align-picture img")
+    shown.wait_for()
+    for x, y in ((0.3, 0.85), (0.7, 0.9), (0.5, 0.8)):
+        box = shown.bounding_box()
+        shown.click(position={"x": x * box["width"], "y": y * box["height"]})
+        page.wait_for_function(
+            f"() => (document.querySelector('#align-clicked').innerText.match(/=/g) || []).length === "
+            f"{((0.3, 0.85), (0.7, 0.9), (0.5, 0.8)).index((x, y)) + 1}"
+        )
+    shot(person, "floor")
+    page.click("#align-apply")
+    browsing.until(
+        lambda: json.loads((made / "reconstruction" / "capture.json").read_text())["up"] == "--floor"
+    )
+    after = Capture.load(made)
+    assert len(after.views) == len(before.views)
+    heights = [float(view.camera.c2w[2, 3]) for view in after.views]
+    assert min(heights) > 0  # above the floor, which is z = 0
+    person.job("train-jobs", "done")
+
+    page.get_by_label("Quick").check()
+    page.click("#train")
+    browsing.until((workspace / "scenes" / "walk" / "scene.json").exists, 900)
+    page.wait_for_function(
+        "() => document.querySelector('#about-scene').innerText.includes('3D scene built')",
+        timeout=browsing.LATE,
+    )
 
 
 # --- two people

@@ -243,3 +243,34 @@ def test_places_are_found_by_key_only(workspace, scene_folder):
             workspace.find(key)
     (workspace.folder / "recent.json").write_text("{damaged")
     assert workspace.locations() == []
+
+
+def test_a_video_and_photographs_are_sources(workspace, tmp_path):
+    """Their captures are still to be made; a zip of photographs is one as well."""
+    (tmp_path / "walk.mp4").write_bytes(b"0")
+    location = uploads.take_files([tmp_path / "walk.mp4"], workspace)
+    assert location.pending and [file.name for file in location.source.iterdir()] == ["walk.mp4"]
+    assert location.title == "walk" and location.capture_path.is_relative_to(location.folder)
+
+    def photographs(*names):
+        for k, name in enumerate(names):
+            Image.new("RGB", (64, 64), (k, 0, 0)).save(tmp_path / name)
+        return [tmp_path / name for name in names]
+
+    location = uploads.take_files(photographs("a.jpg", "b.jpg", "c.png"), workspace)
+    assert location.pending and len(list(location.source.iterdir())) == 3
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        for file in photographs("d.jpg", "e.jpg", "f.webp"):
+            archive.write(file, f"walk/{file.name}")
+    location = uploads.take_files([tmp_path / "photos.zip"], workspace)
+    assert location.pending and workspace.find(location.key) == location
+    assert workspace.open_path(location.source).key == location.key  # once only
+
+    before = sorted(path.name for path in (workspace.folder / "captures").iterdir())
+    for files, said in (
+        (photographs("g.jpg"), "holds 1 photographs"),
+        ([tmp_path / "photos.zip", *photographs("h.jpg")], "one zip"),
+    ):
+        with pytest.raises(InputError, match=said):
+            uploads.take_files(files, workspace)
+    assert sorted(path.name for path in (workspace.folder / "captures").iterdir()) == before

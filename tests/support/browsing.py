@@ -149,10 +149,8 @@ class Person:
         self.page.wait_for_function(f"() => location.search.includes('step={name.split()[-1].lower()}')")
 
     def upload(self, file):
-        """Choose a zip in the window that the upload button opens."""
-        with self.page.expect_file_chooser() as chooser:
-            self.page.click("#upload-zip")
-        chooser.value.set_files(file)
+        """Choose files in the window that the upload area opens."""
+        self.page.set_input_files("#upload-zip input[type=file]", file)
 
     def photographs(self):
         """The film, once its pictures are there."""
