@@ -2,10 +2,10 @@
 
     python -m benchmarks.capture walk --out measured [--steps 1500]
 
-makes a video of the frames and a capture of the video, and prints, as JSON: how many of the chosen frames were
-placed; the error of their positions, after the best similarity, in percent of the path's radius; the error of
-their rotations and of up, in degrees; minutes and peak memory. With --steps, it trains a base on the capture and
-one on the same frames with the true cameras, and prints the PSNR of both on the held-out frames.
+makes a video of the frames and a capture of the video, and prints, as JSON: how many of the chosen frames
+were placed; the error of their positions, after the best similarity, in percent of the path's radius; the
+error of their rotations and of up, in degrees; minutes and peak memory. With --steps, it trains a base on the
+capture and one on the same frames with the true cameras, and prints the PSNR of both on the held-out frames.
 """
 
 from __future__ import annotations
