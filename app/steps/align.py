@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gradio as gr
@@ -15,6 +15,7 @@ from nerf_insert.app.capture_jobs import add_capture
 from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError
+from nerf_insert.io.files import read_json
 
 SHOWN_WIDTH = 900  # pixels of the photograph that is clicked on
 FLOOR, LENGTH = "The floor (one to three places)", "The two ends of a known length"
@@ -52,13 +53,15 @@ def build(page: Page) -> dict[str, Any]:
         context = Context(services, session) if session["scene"] else None
         location = context.location if context else None
         if context is None or location is None or location.source is None or location.trained:
-            return [gr.Column(visible=False), "", gr.Dropdown([]), None, NONE, ""]
+            return [gr.Column(visible=False), "", gr.Dropdown([]), None, NONE, "", None]
         names = [view.name for view in context.open_scene.capture.views]
         capture = location.capture_path
         file = capture / "report.html" if capture else None
         shown = _frame(file.read_text(encoding="utf-8")) if file and file.exists() else ""
         first = gr.Dropdown(choices=names, value=names[0])
-        return [gr.Column(visible=True), shown, first, _picture(context, names[0]), NONE, ""]
+        known, length = _known(capture / "reconstruction" / "capture.json" if capture else None)
+        picture = _picture(context, names[0])
+        return [gr.Column(visible=True), shown, first, picture, known, _words(known), length]
 
     def show(name: str | None, session: Session) -> Any:
         return _picture(Context(services, session), name) if name else None
@@ -85,12 +88,25 @@ def build(page: Page) -> dict[str, Any]:
         scale = (ends[0], ends[1], float(length)) if ends and length else None
         add_capture(services, Context(services, session).location, floor, scale)
 
-    page.when_opened(refresh, [part, report, views, picture, pixels, clicked])
+    page.when_opened(refresh, [part, report, views, picture, pixels, clicked, distance])
     views.input(show_errors(show), [views, page.session], picture, **PRIVATE)
     picture.select(show_errors(click), [views, what, pixels, page.session], [pixels, clicked], **PRIVATE)
     clear.click(lambda: (NONE, ""), None, [pixels, clicked], **PRIVATE)
     applied = apply.click(show_errors(move), [pixels, distance, page.session], None, **PRIVATE)
     return {"apply": lambda handler, inputs, outputs: applied.success(handler, inputs, outputs, **PRIVATE)}
+
+
+def _known(file: Path | None) -> tuple[dict[str, Any], float | None]:
+    """The clicks that a capture was aligned with, and the known length."""
+    world = read_json(file).get("world", {}) if file is not None and file.exists() else {}
+
+    def pixel(data: dict[str, Any]) -> str:
+        return f"{data['view']}={data['x']:g},{data['y']:g}"
+
+    length = world.get("length")
+    ends = [pixel(length["start"]), pixel(length["end"])] if length else []
+    floor = [pixel(place) for place in world.get("floor", [])]
+    return {"floor": floor, "ends": ends}, length["distance"] if length else None
 
 
 def _words(known: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 import pycolmap
 
 from nerf_insert.reconstruction.lens import refine_lens
-from nerf_insert.reconstruction.pairs import choose_pairs
+from nerf_insert.reconstruction.pairs import MOST_DESCRIPTORS, choose_pairs
 from nerf_insert.reconstruction.solution import save_solution
 
 MAX_FEATURES = 8192
@@ -123,7 +123,7 @@ def match(database: Path, work: Path, photographs: Sequence[dict[str, Any]], see
     with pycolmap.Database.open(database) as db:
         ids = {image.name: image.image_id for image in db.read_all_images()}
         known = [photograph for photograph in photographs if photograph["name"] in ids]
-        descriptors = [np.asarray(db.read_descriptors(ids[p["name"]]).data, np.uint8) for p in known]
+        descriptors = [_some_descriptors(db, ids[photograph["name"]]) for photograph in known]
         pairs = choose_pairs([photograph["group"] for photograph in known], descriptors, seed)
         names = [photograph["name"] for photograph in known]
         done = [db.exists_two_view_geometry(ids[names[a]], ids[names[b]]) for a, b in pairs]
@@ -142,6 +142,12 @@ def match(database: Path, work: Path, photographs: Sequence[dict[str, Any]], see
             database, matching_options=matching, pairing_options=pairing, verification_options=verification
         )
     report("Matching photographs", len(pairs), len(pairs))
+
+
+def _some_descriptors(db: Any, image_id: int) -> np.ndarray:
+    """Evenly chosen descriptors of a photograph, [n, 128] uint8, for any number of photographs in memory."""
+    found = np.asarray(db.read_descriptors(image_id).data, np.uint8).reshape(-1, 128)
+    return found[:: -(-len(found) // MOST_DESCRIPTORS) or 1].copy()
 
 
 def map_cameras(database: Path, folder: Path, work: Path, count: int, seed: int) -> tuple[list[Any], str]:

@@ -92,10 +92,10 @@ def make_capture(
         stages, work = Stages(out / WORK), out / WORK
         key: dict[str, Any] = {"format": FORMAT, "source": _fingerprint(source)}
         key |= {"frames": options.frames, "megapixels": options.megapixels}
-        photographs = [
-            Photograph.from_dict(data)
-            for data in stages.result("photographs", key, lambda: _import(source, out, stages, key, progress))
-        ]
+        photographs = [Photograph.from_dict(data) for data in stages.known("photographs", key) or ()]
+        if not photographs or not all((out / photograph.name).exists() for photograph in photographs):
+            photographs = _import(source, out, stages, key, progress)
+            stages.keep("photographs", key, [photograph.to_dict() for photograph in photographs])
         key |= {"lens": options.lens, "seed": seed}
         mapping = _map(out, stages, key, photographs, progress)
         diagnosis = diagnose(photographs, mapping)
@@ -132,8 +132,8 @@ def is_source(path: Path, dataparser: str | None = None) -> bool:
 
 def _import(
     source: Path, out: Path, stages: Stages, key: dict[str, Any], progress: Progress
-) -> list[dict[str, Any]]:
-    """The photographs of the source, as plain data."""
+) -> list[Photograph]:
+    """The photographs of the source."""
     found = find_source(source, out / WORK / "unpacked")
     for note in found.notes:
         progress.warn(note)
@@ -145,7 +145,7 @@ def _import(
     else:
         measured = _measure(found, stages, progress)
         photographs = import_frames(found, measured, out, key["frames"], key["megapixels"], progress)
-    return [photograph.to_dict() for photograph in photographs]
+    return photographs
 
 
 def _measure(source: Source, stages: Stages, progress: Progress) -> list[tuple[VideoInfo, Motion]]:
@@ -169,7 +169,7 @@ def _map(
     if known is None or (known["models"] and not (work / "solution.npz").exists()):
         mapping = run_colmap(out, work, photographs, lens=key["lens"], seed=key["seed"], progress=progress)
         result = {name: value for name, value in vars(mapping).items() if name != "solution"}
-        known = stages.result("cameras", key, lambda: result)
+        known = stages.keep("cameras", key, result)
     solution = load_solution(work / "solution.npz") if known["models"] else None
     models = tuple(tuple(names) for names in known["models"])
     return Mapping(solution, **{**known, "models": models})

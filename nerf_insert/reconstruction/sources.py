@@ -40,9 +40,9 @@ class Source:
 
 
 def holds_photographs(path: Path) -> bool:
-    """Return whether a path is a video, a zip, a photograph, or a folder of photographs or videos."""
+    """Return whether a path is a video, a zip, or a folder of photographs or videos."""
     if path.is_file():
-        return path.suffix.lower() in (*VIDEOS, *SUFFIXES, ".zip")
+        return path.suffix.lower() in (*VIDEOS, ".zip")
     return path.is_dir() and any(file.suffix.lower() in (*SUFFIXES, *VIDEOS) for file in path.rglob("*"))
 
 

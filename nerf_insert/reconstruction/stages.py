@@ -33,7 +33,10 @@ class Stages:
         known = self.known(name, depends_on)
         if known is not None:
             return known
-        result = work()
+        return self.keep(name, depends_on, work())
+
+    def keep(self, name: str, depends_on: Any, result: Any) -> Any:
+        """Write the result of a stage, and return it."""
         write_json(self.folder / f"{name}.json", {"depends_on": _digest(depends_on), "result": result})
         return result
 
