@@ -54,7 +54,8 @@ def test_flags_become_options_and_the_answer_names_what_was_left_out(asked, film
     assert options.up == (0.0, -1.0, 0.0)
     assert options.floor == ("a=1,2", "b.jpg=3,4.5") and options.scale == ("a=1,1", "a=9,9", 0.62)
     answer = json.loads(capsys.readouterr().out)
-    assert answer["ok"] and (answer["photographs"], answer["placed"], answer["error"]) == (2, 1, 0.432)
+    assert answer["ok"] and (answer["photographs"], answer["placed"]) == (2, 1)
+    assert answer["reprojection_error"] == 0.432
     assert answer["left_out"] == [{"photograph": "b.jpg", "why": "blurred"}]
     assert main(["capture", str(film), "--out", str(tmp_path / "c")]) == 0
     assert "1 of 2 photographs have a camera position" in capsys.readouterr().out

@@ -107,7 +107,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         "capture": str(args.out),
         "photographs": len(diagnosis.findings),
         "placed": diagnosis.placed,
-        "error": round(diagnosis.error, 3),
+        "reprojection_error": round(diagnosis.error, 3),
         "lens": diagnosis.lens,
         "report": str(made.report),
         "left_out": [{"photograph": f.source, "why": f.why} for f in diagnosis.findings if not f.placed],
