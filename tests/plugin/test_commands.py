@@ -1,14 +1,10 @@
-"""nerfstudio's real commands, as subprocesses on a CPU: one story from `ns-train nerfacto` to the export.
+"""nerfstudio's real commands on a CPU: one story from `ns-train nerfacto` to the export.
 
-Importing nerfstudio alone takes each of them ten seconds, so they are few and short, and the tests
-look at what one run of the story left behind.
+The tests look at what one run of the story left behind.
 """
 
 import importlib.util
 import json
-import os
-import signal
-import subprocess
 import time
 import urllib.request
 
@@ -30,11 +26,11 @@ def nerf_insert(out, *flags):
     return ["nerf-insert", *named, "--timestamp", "run", "--machine.device-type", "cpu", *flags]
 
 
-def wait_for(what, process, seconds=600):
+def wait_for(what, command, seconds=600):
     """Until what() is true; its value. Fails when the process ends or takes too long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert process.poll() is None, process.stdout.read()[-3000:]
+        assert command.process.is_alive(), command.said[-3000:]
         if found := what():
             return found
         time.sleep(0.2)
@@ -87,38 +83,27 @@ class Story:
             *("--vis", "viewer", "--viewer.websocket-port", str(PORT), "--steps-per-save", "5"),
             *("--viewer.websocket-host", "127.0.0.1"),
         )
-        process = self._start("ns-train", *flags)
+        command = runs.start("ns-train", *flags, cwd=self.folder)
         run = out / "e" / "nerf-insert" / "run"
         try:
-            found = wait_for(lambda: page(PORT), process)
-            wait_for(lambda: list(run.glob("scene/layers/*/painted/*/*.png")), process)
+            found = wait_for(lambda: page(PORT), command)
+            wait_for(lambda: list(run.glob("scene/layers/*/painted/*/*.png")), command)
             seen = {p.name for p in run.glob("nerfstudio_models/*.ckpt")}
-            wait_for(lambda: {p.name for p in run.glob("nerfstudio_models/*.ckpt")} - seen, process)
+            wait_for(lambda: {p.name for p in run.glob("nerfstudio_models/*.ckpt")} - seen, command)
         finally:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+            command.process.kill()
+            command.wait()
         return run, found
 
     def _viewed(self, config):
         """The page of `ns-viewer`."""
         there = ["--viewer.websocket-port", str(PORT + 1), "--viewer.websocket-host", "127.0.0.1"]
-        process = self._start("ns-viewer", "--load-config", str(config), *there)
+        command = runs.start("ns-viewer", "--load-config", config, *there, cwd=self.folder)
         try:
-            return wait_for(lambda: page(PORT + 1), process)
+            return wait_for(lambda: page(PORT + 1), command)
         finally:
-            process.kill()
-            process.wait()
-
-    def _start(self, name, *flags):
-        env = {**os.environ, **runs.QUICK, "TORCH_HOME": str(self.folder / "no-weights")}
-        return subprocess.Popen(
-            [runs.command(name), *flags],
-            cwd=self.folder,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+            command.process.kill()
+            command.wait()
 
     def _train(self, name, *flags):
         out = self.folder / name

@@ -1,13 +1,11 @@
 """Runs of nerfstudio, made by its real commands: for tests of the plugin."""
 
 import copy
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from forked import Command
 
 QUICK = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "COLUMNS": "200"}  # on busy machines
 SMALL = [
@@ -83,24 +81,16 @@ def made_run(folder: Path, capture: Path, downscale: int = 1, method: str = "ner
     return run, trainer.pipeline.eval()
 
 
-def command(name: str) -> str:
-    return str(Path(sys.executable).parent / name)
+def start(name: str, *args, home: Path | None = None, cwd: Path) -> Command:
+    """Start one of nerfstudio's commands. With `home`, from `offline_lpips`; without it there is no LPIPS."""
+    return Command(name, args, cwd, {**QUICK, "TORCH_HOME": str(home or cwd / "no-weights")})
 
 
-def ns(name: str, *args, home: Path | None = None, cwd: Path, check: bool = True, timeout: float = 600):
-    """Run one of nerfstudio's commands. With `home`, from `offline_lpips`; without it there is no LPIPS."""
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": "2",
-        "COLUMNS": "200",
-        "TORCH_HOME": str(home or cwd / "no-weights"),
-    }
-    done = subprocess.run(
-        [command(name), *map(str, args)], cwd=cwd, env=env, capture_output=True, text=True, timeout=timeout
-    )
-    if check and done.returncode:
-        raise AssertionError(f"{name} {args}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return done
+def ns(name: str, *args, home: Path | None = None, cwd: Path, timeout: float = 600):
+    """Run one of nerfstudio's commands to its end."""
+    command = start(name, *args, home=home, cwd=cwd)
+    code = command.wait(timeout)
+    assert code == 0, f"{name} {args}:\n{command.said[-6000:]}"
 
 
 def nerfacto(capture: Path, out: Path, home: Path, steps: int, *flags, dataparser=()) -> Path:
