@@ -119,7 +119,7 @@ def _sheet(scene: Scene, capture: Capture, sample: Path) -> Tensor:
             [
                 (f"photograph {view.path.stem}", view.photograph()),
                 ("before", LayerStack(stack.base).render_image(view.camera).rgb),
-                ("after: rocket inserted, mug removed", stack.render_image(view.camera).rgb),
+                ("after", stack.render_image(view.camera).rgb),
                 ("ground truth", read_image(sample / "truth/both" / view.path.name)[0]),
             ]
         )

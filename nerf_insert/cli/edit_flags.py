@@ -91,8 +91,9 @@ def _add_content_flags(parser: argparse.ArgumentParser) -> None:
         type=nonempty,
         metavar="NAME",
         help="mesh (the colored mesh, in the scene's light), fill (removes, from what the other views show), "
-        "diffusion, another installed inpainter, or your own as package.module:Class (modules in the "
-        "current folder count). Default: mesh with --mesh, diffusion with --prompt or --reference, else fill",
+        "diffusion, another installed inpainter, your own as package.module:Class (modules in the current "
+        "folder count), or http://HOST:PORT of a machine that runs `nerf-insert serve-inpainter`. "
+        "Default: mesh with --mesh, diffusion with --prompt or --reference, else fill",
     )
     group.add_argument(
         "--inpainter-option",

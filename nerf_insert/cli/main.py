@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any, NoReturn
 
 from nerf_insert import __version__
@@ -37,6 +38,7 @@ COMMANDS = (
     "eval",
     "export",
     "models",
+    "serve-inpainter",
     "app",
     "doctor",
 )
@@ -66,7 +68,7 @@ def _run(words: list[str], console: Console) -> None:
     args = build_parser().parse_args(repeat_masks(words))
     if args.command in USES_KERNELS:
         kernel_warmup.start()
-    command = import_module(f"nerf_insert.cli.commands.{args.command}")
+    command = _command_module(args.command)
     console.command = f"nerf-insert {args.command}"
     try:
         with console.only_results_on_stdout(), warnings_to(console.progress.warn):
@@ -76,6 +78,10 @@ def _run(words: list[str], console: Console) -> None:
     console.result(data, text)
     if data.get("ok") is False:  # the command did its work and found something wrong
         raise SystemExit(FAILURE)
+
+
+def _command_module(name: str) -> ModuleType:
+    return import_module(f"nerf_insert.cli.commands.{name.replace('-', '_')}")
 
 
 class Parser(argparse.ArgumentParser):
@@ -109,7 +115,7 @@ def build_parser() -> Parser:
         dest="command", metavar="COMMAND", title="commands", required=True, parser_class=Parser
     )
     for name in COMMANDS:
-        module = import_module(f"nerf_insert.cli.commands.{name}")
+        module = _command_module(name)
         command = commands.add_parser(
             name, help=module.SUMMARY, description=module.__doc__, epilog=EXIT_CODES
         )

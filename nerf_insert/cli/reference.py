@@ -17,7 +17,7 @@ from pathlib import Path
 from nerf_insert.cli.main import COMMANDS, build_parser
 from nerf_insert.errors import InputError
 
-MARKED = re.compile(r"<!-- (commands|options of (\w+)) -->\n.*?<!-- end -->", re.DOTALL)
+MARKED = re.compile(r"<!-- (commands|options of ([\w-]+)) -->\n.*?<!-- end -->", re.DOTALL)
 EVERYWHERE = ("--help", "--json", "--quiet")  # explained once, at the top of the page
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.capture.view import View
-from nerf_insert.errors import RunError
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.inpaint.guide import Guide
@@ -53,7 +53,8 @@ class EditContext:
     """What `Inpainter.prepare` is told about the edit.
 
     Attributes:
-        scene: Everything below the layer that is being made.
+        stack: Everything below the layer that is being made; see `scene`. None where the edit runs on another
+            machine than the inpainter.
         region: Where the edit is, in world coordinates.
         guide: What to paint.
         views: The capture's training views that show the region, at the size that is painted.
@@ -65,7 +66,7 @@ class EditContext:
         shadow_strength: Its strength.
     """
 
-    scene: LayerStack
+    stack: LayerStack | None
     region: Region
     guide: Guide
     views: tuple[View, ...]
@@ -74,6 +75,20 @@ class EditContext:
     strength: float = 1.0
     shadow: ShadowKind = "none"
     shadow_strength: float = 1.0
+
+    @property
+    def scene(self) -> LayerStack:
+        """Everything below the layer that is being made.
+
+        Raises:
+            InputError: The scene is on another machine.
+        """
+        if self.stack is None:
+            raise InputError(
+                "this inpainter looks at the whole scene, which is on another machine: "
+                "use it where the scene is"
+            )
+        return self.stack
 
 
 class Inpainter(ABC):

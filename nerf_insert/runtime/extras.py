@@ -9,6 +9,7 @@ from nerf_insert.errors import InputError
 PURPOSES = {  # extra -> what needs it
     "app": "the web page",
     "diffusion": "the inpainter diffusion",
+    "remote": "an inpainter on another machine",
     "nerfstudio": "working with nerfstudio's runs and methods",
     "splats": "reading and writing compressed splat files",
 }

@@ -73,7 +73,7 @@ def test_commands_on_the_pages_are_understood(page, monkeypatch, capsys):
     shown = [words for words in commands((ROOT / page).read_text()) if words[0] in COMMANDS]
     parsed = []
     for name in COMMANDS:
-        module = import_module(f"nerf_insert.cli.commands.{name}")
+        module = import_module(f"nerf_insert.cli.commands.{name.replace('-', '_')}")
         monkeypatch.setattr(module, "run", lambda args, console: (parsed.append(args), ({}, ""))[1])
     monkeypatch.setattr("nerf_insert.runtime.kernel_warmup.start", lambda: None)
     for words in shown:

@@ -5,7 +5,7 @@ An int passes for a float, as in PEP 484, and whatever can be written to for a t
 
 from typing import Protocol, TextIO, runtime_checkable
 
-from beartype import BeartypeConf, BeartypeHintOverrides, beartype
+from beartype import BeartypeConf, FrozenDict, beartype
 
 
 @runtime_checkable
@@ -14,6 +14,4 @@ class Writable(Protocol):
     def flush(self) -> None: ...
 
 
-checked = beartype(
-    conf=BeartypeConf(is_pep484_tower=True, hint_overrides=BeartypeHintOverrides({TextIO: Writable}))
-)
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict({TextIO: Writable})))
