@@ -5,6 +5,7 @@ Positions are world coordinates, angles degrees. Meshes are read once and cached
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from functools import lru_cache
@@ -24,6 +25,7 @@ from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.regions import BoxRegion
+from nerf_insert.regions.spec import load_pose
 
 LIGHT = torch.nn.functional.normalize(torch.tensor([0.4, 0.3, 0.85]), dim=0)  # direction towards it
 FIT_SIZE = 0.18  # of the scene's radius: size given to a mesh that comes in another unit
@@ -31,6 +33,8 @@ PLAUSIBLE_SIZES = (0.01, 1.5)  # of the scene's radius: sizes taken to be intend
 NEAR_CENTER = 1.5  # of the scene's radius: distance within which a position is taken to be intended
 HANDLE_LENGTH = 0.12  # of the distance to the camera
 DEPTH_TOLERANCE = 1.001  # keeps the mesh visible on the surface that it touches
+FAR = 50.0  # diagonals of a mesh from zero, beyond which float32 gets too coarse for its coordinates
+DIGITS = 4  # of positions, more than those of the scene's radius
 _reading = threading.Lock()
 
 
@@ -49,13 +53,28 @@ def _read_mesh(path: str, modified: int) -> Mesh:
     return load_mesh(path)
 
 
-def posed_mesh(path: Path, pose: MeshPose) -> Mesh:
-    """Read a mesh and transform it to world coordinates.
+@lru_cache(maxsize=8)
+def _read_near(path: str, modified: int, origin: tuple[float, float, float]) -> Mesh:
+    """A mesh whose own coordinates are far from zero, relative to an origin."""
+    return load_mesh(path, load_pose(None, origin))
+
+
+def posed_mesh(path: Path, pose: MeshPose, origin: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Mesh:
+    """Read a mesh and transform it to world coordinates, relative to the capture's origin.
 
     Raises:
         InputError: The file cannot be read.
     """
-    return read_mesh(path).transformed(torch.tensor(pose_matrix(pose), dtype=torch.float64))
+    matrix = torch.tensor(pose_matrix(pose), dtype=torch.float64)
+    shift = torch.tensor(origin, dtype=torch.float64)
+    mesh = read_mesh(path)
+    low, high = mesh.bounds
+    if any(origin) and float(low.norm()) > FAR * float((high - low).norm()):
+        with _reading:  # vertices v = w + origin, so that m v + t - origin = m w + (m origin + t - origin)
+            mesh = _read_near(str(path), path.stat().st_mtime_ns, origin)
+        matrix[:3, 3] += matrix[:3, :3] @ shift
+    matrix[:3, 3] -= shift
+    return mesh.transformed(matrix)
 
 
 def initial_pose(open_scene: OpenScene, path: Path) -> MeshPose:
@@ -64,18 +83,25 @@ def initial_pose(open_scene: OpenScene, path: Path) -> MeshPose:
     Raises:
         InputError: The file cannot be read.
     """
-    mesh = read_mesh(path)
-    low, high = mesh.bounds
+    capture = open_scene.capture
+    low, high = posed_mesh(path, MeshPose(), capture.origin).bounds
     size, middle = float((high - low).norm()), (low + high) / 2
-    center, radius = open_scene.capture.center_of_attention, scene_radius(open_scene)
+    center, radius = capture.center_of_attention, scene_radius(open_scene)
     plausible = PLAUSIBLE_SIZES[0] * radius < size < PLAUSIBLE_SIZES[1] * radius
     scale = 1.0 if plausible else FIT_SIZE * radius / size
     if plausible and float((middle - center).norm()) < NEAR_CENTER * radius:
         return MeshPose()
-    return MeshPose(translate=_three(center - scale * middle), scale=_round(scale))
+    to = capture.outside(center) - scale * capture.outside(middle)
+    return MeshPose(translate=rounded(open_scene, to), scale=_round(scale))
 
 
-def draw_mesh(path: Path, pose: MeshPose, camera: Camera, depth: Float[Tensor, "H W"] | None) -> str:
+def draw_mesh(
+    path: Path,
+    pose: MeshPose,
+    camera: Camera,
+    depth: Float[Tensor, "H W"] | None,
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> str:
     """Draw a mesh from a camera, as a PNG data URL that is transparent elsewhere.
 
     Args:
@@ -83,11 +109,12 @@ def draw_mesh(path: Path, pose: MeshPose, camera: Camera, depth: Float[Tensor, "
         pose: The mesh's pose in world coordinates.
         camera: The camera.
         depth: Depth of the scene along the camera's rays, which hides the mesh; None: nothing hides it.
+        origin: The capture's, which the camera is relative to.
 
     Raises:
         InputError: The file cannot be read.
     """
-    mesh = posed_mesh(path, pose)
+    mesh = posed_mesh(path, pose, origin)
     hits = mesh.cast(camera.rays())
     visible = hits.hit
     if depth is not None:
@@ -103,7 +130,7 @@ def draw_mesh(path: Path, pose: MeshPose, camera: Camera, depth: Float[Tensor, "
 
 
 def surface_at(open_scene: OpenScene, camera: Camera, x: float, y: float) -> Float[Tensor, "3"]:
-    """Return the point of the scene's surface that an image shows, in world coordinates.
+    """Return the point of the scene's surface that an image shows, relative to the capture's origin.
 
     Args:
         open_scene: The scene.
@@ -123,7 +150,7 @@ def surface_at(open_scene: OpenScene, camera: Camera, x: float, y: float) -> Flo
 
 
 def drop_mesh(open_scene: OpenScene, path: Path, pose: MeshPose, point: Float[Tensor, "3"]) -> MeshPose:
-    """Return the pose in which the middle of the mesh's underside stands on a point (world coordinates).
+    """Return the pose in which the middle of the mesh's underside stands on a point of the scene.
 
     Raises:
         InputError: The file cannot be read.
@@ -133,14 +160,14 @@ def drop_mesh(open_scene: OpenScene, path: Path, pose: MeshPose, point: Float[Te
     low, high = vertices.amin(0), vertices.amax(0)
     middle = (low + high) / 2
     foot = middle + up * float((vertices @ up).min() - middle @ up)
-    return replace(pose, translate=_three(point - foot))
+    return replace(pose, translate=rounded(open_scene, open_scene.capture.outside(point) - foot))
 
 
 def drop_box(open_scene: OpenScene, box: Box, point: Float[Tensor, "3"]) -> Box:
-    """Return the box centered above a point (world coordinates), its lowest corner at the point's height."""
-    up, region = scene_up(open_scene), BoxRegion(box.center, box.size, box.rotation)
+    """Return the box centered above a point of the scene, its lowest corner at the point's height."""
+    up, region = scene_up(open_scene), BoxRegion((0.0, 0.0, 0.0), box.size, box.rotation)
     half_height = float((up @ region.rotation).abs() @ region.size) / 2
-    return replace(box, center=_three(point + up * half_height))
+    return replace(box, center=rounded(open_scene, open_scene.capture.outside(point + up * half_height)))
 
 
 def handles(open_scene: OpenScene, path: Path, pose: MeshPose, camera: Camera) -> dict[str, Any]:
@@ -153,7 +180,7 @@ def handles(open_scene: OpenScene, path: Path, pose: MeshPose, camera: Camera) -
     Raises:
         InputError: The file cannot be read.
     """
-    low, high = posed_mesh(path, pose).bounds
+    low, high = posed_mesh(path, pose, open_scene.capture.origin).bounds
     middle = (low + high) / 2
     length = HANDLE_LENGTH * float((middle - camera.center).norm())
     ends = middle + length * torch.eye(3)
@@ -165,8 +192,10 @@ def handles(open_scene: OpenScene, path: Path, pose: MeshPose, camera: Camera) -
     return {"at": points[0], "axes": axes, "up": int(scene_up(open_scene).abs().argmax())}
 
 
-def _three(values: Float[Tensor, "3"]) -> tuple[float, float, float]:
-    x, y, z = (_round(value) for value in values.tolist())
+def rounded(open_scene: OpenScene, point: Float[Tensor, "3"]) -> tuple[float, float, float]:
+    """Round a place in the capture's coordinates to what matters in a scene of this size."""
+    digits = DIGITS - math.floor(math.log10(max(scene_radius(open_scene), 1e-12)))
+    x, y, z = (round(value, digits) for value in point.tolist())
     return x, y, z
 
 

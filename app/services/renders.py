@@ -117,7 +117,7 @@ class RenderService(Service):
             return {"mesh": None, "handles": {}}
         path = drafts.file(key, "mesh", draft.mesh)
         return {
-            "mesh": mesh_overlay.draw_mesh(path, draft.mesh_pose, camera, depth),
+            "mesh": mesh_overlay.draw_mesh(path, draft.mesh_pose, camera, depth, open_scene.capture.origin),
             "handles": mesh_overlay.handles(open_scene, path, draft.mesh_pose, camera),
             **_placement(draft),
         }

@@ -156,7 +156,8 @@ def build(page: Page) -> None:
     def add_box(session: Session) -> list[Any]:
         context = Context(services, session)
         side = float(f"{NEW_BOX * scene_radius(context.open_scene):.3g}")
-        middle = [float(f"{v:.4g}") for v in context.open_scene.capture.center_of_attention.tolist()]
+        capture = context.open_scene.capture
+        middle = [*mesh_overlay.rounded(context.open_scene, capture.outside(capture.center_of_attention))]
         context.drafts.change(context.key, box=parse_box(middle, [side] * 3, [0.0] * 3))
         return [*_shown(session), *middle, *[side] * 3, *[0.0] * 3]
 

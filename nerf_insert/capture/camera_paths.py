@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.photo_files import PhotoFinder
 from nerf_insert.capture.transforms_json import (
     FISHEYE,
     camera_model,
-    find_image,
     number,
     read_distortion,
     read_intrinsics,
@@ -31,12 +31,15 @@ from nerf_insert.io.images import image_size
 PATH_TYPES = {"perspective": "PERSPECTIVE", "fisheye": "FISHEYE", "equirectangular": "EQUIRECTANGULAR"}
 
 
-def read_cameras(path: str | Path, *, size: tuple[int, int] | None = None) -> list[tuple[str, Camera]]:
+def read_cameras(
+    path: str | Path, *, size: tuple[int, int] | None = None, origin: Sequence[float] = (0.0, 0.0, 0.0)
+) -> list[tuple[str, Camera]]:
     """Read nerfstudio's camera-path JSON or a transforms.json.
 
     Args:
         path: The file, or a folder with a transforms.json; its poses are taken as world coordinates.
         size: (width, height) that every camera is stretched to (default: its own).
+        origin: `Capture.origin` of the scene that is to be rendered.
 
     Returns:
         (name, camera) pairs. Names are file_path for a transforms.json, whose images need not exist, and
@@ -50,9 +53,9 @@ def read_cameras(path: str | Path, *, size: tuple[int, int] | None = None) -> li
         path = path / "transforms.json"
     data = read_json(path)
     if isinstance(data, dict) and "camera_path" in data:
-        named = _camera_path(data, path)
+        named = _camera_path(data, path, origin)
     elif isinstance(data, dict) and "frames" in data:
-        named = _frames(data, path, size)
+        named = _frames(data, path, size, origin)
     else:
         raise InputError(
             f"{path} holds no cameras: a camera path of nerfstudio's viewer has "
@@ -61,7 +64,7 @@ def read_cameras(path: str | Path, *, size: tuple[int, int] | None = None) -> li
     return [(name, camera.resized(*size) if size else camera) for name, camera in named]
 
 
-def _camera_path(data: dict, path: Path) -> list[tuple[str, Camera]]:
+def _camera_path(data: dict, path: Path, origin: Sequence[float]) -> list[tuple[str, Camera]]:
     """Read the cameras of nerfstudio's camera-path JSON.
 
     As in nerfstudio, `fov` is vertical, pixels are square and `aspect` is not used.
@@ -88,7 +91,7 @@ def _camera_path(data: dict, path: Path) -> list[tuple[str, Camera]]:
             if not 0 < fov < 180:
                 raise InputError(f"{where}: fov is {fov:g}, it should be degrees between 0 and 180")
             fx = fy = height / 2 / math.tan(math.radians(fov) / 2)
-        pose = torch.from_numpy(read_pose(matrix, where)[:3]).float()
+        pose = _pose(matrix, origin, where)
         camera = Camera(pose, fx, fy, width / 2, height / 2, width, height, model=PATH_TYPES[kind])
         named.append((f"{index:05d}", camera))
     return named
@@ -102,12 +105,21 @@ def _positive(data: dict, key: str, path: Path) -> int:
     return int(value)
 
 
-def _frames(data: dict, path: Path, size: tuple[int, int] | None) -> list[tuple[str, Camera]]:
+def _pose(matrix: Any, origin: Sequence[float], where: str) -> Float[Tensor, "3 4"]:
+    """A pose relative to an origin, which is subtracted in float64."""
+    pose = read_pose(matrix, where)[:3]
+    pose[:, 3] -= origin
+    return torch.from_numpy(pose).float()
+
+
+def _frames(
+    data: dict, path: Path, size: tuple[int, int] | None, origin: Sequence[float]
+) -> list[tuple[str, Camera]]:
     """The cameras of a transforms.json."""
     entries = data["frames"]
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in entries):
         raise InputError(f"{path} has no frames")
-    model = "FISHEYE" if camera_model(data, entries, path) in FISHEYE else "PERSPECTIVE"
+    images = PhotoFinder(path.parent, [str(entry["file_path"]) for entry in entries if "file_path" in entry])
     named = []
     for index, entry in enumerate(entries):
         name = str(entry.get("file_path", f"{index:05d}"))
@@ -116,11 +128,11 @@ def _frames(data: dict, path: Path, size: tuple[int, int] | None) -> list[tuple[
             raise InputError(f'{where} has no "transform_matrix", its camera-to-world pose')
         fallback = size
         if not {"w", "h"} <= {*data, *entry}:
-            image = find_image(path.parent, name)
+            image = images.path(name)
             fallback = image_size(image) if image.exists() else size
         lens = read_intrinsics(data, entry, fallback, where)
         camera = Camera(
-            c2w=torch.from_numpy(read_pose(entry["transform_matrix"], where)[:3]).float(),
+            c2w=_pose(entry["transform_matrix"], origin, where),
             fx=lens["fl_x"],
             fy=lens["fl_y"],
             cx=lens["cx"],
@@ -128,7 +140,7 @@ def _frames(data: dict, path: Path, size: tuple[int, int] | None) -> list[tuple[
             width=int(lens["w"]),
             height=int(lens["h"]),
             distortion=tuple(read_distortion(data, entry, where)),
-            model=model,
+            model="FISHEYE" if camera_model(data, entry, where) in FISHEYE else "PERSPECTIVE",
         )
         named.append((name, camera))
     return named

@@ -1,14 +1,16 @@
 """A capture: posed photographs, checked, and split into those to train and those to test on.
 
-World coordinates are those of the capture's transforms.json, in its units; camera axes are OpenGL's.
+World coordinates are those of the capture's files, in its units; camera axes are OpenGL's. Where they are far
+from zero, cameras and everything else inside the program are relative to `Capture.origin`; what people type
+and what is written for them is not.
 """
 
 from __future__ import annotations
 
 import difflib
 import posixpath
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.capture import dataparsers
+from nerf_insert.capture.masks_beside import with_masks_beside
+from nerf_insert.capture.orientation import fit_camera
+from nerf_insert.capture.placement import up_of
+from nerf_insert.capture.reading import Reading
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError, first_few
 from nerf_insert.geometry.cameras import Camera
@@ -40,6 +46,8 @@ class Capture:
         warnings: What is wrong with the capture and can be lived with.
         reach: Where a base that was trained on it ends: the distance from a camera within a mask of its
             image, world units; None: unknown.
+        origin: Where the views' coordinates have their origin, float64 in the capture's own coordinates.
+        reading: How what the files leave open was taken.
     """
 
     path: Path
@@ -48,16 +56,25 @@ class Capture:
     test: tuple[View, ...]
     warnings: tuple[str, ...] = ()
     reach: Callable[[Camera, Tensor], float | None] | None = None
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    reading: Reading = field(default_factory=Reading)
 
     @staticmethod
-    def load(path: str | Path, *, dataparser: str | None = None, downscale: float | None = None) -> Capture:
+    def load(
+        path: str | Path,
+        *,
+        dataparser: str | None = None,
+        downscale: float | None = None,
+        reading: Reading | None = None,
+    ) -> Capture:
         """Load a capture; reads no pixels.
 
         Args:
             path: A folder, or a transforms.json.
-            dataparser: The name of a dataparser of nerfstudio or of an installed plugin (default: what the
-                folder's content suggests).
+            dataparser: The name of a format (see `dataparsers.FORMATS`) or of a dataparser of nerfstudio or
+                of an installed plugin (default: what the folder's content suggests).
             downscale: How many times smaller cameras and photographs are to be.
+            reading: How what the files leave open is taken.
 
         Raises:
             InputError: The message says what is wrong, and where.
@@ -67,9 +84,15 @@ class Capture:
             raise InputError(f"cannot scale the capture down by {downscale}: a positive number is needed")
         if not path.exists():
             raise InputError(f"there is no capture {path}")
-        path = path.resolve()
-        parsed = dataparsers.read(path, dataparser)
+        # a link to a file stays one: it may lead to a store of blobs, far from the photographs
+        path = path.resolve() if path.is_dir() else path.parent.resolve() / path.name
         warnings = []
+        if dataparser is None:
+            path, note = dataparsers.capture_folder(path)
+            warnings += [note] if note else []
+        reading = reading or Reading()
+        parsed = dataparsers.read(path, dataparser, reading)
+        warnings += parsed.notes
         if parsed.missing:
             warnings.append(
                 f"{len(parsed.missing)} of {len(parsed.missing) + len(parsed.views)} photographs that {path} "
@@ -78,25 +101,29 @@ class Capture:
         if len(parsed.views) < FEWEST:
             raise InputError(
                 f"{path} has {len(parsed.views)} usable photographs, at least {FEWEST} are needed"
-                + (f" ({warnings[0]})" if warnings else "")
+                + (f" ({'; '.join(warnings)})" if warnings else "")
             )
         found = sorted(parsed.views, key=lambda view: view.name)
-        views = tuple(fit_camera(view) for view in found)
-        rescaled = [new.name for new, old in zip(views, found, strict=True) if new is not old]
+        views = tuple(fit_camera(view, reading.pixels) for view in found)
+        rescaled = [new.name for new, old in zip(views, found, strict=True) if new.size != old.size]
         if rescaled:
             warnings.append(
                 f"{len(rescaled)} photographs have another size than their intrinsics, which were scaled "
                 f"to match: {first_few(rescaled)}"
             )
+        views, notes = with_masks_beside(views, path if path.is_dir() else path.parent)
+        warnings += notes
         for view in views:
             check_mask(view)
         train, test = split([view.name for view in views], parsed.splits, parsed.default_split, warnings)
         capture = Capture(
             path,
-            views,
+            tuple(views),
             tuple(view for view in views if view.name in train),
             tuple(view for view in views if view.name in test),
             tuple(warnings),
+            parsed.origin,
+            replace(reading, origin=parsed.origin if any(parsed.origin) else None),
         )
         return capture if downscale is None else capture.scaled(1 / downscale)
 
@@ -184,10 +211,17 @@ class Capture:
 
     @cached_property
     def up(self) -> Float[Tensor, " 3"]:
-        """The mean of the cameras' up directions: a unit vector, world coordinates."""
-        mean = torch.stack([view.camera.c2w[:, 1] for view in self.views]).mean(0)
-        length = mean.norm()
-        return mean / length if length > 1e-6 else torch.tensor([0.0, 0.0, 1.0])
+        """The direction that is up in the upright photographs: a unit vector, world coordinates."""
+        return up_of(self.views)
+
+    def inside(self, points: Float[Tensor, "*N 3"] | Sequence[float]) -> Float[Tensor, "*N 3"]:
+        """Return points of the capture's own coordinates relative to `origin`, float32."""
+        points = torch.as_tensor(points, dtype=torch.float64)
+        return (points - torch.tensor(self.origin, dtype=torch.float64)).float()
+
+    def outside(self, points: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3"]:
+        """Return points relative to `origin` in the capture's own coordinates, float64."""
+        return points.double() + torch.tensor(self.origin, dtype=torch.float64)
 
     @cached_property
     def center_of_attention(self) -> Float[Tensor, " 3"]:
@@ -203,30 +237,6 @@ class Capture:
         return focus if bool(focus.isfinite().all()) else center.float()
 
 
-def fit_camera(view: View) -> View:
-    """Bring a view's camera to the size of its image.
-
-    Raises:
-        InputError: The image has another aspect ratio.
-    """
-    camera, (width, height) = view.camera, image_size(view.path)
-    if (camera.width, camera.height) == (width, height):
-        return view
-    scale = width / camera.width
-    if abs(camera.height * scale - height) > 1 + scale / 2:  # one pixel of rounding in either image
-        turned = (camera.height, camera.width) == (width, height)
-        raise InputError(
-            f"the photograph {view.path} is {width}x{height} pixels but its intrinsics are for "
-            f"{camera.width}x{camera.height}: "
-            + (
-                "it was turned, store it as the camera took it"
-                if turned
-                else "it was cropped or is another one"
-            )
-        )
-    return replace(view, camera=camera.resized(width, height))
-
-
 def check_mask(view: View) -> None:
     """Check the size of a view's mask.
 
@@ -235,8 +245,8 @@ def check_mask(view: View) -> None:
     """
     if view.mask_path is None:
         return
-    found, wanted = image_size(view.mask_path), image_size(view.path)
-    if found != wanted:
+    found, wanted = image_size(view.mask_path), view.full_size
+    if found != wanted and not (view.orientation >= 5 and found == wanted[::-1]):
         raise InputError(
             f"the mask {view.mask_path} is {found[0]}x{found[1]} pixels but its photograph {view.path} "
             f"is {wanted[0]}x{wanted[1]}"

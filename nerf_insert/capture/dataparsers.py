@@ -1,29 +1,48 @@
-"""Reading a capture through nerfstudio's own dataparsers, in the capture's own coordinates.
+"""Reading a capture in whatever format it comes, in the capture's own coordinates.
 
-nerfstudio is told not to orient, center or scale, and `applied_transform`, which the poses of a
+transforms.json and the formats of `nerf_insert.capture.formats` are read here; others by nerfstudio's own
+dataparsers, which are told not to orient, center or scale. `applied_transform`, which the poses of a
 transforms.json already include, is not applied again.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+
 from nerf_insert.capture import transforms_json
+from nerf_insert.capture.formats import (
+    colmap,
+    llff,
+    meshroom,
+    metashape,
+    odm,
+    polycam,
+    reality_capture,
+    record3d,
+)
+from nerf_insert.capture.formats.content import Content, folders_of_photographs
+from nerf_insert.capture.photo_files import folders_below
+from nerf_insert.capture.placement import choose_origin
+from nerf_insert.capture.reading import Reading, reorient
 from nerf_insert.capture.view import View
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, first_few
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.io.files import write_json
 
 if TYPE_CHECKING:
     from nerfstudio.data.dataparsers.base_dataparser import DataParserConfig
 
-LAYOUTS = "a transforms.json (nerfstudio, instant-ngp), a transforms_train.json (Blender), colmap/ or sparse/"
-SPARSE = ("colmap/sparse/0", "sparse/0", "colmap/sparse", "sparse", "colmap")
+LAYOUTS = (
+    "a transforms.json (nerfstudio, instant-ngp), a transforms_train.json (Blender), a COLMAP "
+    "reconstruction, LLFF's poses_bounds.npy, or an export of Polycam, Record3D, Metashape (XML), "
+    "RealityCapture (CSV), Meshroom (.sfm) or OpenDroneMap (reconstruction.json)"
+)
 IN_WORLD = {"orientation_method": "none", "center_method": "none", "auto_scale_poses": False}
 NO_POINTS = {"load_3D_points": False}  # reading them imports open3d, which needs system libraries
 # nerfstudio's dataparsers that read JSON, text, COLMAP's files and images, none of which can hold code.
@@ -32,123 +51,158 @@ HARMLESS = (
     *("arkit", "scannet", "scannetpp", "sdfstudio", "sitcoms3d"),
 )
 UNPICKLES = "minimal-parser"
+Find = Callable[[Path], "Path | None"]
+# formats beside transforms.json, by name: what tells them, and their readers
+FORMATS: dict[str, tuple[Find, Callable[[Path, Path, Reading], Content]]] = {
+    "colmap": (colmap.find, lambda file, folder, reading: colmap.read(file, folder, reading.model)),
+    "llff": (llff.find, lambda file, folder, reading: llff.read(file, folder, reading.order == "natural")),
+    "polycam": (polycam.find, lambda file, folder, _: polycam.read(file, folder)),
+    "record3d": (record3d.find, lambda file, folder, _: record3d.read(file, folder)),
+    "meshroom": (meshroom.find, lambda file, folder, _: meshroom.read(file, folder)),
+    "odm": (odm.find, lambda file, folder, _: odm.read(file, folder)),
+    "metashape": (metashape.find, lambda file, folder, _: metashape.read(file, folder)),
+    "realitycapture": (reality_capture.find, lambda file, folder, _: reality_capture.read(file, folder)),
+}
+PARTS = ("images", "input", "rgb", "color")  # folders of photographs inside a capture
+TELLING = ("transforms.json", "transforms_train.json", "poses_bounds.npy", "sparse", "colmap")  # in a capture
 
 
 @dataclass
 class ParsedCapture:
-    """The views that a dataparser found, before images and cameras are compared."""
+    """The views that were found, before images and cameras are compared."""
 
     views: list[View]
     splits: dict[str, set[str]] = field(default_factory=dict)  # "train", "val", "test": names of views
     missing: list[str] = field(default_factory=list)  # listed photographs that do not exist
     default_split: str = "fraction"  # the dataparser's own eval_mode
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the views' coordinates, in the capture's
+    notes: list[str] = field(default_factory=list)  # for people: what was mended
 
 
-def read(path: Path, name: str | None = None) -> ParsedCapture:
+def read(path: Path, name: str | None = None, reading: Reading | None = None) -> ParsedCapture:
     """Read the views of a capture.
 
     Args:
         path: The capture's folder or file.
-        name: The name of a dataparser (default: the one that fits).
+        name: The name of a format here or of a dataparser of nerfstudio (default: the one that fits).
+        reading: How what the files leave open is taken.
 
     Raises:
         InputError: The message names the file and the frame at fault.
     """
     kind = (name or guess(path)).removesuffix("-data")
+    reading = reading or Reading()
+    upright = reading.pixels == "upright"
     if kind in ("nerfstudio", "instant-ngp"):
-        return read_views(
-            transforms_json.read_transforms(path / "transforms.json" if path.is_dir() else path)
-        )
+        file = path / "transforms.json" if path.is_dir() else path
+        return place(transforms_json.read_transforms(file, upright), reading)
     if kind == "blender":
-        return read_views(transforms_json.read_blender(path))
-    if kind == "colmap":
-        return read_views(read_colmap(path), default_split="interval")
+        return place(transforms_json.read_blender(path, upright), reading)
+    if kind in FORMATS:
+        find, translate = FORMATS[kind]
+        file = find(path)
+        if file is None:
+            what = (
+                "COLMAP reconstruction: cameras.bin or cameras.txt" if kind == "colmap" else f"{kind} export"
+            )
+            raise InputError(f"{path} has no {what}")
+        content = translate(file, path, reading)
+        listing = transforms_json.list_frames(content.meta, content.folder, content.source, upright)
+        listing = replace(listing, notes=content.notes + listing.notes)
+        return place(listing, reading, content.default_split)
     return read_other(path, name or kind)
 
 
 def guess(path: Path) -> str:
-    """Return the name of the dataparser for what lies at `path`.
+    """Return the name of the format of what lies at `path`.
 
     Raises:
         InputError: None fits; the message lists what can be read.
     """
     if path.is_file():
-        if path.suffix == ".json":
+        if path.suffix == ".json" or path.name == "transforms.json":
             return "nerfstudio"
         raise InputError(f"{path} is not a capture: give its folder or its transforms.json")
-    if (path / "transforms.json").exists():
+    kind = kind_of(path)
+    if kind is None:
+        raise InputError(f"{path} is not a capture that can be read: it needs {LAYOUTS}, beside its images")
+    return kind
+
+
+def kind_of(folder: Path) -> str | None:
+    """Return the name of the format of a folder, None if it is no capture."""
+    if (folder / "transforms.json").exists():
         return "nerfstudio"
-    if (path / "transforms_train.json").exists():
+    if (folder / "transforms_train.json").exists():
         return "blender"
-    if sparse_model(path):
-        return "colmap"
-    raise InputError(f"{path} is not a capture that can be read: it needs {LAYOUTS}, beside its images")
+    return next((kind for kind, (find, _) in FORMATS.items() if find(folder)), None)
 
 
-def sparse_model(path: Path) -> Path | None:
-    """Return the folder of a capture's COLMAP reconstruction, None if it has none."""
-    folders = [path / name for name in SPARSE]
-    return next((f for f in folders if any((f / f"cameras.{end}").exists() for end in ("bin", "txt"))), None)
+def capture_folder(path: Path) -> tuple[Path, str | None]:
+    """Return the capture that a path means: itself, the one that it is a part of, or the only one in it.
+
+    Returns:
+        The folder or file, and for people why it is another one.
+
+    Raises:
+        InputError: There are several captures below it.
+    """
+    if not path.is_dir():
+        return path, None
+    kind = kind_of(path)
+    if (kind and not folders_of_photographs(path)) or (not kind and path.name in PARTS):
+        for parent in path.parents[:3]:
+            if any((parent / name).exists() for name in TELLING):
+                return parent, f"{path} is a part of the capture {parent}, which was read"
+    if kind:
+        return path, None
+    inside = [folder for folder in folders_below(path) if len(folder.parts) - len(path.parts) in (1, 2)]
+    found = [folder for folder in inside if kind_of(folder)]
+    found = [folder for folder in found if not any(other in folder.parents for other in found)]
+    if len(found) > 1:
+        names = first_few([str(folder.relative_to(path)) for folder in found])
+        raise InputError(f"{path} holds several captures: give one of {names}")
+    return (found[0], f"the capture is in {found[0]}") if found else (path, None)
 
 
-def read_views(listing: transforms_json.Listing, default_split: str = "fraction") -> ParsedCapture:
-    """Read the views of a cleaned listing, through nerfstudio's dataparser.
+def place(
+    listing: transforms_json.Listing, reading: Reading, default_split: str = "fraction"
+) -> ParsedCapture:
+    """Make views of a listing, in coordinates that float32 can hold.
 
     Raises:
         InputError: None of its photographs exists.
     """
-    from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
-
     if not listing.frames:
         raise InputError(
             f"none of the {len(listing.missing)} photographs that {listing.source} lists exists, such as "
             f"{listing.missing[0]}: is this the right folder, were the images copied with it?"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        cleaned = Path(folder) / "transforms.json"
-        write_json(cleaned, listing.to_dict())
-        config = NerfstudioDataParserConfig(data=cleaned, downscale_factor=1, eval_mode="all", **IN_WORLD)
-        with quiet():
-            outputs = config.setup().get_dataparser_outputs(split="train")
-    by_path = {frame.path: frame for frame in listing.frames}
-    frames = [by_path[path] for path in outputs.image_filenames]
+    poses = reorient(np.stack([frame.c2w for frame in listing.frames]), reading.axes)
+    origin = choose_origin(poses[:, :3, 3]) if reading.origin is None else tuple(map(float, reading.origin))
+    poses[:, :3, 3] -= origin
     views = [
-        View(frame.name, frame.path, Camera.of(outputs.cameras, index), frame.mask)
-        for index, frame in enumerate(frames)
+        View(frame.name, frame.path, camera_of(frame, pose, reading.lens_scale), frame.mask)
+        for frame, pose in zip(listing.frames, poses, strict=True)
     ]
-    return ParsedCapture(views, listing.splits, listing.missing, default_split)
+    return ParsedCapture(views, listing.splits, listing.missing, default_split, origin, listing.notes)
 
 
-def read_colmap(path: Path) -> transforms_json.Listing:
-    """Read a COLMAP reconstruction with nerfstudio's reader, in nerfstudio's z-up coordinates.
-
-    Raises:
-        InputError: There is none, or it cannot be read.
-    """
-    from nerfstudio.data.dataparsers.colmap_dataparser import ColmapDataParserConfig
-
-    model = sparse_model(path)
-    if model is None:
-        raise InputError(
-            f"{path} has no COLMAP reconstruction: cameras.bin or cameras.txt under {' or '.join(SPARSE)}"
-        )
-    try:
-        parser = ColmapDataParserConfig(data=path).setup()
-        meta = parser._get_all_images_and_cameras(model)
-    except Exception as error:
-        raise InputError(f"the COLMAP reconstruction {model} cannot be read: {error!r}") from error
-    for frame in meta["frames"]:
-        frame["file_path"] = Path(frame["file_path"]).relative_to(path).as_posix()
-        frame["transform_matrix"] = frame["transform_matrix"].tolist()
-    for split, name in (
-        ("train", "train_list.txt"),
-        ("val", "validation_list.txt"),
-        ("test", "test_list.txt"),
-    ):
-        if (path / name).exists():
-            lines = (path / name).read_text().splitlines()
-            meta[f"{split}_filenames"] = [f"images/{line.strip()}" for line in lines if line.strip()]
-    return transforms_json.list_frames(meta, path, model)
+def camera_of(frame: transforms_json.Frame, c2w: np.ndarray, lens_scale: float | None) -> Camera:
+    """Return a frame's camera; numbers are rounded to float32, as nerfstudio has them."""
+    lens = {key: float(np.float32(value)) for key, value in frame.intrinsics.items()}
+    camera = Camera(
+        c2w=torch.from_numpy(c2w[:3]).float(),
+        fx=lens["fl_x"],
+        fy=lens["fl_y"],
+        cx=lens["cx"],
+        cy=lens["cy"],
+        width=int(lens["w"]),
+        height=int(lens["h"]),
+        distortion=tuple(float(np.float32(value)) for value in frame.distortion),
+        model="FISHEYE" if frame.camera_model in transforms_json.FISHEYE else "PERSPECTIVE",
+    )
+    return camera if lens_scale is None else camera.refocused(float(lens_scale))
 
 
 def read_other(path: Path, name: str) -> ParsedCapture:

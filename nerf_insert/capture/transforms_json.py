@@ -8,22 +8,21 @@ complete intrinsics and an absolute path. `where` is how messages name the frame
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable
+import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nerf_insert.capture.photo_files import PhotoFinder, compose
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
-from nerf_insert.io.images import image_size
+from nerf_insert.io.images import image_size, oriented_size
 
 LENS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's order of OpenCV's distortion parameters
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 FISHEYE = ("OPENCV_FISHEYE",)
-SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".JPEG", ".PNG", ".webp")
 SPLITS = ("train", "val", "test")
 RIGID = 5e-3  # how far a rotation may be from orthonormal: files written with three decimals pass
 
@@ -37,47 +36,43 @@ class Frame:
     c2w: np.ndarray
     intrinsics: dict[str, float]  # fl_x, fl_y, cx, cy, w, h: pixels
     distortion: list[float]  # LENS
+    camera_model: str  # one of PERSPECTIVE or FISHEYE
     mask: Path | None = None
-
-    def to_dict(self) -> dict:
-        """Return the frame as nerfstudio's dataparser reads it."""
-        own = {"file_path": str(self.path), "transform_matrix": self.c2w.tolist()}
-        return own | self.intrinsics | {"distortion_params": self.distortion}
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The frames of a capture, all of one camera model, and which of them each split names."""
+    """The frames of a capture, and which of them each split names."""
 
     source: Path
     frames: list[Frame]
-    camera_model: str
     splits: dict[str, set[str]] = field(default_factory=dict)  # "train", "val", "test": names of frames
     missing: list[str] = field(default_factory=list)  # names of frames whose image does not exist
-
-    def to_dict(self) -> dict:
-        """Return the content of a transforms.json for nerfstudio's dataparser."""
-        return {"camera_model": self.camera_model, "frames": [frame.to_dict() for frame in self.frames]}
+    notes: list[str] = field(default_factory=list)  # what was mended, for people
 
 
-def read_transforms(source: Path) -> Listing:
+def read_transforms(source: Path, upright: bool = False) -> Listing:
     """Read a transforms.json.
+
+    Args:
+        source: The file.
+        upright: Poses and intrinsics belong to photographs turned as their EXIF data says.
 
     Raises:
         InputError: The message names the file and the frame at fault.
     """
     meta = read_json(source)
-    return list_frames(meta, source.parent, source)
+    return list_frames(meta, source.parent, source, upright=upright)
 
 
-def read_blender(folder: Path) -> Listing:
+def read_blender(folder: Path, upright: bool = False) -> Listing:
     """Read transforms_train.json and, where they exist, _val and _test, each its own split.
 
     Raises:
         InputError: The message names the file and the frame at fault.
     """
     listings = {
-        split: read_transforms(folder / f"transforms_{split}.json")
+        split: read_transforms(folder / f"transforms_{split}.json", upright)
         for split in SPLITS
         if split == "train" or (folder / f"transforms_{split}.json").exists()
     }
@@ -85,19 +80,20 @@ def read_blender(folder: Path) -> Listing:
     return Listing(
         source=folder / "transforms_train.json",
         frames=list(frames.values()),
-        camera_model=listings["train"].camera_model,
         splits={split: {frame.name for frame in listing.frames} for split, listing in listings.items()},
         missing=[name for listing in listings.values() for name in listing.missing],
+        notes=list(dict.fromkeys(note for listing in listings.values() for note in listing.notes)),
     )
 
 
-def list_frames(meta: Any, folder: Path, source: Path) -> Listing:
-    """Check all frames of a transforms.json.
+def list_frames(meta: Any, folder: Path, source: Path, upright: bool = False) -> Listing:
+    """Check all frames of a transforms.json, or of what another format was translated into.
 
     Args:
         meta: The content of the file.
         folder: The folder that paths in it are relative to.
         source: The file, for messages.
+        upright: Poses and intrinsics belong to photographs turned as their EXIF data says.
 
     Raises:
         InputError: The message names the file and the frame at fault.
@@ -109,7 +105,12 @@ def list_frames(meta: Any, folder: Path, source: Path) -> Listing:
     frames = meta.get("frames")
     if not isinstance(frames, list) or not frames:
         raise InputError(f'{source} has no frames: "frames" should list the photographs and their poses')
-    found, missing, by_path = [], [], {}
+    names = [entry.get("file_path") for entry in frames if isinstance(entry, dict)]
+    photographs = PhotoFinder(folder, [name for name in names if isinstance(name, str) and name.strip()])
+    masks = PhotoFinder(
+        folder, [str(e["mask_path"]) for e in frames if isinstance(e, dict) and e.get("mask_path")]
+    )
+    found, missing, by_path, scales = [], [], {}, []
     for index, entry in enumerate(frames):
         where = f"frame {index} of {source}"
         if not isinstance(entry, dict):
@@ -118,61 +119,73 @@ def list_frames(meta: Any, folder: Path, source: Path) -> Listing:
         if not isinstance(name, str) or not name.strip():
             raise InputError(f'{where} has no "file_path", the name of its photograph')
         where = f"frame {index} ({name}) of {source}"
-        path = find_image(folder, name)
+        path = photographs.path(name)
         if path in by_path:
             raise InputError(f"{where} names the same photograph as an earlier frame ({by_path[path]})")
         by_path[path] = name
         if "transform_matrix" not in entry:
             raise InputError(f'{where} has no "transform_matrix", its camera-to-world pose')
         if path.exists():
-            found.append(read_frame(meta, entry, path, folder, where))
+            found.append(read_frame(meta, entry, path, masks, where, upright))
+            scales.append(pose_scale(entry["transform_matrix"]))
         else:
             missing.append(name)
-    return Listing(
-        source, found, camera_model(meta, frames, source), read_splits(meta, folder, by_path, source), missing
-    )
+    splits = read_splits(meta, photographs, by_path, source)
+    notes = [
+        f"{count} photographs are not in {listed}, as {source.name} says, and were found by name in {place}"
+        for listed, (place, count) in photographs.moved.items()
+    ]
+    scaled = [scale for scale in scales if abs(scale - 1) > RIGID]
+    if scaled:
+        notes.append(
+            f"the rotations of {len(scaled)} poses in {source.name} are scaled by {min(scaled):.4g}"
+            + (f" to {max(scaled):.4g}" if max(scaled) > min(scaled) * (1 + RIGID) else "")
+            + "; this was divided out"
+        )
+    return Listing(source, found, splits, missing, notes)
 
 
-def find_image(folder: Path, name: str) -> Path:
-    """Return the absolute path of a frame's image, whose name may lack its suffix; it need not exist."""
-    path = Path(os.path.abspath(folder / name))
-    if "\\" in name and not path.exists():  # written on Windows
-        path = Path(os.path.abspath(folder / name.replace("\\", "/")))
-    if path.exists() or path.suffix in SUFFIXES:
-        return path
-    return next((full for suffix in SUFFIXES if (full := Path(f"{path}{suffix}")).exists()), path)
-
-
-def read_frame(meta: dict, entry: dict, path: Path, folder: Path, where: str) -> Frame:
+def read_frame(
+    meta: dict, entry: dict, path: Path, masks: PhotoFinder, where: str, upright: bool = False
+) -> Frame:
     """Read one frame, with everything that a camera needs, from its own entry and the shared one.
 
     Raises:
         InputError: Something is missing or wrong.
     """
-    mask = entry.get("mask_path")
-    if mask is not None:
-        mask = Path(os.path.abspath(folder / str(mask)))
+    mask = None
+    if entry.get("mask_path"):
+        mask = masks.path(str(entry["mask_path"]))
         if not mask.exists():
             raise InputError(f"{where}: its mask {mask} does not exist; restore it or remove mask_path")
-    size = None if "w" in {**meta, **entry} and "h" in {**meta, **entry} else image_size(path)
+    size = None
+    if not {"w", "h"} <= {*meta, *entry}:
+        size = oriented_size(path) if upright else image_size(path)
     return Frame(
         name=entry["file_path"],
         path=path,
         c2w=read_pose(entry["transform_matrix"], where),
         intrinsics=read_intrinsics(meta, entry, size, where),
         distortion=read_distortion(meta, entry, where),
+        camera_model=camera_model(meta, entry, where),
         mask=mask,
     )
 
 
+def pose_scale(matrix: Any) -> float:
+    """Return the scale of a pose's rotation, 1 for a rigid one."""
+    return float(abs(np.linalg.det(np.array(matrix, dtype=np.float64)[:3, :3]))) ** (1 / 3)
+
+
 def read_pose(matrix: Any, where: str) -> np.ndarray:
-    """Read a rigid camera-to-world matrix from nested lists, 3x4 or 4x4.
+    """Read a camera-to-world matrix from nested lists, 3x4 or 4x4.
 
     Returns:
-        The matrix [4, 4], its rotation made exactly orthonormal.
+        The matrix [4, 4], its rotation made exactly orthonormal: one scale of all three columns, as that of
+        a camera's parent in Blender, is divided out.
 
     Raises:
-        InputError: It is no matrix of finite numbers, or not rigid.
+        InputError: It is no matrix of finite numbers, is sheared or mirrored.
     """
     try:
         pose = np.array(matrix, dtype=np.float64)
@@ -187,10 +200,10 @@ def read_pose(matrix: Any, where: str) -> np.ndarray:
         raise InputError(f"{where}: the last row of transform_matrix should be 0 0 0 1 (is it transposed?)")
     rotation = pose[:3, :3]
     left, stretch, right = np.linalg.svd(rotation)
-    if np.abs(stretch - 1).max() > RIGID:
+    if stretch.max() > (1 + 2 * RIGID) * stretch.min() or stretch.min() < 1e-9:
         raise InputError(
-            f"{where}: transform_matrix is not a rigid pose: its first three columns should be a rotation, "
-            f"they scale by {stretch.min():.4g} to {stretch.max():.4g}; scale positions only"
+            f"{where}: transform_matrix is sheared: its first three columns should be a rotation, "
+            f"they scale by {stretch.min():.4g} to {stretch.max():.4g}"
         )
     if np.linalg.det(rotation) < 0:
         raise InputError(
@@ -279,44 +292,50 @@ def number(value: Any, key: str, where: str) -> float:
     return result
 
 
-def camera_model(meta: dict, frames: Iterable[dict], source: Path) -> str:
-    """Return the one camera model of all frames, by nerfstudio's name.
+def camera_model(meta: dict, entry: dict, where: str) -> str:
+    """Return the camera model of one frame, by nerfstudio's name. A shared one wins over the frame's own.
 
     Raises:
-        InputError: There are several models, or a panoramic or unknown one.
+        InputError: It is a panoramic or unknown one.
     """
     default = "OPENCV_FISHEYE" if meta.get("is_fisheye") else "OPENCV"
-    models = {str(meta.get("camera_model") or frame.get("camera_model") or default) for frame in frames}
-    if len(models) > 1:
-        raise InputError(f"{source} mixes the camera models {', '.join(sorted(models))}: use one of them")
-    model = models.pop()
+    model = str(meta.get("camera_model") or entry.get("camera_model") or default)
     if model not in PERSPECTIVE + FISHEYE:
         raise InputError(
-            f"{source}: camera_model {model} is not supported; undistort the photographs to one of "
+            f"{where}: camera_model {model} is not supported; undistort the photographs to one of "
             f"these: {', '.join(PERSPECTIVE + FISHEYE)}"
         )
     return model
 
 
-def read_splits(meta: dict, folder: Path, by_path: dict[Path, str], source: Path) -> dict[str, set[str]]:
+def read_splits(
+    meta: dict, photographs: PhotoFinder, by_path: dict[Path, str], source: Path
+) -> dict[str, set[str]]:
     """Read the names of the frames of each split from train_filenames, val_filenames and test_filenames.
 
     Raises:
         InputError: They name a photograph that no frame has.
     """
     splits = {}
+    plain = {plain_name(name): name for name in by_path.values()}
     for split in SPLITS:
         listed = meta.get(f"{split}_filenames")
         if listed is None:
             continue
         if not isinstance(listed, list):
             raise InputError(f"{source}: {split}_filenames should be a list of photographs")
-        paths = {find_image(folder, str(name)): str(name) for name in listed}
-        unknown = [name for path, name in paths.items() if path not in by_path]
+        named = {str(name): plain.get(plain_name(str(name))) for name in listed}
+        named |= {name: by_path.get(photographs.path(name)) for name, frame in named.items() if frame is None}
+        unknown = [name for name, frame in named.items() if frame is None]
         if unknown:
             raise InputError(
                 f"{source}: {split}_filenames names {unknown[0]}, which no frame has as its file_path"
                 + (f" (and {len(unknown) - 1} more like it)" if len(unknown) > 1 else "")
             )
-        splits[split] = {by_path[path] for path in paths}
+        splits[split] = {frame for frame in named.values() if frame is not None}
     return splits
+
+
+def plain_name(name: str) -> str:
+    """Return a listed name with forward slashes, without detours, in Unicode's composed form."""
+    return posixpath.normpath(compose(name).replace("\\", "/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.io.images import read_array, read_image, resize
+from nerf_insert.io.images import image_size, orient, read_array, read_image, resize
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,24 @@ class View:
     mask_path: Path | None = None
     # sRGB, shows through where a photograph is transparent
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    orientation: int = 1  # EXIF's, applied to the file's pixels: camera and images are those of the result
+    stored_orientation: int = 1  # EXIF's, not applied: how people see the photograph turned
+    mask_marks_ignored: bool = False  # the mask's polarity is instant-ngp's
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the camera, and of the images unless another size is asked for."""
         return self.camera.width, self.camera.height
+
+    @cached_property
+    def full_size(self) -> tuple[int, int]:
+        """(width, height) of the photograph in the file, turned by `orientation`.
+
+        Raises:
+            InputError: The file is missing or unreadable.
+        """
+        width, height = image_size(self.path)
+        return (height, width) if self.orientation >= 5 else (width, height)
 
     def photograph(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W 3"]:
         """Read the photograph: sRGB in 0..1, composited over `background`.
@@ -35,7 +49,7 @@ class View:
         Raises:
             InputError: The file is missing or unreadable.
         """
-        color, alpha = read_image(self.path)
+        color, alpha = read_image(self.path, self.orientation)
         if alpha is not None:
             color = color * alpha[..., None] + torch.tensor(self.background) * (1 - alpha[..., None])
         return resize(color, size or self.size)
@@ -46,11 +60,11 @@ class View:
         Raises:
             InputError: The file is missing or unreadable.
         """
-        alpha = read_image(self.path)[1]
+        alpha = read_image(self.path, self.orientation)[1]
         return None if alpha is None or bool((alpha == 1).all()) else resize(alpha, size or self.size)
 
     def valid(self, size: tuple[int, int] | None = None) -> Bool[Tensor, "H W"] | None:
-        """Read which pixels nerfstudio's mask leaves in (zero = ignored), None where there is no mask.
+        """Read which pixels the capture's mask leaves in (zero = ignored), None where there is no mask.
 
         In a smaller size a pixel is valid if all pixels that it covers are.
 
@@ -59,5 +73,8 @@ class View:
         """
         if self.mask_path is None:
             return None
-        ignored = (torch.from_numpy(read_array(self.mask_path)[..., 0]) == 0).float()
+        mask = read_array(self.mask_path)[..., 0]
+        if mask.shape != self.full_size[::-1]:  # painted on the photograph as it is stored
+            mask = orient(mask, self.orientation)
+        ignored = torch.from_numpy((mask == 0) != self.mask_marks_ignored).float()
         return resize(ignored, size or self.size) < 1e-3

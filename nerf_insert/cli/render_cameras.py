@@ -40,9 +40,9 @@ def _cameras_of_file(scene: Scene, args: argparse.Namespace) -> list[tuple[str, 
     """Read the cameras of a file, in world coordinates."""
     from nerf_insert.capture.camera_paths import read_cameras
 
-    named = read_cameras(args.cameras)
     if not args.nerfstudio:
-        return named
+        return read_cameras(args.cameras, origin=scene.capture.origin)
+    named = read_cameras(args.cameras)
     require("nerfstudio", "nerfstudio")
     from nerf_insert.plugin.import_run import cameras_in_world
 

@@ -20,7 +20,7 @@ from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter, ShadowKind
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
-from nerf_insert.io.images import image_size, read_image, read_reference, to_uint8
+from nerf_insert.io.images import read_image, read_reference, to_uint8
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.spec import load_pose
 from nerf_insert.rendering.stack import LayerStack
@@ -209,7 +209,7 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     for deprecation in recipe.deprecations:
         progress.warn(deprecation)
     inpainter = load_inpainter(recipe.inpainter, recipe.inpainter_options)
-    guide = load_guide(recipe)
+    guide = load_guide(recipe, scene.capture.origin)
     with wrap_inpainter_errors(recipe.inpainter):
         inpainter.check(guide)
     if recipe.inpainter == "fill" and recipe.shadow.kind in ("cast", "contact"):
@@ -232,8 +232,12 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     return session
 
 
-def load_guide(recipe: Recipe) -> Guide:
+def load_guide(recipe: Recipe, origin: Sequence[float] = (0.0, 0.0, 0.0)) -> Guide:
     """Read the files that the recipe's guide names.
+
+    Args:
+        recipe: The recipe.
+        origin: The capture's, which the mesh is placed relative to.
 
     Raises:
         InputError: A file is missing or cannot be read.
@@ -243,7 +247,7 @@ def load_guide(recipe: Recipe) -> Guide:
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
         references=tuple(map(read_reference, spec.references)),
-        mesh=load_mesh(spec.mesh, load_pose(spec.pose)) if spec.mesh else None,
+        mesh=load_mesh(spec.mesh, load_pose(spec.pose, origin)) if spec.mesh else None,
     )
 
 
@@ -268,7 +272,7 @@ def check_approved(
             reason = "does not show the region" if known else "is no training view of the capture"
             raise InputError(f"the approved image {file} is for {name}, which {reason}")
         height, width = read_image(file)[0].shape[:2]
-        stored = image_size(by_name[name].path)
+        stored = by_name[name].full_size
         if (width, height) not in (by_name[name].size, stored):
             raise InputError(
                 f"the approved image {file} is {width}x{height} pixels, {name} is {stored[0]}x{stored[1]}"

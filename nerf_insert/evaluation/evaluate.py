@@ -65,16 +65,38 @@ class Truth:
         return image, mask
 
     def _read(self, folder: Path, view: View) -> Float[Tensor, "H W 3"]:
-        own = view.path.name
-        names = (own, f"{view.path.stem}.png", f"{view.path.stem}.jpg", view.name)
-        found = next((file for name in names if (file := folder / name).is_file()), None)
+        found = _image_of(folder, view)
         if found is None:
-            raise InputError(f"{folder} has no image for {view.name}: it should be named {own}")
-        image, photograph = read_image(found)[0], read_image(view.path)[0]
-        if image.shape != photograph.shape:
-            (height, width), (high, wide) = image.shape[:2], photograph.shape[:2]
+            raise InputError(f"{folder} has no image for {view.name}: it should be named {view.path.name}")
+        image = read_image(found)[0]
+        (height, width), (wide, high) = image.shape[:2], view.full_size
+        if (width, height) != (wide, high):
             raise InputError(f"{found} is {width}x{height} pixels but its photograph is {wide}x{high}")
         return resize(image, view.size)
+
+    def check_names(self, views: Sequence[View]) -> None:
+        """Check that no two views get the same image, as those of two cameras whose photographs share names.
+
+        Raises:
+            InputError: Two do.
+        """
+        for folder in filter(None, (self.images, self.object_masks)):
+            served: dict[Path, str] = {}
+            for view in views:
+                found = _image_of(folder, view)
+                if found is not None and served.setdefault(found, view.name) != view.name:
+                    raise InputError(
+                        f"{found} would serve both {served[found]} and {view.name}: keep the images of "
+                        "photographs that share a name in folders, as the photographs are"
+                    )
+
+
+def _image_of(folder: Path, view: View) -> Path | None:
+    """Return a view's image: at the photograph's path, with or without its first folder, or by its name."""
+    _, _, below = view.name.partition("/")
+    paths = [Path(name) for name in (view.name, below, view.path.name) if name]
+    names = [name for path in paths for name in (path, path.with_suffix(".png"), path.with_suffix(".jpg"))]
+    return next((file for name in names if (file := folder / name).is_file()), None)
 
 
 @dataclass(frozen=True)
@@ -155,6 +177,7 @@ def evaluate(
     """
     views = scene.capture.part("test") if views is None else views
     if truth is not None:
+        truth.check_names(views)
         for view in views:
             truth.load(view)  # better to know now than after an hour
     lpips, why_not = load_lpips()

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
@@ -68,7 +69,7 @@ def export_dataset(scene: Scene, out: str | Path, progress: Progress = SILENT) -
             frame = {
                 "file_path": names[view.name],
                 "edit_mask_path": f"edit_masks/{stem}.png",
-                "transform_matrix": [*view.camera.c2w.tolist(), [0.0, 0.0, 0.0, 1.0]],
+                "transform_matrix": _pose(capture, view.camera),
                 **_intrinsics(view.camera),
             }
             if (valid := view.valid()) is not None:
@@ -141,12 +142,21 @@ def edited_photograph(stack: LayerStack, view: View) -> tuple[Float[Tensor, "H W
     return image, mask.view(camera.height, camera.width)
 
 
+<<<<<<< HEAD
 def _shaded(
     photograph: Float[Tensor, "N 3"], before: Float[Tensor, "N 3"], after: Float[Tensor, "N 3"]
 ) -> Float[Tensor, "N 3"]:
     """Return photographed colors with the change of light that two renders show; the rest stays as sharp."""
     ratio = (srgb_to_linear(after) + DARK) / (srgb_to_linear(before) + DARK)
     return linear_to_srgb(ratio * srgb_to_linear(photograph)).clamp(0, 1)
+=======
+def _pose(capture: Capture, camera: Camera) -> list[list[float]]:
+    """A camera's pose in the capture's own coordinates, 4x4."""
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[:3] = camera.c2w
+    pose[:3, 3] = capture.outside(camera.center)
+    return pose.tolist()
+>>>>>>> f3a51be (Captures of other programs are read as they are)
 
 
 def _intrinsics(camera: Camera) -> dict[str, float]:

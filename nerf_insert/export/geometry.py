@@ -85,7 +85,7 @@ def export_pointcloud(
             if batches >= 20 and total < count * MIN_YIELD * batches / 100:
                 raise RunError("the training views show next to nothing solid: there are no points to export")
     points, rgb = (torch.cat(column)[:count] for column in zip(*found, strict=True))
-    cloud = trimesh.PointCloud(points.numpy(), to_uint8(rgb).cpu().numpy())
+    cloud = trimesh.PointCloud(_written(capture, points), to_uint8(rgb).cpu().numpy())
     with replacing(file) as new:
         new.write_bytes(_binary(cloud.export(file_type="ply")))
     return {"points": len(points), "file": str(file)}
@@ -140,10 +140,15 @@ def export_mesh(
         raise RunError("the views show no surface in the box: there is no mesh to export") from None
     vertices = torch.from_numpy(corners.astype(np.float32)) + corners_of_box[0]
     colors = to_uint8(_colors(stack, capture, vertices)).cpu().numpy()
-    mesh = trimesh.Trimesh(vertices.numpy(), faces, vertex_colors=colors)
+    mesh = trimesh.Trimesh(_written(capture, vertices), faces, vertex_colors=colors)
     with replacing(file) as new:
         new.write_bytes(_binary(mesh.export(file_type=file.suffix[1:].lower())))
     return {"vertices": len(vertices), "faces": len(faces), "file": str(file)}
+
+
+def _written(capture: Capture, points: Float[Tensor, "N 3"]) -> np.ndarray:
+    """Return points in the capture's own coordinates: float64 where those are far from zero."""
+    return capture.outside(points).numpy() if any(capture.origin) else points.numpy()
 
 
 def _binary(content: object) -> bytes:
@@ -159,7 +164,7 @@ def _corners(box: Box | None, capture: Capture) -> Float[Tensor, "2 3"]:
         return torch.stack([center - reach, center + reach])
     if any(box.rotation or ()):
         raise InputError("the box of a mesh export cannot be rotated")
-    center, half = torch.tensor(box.center).float(), torch.tensor(box.size).float() / 2
+    center, half = capture.inside(box.center), torch.tensor(box.size).float() / 2
     return torch.stack([center - half, center + half])
 
 

@@ -141,6 +141,15 @@ class Camera:
             height=height,
         )
 
+    def refocused(self, factor: float) -> Camera:
+        """Scale the intrinsics, not the image, for files whose intrinsics are those of another size.
+
+        A principal point near the middle of the image stays.
+        """
+        centered = abs(self.cx / self.width - 0.5) < 0.1 and abs(self.cy / self.height - 0.5) < 0.1
+        shift = 1.0 if centered else factor
+        return replace(self, fx=self.fx * factor, fy=self.fy * factor, cx=self.cx * shift, cy=self.cy * shift)
+
     def rays(self) -> Rays:
         """Return the rays through the centers of all pixels, row by row: N = H * W."""
         y, x = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing="ij")

@@ -1,8 +1,8 @@
 """Reading and writing images and masks.
 
 An image is a float32 tensor [H, W, 3] of sRGB values in 0..1, a mask a bool tensor [H, W]; rows run from the
-top. The orientation stored in a photograph's EXIF data is not applied, as in nerfstudio: the intrinsics of a
-capture belong to the pixels as they are stored.
+top. The orientation in a photograph's EXIF data is applied where it is asked for: the intrinsics of a capture
+mostly belong to the pixels as they are stored, see `nerf_insert.capture.orientation`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from nerf_insert.io.files import atomic_write
 
 GROUND = 0.5  # sRGB gray behind a reference image's transparency
 CROP_MARGIN = 0.04  # of its longer side, left around what is opaque of a reference image
+ORIENTATION_TAG = 0x0112
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -58,6 +59,41 @@ def image_size(path: str | Path) -> tuple[int, int]:
         return image.size
 
 
+def exif_orientation(path: str | Path) -> int:
+    """Return the EXIF orientation of an image, 1 (as stored) to 8, from the header alone.
+
+    Raises:
+        InputError: The file is missing, unreadable, or not an image.
+    """
+    with open_image(path) as image:
+        try:
+            value = image.getexif().get(ORIENTATION_TAG, 1)
+        except UNREADABLE:  # damaged EXIF data
+            value = 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def oriented_size(path: str | Path) -> tuple[int, int]:
+    """Return (width, height) of an image that is turned as its EXIF data says.
+
+    Raises:
+        InputError: The file is missing, unreadable, or not an image.
+    """
+    width, height = image_size(path)
+    return (height, width) if exif_orientation(path) >= 5 else (width, height)
+
+
+def orient(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn an image [H, W, ...] from how it is stored to how an EXIF orientation, 1 to 8, says it is seen."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return array
+
+
 def read_array(path: str | Path) -> np.ndarray:
     """Decode an image file to float32 [H, W, C] in 0..1: C is 1 or 3, and one more with transparency.
 
@@ -71,8 +107,14 @@ def read_array(path: str | Path) -> np.ndarray:
             raise unreadable(path, error) from None
 
 
-def read_image(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
+def read_image(
+    path: str | Path, orientation: int = 1
+) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"] | None]:
     """Read an image of 1, 8 or 16 bits a channel: gray, palette or color.
+
+    Args:
+        path: The file.
+        orientation: The EXIF orientation to apply; 1: none.
 
     Returns:
         sRGB in 0..1, not premultiplied, and opacity in 0..1, or None where the image has none.
@@ -80,7 +122,7 @@ def read_image(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, 
     Raises:
         InputError: The file is missing, not an image, cut off, or larger than Pillow's limit.
     """
-    return _color_and_alpha(read_array(path))
+    return _color_and_alpha(orient(read_array(path), orientation))
 
 
 def _color_and_alpha(

@@ -12,7 +12,7 @@ world units and world coordinates (those of the capture's transforms.json).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -150,7 +150,7 @@ class Mesh(RegionSpec):
         from nerf_insert.geometry.mesh_reader import load_mesh
         from nerf_insert.regions.mesh_region import MeshRegion
 
-        mesh = load_mesh(self.mesh, load_pose(self.pose))
+        mesh = load_mesh(self.mesh, load_pose(self.pose, capture.origin))
         diagonal = float((mesh.bounds[1] - mesh.bounds[0]).norm())
         return MeshRegion(mesh, dilate=DILATION * diagonal if self.dilate is None else float(self.dilate))
 
@@ -176,10 +176,10 @@ class Box(RegionSpec):
         return self
 
     def build(self, capture: Capture) -> Region:
-        """Return the box; needs nothing of the capture."""
+        """Return the box, relative to the capture's origin."""
         from nerf_insert.regions.box import BoxRegion
 
-        return BoxRegion(self.center, self.size, self.rotation)
+        return BoxRegion(capture.inside(self.center), self.size, self.rotation)
 
 
 Parts = Annotated[tuple[RegionSpec, ...], Meta(min_length=1, description="a list of regions, at least one")]
@@ -252,8 +252,12 @@ class Dilate(RegionSpec):
 KINDS: tuple[type[RegionSpec], ...] = (Masks, Mesh, Box, Union, Intersection, Dilate)
 
 
-def load_pose(matrix: Matrix | None) -> Pose | None:
-    """Return the pose of a matrix from a mesh's coordinates to the world's; None for None.
+def load_pose(matrix: Matrix | None, origin: Sequence[float] = (0.0, 0.0, 0.0)) -> Pose | None:
+    """Return the pose of a matrix from a mesh's coordinates to the world's; None for None and no origin.
+
+    Args:
+        matrix: The 4x4 matrix; None: the identity.
+        origin: The capture's, which the mesh is placed relative to.
 
     Raises:
         InputError: The matrix is no affine map, or is singular.
@@ -262,7 +266,12 @@ def load_pose(matrix: Matrix | None) -> Pose | None:
 
     from nerf_insert.geometry.pose import Pose
 
-    return None if matrix is None else Pose(torch.tensor(matrix, dtype=torch.float64))
+    if matrix is None and not any(origin):
+        return None
+    pose = Pose() if matrix is None else Pose(torch.tensor(matrix, dtype=torch.float64))
+    shift = torch.zeros(4, 4, dtype=torch.float64)
+    shift[:3, 3] = torch.tensor(origin, dtype=torch.float64)
+    return Pose(pose.matrix - shift)
 
 
 def _parts(region: RegionSpec, kind: type[Union] | type[Intersection]) -> tuple[RegionSpec, ...]:

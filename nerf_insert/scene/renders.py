@@ -155,14 +155,18 @@ def orbit_cameras(
         elevation: Degrees above the target. Default: the photographs' mean.
         max_side: Most pixels along the longer side of the images.
     """
-    import torch
-
     from nerf_insert.capture import camera_paths
 
     if target is not None:
+<<<<<<< HEAD
         center = torch.tensor([float(value) for value in target])
     elif objects := [entry for entry in scene.layers if entry.shade_of is None]:
         center = scene.load_layer(objects[-1]).region.bounds.mean(0)
+=======
+        center = scene.capture.inside([float(value) for value in target])
+    elif scene.layers:
+        center = scene.load_layer(scene.layers[-1]).region.bounds.mean(0)
+>>>>>>> f3a51be (Captures of other programs are read as they are)
     else:
         center = None
     return camera_paths.orbit_cameras(

@@ -96,7 +96,8 @@ class Scene:
             split = {part: [view.name for view in getattr(capture, part)] for part in ("train", "test")}
             write_json(folder / "base" / "views.json", {**split, "poses": poses})
         relative = relative_path(folder.resolve(), capture.path)
-        file = SceneFile(CaptureLocation(str(capture.path), relative, dataparser, downscale))
+        location = CaptureLocation(str(capture.path), relative, dataparser, downscale, capture.reading)
+        file = SceneFile(location)
         file.write(folder)
         return Scene(folder, file)
 
@@ -160,8 +161,14 @@ class Scene:
                 f'or change "path" in {self.folder / NAME}'
             )
         from nerf_insert.capture.capture import Capture
+        from nerf_insert.capture.reading import AS_BEFORE
 
-        return Capture.load(path, dataparser=location.dataparser, downscale=location.downscale)
+        return Capture.load(
+            path,
+            dataparser=location.dataparser,
+            downscale=location.downscale,
+            reading=location.reading or AS_BEFORE,
+        )
 
     @property
     def capture_path(self) -> Path | None:

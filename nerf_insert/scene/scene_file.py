@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from nerf_insert.capture.reading import Reading
 from nerf_insert.errors import InputError
 from nerf_insert.io import schema
 from nerf_insert.io.files import read_json, write_json
@@ -56,12 +57,14 @@ class CaptureLocation(schema.Checked):
         relative: The same, relative to the scene folder, for when both have been moved together.
         dataparser: The name of nerfstudio's dataparser; None: the one that fits.
         downscale: The factor by which photographs are scaled down; None: not at all.
+        reading: How what its files leave open is taken; None: as in version 0.1.0.
     """
 
     path: str
     relative: str
     dataparser: str | None = None
     downscale: Number | None = None
+    reading: Reading | None = None
 
     def find(self, folder: Path) -> Path | None:
         """Return where the capture is now, None if it is in neither place."""

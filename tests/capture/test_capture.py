@@ -388,7 +388,7 @@ BAD = {
     "3x3 pose": (frame(transform_matrix=np.eye(3).tolist()), f"{WHERE}: .* 4x4 or 3x4, it is 3x3"),
     "NaN pose": (frame(transform_matrix=far(value=math.nan, row=0)), f"{WHERE}: .*not finite"),
     "infinite pose": (frame(transform_matrix=far(value=math.inf, row=0)), f"{WHERE}: .*not finite"),
-    "scaled pose": (frame(transform_matrix=far(scale=1.5)), f"{WHERE}: .*not a rigid pose.* scale by 1.5"),
+    "sheared pose": (frame(transform_matrix=far(value=1.2, row=1)), f"{WHERE}: .*sheared.* scale by"),
     "mirrored pose": (frame(transform_matrix=far(flip=-1)), f"{WHERE}: .*mirrored"),
     "transposed pose": (frame(transform_matrix=np.array(pose(4)).T.tolist()), f"{WHERE}: the last row"),
     "no focal length": (shared(fl_x=None), r'frame 0 .* lacks "fl_x"'),

@@ -1,0 +1,72 @@
+"""What a format is translated into, and how camera axes and photographs are found on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerf_insert.capture.photo_files import NO_PHOTOGRAPHS, SUFFIXES, folders_below
+from nerf_insert.errors import InputError
+
+OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # of a camera's axes, from the right
+
+
+@dataclass
+class Content:
+    """The content of a transforms.json that says the same as another format's files."""
+
+    meta: dict[str, Any]
+    folder: Path  # what names of photographs are relative to
+    source: Path  # the file, for messages
+    notes: list[str] = field(default_factory=list)  # what people should know about how it was read
+    default_split: str = "fraction"  # nerfstudio's, for this format
+
+
+def photographs_in(folder: Path) -> list[Path]:
+    """Return the photographs that lie directly in a folder, in the order of their names' text."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def folders_of_photographs(folder: Path) -> dict[Path, list[Path]]:
+    """Return all folders below one that hold photographs, not masks or depth maps, with these."""
+    folders = [f for f in folders_below(folder) if f == folder or not NO_PHOTOGRAPHS.search(f.name)]
+    return {f: found for f in folders if (found := photographs_in(f))}
+
+
+def natural(path: Path) -> list[Any]:
+    """Sort by this for the order 1, 2, 10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name.lower())]
+
+
+def numbers(values: Sequence[Any], count: int, what: str) -> np.ndarray:
+    """Return `count` finite float64 numbers.
+
+    Raises:
+        InputError: They are not; `what` names them.
+    """
+    try:
+        array = np.array([float(value) for value in values])
+    except (TypeError, ValueError):
+        raise InputError(f"{what} should be {count} numbers") from None
+    if len(array) != count or not np.isfinite(array).all():
+        raise InputError(f"{what} should be {count} finite numbers")
+    return array
+
+
+def frame(name: str, c2w: np.ndarray, lens: dict[str, Any]) -> dict[str, Any]:
+    """Return one entry of "frames". `c2w` [4, 4] has OpenGL's axes; `lens` the intrinsics."""
+    return {"file_path": name, "transform_matrix": c2w.tolist(), **lens}
+
+
+def matrix(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """Return [R | t] as a 4x4 matrix."""
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation, translation
+    return pose

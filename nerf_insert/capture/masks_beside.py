@@ -1,0 +1,67 @@
+"""Masks that lie beside the photographs under other programs' names.
+
+COLMAP: masks/IMAGE.jpg.png, zero is ignored. instant-ngp: dynamic_mask_IMAGE.png beside the photograph, what
+is not zero is ignored. Masks of COLMAP's naming are used where every photograph has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from nerf_insert.capture.view import View
+
+FOLDERS = ("masks", "mask")
+NGP_PREFIX = "dynamic_mask_"
+
+
+def with_masks_beside(views: Sequence[View], root: Path) -> tuple[list[View], list[str]]:
+    """Give views without a mask those that come along.
+
+    Args:
+        views: The views.
+        root: The capture's folder.
+
+    Returns:
+        The views, and for people what was used and what was not.
+    """
+    if any(view.mask_path for view in views):
+        return list(views), []
+    inverse = {view.name: mask for view in views if (mask := instant_ngp_mask(view)) is not None}
+    if inverse:
+        masked = [
+            replace(view, mask_path=inverse[view.name], mask_marks_ignored=True)
+            if view.name in inverse
+            else view
+            for view in views
+        ]
+        return masked, [f"instant-ngp's masks of {len(inverse)} photographs are used: white is ignored"]
+    for folder in (root / name for name in FOLDERS):
+        named = {view.name: mask for view in views if (mask := colmap_mask(view, folder)) is not None}
+        if len(named) == len(views):
+            masked = [replace(view, mask_path=named[view.name]) for view in views]
+            return masked, [f"the masks in {folder.name}/ are used: black is ignored"]
+        same_stem = sum((folder / f"{view.path.stem}.png").is_file() for view in views)
+        if max(len(named), same_stem) > len(views) / 2:
+            return list(views), [
+                f"the masks in {folder.name}/, of {max(len(named), same_stem)} of {len(views)} photographs, "
+                "are not used: name them in mask_path of a transforms.json, or as COLMAP does (IMAGE.jpg.png)"
+            ]
+    return list(views), []
+
+
+def instant_ngp_mask(view: View) -> Path | None:
+    """Return the mask beside a photograph that instant-ngp would use."""
+    path = view.path.with_name(f"{NGP_PREFIX}{view.path.stem}.png")
+    return path if path.is_file() else None
+
+
+def colmap_mask(view: View, folder: Path) -> Path | None:
+    """Return the mask of a photograph that COLMAP would use: of its path below the folder of photographs."""
+    parts = [part for part in view.name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    for first in range(len(parts)):
+        path = folder.joinpath(*parts[first:-1], f"{parts[-1]}.png")
+        if path.is_file():
+            return path
+    return None

@@ -1,0 +1,54 @@
+"""Where a capture lies in its own coordinates, and which way is up in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nerf_insert.capture.view import View
+
+FAR = 50.0  # distance from zero, in units of the cameras' extent, beyond which float32 gets too coarse
+SIDEWAYS = 0.2  # by how much more the cameras' right directions have to agree than their up directions
+# Where the top of the upright photograph is in the stored one, by EXIF orientation: (right, up) of the camera
+TOP = {1: (0, 1), 2: (0, 1), 3: (0, -1), 4: (0, -1), 5: (-1, 0), 6: (-1, 0), 7: (1, 0), 8: (1, 0)}
+
+
+def choose_origin(centers: np.ndarray) -> tuple[float, float, float]:
+    """Return the point to work around: zero, or a round one near the cameras that are far from it.
+
+    Georeferenced captures have coordinates of millions of meters, of which float32 keeps half meters.
+
+    Args:
+        centers: The cameras' centers [N, 3], float64, the capture's coordinates.
+    """
+    middle = np.median(centers, axis=0)
+    extent = float(np.linalg.norm(centers - middle, axis=1).max())
+    if np.linalg.norm(middle) <= FAR * extent or extent == 0:
+        return (0.0, 0.0, 0.0)
+    step = 10.0 ** np.floor(np.log10(extent))
+    x, y, z = np.round(middle / step) * step
+    return (float(x), float(y), float(z))
+
+
+def up_of(views: Sequence[View]) -> Float[Tensor, " 3"]:
+    """Return the direction that is up in photographs held upright: a unit vector, world coordinates.
+
+    It is the mean of the directions that are up in the photographs. EXIF data says which that is in a
+    photograph that is stored turned. Without it, cameras that agree on what is to their right, and not on
+    what is above them, were turned by a quarter: they look down rather than up.
+    """
+    turned = [TOP[view.stored_orientation] for view in views]
+    poses = torch.stack([view.camera.c2w for view in views])
+    right, up, back = poses[:, :, 0], poses[:, :, 1], poses[:, :, 2]
+    sides = torch.tensor(turned, dtype=poses.dtype)
+    mean = (sides[:, :1] * right + sides[:, 1:] * up).mean(0)
+    if all(view.stored_orientation == 1 for view in views):
+        across = right.mean(0)
+        if across.norm() > mean.norm() + SIDEWAYS:
+            mean = across if float((back @ across).mean()) >= 0 else -across
+    length = mean.norm()
+    return mean / length if length > 1e-6 else torch.tensor([0.0, 0.0, 1.0])

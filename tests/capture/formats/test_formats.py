@@ -1,0 +1,205 @@
+"""Exports of other programs: the cameras that were written come back, whatever the layout."""
+
+import json
+import unicodedata
+
+import exports
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nerf_insert.capture.capture import Capture
+from nerf_insert.errors import InputError
+
+Z_UP = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])  # nerfstudio's turn of COLMAP's coordinates
+
+
+def same_cameras(capture, turn=np.eye(3), tolerance=2e-6):
+    """All twelve, to float32; `turn` is of the world."""
+    assert len(capture.views) == exports.COUNT
+    for view in capture.views:
+        pose = exports.poses()[int(view.path.stem) % 1000]
+        assert np.abs(view.camera.c2w.numpy() - turn @ pose[:3]).max() < tolerance * 4, view.name
+        camera = view.camera
+        assert (camera.width, camera.height) == (exports.WIDTH, exports.HEIGHT)
+        lens = (camera.fx, camera.fy, camera.cx, camera.cy)
+        assert lens == pytest.approx((exports.FX, exports.FY, exports.CX, exports.CY), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("write", "turn", "distortion"),
+    [
+        (exports.polycam, np.eye(3), (0,) * 6),
+        (exports.record3d, np.eye(3), (0,) * 6),
+        (exports.metashape, np.eye(3), (0.05, 0, 0, 0, 0.002, 0.001)),
+        (exports.reality_capture, np.eye(3), (0.05, 0, 0, 0, 0, 0)),
+        (exports.meshroom, np.eye(3), (0.05, -0.02, 0, 0, 0, 0)),
+        (lambda folder: exports.meshroom(folder, old=True), np.eye(3), (0.05, -0.02, 0, 0, 0, 0)),
+        (exports.odm, np.eye(3), (0.05, -0.02, 0, 0, 0.001, 0)),
+    ],
+)
+def test_exports(tmp_path, write, turn, distortion):
+    capture = Capture.load(write(tmp_path))
+    same_cameras(capture, turn)
+    assert capture.views[3].camera.distortion == pytest.approx(distortion, abs=1e-7)
+
+
+def test_nerfstudios_converters_agree(tmp_path):
+    """Those that need no open3d: Polycam's, Record3D's, RealityCapture's."""
+    from nerfstudio.process_data import polycam_utils, realitycapture_utils, record3d_utils
+
+    def poses_of(folder):
+        return [f["transform_matrix"] for f in json.loads((folder / "transforms.json").read_text())["frames"]]
+
+    def of(name, write):
+        folder = tmp_path / name
+        folder.mkdir()
+        return write(folder), [view.camera.c2w.numpy() for view in Capture.load(folder).views]
+
+    out = tmp_path / "out"
+    out.mkdir()
+    folder, ours = of("polycam", exports.polycam)
+    images = sorted((folder / "keyframes" / "images").iterdir())
+    polycam_utils.polycam_to_json(images, [], None, folder / "keyframes" / "cameras", out)
+    assert np.abs(np.array(poses_of(out))[:, :3] - np.stack(ours)).max() < 1e-5
+    folder, ours = of("record3d", exports.record3d)
+    images = [folder / "rgb" / f"{k}.jpg" for k in range(12)]
+    record3d_utils.record3d_to_json(images, folder / "metadata.json", out, np.arange(12))
+    by_name = {view.path.name: view.camera.c2w.numpy() for view in Capture.load(folder).views}
+    theirs = dict(zip([path.name for path in images], poses_of(out), strict=True))
+    assert all(np.abs(np.array(theirs[name])[:3] - pose).max() < 1e-5 for name, pose in by_name.items())
+    folder, ours = of("reality", exports.reality_capture)
+    files = {path.stem: path for path in (folder / "images").iterdir()}
+    realitycapture_utils.realitycapture_to_json(files, folder / "cameras.csv", None, out)
+    assert np.abs(np.array(poses_of(out))[:, :3] - np.stack(ours)).max() < 1e-5
+
+
+def test_metashapes_chunk_transform_places_the_cameras(tmp_path):
+    """Into the coordinates of an exported mesh: scaled, turned, moved far away, where float64 is needed."""
+    chunk = (
+        "<transform><rotation>0 -1 0 1 0 0 0 0 1</rotation><translation>4000000 600000.5 4900000"
+        "</translation><scale>2.5</scale></transform>"
+    )
+    capture = Capture.load(exports.metashape(tmp_path, chunk))
+    turn = np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1.0]])
+    wanted = exports.poses()[:, :3, 3] @ turn.T * 2.5 + [4000000, 600000.5, 4900000]
+    centers = torch.stack([capture.outside(view.camera.center) for view in capture.views]).numpy()
+    assert np.abs(centers - wanted).max() < 1e-5
+    assert "not aligned" in capture.warnings[0]
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize(
+    ("model", "home"),
+    [
+        ("sparse/0", "images"),
+        ("colmap/sparse/0", "images"),
+        ("sparse", "input"),
+        (".", "."),
+        ("dense/0/sparse", "dense/0/images"),
+        ("distorted/sparse/0", "photos of may"),
+    ],
+)
+def test_colmap_in_any_place(tmp_path, model, home, binary):
+    exports.photographs(tmp_path / home, [f"{k:03d}.jpg" for k in range(12)])
+    exports.colmap(tmp_path, model, binary, lenses=3)
+    capture = Capture.load(tmp_path)
+    same_cameras(capture, Z_UP)
+    assert capture.views[5].camera.distortion == pytest.approx((0.05, -0.02, 0, 0, 0.001, 0.0005), rel=1e-6)
+    assert capture.views[0].name == ("" if home == "." else f"{home}/") + "000.jpg"
+
+
+def test_of_several_reconstructions_the_largest_is_read(tmp_path):
+    exports.photographs(tmp_path / "images", [f"{k:03d}.jpg" for k in range(12)])
+    for number, count in enumerate((4, 12, 7)):
+        exports.colmap(tmp_path, f"sparse/{number}", count=count, binary=number == 1)
+    capture = Capture.load(tmp_path)
+    same_cameras(capture, Z_UP)
+    assert "read was sparse/1 with 12 photographs; sparse/0 has 4, sparse/2 has 7" in capture.warnings[0]
+    assert len(Capture.load(tmp_path, reading=capture.reading).views) == 12
+
+
+def test_colmap_names_with_spaces_and_folders(tmp_path):
+    """And of a Mac, whose files have decomposed names."""
+    listed = [f"Küche {k % 2}/{k:03d}.jpg" for k in range(12)]
+    exports.photographs(tmp_path / "images", [unicodedata.normalize("NFD", name) for name in listed])
+    exports.colmap(tmp_path, listed=listed)
+    capture = Capture.load(tmp_path)
+    assert [view.name for view in capture.views] == sorted(f"images/{name}" for name in listed)
+
+
+@pytest.mark.parametrize(
+    "model", ["FOV 24 16 20 20 12 8 0.9", "FULL_OPENCV 24 16 20 20 12 8 0 0 0 0 0 .1 0 0"]
+)
+def test_lenses_of_colmap_without_a_counterpart(tmp_path, model):
+    exports.photographs(tmp_path / "images", [f"{k:03d}.jpg" for k in range(12)])
+    exports.colmap(tmp_path)
+    (tmp_path / "sparse" / "0" / "cameras.txt").write_text(f"1 {model}\n")
+    with pytest.raises(InputError, match="undistort the photographs"):
+        Capture.load(tmp_path)
+
+
+def test_llff_with_smaller_photographs(tmp_path):
+    """images_4 alone: focal length and size of the rows are those of the photographs that are not there."""
+    exports.photographs(tmp_path / "images_4", [f"{k:03d}.png" for k in range(12)])
+    exports.llff(tmp_path, scale=4)
+    capture = Capture.load(tmp_path)
+    assert capture.views[0].camera.fx == pytest.approx(20) and capture.views[0].size == (24, 16)
+    poses = np.stack([view.camera.c2w.numpy() for view in capture.views])
+    assert np.abs(poses - exports.poses()[:, :3]).max() < 1e-6
+    exports.photographs(tmp_path / "images", [f"{k:03d}.png" for k in range(12)], (96, 64))
+    assert Capture.load(tmp_path).views[0].size == (96, 64)
+    (tmp_path / "images" / "003.png").unlink()
+    assert Capture.load(tmp_path).views[0].size == (24, 16)
+    (tmp_path / "images_4" / "003.png").unlink()
+    with pytest.raises(InputError, match="has 12 poses, but no folder beside it has as many photographs"):
+        Capture.load(tmp_path)
+
+
+def test_blender_splits_with_photographs(tmp_path):
+    """Real photographs in Blender's layout: their own lens, opaque, one folder a split."""
+    lens = {"fl_x": 20.0, "fl_y": 20.0, "cx": 11.5, "cy": 8.5, "w": 24, "h": 16}
+    for part, indices in {"train": range(10), "test": (10, 11)}.items():
+        exports.photographs(tmp_path, [f"{part}/{k:03d}.jpg" for k in indices])
+        frames = [
+            {"file_path": f"{part}/{k:03d}", "transform_matrix": exports.poses()[k].tolist()} for k in indices
+        ]
+        (tmp_path / f"transforms_{part}.json").write_text(json.dumps(lens | {"frames": frames}))
+    capture = Capture.load(tmp_path)
+    assert [len(part) for part in (capture.views, capture.train, capture.test)] == [12, 10, 2]
+    assert capture.view("011").camera.cx == pytest.approx(11.5) and capture.view("011").alpha() is None
+
+
+BAD = {
+    "entities": ("cameras.xml", '<!DOCTYPE d [<!ENTITY a "b">]><document><chunk/></document>', "entities"),
+    "cut XML": ("cameras.xml", "<document><chunk>", "not valid XML"),
+    "poses": ("poses_bounds.npy", b"\x93NUMPY", "poses_bounds.npy cannot be read"),
+    "an SFM file without poses": ("a.sfm", '{"views": []}', "holds no poses"),
+    "no reconstruction": ("reconstruction.json", "{}", "is not a reconstruction"),
+    "another CSV": ("a.csv", "#name,x,y,alt,heading,pitch,roll\na.jpg,0,0,0,0,0,0\n", "lacks f, px, py"),
+    "Record3D without photographs": ("metadata.json", '{"poses": [], "K": []}', "there are no photographs"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_damaged_exports(tmp_path, what):
+    name, content, message = BAD[what]
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message):
+        Capture.load(tmp_path)
+
+
+def test_photographs_of_lenses_of_several_kinds(tmp_path):
+    """Fisheye and perspective in one transforms.json, each frame its own."""
+    exports.photographs(tmp_path, exports.names())
+    lens = {"fl_x": 20.0, "fl_y": 20.0, "cx": 12, "cy": 8, "w": 24, "h": 16}
+    frames = [
+        {"file_path": name, "transform_matrix": pose.tolist(), "camera_model": model} | lens
+        for name, pose, model in zip(
+            exports.names(), exports.poses(), 6 * ["OPENCV", "OPENCV_FISHEYE"], strict=True
+        )
+    ]
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": frames}))
+    assert [v.camera.model for v in Capture.load(tmp_path).views] == 6 * ["PERSPECTIVE", "FISHEYE"]
+    Image.new("RGB", (24, 16)).save(tmp_path / "images" / "000.jpg")
