@@ -1,8 +1,8 @@
 """NeRF-Insert: insert, replace or remove an object in a captured 3D scene.
 
 Scenes
-    `make_capture`, `CaptureOptions`, `Scene`, `train_scene`, `import_nerfstudio`, `Capture`, `LayerEntry`,
-    `sample_path`
+    `make_capture`, `CaptureOptions`, `Scene`, `train_scene`, `import_nerfstudio`, `Capture`, `check_poses`,
+    `LayerEntry`, `sample_path`
 Regions, where to edit
     `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`
 Edits
@@ -59,6 +59,7 @@ __all__ = [
     "Stopped",
     "Truth",
     "Union",
+    "check_poses",
     "edit",
     "edit_steps",
     "evaluate",
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     from nerf_insert.capture.camera_paths import interpolate as interpolate_cameras
     from nerf_insert.capture.camera_paths import read_cameras as read_cameras
     from nerf_insert.capture.capture import Capture as Capture
+    from nerf_insert.capture.pose_check.check import check_poses as check_poses
     from nerf_insert.editing.api import edit as edit
     from nerf_insert.editing.api import make_recipe as make_recipe
     from nerf_insert.editing.loop import edit_steps as edit_steps
@@ -131,6 +133,7 @@ _MODULES = {
     "capture.bundled_sample": ["sample_path"],
     "capture.camera_paths": ["interpolate as interpolate_cameras", "read_cameras"],
     "capture.capture": ["Capture"],
+    "capture.pose_check.check": ["check_poses"],
     "editing.api": ["edit", "make_recipe"],
     "editing.loop": ["edit_steps"],
     "editing.preview": ["preview"],

@@ -122,8 +122,8 @@ class Capture:
             tuple(view for view in views if view.name in train),
             tuple(view for view in views if view.name in test),
             tuple(warnings),
-            parsed.origin,
-            replace(reading, origin=parsed.origin if any(parsed.origin) else None),
+            origin=parsed.origin,
+            reading=replace(reading, origin=parsed.origin if any(parsed.origin) else None),
         )
         return capture if downscale is None else capture.scaled(1 / downscale)
 

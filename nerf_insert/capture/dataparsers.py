@@ -28,7 +28,7 @@ from nerf_insert.capture.formats import (
     record3d,
 )
 from nerf_insert.capture.formats.content import Content, folders_of_photographs
-from nerf_insert.capture.photo_files import folders_below
+from nerf_insert.capture.photo_files import folders_below, natural_key
 from nerf_insert.capture.placement import choose_origin
 from nerf_insert.capture.reading import Reading, reorient
 from nerf_insert.capture.view import View
@@ -55,7 +55,7 @@ Find = Callable[[Path], "Path | None"]
 # formats beside transforms.json, by name: what tells them, and their readers
 FORMATS: dict[str, tuple[Find, Callable[[Path, Path, Reading], Content]]] = {
     "colmap": (colmap.find, lambda file, folder, reading: colmap.read(file, folder, reading.model)),
-    "llff": (llff.find, lambda file, folder, reading: llff.read(file, folder, reading.order == "natural")),
+    "llff": (llff.find, lambda file, folder, _: llff.read(file, folder)),
     "polycam": (polycam.find, lambda file, folder, _: polycam.read(file, folder)),
     "record3d": (record3d.find, lambda file, folder, _: record3d.read(file, folder)),
     "meshroom": (meshroom.find, lambda file, folder, _: meshroom.read(file, folder)),
@@ -111,6 +111,12 @@ def read(path: Path, name: str | None = None, reading: Reading | None = None) ->
         listing = replace(listing, notes=content.notes + listing.notes)
         return place(listing, reading, content.default_split)
     return read_other(path, name or kind)
+
+
+def is_ours(path: Path, name: str | None) -> bool:
+    """Whether a capture is read here, and not by another dataparser, which knows no `Reading`."""
+    kind = (name or guess(path)).removesuffix("-data")
+    return kind in ("nerfstudio", "instant-ngp", "blender", *FORMATS)
 
 
 def guess(path: Path) -> str:
@@ -178,14 +184,28 @@ def place(
             f"none of the {len(listing.missing)} photographs that {listing.source} lists exists, such as "
             f"{listing.missing[0]}: is this the right folder, were the images copied with it?"
         )
-    poses = reorient(np.stack([frame.c2w for frame in listing.frames]), reading.axes)
+    frames = reassigned(listing.frames, reading.order)
+    poses = reorient(np.stack([frame.c2w for frame in frames]), reading.axes)
     origin = choose_origin(poses[:, :3, 3]) if reading.origin is None else tuple(map(float, reading.origin))
     poses[:, :3, 3] -= origin
     views = [
         View(frame.name, frame.path, camera_of(frame, pose, reading.lens_scale), frame.mask)
-        for frame, pose in zip(listing.frames, poses, strict=True)
+        for frame, pose in zip(frames, poses, strict=True)
     ]
     return ParsedCapture(views, listing.splits, listing.missing, default_split, origin, listing.notes)
+
+
+def reassigned(frames: list[transforms_json.Frame], order: str | None) -> list[transforms_json.Frame]:
+    """Return the frames with poses and lenses given to the photographs in another order of their names."""
+    if order is None:
+        return frames
+    by_text = sorted(frames, key=lambda frame: frame.path.name)
+    by_number = sorted(frames, key=lambda frame: natural_key(frame.path))
+    takers, givers = (by_number, by_text) if order == "natural" else (by_text, by_number)
+    return [
+        replace(giver, name=taker.name, path=taker.path, mask=taker.mask)
+        for taker, giver in zip(takers, givers, strict=True)
+    ]
 
 
 def camera_of(frame: transforms_json.Frame, c2w: np.ndarray, lens_scale: float | None) -> Camera:

@@ -152,11 +152,18 @@ def common_tail(path: tuple[str, ...], other: tuple[str, ...]) -> int:
 
 
 def folders_below(folder: Path) -> list[Path]:
-    """Return a folder and all folders below it that hold files, hidden ones left out."""
-    found, files = [], 0
+    """Return a folder and all folders below it that hold files, hidden ones left out.
+
+    Links to folders are followed, once each.
+    """
+    found, files, seen = [], 0, set()
     top = len(folder.parts)
-    for here, folders, names in os.walk(folder):
-        path = Path(here)
+    for here, folders, names in os.walk(folder, followlinks=True):
+        path, real = Path(here), os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if len(path.parts) - top >= MAX_DEPTH:
             folders.clear()
@@ -166,3 +173,9 @@ def folders_below(folder: Path) -> list[Path]:
         if files > MAX_FILES:
             break
     return found
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sort paths by this for the order 1, 2, 10 of their names."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]

@@ -12,47 +12,60 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.geometry.cameras import PROJECTABLE, Camera, Rays, camera_directions
 
 
 class PixelSet:
-    """P pixels of several views. Ray directions are kept once per lens, colors as uint8.
+    """P pixels of several views: colors as uint8, rays computed when they are asked for.
+
+    So a pixel takes three bytes, or four with alpha, whatever its lens.
 
     Args:
         cameras: One camera per view.
-        images: The views' images, sRGB, or sRGB and alpha, of their cameras' sizes.
+        images: The views' images, sRGB, or sRGB and alpha, of their cameras' sizes; or all their pixels.
     """
 
-    def __init__(self, cameras: Sequence[Camera], images: Sequence[UInt8[Tensor, "H W C"]]):
-        self.colors = torch.cat([image.reshape(-1, image.shape[-1]) for image in images])
+    def __init__(
+        self, cameras: Sequence[Camera], images: Sequence[UInt8[Tensor, "H W C"]] | UInt8[Tensor, "P C"]
+    ):
+        if isinstance(images, Tensor):
+            self.colors = images
+        else:
+            self.colors = torch.cat([image.reshape(-1, image.shape[-1]) for image in images])
+        self._cameras = list(cameras)
         self._poses = torch.stack([camera.c2w for camera in cameras])
         sizes = torch.tensor([camera.width * camera.height for camera in cameras])
         self._widths = torch.tensor([camera.width for camera in cameras])
         self._ends = torch.cumsum(sizes, 0)
         self._begins = self._ends - sizes
-        lenses: dict[tuple, int] = {}
-        directions: list[Tensor] = []
-        first = []
-        for camera in cameras:
-            lens = (camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height)
-            lens = (*lens, camera.distortion, camera.model)
-            if lens not in lenses:
-                lenses[lens] = sum(len(d) for d in directions)
-                directions.append(camera.rays().directions @ camera.c2w[:, :3])
-            first.append(lenses[lens])
-        self._directions = torch.cat(directions)
-        self._first = torch.tensor(first)
+        self._lenses = torch.tensor([[c.fx, c.fy, c.cx, c.cy] for c in cameras])
+        self._distortion = torch.tensor([c.distortion for c in cameras])
+        self._distorted = bool(self._distortion.any())
+        self._fisheye = torch.tensor([camera.model == "FISHEYE" for camera in cameras])
+        self._projectable = all(camera.model in PROJECTABLE for camera in cameras)
 
     def __len__(self) -> int:
         """The number of pixels, P."""
         return len(self.colors)
 
     def rays(self, index: Int64[Tensor, " N"]) -> Rays:
-        """Return the rays through the centers of pixels, world coordinates."""
-        view = torch.searchsorted(self._ends, index, right=True)
-        local = self._directions[self._first[view] + index - self._begins[view]]
-        poses = self._poses[view]
-        return Rays(poses[:, :, 3].contiguous(), (poses[:, :, :3] @ local[:, :, None])[:, :, 0].contiguous())
+        """Return the rays through the centers of pixels, world coordinates: those of `Camera.rays`."""
+        view, xy = self.view_and_xy(index)
+        poses, pixels = self._poses[view], xy + 0.5
+        if self._projectable:
+            directions = camera_directions(
+                pixels,
+                self._lenses[view].unbind(1),
+                self._distortion[view] if self._distorted else None,
+                self._fisheye[view],
+                poses[:, :, :3],
+            )
+        else:
+            directions = torch.empty_like(poses[:, :, 3])
+            for number in view.unique().tolist():
+                own = view == number
+                directions[own] = self._cameras[number].rays_through(pixels[own]).directions
+        return Rays(poses[:, :, 3].contiguous(), directions)
 
     def images(self) -> list[UInt8[Tensor, "H W C"]]:
         """Return the source images, one per view."""

@@ -33,7 +33,8 @@ class Reading(schema.Checked):
         axes: What the columns of the pose matrices are, see `parse_axes`; None: OpenGL's.
         pixels: Which pixels poses and intrinsics belong to, where EXIF data says that a photograph is to be
             turned: those "stored", or the "upright" ones; None: those whose size fits.
-        order: "natural": names are assigned to poses in the order 1, 2, 10; None: as listed.
+        order: The order of the photographs' names that poses are assigned in, where the files have another:
+            "natural": 1, 2, 10, "text": 1, 10, 2; None: as listed.
         lens_scale: The factor that the focal lengths of the files lack; None: they are right.
         origin: The point of the capture's coordinates, float64, that is the origin inside the program; None:
             zero, or near the cameras where they are far from zero.
@@ -42,7 +43,7 @@ class Reading(schema.Checked):
 
     axes: str | None = None
     pixels: Literal["stored", "upright"] | None = None
-    order: Literal["natural"] | None = None
+    order: Literal["natural", "text"] | None = None
     lens_scale: Number | None = None
     origin: tuple[Number, Number, Number] | None = None
     model: str | None = None

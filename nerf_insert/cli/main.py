@@ -29,6 +29,7 @@ from nerf_insert.runtime import kernel_warmup
 COMMANDS = (
     "demo",
     "capture",
+    "check",
     "train",
     "edit",
     "preview",

@@ -9,6 +9,7 @@ the first pixel is (0.5, 0.5). N is the number of rays or points, H and W the im
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -165,19 +166,13 @@ class Camera:
             indices = torch.zeros(pixels.shape[0], 1, dtype=torch.long)
             bundle = self.nerfstudio._generate_rays_from_coords(indices, pixels.flip(-1))
             return Rays(bundle.origins.contiguous(), bundle.directions.contiguous())
-        x, y = (pixels[:, 0] - self.cx) / self.fx, (pixels[:, 1] - self.cy) / self.fy
-        if any(self.distortion):
-            x, y = radial_and_tangential_undistort(
-                torch.stack([x, y], -1), x.new_tensor(self.distortion)
-            ).unbind(-1)
-        z = torch.ones_like(x)
-        if self.model == "FISHEYE":
-            angle = _length(x, y).clamp_max(torch.pi)
-            shrink = torch.sinc(angle / torch.pi)  # sin(angle) / angle, defined on the axis too
-            x, y, z = x * shrink, y * shrink, torch.cos(angle)
-        right, up, back = self.c2w[:, :3].unbind(1)
-        directions = x[:, None] * right - y[:, None] * up - z[:, None] * back
-        directions = directions / _length(*directions.unbind(-1))[:, None]
+        directions = camera_directions(
+            pixels,
+            (self.fx, self.fy, self.cx, self.cy),
+            pixels.new_tensor(self.distortion) if any(self.distortion) else None,
+            self.model == "FISHEYE",
+            self.c2w[:, :3],
+        )
         return Rays(self.center.expand_as(directions).contiguous(), directions)
 
     def project(self, points: Float[Tensor, "N 3"]) -> Projection:
@@ -261,6 +256,38 @@ class Camera:
         roots = np.roots(np.trim_zeros([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1.0], "f"))  # of the slope, in r^2
         real = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 0)]
         return float(np.sqrt(real.min())) if real.size else float("inf")
+
+
+def camera_directions(
+    pixels: Float[Tensor, "N 2"],
+    lens: Sequence[float | Float[Tensor, " N"]],
+    distortion: Float[Tensor, "*N 6"] | None,
+    fisheye: bool | Bool[Tensor, " N"],
+    axes: Float[Tensor, "*N 3 3"],
+) -> Float[Tensor, "N 3"]:
+    """Return the unit directions of the rays through pixels, of one camera or of a camera each.
+
+    Args:
+        pixels: (x, y).
+        lens: fx, fy, cx, cy.
+        distortion: OpenCV's parameters in nerfstudio's order; None: none.
+        fisheye: Whether the lens is one.
+        axes: The camera's axes as columns, world coordinates.
+    """
+    fx, fy, cx, cy = lens
+    x, y = (pixels[:, 0] - cx) / fx, (pixels[:, 1] - cy) / fy
+    if distortion is not None:
+        x, y = radial_and_tangential_undistort(torch.stack([x, y], -1), distortion).unbind(-1)
+    z = torch.ones_like(x)
+    fisheye = torch.as_tensor(fisheye, device=x.device)
+    if fisheye.any():
+        angle = _length(x, y).clamp_max(torch.pi)
+        shrink = torch.sinc(angle / torch.pi)  # sin(angle) / angle, defined on the axis too
+        x, y = (torch.where(fisheye, value * shrink, value) for value in (x, y))
+        z = torch.where(fisheye, torch.cos(angle), z)
+    right, up, back = axes.unbind(-1)
+    directions = x[:, None] * right - y[:, None] * up - z[:, None] * back
+    return directions / _length(*directions.unbind(-1))[:, None]
 
 
 def _length(*axes: Tensor) -> Tensor:

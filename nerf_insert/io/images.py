@@ -73,6 +73,16 @@ def exif_orientation(path: str | Path) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
+def may_be_transparent(path: str | Path) -> bool:
+    """Tell whether an image has an alpha channel, from the header alone.
+
+    Raises:
+        InputError: The file is missing, unreadable, or not an image.
+    """
+    with open_image(path) as image:
+        return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+
+
 def oriented_size(path: str | Path) -> tuple[int, int]:
     """Return (width, height) of an image that is turned as its EXIF data says.
 

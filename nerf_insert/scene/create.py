@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerf_insert.errors import InputError, warnings_to
+from nerf_insert.runtime.memory import available_memory
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene, check_free, lock_scene
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from nerf_insert.reconstruction.options import CaptureOptions
 
 CAPTURE = "capture"  # folder of a capture that was made for a scene, in the scene folder
+BASE_BYTES = 2.5e9  # of a training besides its pixels
+PIXEL_BYTES, MASKED_BYTES = 4, 8  # of a pixel; where the capture has masks
+READING_BYTES = 40  # of a pixel of the photograph that is being read
 LARGE = 1.1e6  # pixels of a photograph from which a smaller copy is recommended
 
 
@@ -27,11 +32,14 @@ def train_scene(
     downscale: float | None = None,
     dataparser: str | None = None,
     making: CaptureOptions | None = None,
+    axes: str | None = None,
     progress: Progress = SILENT,
 ) -> Scene:
     """Train a base on posed photographs and write it as a scene folder.
 
-    From a video, or photographs without camera poses, the capture is made first, in the scene folder.
+    From a video, or photographs without camera poses, the capture is made first, in the scene folder. Whether
+    the poses fit the photographs is checked before training, see `check_poses`; a usual mistake is mended, and
+    said.
 
     A run that was stopped, even by a crash, resumes when it is called again with the same arguments, and ends
     with the same scene.
@@ -46,19 +54,23 @@ def train_scene(
         downscale: Train on photographs this many times smaller.
         dataparser: Name of one of nerfstudio's dataparsers. Default: the one that fits.
         making: How a capture is made from a video or photographs.
+        axes: Where the cameras' axes point in the capture's matrices, "opengl", "opencv" or three letters
+            such as "RDF". They are taken as given, even if the poses do not fit then. Default: as the format
+            says.
         progress: Where progress and warnings go.
 
     Returns:
         The new scene, with no layers.
 
     Raises:
-        InputError: The capture cannot be used, or `out` holds something else.
+        InputError: The capture cannot be used, its poses do not fit its photographs, it needs more memory
+            than there is, or `out` holds something else.
         RunError: The work failed, for example because the disk is full.
 
     Examples:
         >>> scene = train_scene("data/sample", "my-scene", steps=500)
     """
-    from nerf_insert.capture.capture import Capture
+    from nerf_insert.capture.pose_check.check import load_checked
     from nerf_insert.fields.hash_field import FieldConfig
     from nerf_insert.reconstruction.make import is_source, make_capture
     from nerf_insert.rendering.outputs import check_folder
@@ -73,9 +85,10 @@ def train_scene(
             f"{capture} has camera poses already: the options for videos and photographs are without effect"
         )
     with warnings_to(progress.warn):
-        found = Capture.load(capture, dataparser=dataparser, downscale=downscale)
-    for warning in found.warnings:
-        progress.warn(warning)
+        found, _ = load_checked(
+            capture, dataparser=dataparser, downscale=downscale, axes=axes, progress=progress
+        )
+    check_memory(found)
     warn_of_size(found, progress)
     for view in found.test:  # an unreadable photograph is found now and not after the training
         view.photograph()
@@ -100,3 +113,32 @@ def warn_of_size(capture: Capture, progress: Progress) -> None:
             f"the photographs are large ({width}x{height}): training and edits take long and much memory; "
             f"--downscale {max(2, factor):.0f} is quicker and rarely looks worse"
         )
+
+
+def memory_needed(capture: Capture) -> tuple[float, float]:
+    """Return the bytes that training on a capture takes, about: for its pixels, and for everything else."""
+    pixels = sum(view.size[0] * view.size[1] for view in capture.train)
+    largest = max(view.full_size[0] * view.full_size[1] for view in capture.train)
+    masked = any(view.mask_path for view in capture.train)
+    return pixels * (MASKED_BYTES if masked else PIXEL_BYTES), BASE_BYTES + largest * READING_BYTES
+
+
+def check_memory(capture: Capture) -> None:
+    """Check that training on a capture fits into the memory that is free.
+
+    Raises:
+        InputError: It does not; the message says what would.
+    """
+    of_pixels, fixed = memory_needed(capture)
+    free = available_memory()
+    if of_pixels + fixed <= free:
+        return
+    pixels = sum(view.size[0] * view.size[1] for view in capture.train) / 1e6
+    advice = "stop other programs"
+    if free > 1.02 * fixed:
+        factor = math.ceil(2 * (of_pixels / (free - fixed)) ** 0.5) / 2
+        advice = f"--downscale {max(factor, 1.5):g} makes it fit"
+    raise InputError(
+        f"training on the {len(capture.train)} photographs of {capture.path} ({pixels:.0f} megapixels) takes "
+        f"about {(of_pixels + fixed) / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: {advice}"
+    )

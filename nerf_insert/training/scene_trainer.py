@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int, Int64
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
@@ -23,7 +23,7 @@ from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.scene_field import SceneField
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.io.files import read_tensors
-from nerf_insert.io.images import to_uint8
+from nerf_insert.io.images import may_be_transparent, to_uint8
 from nerf_insert.kernels import composite, transmittance
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.devices import device
@@ -64,28 +64,44 @@ class TrainConfig:
 
 
 def gather_pixels(capture: Capture) -> PixelSet:
-    """Collect the pixels of the training photographs; colors are premultiplied by alpha if there is any."""
-    images = []
+    """Collect the pixels of the training photographs; colors are premultiplied by alpha if there is any.
+
+    Photographs are read one by one into one tensor: no second copy of all pixels is made.
+    """
+    cameras = [view.camera for view in capture.train]
+    channels = 4 if any(may_be_transparent(view.path) for view in capture.train) else 3
+    colors = torch.full((sum(c.width * c.height for c in cameras), channels), 255, dtype=torch.uint8)
+    begin, opaque = 0, True
     for view in capture.train:
-        image, alpha = view.photograph(), view.alpha()
+        image, alpha = view.photograph(), view.alpha() if channels == 4 else None
+        end = begin + image.shape[0] * image.shape[1]
         if alpha is not None:
-            background = (1 - alpha)[..., None] * torch.tensor(view.background)
-            image = torch.cat([image - background, alpha[..., None]], -1)
-        images.append(to_uint8(image))
-    if len({image.shape[-1] for image in images}) > 1:  # some photographs have alpha, some none
-        pad = torch.nn.functional.pad
-        images = [image if image.shape[-1] == 4 else pad(image, (0, 1), value=255) for image in images]
-    return PixelSet([view.camera for view in capture.train], images)
+            image = image - (1 - alpha)[..., None] * torch.tensor(view.background)
+            colors[begin:end, 3], opaque = to_uint8(alpha).reshape(-1), False
+        colors[begin:end, :3] = to_uint8(image).reshape(-1, 3)
+        begin = end
+    return PixelSet(cameras, colors[:, :3].contiguous() if opaque else colors)
 
 
-def usable_pixels(capture: Capture) -> Int64[Tensor, " P"]:
-    """Return the index into `gather_pixels` of the pixels that no mask of the capture excludes."""
-    usable = []
-    for view in capture.train:
+def usable_pixels(capture: Capture) -> Int[Tensor, " P"] | None:
+    """Return the index into `gather_pixels` of the pixels that no mask of the capture excludes; None: all."""
+    if all(view.mask_path is None for view in capture.train):
+        return None
+    sizes = [view.camera.width * view.camera.height for view in capture.train]
+    kind = torch.int32 if sum(sizes) < 1 << 31 else torch.int64
+    parts, begin = [], 0
+    for view, size in zip(capture.train, sizes, strict=True):
         valid = view.valid()
-        size = (view.camera.height, view.camera.width)
-        usable.append((torch.ones(size, dtype=torch.bool) if valid is None else valid).reshape(-1))
-    return torch.cat(usable).nonzero()[:, 0]
+        own = torch.arange(size) if valid is None else valid.reshape(-1).nonzero()[:, 0]
+        parts.append((own + begin).to(kind))
+        begin += size
+    return torch.cat(parts)
+
+
+def draw(count: int, among: int, usable: Int[Tensor, " P"] | None, generator: torch.Generator) -> Tensor:
+    """Return the indices of random usable pixels, int64, of `among` pixels where all are usable."""
+    chosen = torch.randint(among if usable is None else len(usable), (count,), generator=generator)
+    return chosen if usable is None else usable[chosen].long()
 
 
 def train_base(
@@ -112,7 +128,7 @@ def train_base(
     """
     pixels = pixels or gather_pixels(capture)
     usable = usable_pixels(capture)
-    if not len(usable):
+    if usable is not None and not len(usable):
         raise InputError(f"the masks of the capture {capture.path} exclude every pixel of its training views")
     base = SceneField.for_cameras([view.camera for view in capture.train + capture.test], field, config.seed)
     base = base.to(device())
@@ -126,7 +142,7 @@ def train_base(
     with progress.task("Training the base", total=config.steps, done=start) as task:
         for step in range(start, config.steps):
             generator = at_step(config.seed, step)
-            chosen = usable[torch.randint(len(usable), (rays_per_step,), generator=generator)]
+            chosen = draw(rays_per_step, len(pixels), usable, generator)
             length = sample_length_at(step, config.steps)
             loss, samples = base_loss(base, pixels, chosen, generator, length)
             optimizer.step(loss, step)
@@ -171,9 +187,9 @@ def unfinished_base(capture: Capture, checkpoint: Path) -> SceneField | None:
     return base.eval().requires_grad_(False)
 
 
-def far_color(base: SceneField, pixels: PixelSet, usable: Tensor) -> Float[Tensor, "3"]:
+def far_color(base: SceneField, pixels: PixelSet, usable: Tensor | None) -> Float[Tensor, "3"]:
     """Return `color_of_farthest` of a random choice of the usable pixels."""
-    chosen = usable[torch.randint(len(usable), (1 << 13,), generator=at_step(0, -1))]
+    chosen = draw(1 << 13, len(pixels), usable, at_step(0, -1))
     return color_of_farthest(base, pixels.rays(chosen), pixels.rgba(chosen)[0])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,11 +37,6 @@ def folders_of_photographs(folder: Path) -> dict[Path, list[Path]]:
     """Return all folders below one that hold photographs, not masks or depth maps, with these."""
     folders = [f for f in folders_below(folder) if f == folder or not NO_PHOTOGRAPHS.search(f.name)]
     return {f: found for f in folders if (found := photographs_in(f))}
-
-
-def natural(path: Path) -> list[Any]:
-    """Sort by this for the order 1, 2, 10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name.lower())]
 
 
 def numbers(values: Sequence[Any], count: int, what: str) -> np.ndarray:

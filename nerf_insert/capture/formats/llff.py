@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nerf_insert.capture.formats.content import Content, folders_of_photographs, frame, matrix, natural
+from nerf_insert.capture.formats.content import Content, folders_of_photographs, frame, matrix
 from nerf_insert.capture.photo_files import SMALLER_COPY
 from nerf_insert.errors import InputError
 
@@ -22,13 +22,8 @@ def find(folder: Path) -> Path | None:
     return folder / NAME if (folder / NAME).is_file() else None
 
 
-def read(file: Path, folder: Path, natural_order: bool = False) -> Content:
+def read(file: Path, folder: Path) -> Content:
     """Read the poses and pair them with the photographs.
-
-    Args:
-        file: The poses_bounds.npy.
-        folder: The capture.
-        natural_order: Pair them in the order 1, 2, 10 of the names.
 
     Raises:
         InputError: The file is damaged, or there is no folder with that many photographs.
@@ -44,8 +39,6 @@ def read(file: Path, folder: Path, natural_order: bool = False) -> Content:
         )
     poses = rows[:, :15].reshape(-1, 3, 5).astype(np.float64)
     photographs, notes = choose_folder(folder, len(poses), file)
-    if natural_order:
-        photographs = sorted(photographs, key=natural)
     frames = []
     for pose, path in zip(poses, photographs, strict=True):
         down, right, back, center, (height, width, focal) = pose.T

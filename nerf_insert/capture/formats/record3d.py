@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nerf_insert.capture.formats.content import Content, frame, matrix, natural, numbers, photographs_in
+from nerf_insert.capture.formats.content import Content, frame, matrix, numbers, photographs_in
+from nerf_insert.capture.photo_files import natural_key
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
 
@@ -34,7 +35,7 @@ def read(file: Path, folder: Path) -> Content:
 
     data = read_json(file)
     photographs = next((p for name in IMAGES if (p := photographs_in(file.parent / name))), [])
-    photographs = sorted(photographs, key=natural)
+    photographs = sorted(photographs, key=natural_key)
     if not photographs:
         raise InputError(f"there are no photographs beside {file}: they are expected in {', '.join(IMAGES)}")
     poses = np.stack([numbers(p, 7, f"pose {k} in {file}") for k, p in enumerate(data["poses"])])

@@ -1,9 +1,10 @@
 """Train the base field of a scene on a capture and make a scene folder.
 
-A capture is a folder of posed photographs that nerfstudio can read. From a video, or a folder or zip of
-photographs without camera positions, a capture is made first, as `nerf-insert capture` does. If training was
-interrupted, run the same command again to resume it. With --nerfstudio nothing is trained: a model trained in
-nerfstudio becomes the base.
+A capture is a folder of posed photographs as nerfstudio, COLMAP, LLFF, Polycam, Record3D, Metashape,
+RealityCapture, Meshroom or OpenDroneMap leave it. From a video, or a folder or zip of photographs without
+camera positions, a capture is made first, as `nerf-insert capture` does. Whether the poses fit the photographs
+is checked before training. If training was interrupted, run the same command again to resume it. With
+--nerfstudio nothing is trained: a model trained in nerfstudio becomes the base.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nerf_insert.cli.argument_types import integer, number, path
 from nerf_insert.cli.commands.capture import SOURCE_FLAGS, add_source_arguments, options_of
+from nerf_insert.cli.commands.check import add_axes
 from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.extras import require
@@ -22,7 +24,14 @@ if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture
 
 SUMMARY = "train a scene on the photographs of a capture"
-TRAINING_FLAGS = ("steps", "downscale", "dataparser", "seed", "samples")  # without effect on --nerfstudio
+TRAINING_FLAGS = (
+    "steps",
+    "downscale",
+    "dataparser",
+    "axes",
+    "seed",
+    "samples",
+)  # without effect on --nerfstudio
 CHECK_VIEWS, CHECK_SIDE = 4, 128  # photographs, and their pixels, for the quick PSNR of an imported run
 
 
@@ -52,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name of a nerfstudio dataparser, built in or of an installed plugin (default: the one that "
         "fits the folder); minimal-parser, which can execute code embedded in a capture, is refused",
     )
+    add_axes(group)
     group.add_argument("--seed", type=integer(0, 2**31 - 1), metavar="N", help="random seed (default: 0)")
     group.add_argument(
         "--samples",
@@ -106,6 +116,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         downscale=args.downscale,
         dataparser=args.dataparser,
         making=options_of(args) if any(getattr(args, name) is not None for name in SOURCE_FLAGS) else None,
+        axes=args.axes,
         progress=console.progress,
     )
     console.if_stopped = f"the scene {args.out} is complete, only its PSNR was not measured"
