@@ -114,7 +114,7 @@ def _translated(scene: Scene) -> Any:
     capture = scene.capture_as_found
     if any(view.orientation != 1 for view in capture.views):
         raise InputError(
-            f"nerfstudio does not turn photographs as their EXIF data says, as {capture.path} needs it: write "
+            f"nerfstudio does not turn photographs as EXIF data says, as {capture.path} needs it: write "
             "them turned with `nerf-insert export SCENE dataset`"
         )
     frames = []
