@@ -8,7 +8,8 @@ Regions, where to edit
 Edits
     `edit`, `edit_steps`, `preview`, `make_recipe`, `Recipe`, `GuideSpec`, `Schedule`
 Rendering
-    `Camera`, `render`, `render_path`, `layer_stack`, `orbit_cameras`, `interpolate_cameras`, `read_cameras`
+    `Camera`, `render`, `render_path`, `layer_stack`, `orbit_cameras`, `interpolate_cameras`, `read_cameras`,
+    `read_crop`
 Evaluation and export
     `evaluate`, `Evaluation`, `Truth`, `Captions`, `export_dataset`, `export_mesh`, `export_pointcloud`,
     `export_nerfstudio`
@@ -75,6 +76,7 @@ __all__ = [
     "orbit_cameras",
     "preview",
     "read_cameras",
+    "read_crop",
     "render",
     "render_path",
     "sample_path",
@@ -83,6 +85,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from nerf_insert.capture.bundled_sample import sample_path as sample_path
+    from nerf_insert.capture.camera_crop import read_crop as read_crop
     from nerf_insert.capture.camera_paths import interpolate as interpolate_cameras
     from nerf_insert.capture.camera_paths import read_cameras as read_cameras
     from nerf_insert.capture.capture import Capture as Capture
@@ -131,6 +134,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "capture.bundled_sample": ["sample_path"],
+    "capture.camera_crop": ["read_crop"],
     "capture.camera_paths": ["interpolate as interpolate_cameras", "read_cameras"],
     "capture.capture": ["Capture"],
     "capture.pose_check.check": ["check_poses"],

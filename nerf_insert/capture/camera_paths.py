@@ -28,6 +28,9 @@ from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import read_json
 from nerf_insert.io.images import image_size
 
+WIDE_GAP = math.radians(100)  # between neighboring cameras, that an orbit does not cross
+LEAST_ARC = math.radians(2)  # to either side
+STEEP = math.radians(10)  # from the axis, within which a camera is above the target rather than beside it
 PATH_TYPES = {"perspective": "PERSPECTIVE", "fisheye": "FISHEYE", "equirectangular": "EQUIRECTANGULAR"}
 
 
@@ -165,8 +168,9 @@ def orbit(
     elevation_degrees: float,
     frames: int,
     like: Camera,
+    arc: tuple[float, float] | None = None,
 ) -> list[Camera]:
-    """Circle a target once.
+    """Circle a target once, or go to and fro on an arc.
 
     Args:
         target: What all cameras look at, world coordinates.
@@ -175,6 +179,7 @@ def orbit(
         elevation_degrees: Angle above the plane through the target across `up`.
         frames: The number of cameras.
         like: Gives the lens and the image size; the circle begins on its side.
+        arc: The angles, radians from the side of `like` counterclockwise about `up`, to stay between.
 
     Returns:
         The cameras; the last is one step before the first, so that a video loops.
@@ -187,8 +192,11 @@ def orbit(
     start = torch.nn.functional.normalize(start, dim=0)
     side = torch.linalg.cross(up, start)
     elevation = math.radians(elevation_degrees)
+    turns = torch.arange(frames, dtype=torch.float64) * (2 * math.pi / frames)
+    if arc is not None:
+        turns = (arc[0] + arc[1]) / 2 + (arc[1] - arc[0]) / 2 * turns.sin()
     cameras = []
-    for turn in torch.arange(frames, dtype=torch.float64) * (2 * math.pi / frames):
+    for turn in turns:
         around = start * turn.cos() + side * turn.sin()
         eye = target + radius * (around * math.cos(elevation) + up * math.sin(elevation))
         cameras.append(replace(like, c2w=look_at(eye, target, up).float()))
@@ -205,6 +213,9 @@ def orbit_cameras(
     max_side: int | None = None,
 ) -> list[Camera]:
     """Circle a target once, as the photographs of a capture were taken.
+
+    Where they were taken from some sides only, cameras go to and fro between those: nothing is known of what
+    the others would show.
 
     Args:
         capture: Gives the up direction, the lens (the first training photograph's, without its distortion)
@@ -230,7 +241,40 @@ def orbit_cameras(
     like = replace(capture.train[0].camera, distortion=(0.0,) * 6)
     if max_side is not None:
         like = like.scaled(min(1.0, max_side / max(like.width, like.height)))
-    return orbit(target, capture.up, radius, elevation_degrees, frames, like)
+    arc = covered_arc(away, capture.up, like.center - target)
+    return orbit(target, capture.up, radius, elevation_degrees, frames, like, arc)
+
+
+def covered_arc(
+    away: Float[Tensor, "N 3"], up: Float[Tensor, " 3"], start: Float[Tensor, " 3"]
+) -> tuple[float, float] | None:
+    """Return the arc around a target that cameras were on, None where they were on all sides.
+
+    Args:
+        away: From the target to the N cameras.
+        up: The axis of the arc.
+        start: From the target to where angles are counted from.
+
+    Returns:
+        (first, last) angle, radians counterclockwise about `up`.
+    """
+    up, away, start = (torch.nn.functional.normalize(v.double(), dim=-1) for v in (up, away, start))
+    level = start - up * (start @ up)
+    flat = away - (away @ up)[:, None] * up
+    aside = flat.norm(dim=-1) > math.sin(STEEP)  # those above the target are on no side
+    if not bool(aside.any()) or float(level.norm()) < 1e-6:
+        return None
+    level = torch.nn.functional.normalize(level, dim=0)
+    angles = torch.atan2(flat @ torch.linalg.cross(up, level), flat @ level)[aside].sort().values
+    gaps = torch.cat([angles[1:], angles[:1] + 2 * math.pi]) - angles
+    widest = int(gaps.argmax())
+    if float(gaps[widest]) < WIDE_GAP:
+        return None
+    first = float(angles[(widest + 1) % len(angles)])
+    last = float(angles[widest])
+    last += 2 * math.pi * (last < first)
+    middle, half = (first + last) / 2, max((last - first) / 2, LEAST_ARC)
+    return middle - half, middle + half
 
 
 def interpolate(cameras: Sequence[Camera], frames: int) -> list[Camera]:

@@ -11,17 +11,21 @@ from nerf_insert.runtime.extras import require
 from nerf_insert.scene.renders import DEFAULT_FPS, DEFAULT_SECONDS
 
 if TYPE_CHECKING:
+    from nerf_insert.capture.camera_crop import Crop
     from nerf_insert.geometry.cameras import Camera
     from nerf_insert.scene.scene import Scene
 
 MIN_FPS, MAX_FPS = 0.1, 240.0
 
 
-def choose_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[str, Camera]], float]:
+def choose_cameras(
+    scene: Scene, args: argparse.Namespace
+) -> tuple[list[tuple[str, Camera]], float, Crop | None]:
     """Make the cameras that the flags of `render` ask for.
 
     Returns:
-        (name, camera) pairs in world coordinates, and the frames per second for a video of them.
+        (name, camera) pairs in world coordinates, the frames per second for a video of them, and what the
+        camera path shows alone, if it has a crop.
 
     Raises:
         InputError: The file of --cameras or the run of --nerfstudio cannot be used.
@@ -30,23 +34,27 @@ def choose_cameras(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[s
         views = scene.capture.part(args.split)
         # named as the file, whose suffix the capture's file_path may leave out
         named = [(view.name.removesuffix(view.path.suffix) + view.path.suffix, view.camera) for view in views]
-        return named, DEFAULT_FPS
+        return named, DEFAULT_FPS, None
     if args.cameras:
-        return _cameras_of_file(scene, args), path_fps(args.cameras)
-    return _orbit(scene, args), args.fps or DEFAULT_FPS
+        named, crop = _cameras_of_file(scene, args)
+        return named, path_fps(args.cameras), crop
+    return _orbit(scene, args), args.fps or DEFAULT_FPS, None
 
 
-def _cameras_of_file(scene: Scene, args: argparse.Namespace) -> list[tuple[str, Camera]]:
-    """Read the cameras of a file, in world coordinates."""
+def _cameras_of_file(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple[str, Camera]], Crop | None]:
+    """Read the cameras of a file, in world coordinates, and what they show alone."""
+    from nerf_insert.capture.camera_crop import read_crop
     from nerf_insert.capture.camera_paths import read_cameras
 
     if not args.nerfstudio:
-        return read_cameras(args.cameras, origin=scene.capture.origin)
-    named = read_cameras(args.cameras)
+        origin = scene.capture.origin
+        return read_cameras(args.cameras, origin=origin), read_crop(args.cameras, origin=origin)
+    named, crop = read_cameras(args.cameras), read_crop(args.cameras)
     require("nerfstudio", "nerfstudio")
-    from nerf_insert.plugin.import_run import cameras_in_world
+    from nerf_insert.plugin.import_run import cameras_in_world, model_to_world
 
-    return cameras_in_world(named, scene.capture_as_found, args.nerfstudio, args.trust)
+    back = model_to_world(scene.capture_as_found, args.nerfstudio, args.trust)
+    return cameras_in_world(named, back), crop and crop.moved(back)
 
 
 def path_fps(path: Path) -> float:

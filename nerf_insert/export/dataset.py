@@ -142,21 +142,20 @@ def edited_photograph(stack: LayerStack, view: View) -> tuple[Float[Tensor, "H W
     return image, mask.view(camera.height, camera.width)
 
 
-<<<<<<< HEAD
 def _shaded(
     photograph: Float[Tensor, "N 3"], before: Float[Tensor, "N 3"], after: Float[Tensor, "N 3"]
 ) -> Float[Tensor, "N 3"]:
     """Return photographed colors with the change of light that two renders show; the rest stays as sharp."""
     ratio = (srgb_to_linear(after) + DARK) / (srgb_to_linear(before) + DARK)
     return linear_to_srgb(ratio * srgb_to_linear(photograph)).clamp(0, 1)
-=======
+
+
 def _pose(capture: Capture, camera: Camera) -> list[list[float]]:
     """A camera's pose in the capture's own coordinates, 4x4."""
     pose = torch.eye(4, dtype=torch.float64)
     pose[:3] = camera.c2w
     pose[:3, 3] = capture.outside(camera.center)
     return pose.tolist()
->>>>>>> f3a51be (Captures of other programs are read as they are)
 
 
 def _intrinsics(camera: Camera) -> dict[str, float]:

@@ -347,14 +347,12 @@ def field_config(fields: dict[str, Any]) -> FieldConfig:
     )
 
 
-def cameras_in_world(
-    named: Sequence[tuple[str, Camera]], capture: Capture, config: Path, trust: bool = False
-) -> list[tuple[str, Camera]]:
-    """Bring cameras that were placed in a run's viewer, in model coordinates, into the capture's world.
+def model_to_world(capture: Capture, config: Path, trust: bool = False) -> Float[Tensor, "3 4"]:
+    """Return the similarity from a run's model coordinates, those of its viewer, to the capture's world.
+
+    A run rotates, moves and scales the capture when it reads it.
 
     Args:
-        named: (name, camera) pairs in the coordinates of the run, which rotates, moves and scales the capture
-            when it reads it.
         capture: The capture that the run was trained on, with its cameras as they were found.
         config: The run's config.yml.
         trust: Open the run with nerfstudio's own loader, which runs whatever code it holds.
@@ -364,7 +362,13 @@ def cameras_in_world(
     """
     parsed = parse(read_run(config, trust), capture.path, trust)
     world = torch.stack([capture.view(name_of(capture, path)).camera.c2w for path in parsed.train])
-    back = invert(similarity(world, parsed.poses))
+    return invert(similarity(world, parsed.poses))
+
+
+def cameras_in_world(
+    named: Sequence[tuple[str, Camera]], back: Float[Tensor, "3 4"]
+) -> list[tuple[str, Camera]]:
+    """Bring (name, camera) pairs from model coordinates into the world, by `model_to_world`."""
     return [
         (name, replace(camera, c2w=into_model(camera.c2w.double(), back).float())) for name, camera in named
     ]

@@ -14,6 +14,7 @@ import posixpath
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from nerf_insert.io.files import ADVICE, atomic_write, write_json
 from nerf_insert.io.images import encode_png, to_uint8, write_image
 from nerf_insert.io.video import VideoWriter
 from nerf_insert.rendering.shaded_samples import Rendered
-from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 
 NamedCameras = Sequence[tuple[str, Camera]]
@@ -114,8 +114,17 @@ class ImageFolder:
         write_json(self.folder / "depth" / "units.json", meaning)
 
 
+@runtime_checkable
+class ImageRenderer(Protocol):
+    """A scene as cameras see it, all of it or cropped."""
+
+    def render_image(self, camera: Camera) -> Rendered:
+        """Render all pixels of a camera."""
+        ...
+
+
 def render_images(
-    stack: LayerStack, cameras: NamedCameras, to: ImageFolder, progress: Progress
+    stack: ImageRenderer, cameras: NamedCameras, to: ImageFolder, progress: Progress
 ) -> list[Path]:
     """Render every camera into a folder and return the images' paths."""
     stems = file_stems(name for name, _ in cameras)
@@ -129,7 +138,7 @@ def render_images(
 
 
 def render_video(
-    stack: LayerStack, cameras: NamedCameras, path: Path, fps: float, progress: Progress
+    stack: ImageRenderer, cameras: NamedCameras, path: Path, fps: float, progress: Progress
 ) -> None:
     """Render the cameras as the frames of an MP4, all in the size of the first.
 

@@ -17,6 +17,15 @@ from nerf_insert.regions.region import Region
 
 
 @runtime_checkable
+class Volume(Protocol):
+    """A part of space."""
+
+    def contains(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+        """Return which points (world coordinates) are inside."""
+        ...
+
+
+@runtime_checkable
 class RadianceField(Protocol):
     """A base: our own hash grid, an adopted nerfacto, or a formula in a test."""
 

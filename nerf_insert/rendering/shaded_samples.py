@@ -17,8 +17,7 @@ from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Samples, composite, median_depth, merge
-from nerf_insert.regions.region import Region
-from nerf_insert.rendering.protocols import RadianceField
+from nerf_insert.rendering.protocols import RadianceField, Volume
 
 QUERY_CHUNKS = (6, 12, 24)  # ranks of a ray's samples before which its transmittance is looked at
 
@@ -47,7 +46,7 @@ class ShadedSamples(NamedTuple):
 
 
 def shade_field(
-    field: RadianceField, rays: Rays, early_stop_eps: float = 0.0, exclude: Sequence[Region] = ()
+    field: RadianceField, rays: Rays, early_stop_eps: float = 0.0, exclude: Sequence[Volume] = ()
 ) -> tuple[ShadedSamples, Background]:
     """Sample and query a field along N rays, outside the regions `exclude`.
 
@@ -113,7 +112,7 @@ def mix(
     return density, fraction * above[1] + (1 - fraction) * below[1]
 
 
-def outside(regions: Sequence[Region], points: Float[Tensor, "M 3"]) -> Tensor:
+def outside(regions: Sequence[Volume], points: Float[Tensor, "M 3"]) -> Tensor:
     """Tell which points none of the regions contains, bool [M]."""
     free = torch.ones(len(points), dtype=torch.bool, device=points.device)
     for region in regions:

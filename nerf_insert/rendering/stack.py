@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.kernels import Samples
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.protocols import LayerField, RadianceField, ShadeField
+from nerf_insert.rendering.protocols import LayerField, RadianceField, ShadeField, Volume
 from nerf_insert.rendering.render_cache import RenderCache
 from nerf_insert.rendering.shaded_samples import (
     Background,
@@ -184,11 +184,25 @@ class LayerStack:
         """
         return self._overlay(rays.to(self.device), exclude=region)
 
+    @torch.no_grad()
+    def render_outside(self, rays: Rays, exclude: Volume, background: tuple[float, float, float]) -> Rendered:
+        """Render one batch of N rays without what lies in a part of space, over a color.
+
+        Args:
+            rays: World coordinates; the result is on their device.
+            exclude: The part of space taken to be empty.
+            background: sRGB in 0..1.
+        """
+        samples, _ = self._overlay(rays.to(self.device), exclude)
+        color = samples.rgb.new_tensor(background).expand(rays.count, 3)
+        behind = Background(color, torch.full_like(color[:, 0], torch.inf))
+        return Rendered(*(column.to(rays.origins.device) for column in composite_over(samples, behind)))
+
     def _render(self, rays: Rays, exclude: Region | None) -> Rendered:
         """Render one batch: the base by itself, then the rays that meet a region once more."""
         home = rays.origins.device
         hit, shaded = (torch.zeros_like(rays.origins[:, 0], dtype=torch.bool) for _ in range(2))
-        for region in self._owners(exclude):
+        for region in [layer.region for _, layer in self._fields] + ([] if exclude is None else [exclude]):
             hit |= hits(region, rays)
         for _, shade in self.shades:
             shaded |= hits(shade.region, rays)
@@ -228,7 +242,7 @@ class LayerStack:
                 rgb = shade.shade(points, rgb)
         return rgb
 
-    def _overlay(self, rays: Rays, exclude: Region | None) -> tuple[ShadedSamples, Background]:
+    def _overlay(self, rays: Rays, exclude: Volume | None) -> tuple[ShadedSamples, Background]:
         """Return the samples along rays, each from the topmost owner of its point, and what is behind."""
         owners = self._owners(exclude)
         base, background = shade_field(self.base, rays, self.options.early_stop_eps, owners)
@@ -253,9 +267,9 @@ class LayerStack:
             parts.append(ShadedSamples(samples, density, rgb))
         return interleave(parts), background
 
-    def _owners(self, exclude: Region | None) -> list[Region]:
-        """The regions that hide the base, bottom to top."""
-        return [layer.region for _, layer in self._fields] + ([] if exclude is None else [exclude])
+    def _owners(self, exclude: Volume | None) -> list[Volume]:
+        """The parts of space that hide the base, bottom to top."""
+        return [*(layer.region for _, layer in self._fields), *([] if exclude is None else [exclude])]
 
 
 def hits(region: Region, rays: Rays) -> Bool[Tensor, " N"]:

@@ -12,7 +12,9 @@ from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene
 
 if TYPE_CHECKING:
+    from nerf_insert.capture.camera_crop import Crop
     from nerf_insert.geometry.cameras import Camera
+    from nerf_insert.rendering.crop import CroppedStack
     from nerf_insert.rendering.stack import LayerStack, Rendered
 
 DEFAULT_FPS = 24.0
@@ -80,6 +82,7 @@ def render_path(
     depth: bool = False,
     accumulation: bool = False,
     image_format: Literal["png", "jpg"] = "png",
+    crop: Crop | None = None,
     progress: Progress = SILENT,
 ) -> list[Path]:
     """Render cameras to a video or to a folder of images.
@@ -95,6 +98,7 @@ def render_path(
         depth: Write depth as well, to OUT/depth as 16-bit PNG; OUT/depth/units.json has the unit.
         accumulation: Write opacity as well, to OUT/accumulation.
         image_format: Format of the images.
+        crop: What to show alone, as `read_crop` finds it in a camera path.
         progress: Where progress and warnings go.
 
     Returns:
@@ -125,14 +129,23 @@ def render_path(
         check_photographs_are_safe(scene, out, [name for name, _ in named], f".{image_format}")
     outputs.check_folder(out.parent if as_video else out)
     stack = layer_stack(scene, layers)
+    unit = outputs.depth_unit(1 / stack.base.scale) if depth else None
+    shown = stack if crop is None else _cropped(stack, crop)
     if as_video:
         if len({(camera.width, camera.height) for _, camera in named}) > 1:
             progress.warn("the cameras differ in image size: all frames get the size of the first")
-        outputs.render_video(stack, named, out, fps, progress)
+        outputs.render_video(shown, named, out, fps, progress)
         return [out]
-    unit = outputs.depth_unit(1 / stack.base.scale) if depth else None
     folder = outputs.ImageFolder(out, unit, accumulation, f".{image_format}")
-    return outputs.render_images(stack, named, folder, progress)
+    return outputs.render_images(shown, named, folder, progress)
+
+
+def _cropped(stack: LayerStack, crop: Crop) -> CroppedStack:
+    """Return a stack that shows only the inside of a crop's box."""
+    from nerf_insert.regions import BoxRegion
+    from nerf_insert.rendering.crop import CroppedStack
+
+    return CroppedStack(stack, BoxRegion(crop.center, crop.size, crop.rotation), crop.background)
 
 
 def orbit_cameras(
@@ -158,15 +171,9 @@ def orbit_cameras(
     from nerf_insert.capture import camera_paths
 
     if target is not None:
-<<<<<<< HEAD
-        center = torch.tensor([float(value) for value in target])
+        center = scene.capture.inside([float(value) for value in target])
     elif objects := [entry for entry in scene.layers if entry.shade_of is None]:
         center = scene.load_layer(objects[-1]).region.bounds.mean(0)
-=======
-        center = scene.capture.inside([float(value) for value in target])
-    elif scene.layers:
-        center = scene.load_layer(scene.layers[-1]).region.bounds.mean(0)
->>>>>>> f3a51be (Captures of other programs are read as they are)
     else:
         center = None
     return camera_paths.orbit_cameras(

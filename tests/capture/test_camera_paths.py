@@ -183,3 +183,33 @@ def test_an_orbit_of_a_capture_goes_as_far_and_as_high_as_its_photographs():
     assert len(cameras) == 5
     (above,) = orbit_cameras(capture, 1, target=torch.zeros(3), radius=7.0, elevation_degrees=90.0)
     assert torch.allclose(above.center, 7 * capture.up, atol=1e-4)
+
+
+def circle(first, last, count=12):
+    """Cameras on an arc around the origin, degrees, at height 1."""
+    found = []
+    for angle in torch.linspace(math.radians(first), math.radians(last), count).tolist():
+        eye = torch.tensor([3 * math.cos(angle), 3 * math.sin(angle), 1.0])
+        found.append(look_at(eye, torch.zeros(3), torch.tensor([0.0, 0, 1])))
+    return found
+
+
+@pytest.mark.parametrize(("first", "last"), [(-20, 20), (170, 220), (100, 330)])
+def test_orbits_stay_where_the_photographs_are_from(first, last):
+    """To and fro on their arc, also across 180 degrees; a full circle where they are all around."""
+    from nerf_insert.capture.camera_paths import covered_arc, orbit
+
+    up, target = torch.tensor([0.0, 0, 1]), torch.zeros(3)
+    poses = circle(first, last)
+    away = torch.stack([pose[:, 3] for pose in poses])
+    like = Camera(poses[3], 50, 50, 16, 16, 32, 32)
+    arc = covered_arc(away, up, like.center)
+    cameras = orbit(target, up, 3.0, 20.0, 24, like, arc)
+    angles = torch.stack([torch.atan2(c.center[1], c.center[0]) for c in cameras]).rad2deg()
+    middle = (first + last) / 2
+    off = (angles - middle + 180) % 360 - 180
+    assert off.abs().max() < (last - first) / 2 + 1e-3 and off.max() > (last - first) / 2 - 1
+    assert off.min() < -(last - first) / 2 + 1
+    steps = torch.stack([c.center for c in cameras])
+    assert (steps - steps.roll(1, 0)).norm(dim=1).max() < 3 * math.radians(last - first) * 0.15  # a loop
+    assert covered_arc(torch.stack([p[:, 3] for p in circle(0, 330)]), up, like.center) is None

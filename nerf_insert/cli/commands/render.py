@@ -66,14 +66,15 @@ def _add_camera_flags(parser: argparse.ArgumentParser) -> None:
         "--cameras",
         type=path,
         metavar="FILE",
-        help="cameras of a camera path exported by nerfstudio's viewer, or of a transforms.json, whose "
-        "images need not exist",
+        help="cameras of a camera path exported by nerfstudio's viewer, whose crop is honored, or of a "
+        "transforms.json, whose images need not exist",
     )
     cameras.add_argument(
         "--orbit",
         action="store_true",
-        help="one turn around the topmost layer's region, or around what the photographs look at, at most "
-        f"{MAX_ORBIT_SIDE} pixels wide and high, without lens distortion",
+        help="one turn around the topmost layer's region, or around what the photographs look at, or to and "
+        f"fro where photographs are from some sides only; at most {MAX_ORBIT_SIDE} pixels wide and high, "
+        "without lens distortion",
     )
     group.add_argument(
         "--nerfstudio",
@@ -129,7 +130,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
     as_video = is_video(args.out)
     scene = Scene.open(args.scene)
-    cameras, fps = choose_cameras(scene, args)
+    cameras, fps, crop = choose_cameras(scene, args)
     if args.scale:
         cameras = [(name, camera.scaled(args.scale)) for name, camera in cameras]
     console.if_stopped = "no video was written" if as_video else "the images rendered so far are kept"
@@ -142,6 +143,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
         depth=args.depth,
         accumulation=args.accumulation,
         image_format=args.format,
+        crop=crop,
         progress=console.progress,
     )
     enabled = [] if args.before else [entry.folder for entry in scene.layers if entry.enabled]
