@@ -186,7 +186,8 @@ def place(
         )
     frames = reassigned(listing.frames, reading.order)
     poses = reorient(np.stack([frame.c2w for frame in frames]), reading.axes)
-    origin = choose_origin(poses[:, :3, 3]) if reading.origin is None else tuple(map(float, reading.origin))
+    x, y, z = choose_origin(poses[:, :3, 3]) if reading.origin is None else reading.origin
+    origin = (float(x), float(y), float(z))
     poses[:, :3, 3] -= origin
     views = [
         View(frame.name, frame.path, camera_of(frame, pose, reading.lens_scale), frame.mask)

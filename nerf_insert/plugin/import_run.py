@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.dataparsers import HARMLESS, NO_POINTS, other_dataparser, quiet
+from nerf_insert.capture.reading import FIRST, Reading
 from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
@@ -226,7 +227,12 @@ def parse(run: Run, data: Path, trust: bool = False) -> Parsed:
 def load_capture(parsed: Parsed, data: Path) -> Capture:
     """Load the same photographs as the run's dataparser has read."""
     name = None if parsed.name in ("nerfstudio-data", "blender-data", "colmap") else parsed.name
-    return Capture.load(data, dataparser=name, downscale=parsed.downscale if parsed.downscale > 1 else None)
+    return Capture.load(
+        data,
+        dataparser=name,
+        downscale=parsed.downscale if parsed.downscale > 1 else None,
+        reading=Reading(model=FIRST),  # which nerfstudio reads, larger ones or not
+    )
 
 
 def name_of(capture: Capture, path: Path) -> str:

@@ -28,6 +28,7 @@ from nerf_insert.kernels import composite, transmittance
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.devices import device
 from nerf_insert.training.checkpoint import Checkpoint
+from nerf_insert.training.exposure import BEGIN, Exposures, Observer
 from nerf_insert.training.losses import mean_distortion_loss
 from nerf_insert.training.optimizer import Optimizer, at_step
 
@@ -139,19 +140,22 @@ def train_base(
     saved = Checkpoint(checkpoint, base, same)
     start, extra = saved.load(optimizer)
     rays_per_step = extra.get("rays", 256)
+    exposures = Exposures(len(capture.train))
+    exposures.restore(extra.get("exposures"))
     with progress.task("Training the base", total=config.steps, done=start) as task:
         for step in range(start, config.steps):
             generator = at_step(config.seed, step)
             chosen = draw(rays_per_step, len(pixels), usable, generator)
             length = sample_length_at(step, config.steps)
-            loss, samples = base_loss(base, pixels, chosen, generator, length)
+            exposed = exposures if step >= BEGIN * config.steps else None
+            loss, samples = base_loss(base, pixels, chosen, generator, length, exposed)
             optimizer.step(loss, step)
             if step % OCCUPANCY_EVERY == 0:
                 base.update_occupancy(generator, min(1.0, step / (OCCUPANCY_SETTLED * config.steps)))
             rays_per_step = next_rays(rays_per_step, samples, config.samples)
             psnr = -10 * float(loss.detach().log10())
             task.advance(1, note=f"{psnr:.1f} dB", metrics={"psnr": psnr})
-            saved.maybe_save(optimizer, step + 1, {"rays": rays_per_step})
+            saved.maybe_save(optimizer, step + 1, {"rays": rays_per_step, "exposures": exposures.state()})
     if pixels.colors.shape[-1] == 4:
         base.background.copy_(torch.tensor(capture.train[0].background))
     else:
@@ -206,9 +210,14 @@ def base_loss(
     chosen: Int64[Tensor, " N"],
     generator: torch.Generator,
     sample_length: float = 1.0,
+    exposures: Exposures | None = None,
 ) -> tuple[Float[Tensor, ""], int]:
-    """Return `rays_loss` of the chosen pixels."""
-    return rays_loss(base, pixels.rays(chosen), *pixels.rgba(chosen), generator, sample_length)
+    """Return `rays_loss` of the chosen pixels, each with the exposure of its photograph."""
+    observer = None
+    if exposures is not None:
+        view = pixels.view_and_xy(chosen)[0]
+        observer = Observer(exposures, view, exposures.gains[view])
+    return rays_loss(base, pixels.rays(chosen), *pixels.rgba(chosen), generator, sample_length, observer)
 
 
 def rays_loss(
@@ -218,6 +227,7 @@ def rays_loss(
     alpha: Float[Tensor, "N 1"],
     generator: torch.Generator,
     sample_length: float = 1.0,
+    exposed: Observer | None = None,
 ) -> tuple[Float[Tensor, ""], int]:
     """Compare rays with their target colors over a random background, which an opaque scene learns to hide.
 
@@ -228,6 +238,7 @@ def rays_loss(
         alpha: Opacity, 0..1.
         generator: Where randomness comes from.
         sample_length: Length of samples, relative to that at the end of the training.
+        exposed: The exposures of the rays' photographs; None: all the same.
 
     Returns:
         The mean squared error plus the distortion loss, and the number of samples that were evaluated.
@@ -249,7 +260,11 @@ def rays_loss(
         samples.midpoints(rays.origins, rays.directions), rays.directions[samples.ray_index]
     )
     out = composite(density * lengths, rgb, samples.distances, samples.offsets)
-    rendered = out.rgb + (1 - out.accumulation)[:, None] * behind
+    scene = out.rgb
+    if exposed is not None:
+        exposed.exposures.observe(exposed.view, out.rgb.detach(), target)
+        scene = out.rgb * exposed.gains.to(out.rgb)
+    rendered = scene + (1 - out.accumulation)[:, None] * behind
     error = ((rendered - target - (1 - alpha) * behind) ** 2).mean()
     spread = mean_distortion_loss(density * lengths, base.spacing(samples), samples.offsets)
     return error + DISTORTION_WEIGHT * spread, evaluated

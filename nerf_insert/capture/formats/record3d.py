@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,10 +48,10 @@ def read(file: Path, folder: Path) -> Content:
     frames = []
     for index, path in enumerate(photographs):
         number = int(path.stem) if path.stem.isdigit() and int(path.stem) < len(poses) else index
-        lens = dict(shared)
+        lens: dict[str, Any] = dict(shared)
         if number < len(own):
             values = numbers(own[number][:4], 4, f"the intrinsics {number} in {file}")
-            lens = dict(zip(("fl_x", "fl_y", "cx", "cy"), values.tolist(), strict=True))
+            lens |= dict(zip(("fl_x", "fl_y", "cx", "cy"), values.tolist(), strict=True))
         if "w" in data and "h" in data:
             lens |= {"w": data["w"], "h": data["h"]}
         pose = matrix(Rotation.from_quat(poses[number, :4]).as_matrix(), poses[number, 4:])

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -134,7 +134,7 @@ def decide(
 ) -> PoseCheck:
     """Compare the ways to read the capture."""
     given = capture.reading
-    counts = {"photographs": len(names), "pairs": len(matches)}
+    counts: dict[str, Any] = {"photographs": len(names), "pairs": len(matches)}
     if len(matches) < MIN_PAIRS:
         summary = (
             f"too little in common to tell whether the poses fit: of {len(names)} photographs "
@@ -241,4 +241,5 @@ def mixed_up(capture: Capture, names: Sequence[str], matches: Sequence[Match]) -
     cosine = (poses[first, :3, 2] * poses[second, :3, 2]).sum(1).clip(-1, 1)
     moved = np.linalg.norm(poses[first, :3, 3] - poses[second, :3, 3], axis=1)
     far = np.arccos(cosine) + moved / max(float(moved.mean()), 1e-12)
-    return float(spearmanr(shared[first, second], far).statistic) > UNRELATED
+    correlation, _ = spearmanr(shared[first, second], far)
+    return float(correlation) > UNRELATED  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ def bearings(posed: Posed, pixels: np.ndarray) -> np.ndarray:
     """Return the unit directions [M, 3] of stored pixels in the camera's own frame, OpenGL's axes."""
     camera = posed.camera
     size = (camera.width, camera.height)
-    stored = size[::-1] if posed.orientation >= 5 else size
+    stored = (size[1], size[0]) if posed.orientation >= 5 else size
     identity = Camera(
         torch.eye(3, 4), camera.fx, camera.fy, camera.cx, camera.cy, *size, camera.distortion, camera.model
     )

@@ -61,7 +61,7 @@ def find_features(path: Path) -> Features:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     small = (image * 255).round().astype(np.uint8)
     gray = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    seen = None
+    seen = np.ones_like(gray)
     if alpha is not None:
         seen = (cv2.resize(alpha.numpy(), gray.shape[::-1]) > 0.5).astype(np.uint8)
     keypoints, descriptors = cv2.SIFT.create(MAX_FEATURES).detectAndCompute(gray, seen)
