@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.capture.dataparsers import guess
+from nerf_insert.capture.dataparsers import capture_folder, guess
 from nerf_insert.errors import InputError
 from nerf_insert.io.locks import only_writer
 from nerf_insert.reconstruction.alignment import align
@@ -123,8 +123,9 @@ def is_source(path: Path, dataparser: str | None = None) -> bool:
     """
     if dataparser is not None or not holds_photographs(path):
         return False
+    folder, _ = capture_folder(path)  # which may be above or below what was named
     try:
-        guess(path)
+        guess(folder)
     except InputError:
         return True
     return False

@@ -37,9 +37,9 @@ def train_scene(
 ) -> Scene:
     """Train a base on posed photographs and write it as a scene folder.
 
-    From a video, or photographs without camera poses, the capture is made first, in the scene folder. Whether
-    the poses fit the photographs is checked before training, see `check_poses`; a usual mistake is mended, and
-    said.
+    From a video, or photographs without camera poses, the capture is made first, in the scene folder.
+    Whether the poses fit the photographs is checked before training, see `check_poses`; a usual mistake is
+    mended, and said.
 
     A run that was stopped, even by a crash, resumes when it is called again with the same arguments, and ends
     with the same scene.

@@ -75,7 +75,7 @@ def test_a_base_is_trained_without_the_exposures_of_its_photographs(tiny_folder,
     chosen = torch.arange(0, len(pixels), 7)
     with torch.no_grad():
         before = float(base_loss(scene.base, pixels, chosen, at_step(0, 0))[0])
-        for step in range(30):
+        for _ in range(30):
             after = float(base_loss(scene.base, pixels, chosen, at_step(0, 0), 1.0, exposures)[0])
     gains = exposures.gains.mean(1)
     assert float(gains[1::2].mean() / gains[::2].mean()) == pytest.approx(darker, abs=0.05)

@@ -2,9 +2,9 @@
 
 A capture is a folder of posed photographs as nerfstudio, COLMAP, LLFF, Polycam, Record3D, Metashape,
 RealityCapture, Meshroom or OpenDroneMap leave it. From a video, or a folder or zip of photographs without
-camera positions, a capture is made first, as `nerf-insert capture` does. Whether the poses fit the photographs
-is checked before training. If training was interrupted, run the same command again to resume it. With
---nerfstudio nothing is trained: a model trained in nerfstudio becomes the base.
+camera positions, a capture is made first, as `nerf-insert capture` does. Whether the poses fit the
+photographs is checked before training. If training was interrupted, run the same command again to resume it.
+With --nerfstudio nothing is trained: a model trained in nerfstudio becomes the base.
 """
 
 from __future__ import annotations
