@@ -48,6 +48,7 @@ def photograph(view: View, size: tuple[int, int]) -> str:
         InputError: The file is not an image, or is too large.
     """
     request = {"photograph": str(view.path), "size": size, "background": view.background}
+    request["turned"] = view.orientation != 1
     return "data:image/jpeg;base64," + _worker.ask(request, view.name)["jpeg"]
 
 

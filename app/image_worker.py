@@ -6,7 +6,8 @@ It reads requests from stdin, one JSON object per line, and answers each with on
     {"check": file}                                  decode all of it: {}
     {"convert": file, "to": file, "side": pixels}    write it as a PNG no larger than that, upright and in
                                                      sRGB: {"frames": number of pictures in the file}
-    {"photograph": file, "size": [w, h], "background": [r, g, b]}    resize it: {"jpeg": base64}
+    {"photograph": file, "size": [w, h], "background": [r, g, b], "turned": whether EXIF data is applied}
+                                                     resize it: {"jpeg": base64}
     {"mask": base64, "size": [w, h]}                 white where a PNG is opaque: {"png": base64}
 """
 
@@ -68,7 +69,11 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             return {"frames": count}
         else:
             size, background = tuple(request["size"]), request["background"]
-            return {"jpeg": encode(photograph(open_image(file), size, background), "JPEG")}
+            image = open_image(file)
+            image.draft("RGB", (max(size), max(size)))
+            if request.get("turned"):
+                image = upright(image)
+            return {"jpeg": encode(photograph(image, size, background), "JPEG")}
     except (*UNREADABLE, MemoryError) as error:
         reason = str(error) or "it takes too much memory"
         raise Refused(f"{Path(file).name} cannot be read: {reason}; save it again") from None
@@ -95,7 +100,6 @@ def open_image(file: str) -> Image.Image:
 
 def photograph(image: Image.Image, size: tuple[int, int], background: Sequence[float]) -> Image.Image:
     """Return an image as `View.photograph` does: 8-bit RGB on its background, of this (width, height)."""
-    image.draft("RGB", size)
     image = eight_bits(image)
     if image.mode == "RGBA":
         behind = Image.new("RGBA", image.size, tuple(round(255 * value) for value in background))

@@ -14,6 +14,7 @@ from nerf_insert.errors import InputError
 MAX_MASK = 16 << 20  # bytes of a mask's data URL
 MAX_PHOTOGRAPHS = 64  # in one call
 MAX_WIDTH = 1600  # pixels of a photograph
+TURNS = {3: 180, 6: 90, 8: 270}  # degrees clockwise, by EXIF orientation
 STAGE_WIDTH = 480  # pixels of the region's outline on the stage
 ONE_MASK = "One mask so far. Paint the same object on a photograph from another side."
 
@@ -23,9 +24,20 @@ class RegionService(Service):
 
     @answer_errors
     def scene(self, data: Answer) -> Answer:
-        """Describe the scene: {"title", "trained", "views": [{"name", "width", "height"}]}."""
+        """Describe the scene: {"title", "trained", "views": [{"name", "width", "height", "turn"}]}.
+
+        `turn` is by how many degrees clockwise people see the photograph turned, 0 for most.
+        """
         open_scene = self.open_scene(data)
-        views = [{"name": v.name, "width": v.size[0], "height": v.size[1]} for v in open_scene.capture.views]
+        views = [
+            {
+                "name": v.name,
+                "width": v.size[0],
+                "height": v.size[1],
+                "turn": TURNS.get(v.stored_orientation, 0),
+            }
+            for v in open_scene.capture.views
+        ]
         if open_scene.location.trained:
             self._render_depths(open_scene)
         return {"title": open_scene.location.title, "trained": open_scene.location.trained, "views": views}

@@ -112,10 +112,19 @@ function thumbnail(v, k) {
   const button = document.createElement('button');
   button.type = 'button'; button.setAttribute('role', 'option'); button.dataset.name = v.name;
   button.title = v.name; button.setAttribute('aria-label', 'Photograph ' + v.name);
-  button.style.aspectRatio = v.width + ' / ' + v.height;
+  const across = v.turn % 180 ? [v.height, v.width] : [v.width, v.height];
+  button.style.aspectRatio = across[0] + ' / ' + across[1];
   button.innerHTML = '<img alt=""><img class="over" alt="">';
+  if (v.turn) button.querySelectorAll('img').forEach((image) => turnUpright(image, v, across));
   button.addEventListener('click', () => { mode = 'photo'; choose(k); });
   return button;
+}
+
+function turnUpright(image, v, across) {
+  Object.assign(image.style, {
+    inset: 'auto', left: '50%', top: '50%', transform: `translate(-50%, -50%) rotate(${v.turn}deg)`,
+    width: 100 * v.width / across[0] + '%', height: 100 * v.height / across[1] + '%',
+  });
 }
 
 async function choose(k) {

@@ -103,5 +103,5 @@ def report(data: dict[str, Any]) -> str:
     rows.append(["memory to train", f"about {data['memory_gb']} GB"])
     if data["exposure_stops"] is not None:
         rows.append(["exposure", f"differs by {data['exposure_stops']} stops"])
-    table = text_table(["", ""], rows)
+    table = text_table(["", ""], rows).strip("\n")
     return f"{table}\n\n{data['verdict']}: {data['summary']}"

@@ -32,6 +32,7 @@ TRAINING_FLAGS = (
     "seed",
     "samples",
 )  # without effect on --nerfstudio
+COMPARE_SIDE = 1024  # pixels along the longer side, at most, of test photographs that are compared with
 CHECK_VIEWS, CHECK_SIDE = 4, 128  # photographs, and their pixels, for the quick PSNR of an imported run
 
 
@@ -122,7 +123,11 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     console.if_stopped = f"the scene {args.out} is complete, only its PSNR was not measured"
     capture = scene.capture
     psnr = mean_psnr(
-        scene.base, capture.test, console.progress, description="Comparing with the test photographs"
+        scene.base,
+        capture.test,
+        console.progress,
+        longest_side=COMPARE_SIDE,
+        description="Comparing with the test photographs",
     )
     data = _result(args, capture, psnr) | {"seconds": round(time.monotonic() - start, 1)}
     quality = (
