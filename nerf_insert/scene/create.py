@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from nerf_insert.reconstruction.options import CaptureOptions
 
 CAPTURE = "capture"  # folder of a capture that was made for a scene, in the scene folder
-BASE_BYTES = 2.5e9  # of a training besides its pixels
-PIXEL_BYTES, MASKED_BYTES = 4, 8  # of a pixel; where the capture has masks
+BASE_BYTES = 2e9  # of a training besides its pixels
+PIXEL_BYTES, MASKED_BYTES = 3, 7  # of a pixel; where the capture has masks
 READING_BYTES = 40  # of a pixel of the photograph that is being read
 LARGE = 1.1e6  # pixels of a photograph from which a smaller copy is recommended
 

@@ -58,9 +58,8 @@ def test_a_saved_state_goes_on_to_the_same_bits():
     assert torch.equal(whole.gains, again.gains)
 
 
-@pytest.mark.parametrize("darker", [1.0, 0.6])
-def test_a_base_is_trained_without_the_exposures_of_its_photographs(tiny_folder, darker):
-    """Every second photograph darker: the loss of a step asks for the scene times the photograph's gain."""
+def test_the_exposures_of_a_base_in_training_are_found(tiny_folder, darker=0.6):
+    """Every second photograph darker: so is its gain, of rays through a field that knows the scene."""
     from nerf_insert.capture.capture import Capture
     from nerf_insert.scene.scene import Scene
     from nerf_insert.training.optimizer import at_step
@@ -74,9 +73,7 @@ def test_a_base_is_trained_without_the_exposures_of_its_photographs(tiny_folder,
     pixels.colors[dark] = (pixels.colors[dark] * darker).round().to(torch.uint8)
     chosen = torch.arange(0, len(pixels), 7)
     with torch.no_grad():
-        before = float(base_loss(scene.base, pixels, chosen, at_step(0, 0))[0])
-        for _ in range(30):
-            after = float(base_loss(scene.base, pixels, chosen, at_step(0, 0), 1.0, exposures)[0])
+        for step in range(20):
+            base_loss(scene.base, pixels, chosen, at_step(0, step), 1.0, exposures)
     gains = exposures.gains.mean(1)
     assert float(gains[1::2].mean() / gains[::2].mean()) == pytest.approx(darker, abs=0.05)
-    assert after < before * (0.6 if darker < 1 else 1.02)
