@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from nerf_insert.capture import transforms_json
+from nerf_insert.capture.axes import reorient
 from nerf_insert.capture.formats import (
     colmap,
     llff,
@@ -30,7 +31,7 @@ from nerf_insert.capture.formats import (
 from nerf_insert.capture.formats.content import Content, folders_of_photographs
 from nerf_insert.capture.photo_files import folders_below, natural_key
 from nerf_insert.capture.placement import choose_origin
-from nerf_insert.capture.reading import Reading, reorient
+from nerf_insert.capture.reading import Reading
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError, first_few
 from nerf_insert.geometry.cameras import Camera

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from itertools import permutations, product
 from typing import Literal
 
-import numpy as np
-
 from nerf_insert.errors import InputError
 from nerf_insert.io import schema
 from nerf_insert.io.schema import Number
@@ -30,7 +28,7 @@ class Reading(schema.Checked):
     """How a capture's files are read; None: as they say, or as far as that can be told from them.
 
     Attributes:
-        axes: What the columns of the pose matrices are, see `parse_axes`; None: OpenGL's.
+        axes: What the columns of the pose matrices are, see `axes_code`; None: OpenGL's.
         pixels: Which pixels poses and intrinsics belong to, where EXIF data says that a photograph is to be
             turned: those "stored", or the "upright" ones; None: those whose size fits.
         order: The order of the photographs' names that poses are assigned in, where the files have another:
@@ -51,39 +49,36 @@ class Reading(schema.Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.axes is not None:
-            parse_axes(self.axes)
+            axes_code(self.axes)
 
     def to_dict(self) -> dict:
         """Return plain data, without what is None."""
         return {name: schema.to_plain(value) for name, value in vars(self).items() if value is not None}
 
 
-def parse_axes(text: str) -> tuple[np.ndarray, bool]:
+def axes_code(text: str) -> tuple[str, bool]:
     """Read a convention for the axes of cameras.
 
     Args:
         text: opengl, opencv, or three letters, perhaps with w2c- in front.
 
     Returns:
-        A rotation [3, 3] that, from the right, turns a rotation with these axes into one with OpenGL's; and
-        whether matrices are world-to-camera.
+        The three letters, and whether matrices are world-to-camera.
 
     Raises:
         InputError: It is none, or a left-handed one.
     """
     plain = text.strip().lower()
-    inverse = plain.startswith(INVERSE)
     code = plain.removeprefix(INVERSE)
     code = NAMED_AXES.get(code, code.upper())
-    if len(code) != 3 or {DIRECTIONS[c][0] for c in code if c in DIRECTIONS} != {0, 1, 2}:
+    axes = [DIRECTIONS[letter][0] for letter in code if letter in DIRECTIONS]
+    if len(code) != 3 or sorted(axes) != [0, 1, 2]:
         raise InputError(f"there are no camera axes {text!r}: give {AXES_HELP}")
-    columns = np.zeros((3, 3))
-    for index, letter in enumerate(code):
-        axis, sign = DIRECTIONS[letter]
-        columns[axis, index] = sign
-    if np.linalg.det(columns) < 0:
+    swaps = sum(axes[i] > axes[j] for i in range(3) for j in range(i + 1, 3))
+    flips = sum(DIRECTIONS[letter][1] < 0 for letter in code)
+    if (swaps + flips) % 2:
         raise InputError(f"the camera axes {text} are left-handed: a pose that mirrors cannot be used")
-    return columns.T, inverse
+    return code, plain.startswith(INVERSE)
 
 
 def all_axes() -> list[str]:
@@ -94,7 +89,7 @@ def all_axes() -> list[str]:
             opposite = {"R": "L", "U": "D", "B": "F"}
             code = "".join(c if s > 0 else opposite[c] for c, s in zip(order, signs, strict=True))
             try:
-                parse_axes(code)
+                axes_code(code)
             except InputError:
                 continue
             found.append(code)
@@ -107,16 +102,6 @@ def axes_in_words(text: str) -> str:
     known = {"RUB": "OpenGL's axes", "RDF": "OpenCV's axes"}
     words = known.get(NAMED_AXES.get(code, code), f"the axes {code}")
     return f"world-to-camera matrices in {words}" if text.startswith(INVERSE) else words
-
-
-def reorient(c2w: np.ndarray, axes: str | None) -> np.ndarray:
-    """Return camera-to-world poses [N, 4, 4] with OpenGL's axes from matrices in another convention."""
-    if axes is None:
-        return c2w
-    turn, inverse = parse_axes(axes)
-    c2w = np.linalg.inv(c2w) if inverse else c2w.copy()
-    c2w[:, :3, :3] = c2w[:, :3, :3] @ turn
-    return c2w
 
 
 FIRST = "first"  # as `model`: the first COLMAP reconstruction in the usual places

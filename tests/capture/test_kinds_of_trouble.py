@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from nerf_insert.capture.axes import parse_axes
 from nerf_insert.capture.capture import Capture
-from nerf_insert.capture.reading import AS_BEFORE, Reading, all_axes, parse_axes
+from nerf_insert.capture.reading import AS_BEFORE, Reading, all_axes
 from nerf_insert.errors import InputError
 from nerf_insert.io.images import orient
 from nerf_insert.regions.drawn_masks import drawn_mask

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 
 from nerf_insert.capture import dataparsers
+from nerf_insert.capture.axes import reorient
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.pose_check import hypotheses
 from nerf_insert.capture.pose_check.epipolar import Fit, Posed, Rays
 from nerf_insert.capture.pose_check.exposures import exposure_range
 from nerf_insert.capture.pose_check.matching import SIDE, Match, match_all
-from nerf_insert.capture.reading import Reading, reorient
+from nerf_insert.capture.reading import Reading
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError, first_few
 from nerf_insert.runtime.progress import SILENT, Progress
@@ -95,7 +96,7 @@ def load_checked(
         path: The capture.
         dataparser: See `Capture.load`.
         downscale: See `Capture.load`.
-        axes: The axes of its cameras, see `parse_axes`; what is given is used even if it does not fit.
+        axes: The axes of its cameras, see `axes_code`; what is given is used even if it does not fit.
         progress: Gets warnings: the capture's own, and what was mended.
 
     Returns:
