@@ -43,7 +43,16 @@ def holds_photographs(path: Path) -> bool:
     """Return whether a path is a video, a zip, or a folder of photographs or videos."""
     if path.is_file():
         return path.suffix.lower() in (*VIDEOS, ".zip")
-    return path.is_dir() and any(file.suffix.lower() in (*SUFFIXES, *VIDEOS) for file in path.rglob("*"))
+    wanted = (*SUFFIXES, *VIDEOS)
+    return path.is_dir() and any(file.suffix.lower() in wanted for file in path.rglob("*"))
+
+
+def near_poses(path: Path) -> bool:
+    """Return whether camera poses lie in a folder, below it, or beside it as in a capture."""
+    if not path.is_dir():
+        return False
+    beside = (path.resolve().parent / name for name in POSES)
+    return any(file.exists() for file in beside) or any(next(path.rglob(name), None) for name in POSES)
 
 
 def find_source(path: Path, unpacked: Path) -> Source:

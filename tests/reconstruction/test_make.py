@@ -168,6 +168,8 @@ def test_options_that_cannot_be_are_said(options, said):
 
 def test_what_has_poses_is_no_source(made, photographs, tmp_path):
     assert is_source(photographs) and not is_source(made.path) and not is_source(tmp_path)
+    assert not is_source(made.path / "images")  # a part of a capture
+    assert not is_source(made.path.parent)  # a folder with a capture in it
     assert not is_source(photographs, "nerfstudio")  # the user says that it is a capture
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.jpg", b"1")

@@ -149,7 +149,8 @@ class Person:
         self.page.wait_for_function(f"() => location.search.includes('step={name.split()[-1].lower()}')")
 
     def upload(self, file):
-        """Choose files in the window that the upload area opens."""
+        """Choose files in the window that the upload area opens, once the last ones are taken."""
+        self.page.wait_for_selector("#upload-zip .file-preview", state="detached")
         self.page.set_input_files("#upload-zip input[type=file]", file)
 
     def photographs(self):
