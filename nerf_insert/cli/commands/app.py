@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=path,
         metavar="SCENE_OR_CAPTURE",
-        help="what to open (default: the page offers the bundled sample, recent scenes and an upload)",
+        help="what to open: a scene, a capture, a video, or a folder or zip of photographs (default: the "
+        "page offers the bundled sample, recent scenes and an upload)",
     )
     parser.add_argument(
         "--workspace",
