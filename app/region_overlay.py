@@ -94,7 +94,7 @@ def build_cached(open_scene: OpenScene, spec: RegionSpec) -> Region:
     capture = open_scene.capture
     if open_scene.location.trained:
         capture = replace(capture, reach=scene_reach(open_scene.stack()))
-    region = spec.build(capture)
+    region = spec.build(capture, open_scene.selector())
     with open_scene.lock:
         open_scene.regions[key] = region
         while len(open_scene.regions) > MAX_REGIONS:

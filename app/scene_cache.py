@@ -26,6 +26,7 @@ from nerf_insert.regions.checks import small_camera
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.scene import Scene
+from nerf_insert.selection.selector import Selector
 
 MAX_SCENES = 3
 MAX_PHOTOGRAPHS = 600  # JPEGs kept per scene
@@ -54,6 +55,7 @@ class OpenScene:
         self.depths: dict[str, Float[Tensor, "h w"]] = {}
         self._scene: Scene | None = None
         self._stack: LayerStack | None = None
+        self._selector: Selector | None = None
         self._stack_layers: object = None  # the layers that the stack was made from
         self._photographs: OrderedDict[tuple[str, int], str] = OrderedDict()
 
@@ -99,6 +101,16 @@ class OpenScene:
                 self._stack, self._stack_layers = scene.stack(), layers
                 self.depths.clear()
             return self._stack
+
+    def selector(self) -> Selector | None:
+        """Return what finds things by clicks, and keeps the depth that it needs; None without a base."""
+        if not self.location.trained:
+            return None
+        stack = self.stack()
+        with self.lock:
+            if self._selector is None or self._selector.scene is not stack:
+                self._selector = Selector(stack, self.capture)
+            return self._selector
 
     def depth(self, view: View) -> Float[Tensor, "h w"]:
         """Return the depth along each ray, in world units, of the opaque surface in a view's small image."""

@@ -4,7 +4,7 @@ Scenes
     `make_capture`, `CaptureOptions`, `Scene`, `train_scene`, `import_nerfstudio`, `Capture`, `check_poses`,
     `LayerEntry`, `sample_path`
 Regions, where to edit
-    `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`
+    `Points`, `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`
 Edits
     `edit`, `edit_steps`, `preview`, `make_recipe`, `Recipe`, `GuideSpec`, `Schedule`
 Rendering
@@ -52,6 +52,7 @@ __all__ = [
     "LayerEntry",
     "Masks",
     "Mesh",
+    "Points",
     "Progress",
     "Recipe",
     "RunError",
@@ -119,6 +120,7 @@ if TYPE_CHECKING:
     from nerf_insert.regions.spec import Intersection as Intersection
     from nerf_insert.regions.spec import Masks as Masks
     from nerf_insert.regions.spec import Mesh as Mesh
+    from nerf_insert.regions.spec import Points as Points
     from nerf_insert.regions.spec import Union as Union
     from nerf_insert.runtime.progress import Progress as Progress
     from nerf_insert.scene.create import train_scene as train_scene
@@ -153,7 +155,7 @@ _MODULES = {
     "plugin.import_run": ["import_scene as import_nerfstudio"],
     "reconstruction.make": ["make_capture"],
     "reconstruction.options": ["CaptureOptions"],
-    "regions.spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Union"],
+    "regions.spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Points", "Union"],
     "runtime.progress": ["Progress"],
     "scene.create": ["train_scene"],
     "scene.recipe": ["GuideSpec", "Recipe", "Schedule"],

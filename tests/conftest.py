@@ -20,8 +20,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # every worker has a core of its own; b
 # Numba and Triton compile are left out: they compile source, not wrapped functions.
 PACKAGES = (
     "app capture cli editing evaluation export fields geometry hub io lighting plugin reconstruction regions "
-    "rendering runtime scene training inpaint.api inpaint.guide inpaint.registry inpaint.diffusion "
-    "inpaint.mesh inpaint.remote inpaint.fill.depth_views inpaint.fill.inpainter inpaint.fill.planes "
+    "rendering runtime scene selection training inpaint.api inpaint.guide inpaint.registry inpaint.diffusion "
+    "inpaint.mesh inpaint.remote inpaint.fill.depth_views inpaint.fill.inpainter "
     "inpaint.fill.surfaces inpaint.fill.texture "
     "kernels.compositing kernels.hashgrid kernels.marching kernels.mlp kernels.samples kernels.reference"
 )

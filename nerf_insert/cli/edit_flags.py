@@ -31,6 +31,19 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
         "Where to edit. Several of these together form one region, their union unless --combine says else.",
     )
     group.add_argument(
+        "--point",
+        action="append",
+        metavar="VIEW=X,Y",
+        help="click on a thing: pixel X,Y of the photograph VIEW (its file_path, file name or stem) as it is "
+        "stored, from the top left corner. One is enough; more add parts, in any photograph",
+    )
+    group.add_argument(
+        "--not-point",
+        action="append",
+        metavar="VIEW=X,Y",
+        help="click on what does not belong to the thing of --point",
+    )
+    group.add_argument(
         "--mask",
         action="append",
         metavar="VIEW=PNG",
@@ -122,7 +135,8 @@ def _add_fit_flags(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         type=path,
         metavar="FILE",
-        help="recipe to run; other flags override it, and --mask, --mesh and --box replace its whole region",
+        help="recipe to run; other flags override it, and --point, --mask, --mesh and --box replace its "
+        "whole region",
     )
     group.add_argument(
         "--save-recipe", type=path, metavar="FILE", help="write the recipe that these flags describe"

@@ -55,7 +55,8 @@ def preview(
 
     Returns:
         "photographs", "seen_by" (their numbers), "shares" (by view: the fraction of the image that shows the
-        region), "painted" (names of views), "looks" (by seed: the recipe file with its images approved).
+        region), "masks" (the folder of the region's masks), "mask_files" (by view: its mask), "painted"
+        (names of views), "looks" (by seed: the recipe file with its images approved).
 
     Raises:
         InputError: Something that the user can fix; the message says what to do.
@@ -91,6 +92,8 @@ def preview(
         "photographs": len(views),
         "seen_by": len(session.views),
         "shares": coverage,
+        "masks": str(out / "masks"),
+        "mask_files": {name: str(out / "masks" / f"{stem}.png") for name, stem in stems.items()},
         "painted": [seen.view.name for seen in chosen],
         "looks": looks,
     }

@@ -27,6 +27,7 @@ from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
+from nerf_insert.selection.selector import Selector
 from nerf_insert.training.layer_trainer import FitConfig
 from nerf_insert.training.ray_cache import CachedRays, cache_rays, choose_pixels
 from nerf_insert.training.view_corrections import CorrectionOptions
@@ -222,7 +223,8 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
         progress.warn(warning)
     stack = scene.stack()
     with progress.task("Building the region", total=1) as task:
-        region = recipe.region.build(replace(capture, reach=scene_reach(stack)))
+        capture = replace(capture, reach=scene_reach(stack))
+        region = recipe.region.build(capture, Selector(stack, capture, progress))
         task.advance(1)
     keep = inpainter.uses_render == "full"
     views = find_region_views(region, stack, capture, recipe.schedule.min_coverage, progress, keep)

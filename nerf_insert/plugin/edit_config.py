@@ -48,6 +48,10 @@ ScheduleConfig = make_dataclass(
 class EditConfig(ScheduleConfig):
     """The edit: where, what and how, as in a recipe. What says where forms one region, see `combine`."""
 
+    point: tuple[str, ...] = ()
+    """Clicks on a thing, each as VIEW=X,Y: pixels of a photograph as it is stored."""
+    not_point: tuple[str, ...] = ()
+    """Clicks on what does not belong to the thing of --point, likewise."""
     mask: tuple[str, ...] = ()
     """Masks drawn on photographs, white where the edit is, each as VIEW=PNG."""
     mesh: Path | None = None

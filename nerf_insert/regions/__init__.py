@@ -1,8 +1,8 @@
 """Pieces of space that an edit may change, and their descriptions in recipes.
 
-`RegionSpec` and its kinds (`Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`) are plain data;
-`RegionSpec.build` turns them into a `Region` (`VisualHull`, `MeshRegion`, `BoxRegion`, `UnionRegion`,
-`IntersectionRegion`, `DilatedRegion`). `check_region` tells whether an edit there can succeed.
+`RegionSpec` and its kinds (`Points`, `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`) are plain
+data; `RegionSpec.build` turns them into a `Region` (`GridRegion`, `VisualHull`, `MeshRegion`, `BoxRegion`,
+`UnionRegion`, `IntersectionRegion`, `DilatedRegion`). `check_region` tells whether an edit there can succeed.
 
 All coordinates are world coordinates (those of the capture's transforms.json, in its units). Names are
 imported when they are first used: the specs need no torch.
@@ -16,11 +16,13 @@ __all__ = [
     "BoxRegion",
     "Dilate",
     "DilatedRegion",
+    "GridRegion",
     "Intersection",
     "IntersectionRegion",
     "Masks",
     "Mesh",
     "MeshRegion",
+    "Points",
     "Region",
     "RegionReport",
     "RegionSpec",
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from nerf_insert.regions.csg import DilatedRegion as DilatedRegion
     from nerf_insert.regions.csg import IntersectionRegion as IntersectionRegion
     from nerf_insert.regions.csg import UnionRegion as UnionRegion
+    from nerf_insert.regions.grid_region import GridRegion as GridRegion
     from nerf_insert.regions.mesh_region import MeshRegion as MeshRegion
     from nerf_insert.regions.region import Region as Region
     from nerf_insert.regions.saved import load_region as load_region
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from nerf_insert.regions.spec import Intersection as Intersection
     from nerf_insert.regions.spec import Masks as Masks
     from nerf_insert.regions.spec import Mesh as Mesh
+    from nerf_insert.regions.spec import Points as Points
     from nerf_insert.regions.spec import RegionSpec as RegionSpec
     from nerf_insert.regions.spec import Union as Union
     from nerf_insert.regions.visual_hull import VisualHull as VisualHull
@@ -54,10 +58,11 @@ _MODULES = {
     "box": ["BoxRegion"],
     "checks": ["RegionReport", "check_region"],
     "csg": ["DilatedRegion", "IntersectionRegion", "UnionRegion"],
+    "grid_region": ["GridRegion"],
     "mesh_region": ["MeshRegion"],
     "region": ["Region"],
     "saved": ["load_region"],
-    "spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "RegionSpec", "Union"],
+    "spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Points", "RegionSpec", "Union"],
     "visual_hull": ["VisualHull"],
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

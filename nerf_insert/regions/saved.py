@@ -8,6 +8,7 @@ from typing import Any
 from nerf_insert.errors import InputError
 from nerf_insert.regions.box import BoxRegion
 from nerf_insert.regions.csg import DilatedRegion, IntersectionRegion, UnionRegion
+from nerf_insert.regions.grid_region import GridRegion
 from nerf_insert.regions.mesh_region import MeshRegion
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.visual_hull import VisualHull
@@ -27,7 +28,8 @@ def load_region(data: dict[str, Any], folder: Path) -> Region:
             return UnionRegion(parts) if kind == "union" else IntersectionRegion(parts)
         if kind == "dilated":
             return DilatedRegion(load_region(data["region"], folder / "0"), data["by"])
-        load = {"box": BoxRegion.load, "hull": VisualHull.load, "mesh": MeshRegion.load}[kind]
+        kinds = {"box": BoxRegion, "grid": GridRegion, "hull": VisualHull, "mesh": MeshRegion}
+        load = kinds[kind].load
         return load(data, folder)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

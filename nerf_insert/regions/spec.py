@@ -1,5 +1,6 @@
 """Regions as a recipe describes them: small immutable trees of plain values and file names.
 
+    points: {images/004.jpg: [[812, 455], ...]}  the thing at these pixels of photographs
     masks: {images/003.png: mask.png, ...}      the visual hull of masks drawn on photographs
     mesh: object.glb, pose: [[...]], dilate: d  a solid and everything within d of it
     box: {center: [x, y, z], size: [x, y, z], rotation: [degrees about x, y, z]}
@@ -14,7 +15,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, runtime_checkable
 
 from msgspec import Meta
 
@@ -31,14 +32,25 @@ DILATION = 0.08  # default dilation of a mesh, as a fraction of the diagonal of 
 
 Distance = Annotated[int | float, Meta(ge=0, le=LARGEST)]
 Length = Annotated[int | float, Meta(gt=0, le=LARGEST)]
+Pixel = Annotated[tuple[Number, Number], Meta(description="a pixel: a list of two numbers, x and y")]
+Pixels = Annotated[list[Pixel], Meta(min_length=1, description="a list of pixels [x, y], at least one")]
 Row = Annotated[list[Number], Meta(min_length=4, max_length=4, description="a list of 4 numbers")]
 Matrix = Annotated[
     list[Row], Meta(min_length=4, max_length=4, description="a matrix of four rows of four numbers")
 ]
 
 
+@runtime_checkable
+class Selector(Protocol):
+    """Finds things in a trained scene; `nerf_insert.selection.Selector` is one."""
+
+    def select(self, points: Points) -> Region:
+        """Return the region of the thing that was clicked."""
+        ...
+
+
 class RegionSpec(schema.Checked, ABC):
-    """A region as plain data: one of `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`.
+    """A region as plain data: `Points`, `Masks`, `Mesh`, `Box`, `Union`, `Intersection` or `Dilate`.
 
     Combine specs with `a | b`, `a & b` and `a.dilated(by)`.
     """
@@ -82,11 +94,12 @@ class RegionSpec(schema.Checked, ABC):
         """Return a copy with every file name changed."""
 
     @abstractmethod
-    def build(self, capture: Capture) -> Region:
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Read the files and return the region in world coordinates.
 
         Args:
             capture: Provides the cameras of the photographs that masks are drawn on.
+            selector: Finds what was clicked; regions without clicks need none.
 
         Raises:
             InputError: A file cannot be used, or the region is empty.
@@ -104,6 +117,36 @@ class RegionSpec(schema.Checked, ABC):
 
 
 @dataclass(frozen=True)
+class Points(RegionSpec):
+    """The thing that was clicked.
+
+    Attributes:
+        points: Pixels of it, by the photograph's name in the capture: (x, y) in the photograph as it is
+            stored, from its top left corner.
+        not_points: Pixels of what does not belong to it, likewise.
+    """
+
+    keyword = "points"
+    points: dict[str, Pixels]
+    not_points: dict[str, Pixels] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.points:
+            raise InputError("points needs at least one photograph with a pixel of the thing")
+
+    def map_files(self, change: Callable[[str], str]) -> Points:
+        """Return the points themselves: they have no files."""
+        return self
+
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
+        """Find the thing in the scene."""
+        if selector is None:
+            raise InputError("points can be used with a trained scene only: its depth says what was clicked")
+        return selector.select(self)
+
+
+@dataclass(frozen=True)
 class Masks(RegionSpec):
     """The visual hull of masks drawn on photographs.
 
@@ -118,7 +161,7 @@ class Masks(RegionSpec):
         """Return a copy with the name of every mask changed; photographs keep theirs."""
         return Masks({view: change(file) for view, file in self.masks.items()})
 
-    def build(self, capture: Capture) -> Region:
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Read the masks and carve their visual hull."""
         from nerf_insert.regions.drawn_masks import hull_of_masks
 
@@ -145,7 +188,7 @@ class Mesh(RegionSpec):
         """Return a copy with the name of the mesh's file changed."""
         return replace(self, mesh=change(self.mesh))
 
-    def build(self, capture: Capture) -> Region:
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Read the mesh, place it in the world and dilate it."""
         from nerf_insert.geometry.mesh_reader import load_mesh
         from nerf_insert.regions.mesh_region import MeshRegion
@@ -175,7 +218,7 @@ class Box(RegionSpec):
         """Return the box itself: it has no files."""
         return self
 
-    def build(self, capture: Capture) -> Region:
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Return the box, relative to the capture's origin."""
         from nerf_insert.regions.box import BoxRegion
 
@@ -196,11 +239,11 @@ class Union(RegionSpec):
         """Return a copy with the file names in all parts changed."""
         return Union(tuple(part.map_files(change) for part in self.union))
 
-    def build(self, capture: Capture) -> Region:
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Build the parts and return their union."""
         from nerf_insert.regions.csg import UnionRegion
 
-        return UnionRegion([part.build(capture) for part in self.union])
+        return UnionRegion([part.build(capture, selector) for part in self.union])
 
 
 @dataclass(frozen=True)
@@ -214,13 +257,15 @@ class Intersection(RegionSpec):
         """Return a copy with the file names in all parts changed."""
         return Intersection(tuple(part.map_files(change) for part in self.intersection))
 
-    def build(self, capture: Capture) -> Region:
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Build the parts and return their intersection; the others bound the hull of masks."""
         from nerf_insert.regions.csg import IntersectionRegion
         from nerf_insert.regions.drawn_masks import hull_of_masks
 
         built: dict[int, Region] = {
-            k: part.build(capture) for k, part in enumerate(self.intersection) if not isinstance(part, Masks)
+            k: part.build(capture, selector)
+            for k, part in enumerate(self.intersection)
+            if not isinstance(part, Masks)
         }
         within = IntersectionRegion([*built.values()]).bounds if built else None
         for k, part in enumerate(self.intersection):
@@ -242,14 +287,14 @@ class Dilate(RegionSpec):
         """Return a copy with the file names in the inner region changed."""
         return Dilate(self.region.map_files(change), self.by)
 
-    def build(self, capture: Capture) -> Region:
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Build the inner region and dilate it."""
         from nerf_insert.regions.csg import DilatedRegion
 
-        return DilatedRegion(self.region.build(capture), float(self.by))
+        return DilatedRegion(self.region.build(capture, selector), float(self.by))
 
 
-KINDS: tuple[type[RegionSpec], ...] = (Masks, Mesh, Box, Union, Intersection, Dilate)
+KINDS: tuple[type[RegionSpec], ...] = (Points, Masks, Mesh, Box, Union, Intersection, Dilate)
 
 
 def load_pose(matrix: Matrix | None, origin: Sequence[float] = (0.0, 0.0, 0.0)) -> Pose | None:

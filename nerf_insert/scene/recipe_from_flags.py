@@ -7,18 +7,19 @@ an empty list. Messages name them as `nerf-insert edit` does.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.regions.spec import Box, Intersection, Masks, Mesh, RegionSpec, Union
+from nerf_insert.regions.spec import Box, Intersection, Masks, Mesh, Points, RegionSpec, Union
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe, Schedule
 from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
 
-NO_REGION = "say where: --mask on two or more photographs, --mesh, --box, or a --recipe that says it"
+NO_REGION = "say where: --point on a thing in a photograph, --mask, --mesh, --box, or a --recipe that says it"
 DIFFUSION = "diffusion"
 COMBINATIONS = ("union", "intersection")  # of what says where
 WITHOUT_GUIDE = ("mesh", "fill")  # inpainters that read neither prompts nor reference images
@@ -78,6 +79,11 @@ def region_of(flags: Flags, otherwise: RegionSpec | None) -> RegionSpec:
         InputError: A flag cannot be used, or there is no region.
     """
     parts: list[RegionSpec] = []
+    chosen, others = (points_of(flags.get(key) or [], key) for key in ("point", "not_point"))
+    if chosen:
+        parts.append(Points(chosen, others or None))
+    elif others:
+        raise InputError("--not-point takes away from what --point selects: give --point too")
     if flags["mask"]:
         parts.append(Masks(masks_of(flags["mask"])))
     if flags["mesh"]:
@@ -118,6 +124,26 @@ def masks_of(given: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--mask names the photograph {view} twice: give one mask per photograph")
         masks[view] = _file(file)
     return masks
+
+
+def points_of(given: Sequence[str], flag: str = "point") -> dict[str, list[tuple[float, float]]]:
+    """Return pixels by their photographs' names, from `VIEW=X,Y` each.
+
+    Raises:
+        InputError: One has another form.
+    """
+    points: dict[str, list[tuple[float, float]]] = {}
+    for text in given:
+        view, _, pixel = text.rpartition("=")
+        try:
+            x, y = (float(number) for number in pixel.split(","))
+        except ValueError:
+            x = y = math.nan
+        if not view or not (math.isfinite(x) and math.isfinite(y)):
+            name = flag.replace("_", "-")
+            raise InputError(f"--{name} {text}: write it as VIEW=X,Y, such as images/004.jpg=812,455")
+        points.setdefault(view, []).append((x, y))
+    return points
 
 
 def view_and_mask(text: str) -> tuple[str, str]:

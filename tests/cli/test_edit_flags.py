@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from nerf_insert.cli.argv import repeat_masks, replace_deprecated
 from nerf_insert.cli.main import build_parser, main
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_yaml
-from nerf_insert.regions import Box, Masks, Mesh
+from nerf_insert.regions import Box, Masks, Mesh, Points
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe
 
@@ -231,3 +232,27 @@ def test_an_old_flag_still_works_and_is_reported(capsys):
     assert json.loads(err.splitlines()[0])["event"] == "warning"
     assert main(["edit", "no-scene", "--box", "0,0,0,1,1,1", "--again"]) == 2
     assert "warning: --again is deprecated: use --force" in capsys.readouterr().err
+
+
+def test_points(here):
+    made = recipe("--point", "images/003.png=12,34.5", "--point", "a=b.jpg=1,2", "--not-point", "003=5,6")
+    points = {"images/003.png": [(12.0, 34.5)], "a=b.jpg": [(1.0, 2.0)]}
+    assert made.region == Points(points, {"003": [(5.0, 6.0)]})
+    assert Recipe.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    both = recipe("--point", "003=1,2", "--point", "003=3,4", "--mask", "1=a.png", "--dilate", "0.1")
+    assert both.region.region.union[0] == Points({"003": [(1.0, 2.0), (3.0, 4.0)]})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--point", "003=12"), "write it as VIEW=X,Y"),
+        (("--point", "12,34"), "write it as VIEW=X,Y"),
+        (("--point", "003=nan,4"), "write it as VIEW=X,Y"),
+        (("--point", "003=1,2", "--not-point", "003"), "--not-point 003: write it as VIEW=X,Y"),
+        (("--not-point", "003=1,2"), "give --point too"),
+    ],
+)
+def test_points_that_are_none(words, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        recipe(*words)

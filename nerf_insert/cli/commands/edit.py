@@ -1,8 +1,9 @@
 """Edit one place of a scene: insert, replace or remove an object.
 
-Where: masks on photographs (--mask), a mesh (--mesh) or a box (--box). What: a colored mesh (--mesh), a
-text prompt or reference images (--prompt, --reference), or nothing, to remove the content (fill). The edit
-becomes a layer on top of the scene. If it was interrupted, run the same command again to resume it.
+Where: a click on the thing (--point), masks on photographs (--mask), a mesh (--mesh) or a box (--box). What:
+a colored mesh (--mesh), a text prompt or reference images (--prompt, --reference), or nothing, to remove the
+content (fill). The edit becomes a layer on top of the scene. If it was interrupted, run the same command
+again to resume it.
 """
 
 from __future__ import annotations

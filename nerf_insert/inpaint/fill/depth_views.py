@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nerf_insert.capture.view import View
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.inpaint.fill.planes import Plane
+from nerf_insert.geometry.planes import Plane
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.depth_view import DepthView
 from nerf_insert.rendering.stack import LayerStack

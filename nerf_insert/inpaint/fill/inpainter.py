@@ -19,6 +19,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.planes import find_planes
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.fill.depth_views import (
     FAR_DISTANCE,
@@ -27,7 +28,6 @@ from nerf_insert.inpaint.fill.depth_views import (
     render_region_views,
 )
 from nerf_insert.inpaint.fill.observations import PlaneObservations
-from nerf_insert.inpaint.fill.planes import find_planes
 from nerf_insert.inpaint.fill.surfaces import TexelGrid, TexturedPlane, is_hidden_by_object, make_texture
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.io.images import to_uint8

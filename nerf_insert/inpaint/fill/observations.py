@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from nerf_insert.geometry.planes import Plane
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.inpaint.fill.depth_views import FAR_DISTANCE, RegionDepthView
-from nerf_insert.inpaint.fill.planes import Plane
 
 MAX_COLOR_VIEWS = 12  # whose colors of a point are compared with one another
 COLOR_SCALE = 0.08  # difference from the median at which a view's color counts half

@@ -16,10 +16,10 @@ from scipy.ndimage import binary_propagation, distance_transform_edt, gaussian_f
 from torch import Tensor
 
 from nerf_insert.geometry.masks import inner_distance
+from nerf_insert.geometry.planes import Plane
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.inpaint.fill.depth_views import RegionDepthView
 from nerf_insert.inpaint.fill.observations import PlaneObservations, align_height
-from nerf_insert.inpaint.fill.planes import Plane
 from nerf_insert.inpaint.fill.texture import complete, membrane
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack

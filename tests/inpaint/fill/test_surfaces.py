@@ -4,8 +4,8 @@ import pytest
 import torch
 from analytic import AnalyticField
 
+from nerf_insert.geometry.planes import Plane
 from nerf_insert.inpaint.fill.observations import PlaneObservations
-from nerf_insert.inpaint.fill.planes import Plane
 from nerf_insert.inpaint.fill.surfaces import TexelGrid, is_hidden_by_object, make_texture
 from nerf_insert.regions.box import BoxRegion
 from nerf_insert.rendering.stack import LayerStack

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.planes import Plane, find_planes
 from nerf_insert.inpaint.fill.patchmatch import repeats
-from nerf_insert.inpaint.fill.planes import Plane, find_planes
 from nerf_insert.inpaint.fill.texture import complete, light, membrane
 
 H, W = 90, 110

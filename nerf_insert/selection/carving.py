@@ -1,0 +1,91 @@
+"""A region from a thing's outlines in many photographs, some of which are wrong: a hull by vote.
+
+A point belongs to the hull where nearly all views in which nothing hides it show it within the outline.
+World coordinates and units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from scipy.ndimage import binary_closing, binary_fill_holes, label
+from torch import Tensor
+
+from nerf_insert.errors import InputError
+from nerf_insert.geometry.planes import Plane
+from nerf_insert.regions.distance_grid import Lattice
+from nerf_insert.regions.grid_region import GridRegion
+from nerf_insert.selection.cloud import SeenPart
+
+POINTS = 300_000  # of the lattice
+SHARE = 0.85  # of the views that have to show a point within the outline
+SURFACE_SHARE = 0.6  # the same for points where the thing's surface was seen
+MIN_VOTES = 3
+SMALLEST_PIECE = 0.02  # of the largest piece: smaller ones are noise
+
+
+class Outline(NamedTuple):
+    """A view and the thing's pixels in it."""
+
+    part: SeenPart
+    mask: Bool[Tensor, "h w"]
+
+
+def carve(
+    outlines: Sequence[Outline],
+    surface: Float[Tensor, "N 3"],
+    supports: Sequence[Plane],
+    tolerance: float,
+    ball: tuple[Float[Tensor, " 3"], float],
+) -> GridRegion:
+    """Return the region that the outlines agree about.
+
+    Args:
+        outlines: Views with the thing's pixels.
+        surface: Points of the thing's surface.
+        supports: Planes that the thing stands on; it does not reach below them.
+        tolerance: By how much depth is trusted.
+        ball: Center and radius of the ball that the views were looked at in.
+
+    Raises:
+        InputError: The views agree about no point.
+    """
+    bounds = torch.stack([surface.amin(0), surface.amax(0)])
+    margin = 0.08 * float((bounds[1] - bounds[0]).norm()) + 2 * tolerance
+    lattice = Lattice.over(bounds, margin, POINTS)
+    points = lattice.points()
+    votes, inside = torch.zeros(len(points)), torch.zeros(len(points))
+    for part, mask in outlines:
+        projection = part.camera.project(points)
+        index = projection.inside.nonzero()[:, 0]
+        x, y = projection.pixels[index].long().unbind(-1)
+        within = mask[y, x]
+        seen = within | (part.valid[y, x] & (part.depth[y, x] > projection.distance[index] - tolerance))
+        votes[index] += seen.float()
+        inside[index] += within.float()
+    share = inside / votes.clamp_min(1)
+    shown = torch.zeros(lattice.shape, dtype=torch.bool)
+    cells = ((surface - lattice.low) / lattice.spacing).round().long()
+    shown[tuple(cells.T)] = True
+    filled = (share >= SHARE) | (shown.view(-1) & (share >= SURFACE_SHARE))
+    filled &= (votes >= MIN_VOTES) & ((points - ball[0]).norm(dim=-1) < ball[1])
+    for plane in supports:
+        filled &= plane.height(points) > -plane.tolerance
+    solid = _tidy(filled.view(lattice.shape).numpy())
+    if not solid.any():
+        raise InputError("the photographs do not agree about where the thing is: click on another part of it")
+    return GridRegion.of_cells(lattice, torch.from_numpy(solid))
+
+
+def _tidy(filled: np.ndarray) -> np.ndarray:
+    """The cells without small holes and scattered pieces."""
+    filled = np.asarray(binary_fill_holes(filled | binary_closing(filled)))
+    pieces, count = label(filled, structure=np.ones((3, 3, 3)))  # type: ignore[misc]
+    if count < 2:
+        return filled
+    sizes = np.bincount(pieces.reshape(-1))[1:]
+    return np.isin(pieces, 1 + np.flatnonzero(sizes >= SMALLEST_PIECE * sizes.max()))

@@ -1,0 +1,222 @@
+"""From clicks to the region of a thing. World coordinates and units.
+
+clicks -> points in space -> roughly where the thing ends -> its outline in many photographs -> a hull
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.view import View
+from nerf_insert.errors import InputError
+from nerf_insert.geometry.cameras import Camera
+from nerf_insert.regions.grid_region import GridRegion
+from nerf_insert.regions.spec import Points
+from nerf_insert.rendering.depth_view import DepthView
+from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.selection.carving import Outline, carve
+from nerf_insert.selection.clicks import Click, locate
+from nerf_insert.selection.cloud import DensityBall, Scene, SeenPart, see_ball, solid_points
+from nerf_insert.selection.partition import nearer_to_first
+from nerf_insert.selection.silhouettes import refine
+from nerf_insert.selection.support import (
+    Extent,
+    connected,
+    find_extent,
+    find_supports,
+    is_flat,
+    rises,
+)
+
+OVERVIEW_RAYS = 40_000  # of the depth maps of all photographs together
+CLICK_RAYS = 10_000  # of the depth map of a photograph that was clicked
+FINE_RAYS = 120_000  # of all depth maps around the thing together
+MAX_VIEWS = 32  # whose outlines make the region
+MARGIN = 1.25  # radius that is looked at, in that of the thing
+AROUND = 2.5  # radius within which supports are looked for, in that of the thing
+CELL_PIXELS = 2.0  # side of a voxel, in pixels
+FLAT = 0.25  # radius, relative to the distance, within which a click on a flat surface has to be all flat
+
+
+class Selector:
+    """Finds what was clicked in a trained scene.
+
+    The scene's depth is rendered once and kept, so that every further click is quick.
+
+    Args:
+        scene: The trained scene.
+        capture: Its photographs.
+        progress: Where work and warnings are reported.
+    """
+
+    def __init__(self, scene: Scene, capture: Capture, progress: Progress = SILENT):
+        self.scene, self.capture, self.progress = scene, capture, progress
+        self._clicked: dict[str, Float[Tensor, "N 3"]] = {}
+
+    def select(self, points: Points) -> GridRegion:
+        """Return the region of the thing that was clicked.
+
+        Args:
+            points: Clicks on it, and on what does not belong to it.
+
+        Raises:
+            InputError: A click shows nothing, or no thing that ends somewhere; the message names it.
+        """
+        with self.progress.task("Finding what was clicked", total=4) as task:
+            chosen = locate(self.scene, self.capture, points.points)
+            others = locate(self.scene, self.capture, points.not_points or {})
+            task.advance(1)
+            extent = self._extent(chosen)
+            task.advance(1)
+            ball = DensityBall.bake(self.scene, extent.center, MARGIN * extent.radius)
+            parts = see_ball(ball, self._views(extent), self._hides, FINE_RAYS)
+            task.advance(1)
+            region = _region(parts, extent, self._eyes, chosen, others, self._overview)
+            task.advance(1)
+        return region
+
+    @cached_property
+    def _depth_views(self) -> dict[str, DepthView]:
+        """Coarse depth of evenly spread training views, by name."""
+        train = self.capture.train
+        count = min(MAX_VIEWS, len(train))
+        views = [train[k * len(train) // count] for k in range(count)]
+        total = sum(view.camera.width * view.camera.height for view in views)
+        scale = min(1.0, (OVERVIEW_RAYS / total) ** 0.5)
+        cameras = [view.camera.scaled(scale) for view in views]
+        return {
+            view.name: DepthView(camera=camera, depth=self.scene.render_image(camera).depth)
+            for view, camera in zip(views, cameras, strict=True)
+        }
+
+    @cached_property
+    def _overview(self) -> Float[Tensor, "N 3"]:
+        """Points that the photographs show, coarsely."""
+        views = self._depth_views.values()
+        return torch.cat([solid_points(view.camera, view.depth) for view in views])
+
+    def _hides(self, view: View, camera: Camera, distance: float) -> Bool[Tensor, "h w"]:
+        """Return the pixels at which the scene is nearer to a view's camera than a distance."""
+        coarse = self._depth_views[view.name].depth[None, None]
+        size = (camera.height, camera.width)
+        return torch.nn.functional.interpolate(coarse, size, mode="nearest")[0, 0] < distance
+
+    @property
+    def _eyes(self) -> Float[Tensor, "V 3"]:
+        return torch.stack([view.camera.center for view in self.capture.train])
+
+    def _extent(self, clicks: Sequence[Click]) -> Extent:
+        """Return roughly where the things at all clicks are.
+
+        A click near what another one has found already is a part of that.
+        """
+        cloud = torch.cat([self._overview, *(self._around(click) for click in clicks)])
+        found = [
+            find_extent(cloud, self._overview, click.point, self._eyes, click.distance) for click in clicks
+        ]
+        extents = [extent for extent in found if extent is not None]
+        for click, extent in zip(clicks, found, strict=True):
+            if extent is None and not any(_is_part(click, other) for other in extents):
+                raise InputError(self._why_not(click, cloud))
+        if len(_groups(extents)) > 1:
+            self.progress.warn(
+                f"the clicks are on {len(_groups(extents))} different things, all of which are selected; to "
+                "edit one of them alone, click on that one only"
+            )
+        supports = max(extents, key=lambda extent: extent.radius).supports
+        points = torch.cat([*(extent.points for extent in extents), *(click.point[None] for click in clicks)])
+        return Extent(points, supports)
+
+    def _around(self, click: Click) -> Float[Tensor, "N 3"]:
+        """Points that the clicked photograph shows, finely."""
+        if click.view.name not in self._clicked:
+            size = click.view.camera.width * click.view.camera.height
+            camera = click.view.camera.scaled(min(1.0, (CLICK_RAYS / size) ** 0.5))
+            depth = self.scene.render_image(camera).depth
+            self._clicked[click.view.name] = solid_points(camera, depth)
+        return self._clicked[click.view.name]
+
+    def _views(self, extent: Extent) -> list[View]:
+        """Return the views whose depth is known that show the thing."""
+        views = [view for view in self.capture.train if view.name in self._depth_views]
+        return [view for view in views if bool(view.camera.project(extent.center[None]).inside)]
+
+    def _why_not(self, click: Click, cloud: Float[Tensor, "N 3"]) -> str:
+        if is_flat(cloud, click.point, self._eyes, FLAT * click.distance):
+            return (
+                f"the click {click.label} is on a large flat surface (a table, floor or wall), all of which "
+                "can hardly be meant: click on a thing that stands on it or hangs at it, or mark a part of "
+                "the surface with --mask or --box"
+            )
+        return (
+            f"no thing was found at the click {click.label}: what is there does not stand out from its "
+            "surroundings; click nearer to the middle of the thing, or mark it with --mask or --box"
+        )
+
+
+def _region(
+    parts: Sequence[SeenPart],
+    extent: Extent,
+    eyes: Float[Tensor, "V 3"],
+    chosen: Sequence[Click],
+    others: Sequence[Click],
+    overview: Float[Tensor, "N 3"],
+) -> GridRegion:
+    """Return the region of a thing from fine depth around it."""
+    cell = CELL_PIXELS * sorted(_pixel(part, extent.center) for part in parts)[len(parts) // 2]
+    solid = torch.cat([part.points()[part.solid] for part in parts])
+    away = (overview - extent.center).norm(dim=-1)
+    near = torch.cat([solid, overview[away < AROUND * extent.radius]])
+    supports = find_supports(near, extent.center, eyes, AROUND * extent.radius) or extent.supports
+    seeds = torch.stack([click.point for click in chosen])
+    thing = solid[connected(solid, torch.cat([seeds, extent.points]), supports, cell)]
+    if others:
+        thing = thing[nearer_to_first(thing, seeds, torch.stack([click.point for click in others]), cell)]
+    if not len(thing):
+        raise InputError("nothing is left of the thing: the clicks that take away are too near the others")
+    voxels = {tuple(index) for index in (thing / cell).floor().long().unique(dim=0).tolist()}
+    outlines = []
+    for part in parts:
+        points = part.points()
+        mask = part.valid & part.depth.isfinite() & rises(points.view(-1, 3), supports).view(part.valid.shape)
+        index = (points[mask] / cell).floor().long()
+        mask[mask.clone()] = torch.tensor([tuple(k) in voxels for k in index.tolist()], dtype=torch.bool)
+        clicks = [
+            [_pixel_of(click, part) for click in group if click.view.name == part.view.name]
+            for group in (chosen, others)
+        ]
+        outlines.append(Outline(part, refine(part, mask, *clicks)))
+    shown = [outline for outline in outlines if bool(outline.mask.any())]
+    return carve(shown, thing, supports, cell, (extent.center, MARGIN * extent.radius))
+
+
+def _pixel(part: SeenPart, at: Float[Tensor, " 3"]) -> float:
+    """The width of a pixel at a point, world units."""
+    return float((at - part.camera.center).norm()) / part.camera.fx
+
+
+def _pixel_of(click: Click, part: SeenPart) -> Float[Tensor, " 2"]:
+    return part.camera.project(click.point[None]).pixels[0]
+
+
+def _is_part(click: Click, extent: Extent) -> bool:
+    """Whether a click lies on or right beside a thing."""
+    return float((extent.points - click.point).norm(dim=-1).min()) < extent.radius / 2
+
+
+def _groups(extents: Sequence[Extent]) -> list[Extent]:
+    """Return one extent of each group of those whose balls meet."""
+    groups: list[Extent] = []
+    for extent in extents:
+        meets = [
+            float((extent.center - other.center).norm()) < extent.radius + other.radius for other in groups
+        ]
+        if not any(meets):
+            groups.append(extent)
+    return groups

@@ -1,0 +1,143 @@
+"""Things selected by clicks, against their true outlines: balls on a floor, known in closed form."""
+
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from analytic import AnalyticField, look_at
+
+from nerf_insert.capture.capture import Capture
+from nerf_insert.errors import InputError
+from nerf_insert.io.images import write_image
+from nerf_insert.regions import GridRegion, Points, load_region
+from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.runtime.progress import Progress
+from nerf_insert.selection.selector import Selector
+
+SIZE, VIEWS, TEST = (80, 60), 12, 5
+RED = (0.0, 0.0, 0.25, 0.25, (0.9, 0.2, 0.1))
+BLUE = (0.46, 0.0, 0.22, 0.22, (0.1, 0.2, 0.9))  # touches the red one
+FAR_AWAY = (-0.9, 0.9, 0.2, 0.2, (0.2, 0.7, 0.2))
+
+
+class Warnings(Progress):
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+
+    def warn(self, text):
+        self.texts.append(text)
+
+
+def make(folder, balls):
+    """A scene of balls on a floor, and photographs of it."""
+    stack = LayerStack(AnalyticField(balls, step=0.02))
+    frames = []
+    for index in range(VIEWS):
+        angle, height = 2 * math.pi * index / VIEWS, 0.8 + 0.5 * (index % 2)
+        camera = look_at(
+            (1.9 * math.cos(angle), 1.9 * math.sin(angle), height), (0, 0, 0.1), SIZE, focal=75.0
+        )
+        name = f"images/{index:03d}.png"
+        write_image(folder / name, stack.render_image(camera).rgb)
+        frames.append({"file_path": name, "transform_matrix": [*camera.c2w.tolist(), [0, 0, 0, 1]]})
+    names = [frame["file_path"] for frame in frames]
+    data = {
+        "fl_x": camera.fx,
+        "fl_y": camera.fy,
+        "cx": camera.cx,
+        "cy": camera.cy,
+        "w": SIZE[0],
+        "h": SIZE[1],
+    }
+    data |= {"train_filenames": names[:TEST] + names[TEST + 1 :], "test_filenames": [names[TEST]]}
+    data |= {"val_filenames": [names[TEST]], "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(data))
+    return SimpleNamespace(capture=Capture.load(folder), stack=stack, balls=balls)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("one"), [RED, FAR_AWAY])
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("two"), [RED, BLUE])
+
+
+def pixel(scene, view, ball):
+    """Where a photograph shows the middle of a ball."""
+    camera = scene.capture.view(view).camera
+    return tuple(camera.project(torch.tensor([ball[:3]])).pixels[0].tolist())
+
+
+def outline(camera, ball):
+    """The pixels whose rays meet a ball."""
+    rays = camera.rays()
+    toward = torch.tensor(ball[:3]) - rays.origins
+    along = (toward * rays.directions).sum(-1)
+    return (toward.square().sum(-1) - along**2 < ball[3] ** 2).view(camera.height, camera.width)
+
+
+def overlap(one, other):
+    return float((one & other).sum() / (one | other).sum())
+
+
+def test_one_click_selects_the_thing_in_every_photograph(one, tmp_path):
+    region = Selector(one.stack, one.capture).select(Points({"002": [pixel(one, "002", RED)]}))
+    for view in one.capture.views:
+        # a ball of about 20 pixels across: an outline that is off by half a pixel costs a tenth
+        assert overlap(region.project(view.camera), outline(view.camera, RED)) > 0.85, view.name
+    saved = region.save(tmp_path)
+    again = load_region(json.loads(json.dumps(saved)), tmp_path)
+    points = 0.7 * torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)) - 0.3
+    assert isinstance(again, GridRegion)
+    assert torch.equal(region.contains(points), again.contains(points))
+
+
+def test_a_click_more_and_a_click_less(two):
+    selector = Selector(two.stack, two.capture)
+    click, other = {"003": [pixel(two, "003", RED)]}, {"003": [pixel(two, "003", BLUE)]}
+    camera = two.capture.view("003").camera
+    both = selector.select(Points(click)).project(camera)
+    assert overlap(both, outline(camera, RED) | outline(camera, BLUE)) > 0.85  # they touch: one thing
+    alone = selector.select(Points(click, other)).project(camera)
+    # the border between the two is where a person's would be, within the bridge of voxels that joins them
+    assert overlap(alone, outline(camera, RED) & ~(outline(camera, BLUE) & ~outline(camera, RED))) > 0.75
+
+
+def test_clicks_on_two_things_select_both_with_a_warning(one):
+    warnings = Warnings()
+    clicks = {"002": [pixel(one, "002", RED)], "004": [pixel(one, "004", FAR_AWAY)]}
+    region = Selector(one.stack, one.capture, warnings).select(Points(clicks))
+    assert bool(region.contains(torch.tensor([RED[:3], FAR_AWAY[:3]])).all())
+    assert any("2 different things" in text for text in warnings.texts)
+
+
+@pytest.mark.parametrize(
+    ("view", "at", "words"),
+    [
+        ("002", (40.0, 2.0), "shows nothing solid"),  # above the horizon
+        ("002", (80.0, 10.0), "lies outside the photograph, which is 80x60"),
+        ("002", (-1.0, 10.0), "lies outside the photograph"),
+        ("005", (40.0, 30.0), "not trained on images/005.png, a test photograph"),
+        ("777", (40.0, 30.0), "has no photograph 777"),
+    ],
+)
+def test_clicks_that_show_no_thing(one, view, at, words):
+    with pytest.raises(InputError, match=words):
+        Selector(one.stack, one.capture).select(Points({view: [at]}))
+
+
+def test_a_click_on_the_floor_is_told_so(one):
+    at = pixel(one, "002", (0.5, -0.55, 0.0))
+    with pytest.raises(InputError, match="large flat surface"):
+        Selector(one.stack, one.capture).select(Points({"002": [at]}))
+
+
+def test_points_need_a_scene(one):
+    with pytest.raises(InputError, match="trained scene"):
+        Points({"002": [(40, 30)]}).build(one.capture)
