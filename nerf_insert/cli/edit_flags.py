@@ -52,6 +52,13 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
         "--mask",
     )
     group.add_argument(
+        "--exact-masks",
+        action="store_true",
+        default=None,
+        help="take the masks as they are. Without this, an edit that removes a thing which the masks cut "
+        "through widens the region to hold all of it",
+    )
+    group.add_argument(
         "--mesh",
         type=path,
         metavar="FILE",

@@ -32,6 +32,8 @@ from nerf_insert.training.layer_trainer import FitConfig
 from nerf_insert.training.ray_cache import CachedRays, cache_rays, choose_pixels
 from nerf_insert.training.view_corrections import CorrectionOptions
 
+REMOVES = "fill"  # the inpainter that removes: what masks cut off of a thing is meant to go, too
+
 
 class FitPreset(NamedTuple):
     """How a layer is fitted, unless the recipe says otherwise.
@@ -224,7 +226,7 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     stack = scene.stack()
     with progress.task("Building the region", total=1) as task:
         capture = replace(capture, reach=scene_reach(stack))
-        region = recipe.region.build(capture, Selector(stack, capture, progress))
+        region = recipe.region.build(capture, Selector(stack, capture, progress, recipe.inpainter == REMOVES))
         task.advance(1)
     keep = inpainter.uses_render == "full"
     views = find_region_views(region, stack, capture, recipe.schedule.min_coverage, progress, keep)

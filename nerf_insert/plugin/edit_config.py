@@ -54,6 +54,8 @@ class EditConfig(ScheduleConfig):
     """Clicks on what does not belong to the thing of --point, likewise."""
     mask: tuple[str, ...] = ()
     """Masks drawn on photographs, white where the edit is, each as VIEW=PNG."""
+    exact_masks: bool | None = None
+    """Take the masks as they are, also where they cut through a thing that is to be removed."""
     mesh: Path | None = None
     """GLB, glTF, OBJ, PLY or STL, in the capture's world coordinates."""
     pose: str | None = None

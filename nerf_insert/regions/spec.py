@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture
     from nerf_insert.geometry.pose import Pose
     from nerf_insert.regions.region import Region
+    from nerf_insert.regions.visual_hull import VisualHull
 
 DILATION = 0.08  # default dilation of a mesh, as a fraction of the diagonal of its bounding box
 
@@ -46,6 +47,10 @@ class Selector(Protocol):
 
     def select(self, points: Points) -> Region:
         """Return the region of the thing that was clicked."""
+        ...
+
+    def complete(self, hull: VisualHull) -> Region:
+        """Return the hull of drawn masks, with what it cuts off of the thing that they meant."""
         ...
 
 
@@ -152,20 +157,24 @@ class Masks(RegionSpec):
 
     Attributes:
         masks: The mask's file for each photograph, by its name in the capture; white is inside.
+        exact: Whether the region is the masks' exact visual hull. If not, and the edit removes a thing that
+            the hull cuts through, the region is widened to hold all of it.
     """
 
     keyword = "masks"
     masks: dict[str, str]
+    exact: bool | None = None
 
     def map_files(self, change: Callable[[str], str]) -> Masks:
         """Return a copy with the name of every mask changed; photographs keep theirs."""
-        return Masks({view: change(file) for view, file in self.masks.items()})
+        return replace(self, masks={view: change(file) for view, file in self.masks.items()})
 
     def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Read the masks and carve their visual hull."""
         from nerf_insert.regions.drawn_masks import hull_of_masks
 
-        return hull_of_masks(self.masks, capture)
+        hull = hull_of_masks(self.masks, capture)
+        return hull if self.exact or selector is None else selector.complete(hull)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,9 @@ def region_of(flags: Flags, otherwise: RegionSpec | None) -> RegionSpec:
     elif others:
         raise InputError("--not-point takes away from what --point selects: give --point too")
     if flags["mask"]:
-        parts.append(Masks(masks_of(flags["mask"])))
+        parts.append(Masks(masks_of(flags["mask"]), flags.get("exact_masks") or None))
+    elif flags.get("exact_masks"):
+        raise InputError("--exact-masks is about the masks of --mask: give those too")
     if flags["mesh"]:
         parts.append(Mesh(_file(flags["mesh"]), pose_of(flags["pose"])))
     elif flags["pose"]:

@@ -16,16 +16,22 @@ from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.planes import Plane
+from nerf_insert.regions.csg import UnionRegion
 from nerf_insert.regions.grid_region import GridRegion
+from nerf_insert.regions.region import Region
 from nerf_insert.regions.spec import Points
+from nerf_insert.regions.visual_hull import VisualHull
 from nerf_insert.rendering.depth_view import DepthView
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.selection.carving import Outline, carve
-from nerf_insert.selection.clicks import Click, locate
+from nerf_insert.selection.clicks import MIN_VIEWS, Click, locate
 from nerf_insert.selection.cloud import DensityBall, Scene, SeenPart, see_ball, solid_points
 from nerf_insert.selection.partition import nearer_to_first
 from nerf_insert.selection.silhouettes import refine
+from nerf_insert.selection.strokes import within_strokes
 from nerf_insert.selection.support import (
+    MIN_POINTS,
     Extent,
     connected,
     find_extent,
@@ -41,6 +47,7 @@ MAX_VIEWS = 32  # whose outlines make the region
 MARGIN = 1.25  # radius that is looked at, in that of the thing
 AROUND = 2.5  # radius within which supports are looked for, in that of the thing
 CELL_PIXELS = 2.0  # side of a voxel, in pixels
+MIN_MISSED = 0.02  # fraction of a thing's surface outside a hull, from which the hull cuts through it
 FLAT = 0.25  # radius, relative to the distance, within which a click on a flat surface has to be all flat
 
 
@@ -53,10 +60,11 @@ class Selector:
         scene: The trained scene.
         capture: Its photographs.
         progress: Where work and warnings are reported.
+        forgiving: Whether `complete` widens the hull of masks that cut through a thing.
     """
 
-    def __init__(self, scene: Scene, capture: Capture, progress: Progress = SILENT):
-        self.scene, self.capture, self.progress = scene, capture, progress
+    def __init__(self, scene: Scene, capture: Capture, progress: Progress = SILENT, forgiving: bool = False):
+        self.scene, self.capture, self.progress, self.forgiving = scene, capture, progress, forgiving
         self._clicked: dict[str, Float[Tensor, "N 3"]] = {}
 
     def select(self, points: Points) -> GridRegion:
@@ -80,6 +88,52 @@ class Selector:
             region = _region(parts, extent, self._eyes, chosen, others, self._overview)
             task.advance(1)
         return region
+
+    def complete(self, hull: VisualHull) -> Region:
+        """Return a region that holds all of what drawn masks meant, where their hull cuts through it.
+
+        A visual hull forgives no mask that is too small. What hangs together with the content of the hull and
+        lies no farther beyond any of the masks than a careless stroke is added.
+
+        Args:
+            hull: Of the masks.
+
+        Returns:
+            The hull itself, if the selector does not forgive, nothing is in it, or it cuts nothing off.
+        """
+        if not self.forgiving:
+            return hull
+        extent = Extent(hull.bounds, ())
+        views = self._views(extent)
+        if len(views) < MIN_VIEWS:
+            return hull
+        ball = DensityBall.bake(self.scene, extent.center, MARGIN * extent.radius)
+        parts = see_ball(ball, views, self._hides, FINE_RAYS)
+        points = [part.points()[part.solid] for part in parts]
+        solid = torch.cat(points) if points else torch.zeros(0, 3)
+        within = solid[hull.contains(solid)]
+        if len(within) < MIN_POINTS:
+            return hull
+        near = self._overview[(self._overview - extent.center).norm(dim=-1) < AROUND * extent.radius]
+        supports = find_supports(torch.cat([solid, near]), within.mean(0), self._eyes, AROUND * extent.radius)
+        within = within[rises(within, supports)]
+        if len(within) < MIN_POINTS:
+            return hull
+        cell = _cell(parts, extent)
+        meant = solid[within_strokes(hull, solid)]
+        thing = meant[connected(meant, within, supports, cell)]
+        missed = float((hull.distance(thing) > cell / 2).float().mean())
+        if missed < MIN_MISSED:
+            return hull
+        try:
+            carved = _carved(parts, thing, supports, cell, extent)
+        except InputError:  # the photographs do not agree about it: the person's masks stand
+            return hull
+        self.progress.warn(
+            f"the masks cut through a thing: {100 * missed:.0f} % of its surface lies outside their hull. "
+            "The region was widened to hold all of it; --exact-masks keeps the masks as they are"
+        )
+        return UnionRegion([hull, carved])
 
     @cached_property
     def _depth_views(self) -> dict[str, DepthView]:
@@ -169,7 +223,7 @@ def _region(
     overview: Float[Tensor, "N 3"],
 ) -> GridRegion:
     """Return the region of a thing from fine depth around it."""
-    cell = CELL_PIXELS * sorted(_pixel(part, extent.center) for part in parts)[len(parts) // 2]
+    cell = _cell(parts, extent)
     solid = torch.cat([part.points()[part.solid] for part in parts])
     away = (overview - extent.center).norm(dim=-1)
     near = torch.cat([solid, overview[away < AROUND * extent.radius]])
@@ -180,6 +234,19 @@ def _region(
         thing = thing[nearer_to_first(thing, seeds, torch.stack([click.point for click in others]), cell)]
     if not len(thing):
         raise InputError("nothing is left of the thing: the clicks that take away are too near the others")
+    return _carved(parts, thing, supports, cell, extent, chosen, others)
+
+
+def _carved(
+    parts: Sequence[SeenPart],
+    thing: Float[Tensor, "N 3"],
+    supports: Sequence[Plane],
+    cell: float,
+    extent: Extent,
+    chosen: Sequence[Click] = (),
+    others: Sequence[Click] = (),
+) -> GridRegion:
+    """Return the region of a thing from points of its surface: its outlines, and their hull."""
     voxels = {tuple(index) for index in (thing / cell).floor().long().unique(dim=0).tolist()}
     outlines = []
     for part in parts:
@@ -194,6 +261,11 @@ def _region(
         outlines.append(Outline(part, refine(part, mask, *clicks)))
     shown = [outline for outline in outlines if bool(outline.mask.any())]
     return carve(shown, thing, supports, cell, (extent.center, MARGIN * extent.radius))
+
+
+def _cell(parts: Sequence[SeenPart], extent: Extent) -> float:
+    """The side of the voxels that a thing is looked at in."""
+    return CELL_PIXELS * sorted(_pixel(part, extent.center) for part in parts)[len(parts) // 2]
 
 
 def _pixel(part: SeenPart, at: Float[Tensor, " 3"]) -> float:

@@ -9,9 +9,10 @@ import torch
 from analytic import AnalyticField, look_at
 
 from nerf_insert.capture.capture import Capture
+from nerf_insert.editing.region_views import dilate
 from nerf_insert.errors import InputError
 from nerf_insert.io.images import write_image
-from nerf_insert.regions import GridRegion, Points, load_region
+from nerf_insert.regions import GridRegion, Points, VisualHull, load_region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.selection.selector import Selector
@@ -141,3 +142,42 @@ def test_a_click_on_the_floor_is_told_so(one):
 def test_points_need_a_scene(one):
     with pytest.raises(InputError, match="trained scene"):
         Points({"002": [(40, 30)]}).build(one.capture)
+
+
+def hull(scene, shift):
+    """The visual hull of the red ball's outlines in three photographs, one of them moved by some pixels."""
+    views = []
+    for name, by in (("000", 0), ("004", shift), ("008", 0)):
+        camera = scene.capture.view(name).camera
+        views.append((camera, torch.roll(outline(camera, RED), by, 1)))
+    return VisualHull(views)
+
+
+def surface(ball, count=4000):
+    """Points of a ball's surface, above what it touches the floor with."""
+    points = torch.randn(count, 3, generator=torch.Generator().manual_seed(0))
+    points = torch.tensor(ball[:3]) + ball[3] * torch.nn.functional.normalize(points, dim=-1)
+    return points[points[:, 2] > 0.05]
+
+
+def test_masks_that_cut_through_a_thing_are_completed(one):
+    warnings = Warnings()
+    cut = hull(one, shift=4)
+    assert float(cut.contains(surface(RED) * 0.999).float().mean()) < 0.85
+    whole = Selector(one.stack, one.capture, warnings, forgiving=True).complete(cut)
+    # within the voxels that depth at this size resolves, all of it is in the region
+    assert float((whole.distance(surface(RED)) < 0.02).float().mean()) > 0.98
+    assert not bool(whole.contains(torch.tensor([FAR_AWAY[:3]])).any())
+    assert any("cut through a thing" in text for text in warnings.texts)
+
+
+def test_masks_that_hold_a_thing_stay_as_they_are(one):
+    wide = [(cone.camera, dilate(cone.mask, 2)) for cone in hull(one, shift=0).cones]
+    for forgiving in (True, False):
+        exact = VisualHull(wide)
+        assert Selector(one.stack, one.capture, forgiving=forgiving).complete(exact) is exact
+    cut = hull(one, shift=4)
+    assert Selector(one.stack, one.capture).complete(cut) is cut
+    camera = one.capture.view("000").camera  # a hull in the air, where something is to be put
+    at = [(c, outline(c, (0.3, 0.3, 0.9, 0.2))) for c in (camera, one.capture.view("004").camera)]
+    assert Selector(one.stack, one.capture, forgiving=True).complete(air := VisualHull(at)) is air
