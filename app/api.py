@@ -40,7 +40,15 @@ CONTENT = (
     "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds",
     "blend_width", "view_dependent", "dilate", "mesh_is_region", "combine",
 )  # fmt: skip
-EMPTY: dict[str, Any] = {"masks": {}, "mesh": None, "box": None, "reference": None, "kept": {}}
+EMPTY: dict[str, Any] = {
+    "points": {},
+    "not_points": {},
+    "masks": {},
+    "mesh": None,
+    "box": None,
+    "reference": None,
+    "kept": {},
+}
 
 
 def add_endpoints(services: Services) -> None:
@@ -80,6 +88,14 @@ def add_endpoints(services: Services) -> None:
         """Set the mask of a photograph: a PNG data URL that is opaque in the mask; empty removes it."""
         return answered(services.mark({"scene": scene, "draft": draft, "view": view, "png": png or None}))
 
+    def click(scene: str, draft: str, view: str, x: float, y: float, belongs: bool = True) -> dict:
+        """Click on an object at x, y (fractions of the photograph `view`), or on what is not part of it.
+
+        Returns all clicks: {"points": {view: [[x, y]]}, "not_points"}.
+        """
+        sent = {"scene": scene, "draft": draft, "view": view, "x": x, "y": y, "belongs": belongs}
+        return answered(services.click(sent))
+
     def set_mesh(scene: str, draft: str, file: dict, where: dict) -> dict:
         """Upload a mesh; `where` may have translate, rotate (about x, y, z) and scale. Returns its pose."""
         on, path = context(scene, draft), uploaded(file)
@@ -103,7 +119,7 @@ def add_endpoints(services: Services) -> None:
         return _with_old_keys(answered(services.move({**where, "scene": scene, "draft": draft})))
 
     def undo(scene: str, draft: str) -> dict:
-        """Undo the last change of the draft's region. Returns {"how": paint, mesh or box, "view"}."""
+        """Undo the last change of the draft's region. Returns {"how": click, paint, mesh or box, "view"}."""
         return answered(services.undo({"scene": scene, "draft": draft}))
 
     def set_box(scene: str, draft: str, center: list, size: list, rotation: list) -> dict:
@@ -142,7 +158,7 @@ def add_endpoints(services: Services) -> None:
         return "reference.png"
 
     def forget(scene: str, draft: str, what: str) -> str:
-        """Remove masks, mesh, box, reference or kept (images of previews) from the draft."""
+        """Remove points, not_points, masks, mesh, box, reference or kept (previewed images)."""
         on = context(scene, draft)
         if what not in EMPTY:
             raise InputError(f"a draft can forget {', '.join(EMPTY)}")
@@ -261,9 +277,9 @@ def add_endpoints(services: Services) -> None:
         return FileData(path=str(file), orig_name=file.name, size=file.stat().st_size).model_dump()
 
     for endpoint in (
-        scenes, open_sample, upload, build_scene, photographs, photograph, mark, set_mesh, drop, move, undo,
-        set_box, forget, inpainters, models, content, set_reference, region, recipe, preview, keep, edit,
-        jobs, job_images, job_action, layers, layer_action, render, orbit_video, export, download,
+        scenes, open_sample, upload, build_scene, photographs, photograph, click, mark, set_mesh, drop, move,
+        undo, set_box, forget, inpainters, models, content, set_reference, region, recipe, preview, keep,
+        edit, jobs, job_images, job_action, layers, layer_action, render, orbit_video, export, download,
     ):  # fmt: skip
         _add(endpoint, endpoint.__name__)
     _add(say, "say")  # names of version 0.1.0

@@ -13,7 +13,7 @@ from nerf_insert.app.drafts import Draft, Drafts, MeshPose
 from nerf_insert.app.inpainter_list import check_inpainter
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
-from nerf_insert.regions.spec import Box, Dilate, Intersection, Masks, Matrix, Mesh, RegionSpec, Union
+from nerf_insert.regions.spec import Box, Dilate, Intersection, Masks, Matrix, Mesh, Points, RegionSpec, Union
 from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule
 from nerf_insert.scene.recipe_from_flags import COMBINATIONS
 
@@ -92,6 +92,8 @@ def region_from_draft(draft: Draft, drafts: Drafts, key: str) -> RegionSpec:
         InputError: Nothing is marked.
     """
     parts: list[RegionSpec] = []
+    if draft.points:
+        parts.append(RegionSpec.parse({"points": draft.points, "not_points": draft.not_points or None}))
     if draft.masks:
         files = {view: str(drafts.file(key, "masks", file)) for view, file in sorted(draft.masks.items())}
         parts.append(Masks(files))
@@ -219,12 +221,16 @@ def _region_flags(recipe: Recipe) -> list[str] | None:
         parts = region.intersection
         flags += ["--combine", "intersection"]
     kinds = [type(part) for part in parts]
-    if kinds != [kind for kind in (Masks, Mesh, Box) if kind in kinds]:
+    if kinds != [kind for kind in (Points, Masks, Mesh, Box) if kind in kinds]:
         return None
     if recipe.guide.mesh and Mesh not in kinds:  # --mesh is region and guide in one
         return None
     for part in parts:
-        if isinstance(part, Masks):
+        if isinstance(part, Points):
+            for flag, clicks in (("--point", part.points), ("--not-point", part.not_points or {})):
+                for view, pixels in clicks.items():
+                    flags += [word for x, y in pixels for word in (flag, f"{view}={x:g},{y:g}")]
+        elif isinstance(part, Masks):
             for view, mask in part.masks.items():
                 flags += ["--mask", f"{view}={mask}"]
         elif isinstance(part, Mesh):

@@ -22,7 +22,9 @@ from nerf_insert.errors import InputError
 from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
 
 ID = re.compile(r"[a-z0-9]{8,40}")
-UNDOABLE = ("masks", "mesh", "mesh_pose", "mesh_is_region", "box", "combine", "dilate")  # that undo restores
+UNDOABLE = (  # fields that undo restores
+    *("points", "not_points", "masks", "mesh", "mesh_pose", "mesh_is_region", "box", "combine", "dilate"),
+)
 CONTINUOUS = ("mesh_pose", "box", "dilate")  # fields that dragging and typing change in small increments
 MERGE_SECONDS = 1.0  # increments that follow one another more quickly are one undo step
 MAX_UNDO_STEPS = 50
@@ -55,6 +57,8 @@ class Box:
 class Draft:
     """Everything that a person has marked and entered for the next edit."""
 
+    points: dict[str, list[list[float]]] = field(default_factory=dict)  # photograph name: stored pixels
+    not_points: dict[str, list[list[float]]] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)  # photograph name: file in masks/
     mesh: str | None = None  # N/file in mesh/
     mesh_pose: MeshPose = field(default_factory=MeshPose)
@@ -80,7 +84,7 @@ class Draft:
     @property
     def has_region(self) -> bool:
         """Whether a region is marked."""
-        return bool(self.masks or self.box or (self.mesh and self.mesh_is_region))
+        return bool(self.points or self.masks or self.box or (self.mesh and self.mesh_is_region))
 
 
 class Drafts:
@@ -136,7 +140,7 @@ class Drafts:
         """Undo the last change of the region.
 
         Returns:
-            How the region was marked (paint, mesh or box) and the photograph that was painted on, if any.
+            How the region was marked (click, paint, mesh or box) and the photograph on which, if any.
 
         Raises:
             InputError: There is nothing to undo.
@@ -147,9 +151,13 @@ class Drafts:
                 raise InputError("There is nothing to undo.")
             *past, step = now.past
             write_json(self.folder(draft) / "draft.json", {**asdict(now), **step, "past": past})
-        masks = step.get("masks", now.masks)
-        painted = [view for view in {**masks, **now.masks} if masks.get(view) != now.masks.get(view)]
-        return "paint" if painted else "box" if "box" in step else "mesh", (painted or [None])[0]
+        for how, keys in (("click", ("points", "not_points")), ("paint", ("masks",))):
+            for key in keys:
+                before, after = step.get(key, getattr(now, key)), getattr(now, key)
+                for view in {**before, **after}:
+                    if before.get(view) != after.get(view):
+                        return how, view
+        return "box" if "box" in step else "mesh", None
 
     def set_mask(self, draft: str, view: str, png: bytes | None) -> Draft:
         """Save the mask of a photograph; None removes it."""
@@ -161,6 +169,16 @@ class Drafts:
                 masks[view] = f"{_next(home)}.png"
                 atomic_write(home / masks[view], png)
             return replace(now, masks=masks)
+
+        return self.change(draft, put)
+
+    def add_point(self, draft: str, view: str, pixel: tuple[float, float], belongs: bool) -> Draft:
+        """Add a click on a photograph: on the thing, or on what does not belong to it."""
+        key = "points" if belongs else "not_points"
+
+        def put(now: Draft) -> Draft:
+            points = getattr(now, key)
+            return replace(now, **{key: {**points, view: [*points.get(view, []), [*pixel]]}})
 
         return self.change(draft, put)
 

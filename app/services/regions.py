@@ -7,15 +7,19 @@ from pathlib import Path
 
 from nerf_insert.app import image_sandbox, region_overlay
 from nerf_insert.app.draft_to_recipe import region_from_draft
+from nerf_insert.app.drafts import Draft
 from nerf_insert.app.messages import as_sentence
+from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.services.common import Answer, Service, answer_errors
 from nerf_insert.errors import InputError
+from nerf_insert.io.images import image_size
 
 MAX_MASK = 16 << 20  # bytes of a mask's data URL
 MAX_PHOTOGRAPHS = 64  # in one call
 MAX_WIDTH = 1600  # pixels of a photograph
 TURNS = {3: 180, 6: 90, 8: 270}  # degrees clockwise, by EXIF orientation
 STAGE_WIDTH = 480  # pixels of the region's outline on the stage
+NO_DEPTH = "Clicks need the 3D scene: build it first (step Open), or paint on the photographs instead."
 ONE_MASK = "One mask so far. Paint the same object on a photograph from another side."
 
 
@@ -63,6 +67,26 @@ class RegionService(Service):
         return {"masks": list(draft.masks)}
 
     @answer_errors
+    def click(self, data: Answer) -> Answer:
+        """Add a click at {"x"}, {"y"} of the photograph {"view"}: {"points", "not_points"}.
+
+        x and y are fractions of the image's width and height. With {"belongs"} false it is on what does not
+        belong to the thing. Answers as `points` in `region`.
+        """
+        open_scene = self.open_scene(data)
+        if not open_scene.location.trained:
+            raise InputError(NO_DEPTH)
+        view = open_scene.capture.view(str(data.get("view", "")))
+        drafts, key, draft = self.draft(data)
+        belongs = bool(data.get("belongs", True))
+        if not belongs and not draft.points:
+            raise InputError("Click on the object first, then on what does not belong to it.")
+        width, height = image_size(view.path)
+        x, y = (min(max(float(data[axis]), 0.0), 1.0 - 1e-6) for axis in "xy")
+        pixel = (round(x * width, 1), round(y * height, 1))
+        return points_in_images(open_scene, drafts.add_point(key, view.name, pixel, belongs))
+
+    @answer_errors
     def mask(self, data: Answer) -> Answer:
         """Return the mask of the photograph {"view"} and the rays through the other masks in it.
 
@@ -83,15 +107,16 @@ class RegionService(Service):
         """Return where the draft's region shows and whether an edit there can succeed.
 
         Answers {"overlays": {name: PNG or null}, "large": PNG or null for {"view"}, "words", "problem",
-        "complete", "masks"}. "complete" is false while occluders are not known in all photographs.
+        "complete", "masks", "points", "not_points"}. "complete" is false while occluders are not known in all
+        photographs.
         """
         open_scene = self.open_scene(data)
         drafts, key, draft = self.draft(data)
         answer: Answer = {"overlays": {}, "large": None, "masks": list(draft.masks), "complete": True}
-        answer |= {"words": "", "problem": False}
+        answer |= {"words": "", "problem": False, **points_in_images(open_scene, draft)}
         if not draft.has_region:
             return answer
-        alone = not draft.box and not (draft.mesh and draft.mesh_is_region)
+        alone = not draft.points and not draft.box and not (draft.mesh and draft.mesh_is_region)
         if len(draft.masks) == 1 and alone:
             return answer | {"words": ONE_MASK}
         try:
@@ -123,6 +148,17 @@ class RegionService(Service):
             return {"large": None}
         view = open_scene.capture.view(str(data["view"]))
         return {"large": region_overlay.draw_in_view(open_scene, region, view, STAGE_WIDTH)}
+
+
+def points_in_images(open_scene: OpenScene, draft: Draft) -> Answer:
+    """Return the clicks of a draft in fractions of the images: {"points": {view: [[x, y]]}, "not_points"}."""
+    answer: Answer = {}
+    for key in ("points", "not_points"):
+        answer[key] = {}
+        for name, pixels in getattr(draft, key).items():
+            width, height = image_size(open_scene.capture.view(name).path)
+            answer[key][name] = [[x / width, y / height] for x, y in pixels]
+    return answer
 
 
 def _mask_png(url: object, size: tuple[int, int]) -> bytes:

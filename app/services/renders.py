@@ -104,7 +104,7 @@ class RenderService(Service):
 
     @answer_errors
     def undo(self, data: Answer) -> Answer:
-        """Undo the last change of the region: {"how": paint, mesh or box, "view": photograph or null}."""
+        """Undo the last change of the region: {"how": click, paint, mesh or box, "view": name or null}."""
         drafts, key, _ = self.draft(data)
         how, view = drafts.undo(key)
         return {"how": how, "view": view}

@@ -1,4 +1,4 @@
-"""Mark: paint on photographs, place a mesh, place a box; together they form one region."""
+"""Mark: click on the object, paint on photographs, place a mesh or a box; together they form one region."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nerf_insert.app.form_values import parse_box, parse_mesh_pose
 from nerf_insert.app.orbit_view import scene_radius
 from nerf_insert.app.steps.common import (
     EVERY_EVENT,
+    FRESH,
     IN_TURN,
     PRIVATE,
     Context,
@@ -25,7 +26,12 @@ from nerf_insert.app.steps.common import (
 from nerf_insert.app.uploads import MESHES, check_mesh_file
 from nerf_insert.app.widgets import widget_event
 
-METHODS = [("Paint on photographs", "paint"), ("Place a mesh", "mesh"), ("Place a box", "box")]
+METHODS = [
+    ("Click", "click"),
+    ("Paint on photographs", "paint"),
+    ("Place a mesh", "mesh"),
+    ("Place a box", "box"),
+]
 NEW_BOX = 0.15  # of the scene's radius: side length of a new box
 
 
@@ -33,6 +39,13 @@ def build(page: Page) -> None:
     """Lay out the step."""
     services, session = page.services, page.session
     how = gr.Radio(METHODS, value="paint", label="Mark the region", elem_id="how")
+    with gr.Column(visible=False) as click:
+        gr.Markdown(
+            "Click on the object in a photograph: the region appears in all photographs. If a part is "
+            "missing, click on it too, in any photograph; click on what does not belong to the object with "
+            "**Not this** above the image."
+        )
+        forget_points = gr.Button("Remove all clicks", size="sm", elem_id="forget-points")
     with gr.Column(visible=True) as paint:
         gr.Markdown(
             "Choose a photograph and paint over the object, generously. Then paint it on a photograph from "
@@ -166,6 +179,11 @@ def build(page: Page) -> None:
         context.drafts.change(context.key, box=None)
         return [*_shown(session), *[None] * 6, *[0.0] * 3]
 
+    def forget_clicks(session: Session) -> list[Any]:
+        context = Context(services, session)
+        context.drafts.change(context.key, points={}, not_points={})
+        return _shown(session)
+
     def forget_masks(session: Session) -> list[Any]:
         context = Context(services, session)
         context.drafts.change(context.key, masks={})
@@ -195,7 +213,7 @@ def build(page: Page) -> None:
             draft.mesh_is_region,
             draft.combine,
             draft.dilate,
-            session["how"],
+            _first_way(context, session["how"]),
             gr.skip() if draft.mesh else None,
             *_numbers(draft.mesh_pose),
             *box_values,
@@ -205,7 +223,7 @@ def build(page: Page) -> None:
     page.when_opened(refresh, fields)
     shown = [session, page.stage]
     latest: dict[str, Any] = {**PRIVATE, "trigger_mode": "always_last"}
-    how.change(show_errors(choose_method), [how, session], [*shown, paint, mesh, box], **IN_TURN)
+    how.change(show_errors(choose_method), [how, session], [*shown, click, paint, mesh, box], **IN_TURN)
     file.upload(
         show_errors(take_mesh),
         [file, session],
@@ -223,12 +241,19 @@ def build(page: Page) -> None:
         number.input(show_errors(set_box), [*box_numbers, session], shown, **latest)
     new_box.click(show_errors(add_box), session, [*shown, *box_numbers], **PRIVATE)
     remove_box.click(show_errors(forget_box), session, [*shown, *box_numbers], **PRIVATE)
+    forget_points.click(show_errors(forget_clicks), session, shown, **PRIVATE)
     forget.click(show_errors(forget_masks), session, shown, **PRIVATE)
     options = [is_region, combine, dilate, session]
     gr.on([is_region.input, combine.input], show_errors(set_options), options, shown, **PRIVATE)
     dilate.input(show_errors(set_options), options, shown, **latest)
     widget_event(page.stage, "placed")(show_errors(refresh), session, fields, **latest)
     widget_event(page.stage, "undone")(show_errors(undone), session, [*shown, *fields], **EVERY_EVENT)
+
+
+def _first_way(context: Context, how: str) -> str:
+    """Return how to mark: by clicks, where the 3D scene is there and nothing is marked yet."""
+    fresh = how == FRESH["how"] and context.location.trained and not context.draft.has_region
+    return "click" if fresh or context.draft.points else how
 
 
 def describe_mesh(path: Path) -> str:

@@ -27,6 +27,7 @@ CALLS = {  # methods of the services that each widget may call
         "mask",
         "region",
         "region_in",
+        "click",
         "render",
         "orbit_of",
         "mesh",

@@ -13,10 +13,11 @@ const HOME = {yaw: 35, pitch: 30, distance: 1, target: null};
 
 let at = {scene: null, draft: null, step: 'open', how: 'paint', stamp: 0};
 let scene = null, views = [], index = 0, mode = 'photo', what = 'edited';
-let tool = 'paint', size = 30, masks = [], cursor = {x: 0.5, y: 0.5};
+let tool = 'paint', size = 30, masks = [], cursor = {x: 0.5, y: 0.5}, keyed = false;
 let orbit = {...HOME}, quickWidth = 160, frames = [], meshPose = null, handles = null, dropping = false;
 let openings = 0, regionAsked = 0, photoAsked = 0, stroke = null, drag = null, loaded = false;
 const warned = new Set();  // about the scene that is open
+let points = {}, notPoints = {}, sign = 'plus', clicks = Promise.resolve();
 let strokes = 0, keeping = Promise.resolve(), keyTimer = null, drawn = null;
 
 const call = async (name, extra = {}) => {
@@ -36,6 +37,7 @@ const showMessage = (text, problem = false) => {
 };
 const view = () => views[index];
 const painting = () => mode === 'photo' && at.step === 'mark' && at.how === 'paint' && views.length > 0;
+const clicking = () => mode === 'photo' && at.step === 'mark' && at.how === 'click' && views.length > 0;
 const isPlacing = () => at.step === 'mark' && (at.how === 'mesh' || at.how === 'box');
 const showsMesh = () => at.step === 'mark' && at.how === 'mesh';
 
@@ -48,6 +50,8 @@ function arrange() {
   element.querySelectorAll('.only-photo').forEach((e) => e.hidden = !photo);
   element.querySelectorAll('.only-live').forEach((e) => e.hidden = photo);
   element.querySelectorAll('.only-paint').forEach((e) => e.hidden = !painting());
+  element.querySelectorAll('[data-sign]').forEach((b) => b.setAttribute('aria-pressed', b.dataset.sign === sign));
+  element.querySelectorAll('.only-click').forEach((e) => e.hidden = !clicking());
   element.querySelectorAll('.only-place').forEach((e) => e.hidden = !isPlacing());
   element.querySelectorAll('.only-mark').forEach((e) => e.hidden = at.step !== 'mark');
   $('[data-mode=live]').disabled = !(scene && scene.trained);
@@ -57,7 +61,9 @@ function arrange() {
   $('.mesh').style.display = showsMesh() && $('.mesh').src ? '' : 'none';
   frame.classList.toggle('painting', painting());
   frame.classList.toggle('dropping', dropping);
+  frame.classList.toggle('clicking', clicking());
   frame.setAttribute('aria-label', painting() ? 'Photograph ' + view().name + ', paint over the object'
+    : clicking() ? 'Photograph ' + view().name + ', click on the object'
     : photo ? 'Photograph' : '3D view, turn with the arrow keys');
   const ratio = photo && view() ? view().width / view().height : 4 / 3;
   const width = Math.min($('.room').clientWidth, Math.max(220, window.innerHeight * 0.58) * ratio);
@@ -77,7 +83,7 @@ function arrange() {
 async function open() {
   const turn = ++openings;  // only the latest one continues
   loaded = false;
-  views = []; film.innerHTML = ''; masks = []; scene = null; handles = null; meshPose = null; drawn = null;
+  views = []; film.innerHTML = ''; masks = []; scene = null; handles = null; meshPose = null; drawn = null; points = {}; notPoints = {};
   ['.image', '.overlay', '.mesh'].forEach((name) => $(name).removeAttribute('src'));
   pen.clearRect(0, 0, canvas.width, canvas.height);
   warned.clear();
@@ -225,6 +231,7 @@ const keySave = () => { clearTimeout(keyTimer); keyTimer = setTimeout(keep, 250)
 async function undo() {
   if (keyTimer) keep();
   await keeping;
+  await clicks;
   await moves;
   const answer = await call('undo');
   if (answer.error || answer.stale) return;
@@ -233,6 +240,21 @@ async function undo() {
     if (mode !== 'photo') setMode('photo');
   }
   trigger('undone', answer);  // the page then updates all fields, and this stage
+}
+
+// --- clicking
+
+// Clicks are sent one after the other, so that their order is that of the undo steps.
+function clickAt(where) {
+  const sent = {view: view().name, x: where.x, y: where.y, belongs: sign === 'plus'};
+  clicks = clicks.then(async () => {
+    const answer = await call('click', sent);
+    if (answer.error || answer.stale) return;
+    points = answer.points; notPoints = answer.not_points;
+    showMessage('Finding what was clicked …');
+    arrange();
+    refreshRegion();
+  });
 }
 
 // --- the region in all photographs
@@ -248,6 +270,7 @@ async function refreshRegion() {
   element.querySelector('.stage').classList.remove('asking');
   if (answer.error || answer.stale) return;
   overlays = answer.overlays; masks = answer.masks;
+  points = answer.points || {}; notPoints = answer.not_points || {};
   for (const button of film.children) {
     const over = button.querySelector('.over'), url = overlays[button.dataset.name];
     if (url) over.src = url; else over.removeAttribute('src');
@@ -294,6 +317,9 @@ function drawLines() {
   if (painting()) for (const line of lines) {
     marks += `<polyline class="guide" points="${line.points.map((p) => p[0] * w + ',' + p[1] * h).join(' ')}"><title>The object painted on ${line.from} lies on this line</title></polyline>`;
   }
+  if (clicking()) for (const [kind, all] of [['', points], [' not', notPoints]]) {
+    for (const [x, y] of all[view().name] || []) marks += `<circle class="click${kind}" cx="${x * w}" cy="${y * h}" r="5"></circle>`;
+  }
   if (showsMesh() && handles) {
     const [x, y] = [handles.at[0] * w, handles.at[1] * h];
     marks += `<circle class="turn" data-turn="1" cx="${x}" cy="${y}" r="${Math.max(34, w * 0.07)}"></circle>`;
@@ -307,10 +333,10 @@ function drawLines() {
 }
 
 function drawBrush() {
-  const brush = $('.brush'), shown = painting() || (dropping && isPlacing());
+  const brush = $('.brush'), shown = painting() || (dropping && isPlacing()) || (clicking() && keyed);
   brush.style.display = shown ? '' : 'none';
   if (!shown) return;
-  const r = dropping ? 6 : radius() / canvas.width * frame.clientWidth;
+  const r = dropping || clicking() ? 6 : radius() / canvas.width * frame.clientWidth;
   brush.style.width = brush.style.height = 2 * r + 'px';
   brush.style.left = cursor.x * frame.clientWidth - r + 'px';
   brush.style.top = cursor.y * frame.clientHeight - r + 'px';
@@ -409,6 +435,9 @@ frame.addEventListener('pointerdown', (event) => {
   if (dropping && isPlacing()) { dropAt(p); return; }
   if (target.dataset && (target.dataset.axis || target.dataset.turn) && meshPose) {
     drag = {kind: target.dataset.axis ? 'axis' : 'turn', axis: +target.dataset.axis, from: p, handles, meshPose};
+  } else if (clicking()) {
+    keyed = false; cursor = p;
+    clickAt(p);
   } else if (painting()) {
     stroke = p; cursor = p;
     dab(p, p);
@@ -468,7 +497,8 @@ frame.addEventListener('wheel', (event) => {
 frame.addEventListener('keydown', (event) => {
   const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
   let used = true;
-  if (step && (painting() || dropping)) {
+  if (step && (painting() || dropping || clicking())) {
+    keyed = true;
     const before = {...cursor};
     cursor = {x: Math.max(0, Math.min(1, cursor.x + 0.02 * step[0])), y: Math.max(0, Math.min(1, cursor.y + 0.02 * step[1]))};
     if (event.shiftKey && painting()) { dab(before, cursor); keySave(); }
@@ -477,6 +507,8 @@ frame.addEventListener('keydown', (event) => {
     orbit.yaw -= 6 * step[0]; orbit.pitch = Math.max(-89, Math.min(89, orbit.pitch - 5 * step[1]));
     renderView();
   } else if (event.key === ' ' && dropping) dropAt(cursor);
+  else if (event.key === ' ' && clicking()) clickAt(cursor);
+  else if ((event.key === '+' || event.key === '-') && clicking()) { sign = event.key === '+' ? 'plus' : 'minus'; arrange(); }
   else if (event.key === ' ' && painting()) { dab(cursor, cursor); keySave(); }
   else if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'z' && at.step === 'mark') undo();
   else if (event.ctrlKey || event.metaKey || event.altKey) used = false;
@@ -516,6 +548,7 @@ element.addEventListener('click', (event) => {
   const button = event.target.closest('button');
   if (!button || film.contains(button)) return;
   if (button.dataset.mode) setMode(button.dataset.mode);
+  if (button.dataset.sign) { sign = button.dataset.sign; arrange(); }
   if (button.dataset.tool) { tool = button.dataset.tool; arrange(); }
   const action = button.dataset.do;
   if (action === 'previous') choose(index - 1);

@@ -181,6 +181,40 @@ def test_a_trained_scene_can_be_turned(come):
 # --- mark
 
 
+def test_a_click_selects_the_thing_in_all_photographs(come, workspace):
+    person = come()
+    person.photographs()
+    person.step("2 Mark")
+    person.page.wait_for_selector("#stage .frame.clicking")  # the first way of marking, where there is depth
+    capture = Scene.open(workspace / "scenes" / "one").capture
+    view = capture.train[2]
+    person.choose(view.name)
+    x, y = (view.camera.project(torch.tensor([tiny.BALL[:3]])).pixels[0] / torch.tensor(view.size)).tolist()
+    person.page.mouse.click(*person.at(x, y))
+    person.wait_for_words("The region is visible in", timeout=browsing.LATE)
+    person.page.wait_for_selector("#stage .stage:not(.asking)", timeout=browsing.LATE)
+    assert person.page.locator("#stage .lines .click").count() == 1
+    overlaps = []
+    for name, url in person.overlays().items():
+        rays = capture.view(name).camera.rays()
+        toward = torch.tensor(tiny.BALL[:3]) - rays.origins
+        off = toward.square().sum(-1) - (toward * rays.directions).sum(-1) ** 2
+        ball = (off < tiny.BALL[3] ** 2).view(tiny.SIZE[1], tiny.SIZE[0]).numpy()
+        seen = np.zeros_like(ball) if url is None else decoded(url)[..., 0] == 255
+        overlaps.append((ball & seen).sum() / (ball | seen).sum())
+    # a ball of about twelve pixels across: an outline that is off by a pixel costs a quarter
+    assert np.mean(overlaps) > 0.7
+    shot(person, "mark-click")
+    person.page.click("#stage [data-sign=minus]")
+    person.page.mouse.click(*person.at(0.04, 0.96))
+    person.page.wait_for_selector("#stage .lines .click.not", timeout=browsing.LATE)
+    for left in (1, 0):
+        person.page.click("#stage [data-do=undo]")
+        person.page.wait_for_function(
+            f"() => document.querySelectorAll('#stage .lines .click').length === {left}"
+        )
+
+
 def test_masks_painted_on_two_photographs_show_the_region_in_all(come):
     person = come()
     open_sample(person)

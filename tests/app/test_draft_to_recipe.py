@@ -54,6 +54,8 @@ def from_flags(line):
         {},
         {"box": BOX},
         {"masks": {}, "mesh": None, "box": BOX},
+        {"points": {"images/001.png": [[12.5, 3.0], [14.0, 2.2]]}, "masks": {}, "mesh": None},
+        {"points": {"images/001.png": [[12.5, 3]]}, "not_points": {"images/002.png": [[1, 2]]}, "mesh": None},
         {"mesh": None, "dilate": 0.05},
         {"masks": {}, "dilate": 0.05},
         {"mesh": None, **SAID},
@@ -216,3 +218,18 @@ def test_a_draft_with_the_keys_of_the_first_version_opens(drafts):
     drafts.undo(KEY)  # the box
     drafts.undo(KEY)  # the mesh, whose step has an old key
     assert drafts.load(KEY).mesh_pose == MeshPose() and drafts.load(KEY).box is None
+
+
+def test_clicks_are_kept_and_undone_one_by_one(drafts):
+    masks = drafts.load(KEY).masks
+    drafts.add_point(KEY, "images/001.png", (12.0, 3.0), True)
+    drafts.add_point(KEY, "images/002.png", (1.0, 2.0), False)
+    drafts.add_point(KEY, "images/001.png", (13.0, 4.0), True)
+    now = drafts.load(KEY)
+    assert now.points == {"images/001.png": [[12.0, 3.0], [13.0, 4.0]]} and now.has_region
+    assert now.not_points == {"images/002.png": [[1.0, 2.0]]}
+    assert drafts.undo(KEY) == ("click", "images/001.png")
+    assert drafts.undo(KEY) == ("click", "images/002.png")
+    assert drafts.undo(KEY) == ("click", "images/001.png")
+    now = drafts.load(KEY)
+    assert (now.points, now.not_points, now.masks) == ({}, {}, masks)
