@@ -10,7 +10,7 @@ from torch import Tensor
 from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.regions.visual_hull import VisualHull
 
-CARELESS = 0.15  # of a mask's width: how far from the thing's outline a careless stroke ends
+CARELESS = 0.2  # of a mask's width: how far from the thing's outline a careless stroke ends
 
 
 def within_strokes(hull: VisualHull, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:

@@ -162,8 +162,8 @@ def surface(ball, count=4000):
 
 def test_masks_that_cut_through_a_thing_are_completed(one):
     warnings = Warnings()
-    cut = hull(one, shift=4)
-    assert float(cut.contains(surface(RED) * 0.999).float().mean()) < 0.85
+    cut = hull(one, shift=3)  # of an outline of about 19 pixels across
+    assert float(cut.contains(surface(RED) * 0.999).float().mean()) < 0.9
     whole = Selector(one.stack, one.capture, warnings, forgiving=True).complete(cut)
     # within the voxels that depth at this size resolves, all of it is in the region
     assert float((whole.distance(surface(RED)) < 0.02).float().mean()) > 0.98
@@ -173,9 +173,8 @@ def test_masks_that_cut_through_a_thing_are_completed(one):
 
 def test_masks_that_hold_a_thing_stay_as_they_are(one):
     wide = [(cone.camera, dilate(cone.mask, 2)) for cone in hull(one, shift=0).cones]
-    for forgiving in (True, False):
-        exact = VisualHull(wide)
-        assert Selector(one.stack, one.capture, forgiving=forgiving).complete(exact) is exact
+    exact = VisualHull(wide)
+    assert Selector(one.stack, one.capture, forgiving=True).complete(exact) is exact
     cut = hull(one, shift=4)
     assert Selector(one.stack, one.capture).complete(cut) is cut
     camera = one.capture.view("000").camera  # a hull in the air, where something is to be put
