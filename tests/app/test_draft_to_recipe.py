@@ -55,7 +55,7 @@ def from_flags(line):
         {"box": BOX},
         {"masks": {}, "mesh": None, "box": BOX},
         {"points": {"images/001.png": [[12.5, 3.0], [14.0, 2.2]]}, "masks": {}, "mesh": None},
-        {"points": {"images/001.png": [[12.5, 3]]}, "not_points": {"images/002.png": [[1, 2]]}, "mesh": None},
+        {"points": {"a/1.png": [[12.5, 3.0]]}, "not_points": {"2": [[1.0, 2.0]]}, "mesh": None},
         {"mesh": None, "dilate": 0.05},
         {"masks": {}, "dilate": 0.05},
         {"mesh": None, **SAID},

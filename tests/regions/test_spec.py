@@ -1,5 +1,6 @@
 """Regions as plain data: how they combine, which files they name, and that they check themselves."""
 
+import json
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from nerf_insert.regions.spec import (
     Intersection,
     Masks,
     Mesh,
+    Points,
     RegionSpec,
     Union,
     load_pose,
@@ -39,7 +41,10 @@ def test_plain_data_is_that_of_a_recipe_file():
     plain = {"dilate": {"region": {"intersection": [union, box]}, "by": 0.1}}
     assert TREE.to_dict() == plain and RegionSpec.parse(plain) == TREE
     assert BOX.to_dict() == {"box": {"center": [0, 0, 0.5], "size": [1, 1, 1]}}
-    assert {part.keyword for part in (BOX, MESH, MASKS, BOX | BOX, BOX & BOX, TREE)} == {
+    points = Points({"000.png": [(1.0, 2.5)]}, {"004.png": [(3.0, 4.0), (5.0, 6.0)]})
+    data = {"points": {"000.png": [[1.0, 2.5]]}, "not_points": {"004.png": [[3.0, 4.0], [5.0, 6.0]]}}
+    assert json.loads(json.dumps(points.to_dict())) == data and RegionSpec.parse(data) == points
+    assert {part.keyword for part in (points, BOX, MESH, MASKS, BOX | BOX, BOX & BOX, TREE)} == {
         kind.keyword for kind in KINDS
     }
 
