@@ -23,7 +23,7 @@ from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
 
 ID = re.compile(r"[a-z0-9]{8,40}")
 UNDOABLE = (  # fields that undo restores
-    *("points", "not_points", "masks", "mesh", "mesh_pose", "mesh_is_region", "box", "combine", "dilate"),
+    *("masks", "mesh", "mesh_pose", "mesh_is_region", "box", "combine", "dilate", "points", "not_points"),
 )
 CONTINUOUS = ("mesh_pose", "box", "dilate")  # fields that dragging and typing change in small increments
 MERGE_SECONDS = 1.0  # increments that follow one another more quickly are one undo step

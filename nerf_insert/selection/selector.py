@@ -6,6 +6,7 @@ clicks -> points in space -> roughly where the thing ends -> its outline in many
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -47,6 +48,7 @@ MAX_VIEWS = 32  # whose outlines make the region
 MARGIN = 1.25  # radius that is looked at, in that of the thing
 AROUND = 2.5  # radius within which supports are looked for, in that of the thing
 CELL_PIXELS = 2.0  # side of a voxel, in pixels
+PASSING = 0.15  # of a thing's radius, within which the ray of a click passes it
 MIN_MISSED = 0.02  # fraction of a thing's surface outside a hull, from which the hull cuts through it
 FLAT = 0.25  # radius, relative to the distance, within which a click on a flat surface has to be all flat
 
@@ -80,7 +82,7 @@ class Selector:
             chosen = locate(self.scene, self.capture, points.points)
             others = locate(self.scene, self.capture, points.not_points or {})
             task.advance(1)
-            extent = self._extent(chosen)
+            extent, chosen = self._extent(chosen)
             task.advance(1)
             ball = DensityBall.bake(self.scene, extent.center, MARGIN * extent.radius)
             parts = see_ball(ball, self._views(extent), self._hides, FINE_RAYS)
@@ -165,19 +167,26 @@ class Selector:
     def _eyes(self) -> Float[Tensor, "V 3"]:
         return torch.stack([view.camera.center for view in self.capture.train])
 
-    def _extent(self, clicks: Sequence[Click]) -> Extent:
-        """Return roughly where the things at all clicks are.
+    def _extent(self, clicks: Sequence[Click]) -> tuple[Extent, list[Click]]:
+        """Return roughly where the things at all clicks are, and the clicks.
 
-        A click near what another one has found already is a part of that.
+        A click on or beside what another one has found already is a part of that. One that passes it and
+        shows what is behind, as at an edge that the scene blurs, is moved to where it passes.
         """
         cloud = torch.cat([self._overview, *(self._around(click) for click in clicks)])
         found = [
             find_extent(cloud, self._overview, click.point, self._eyes, click.distance) for click in clicks
         ]
-        extents = [extent for extent in found if extent is not None]
-        for click, extent in zip(clicks, found, strict=True):
-            if extent is None and not any(_is_part(click, other) for other in extents):
+        moved = []
+        for k, click in enumerate(clicks):
+            others = [other for j, other in enumerate(found) if other is not None and j != k]
+            passed = next((p for other in others if (p := _passes(click, other)) is not None), None)
+            if passed is not None:
+                found[k], click = None, replace(click, point=passed)
+            elif found[k] is None and not any(_is_part(click, other) for other in others):
                 raise InputError(self._why_not(click, cloud))
+            moved.append(click)
+        clicks, extents = moved, [extent for extent in found if extent is not None]
         if len(_groups(extents)) > 1:
             self.progress.warn(
                 f"the clicks are on {len(_groups(extents))} different things, all of which are selected; to "
@@ -185,7 +194,7 @@ class Selector:
             )
         supports = max(extents, key=lambda extent: extent.radius).supports
         points = torch.cat([*(extent.points for extent in extents), *(click.point[None] for click in clicks)])
-        return Extent(points, supports)
+        return Extent(points, supports), clicks
 
     def _around(self, click: Click) -> Float[Tensor, "N 3"]:
         """Points that the clicked photograph shows, finely."""
@@ -280,6 +289,17 @@ def _pixel_of(click: Click, part: SeenPart) -> Float[Tensor, " 2"]:
 def _is_part(click: Click, extent: Extent) -> bool:
     """Whether a click lies on or right beside a thing."""
     return float((extent.points - click.point).norm(dim=-1).min()) < extent.radius / 2
+
+
+def _passes(click: Click, extent: Extent) -> Float[Tensor, " 3"] | None:
+    """Return where a click's ray passes a thing, if what it shows is clearly behind that; else None."""
+    eye = click.view.camera.center
+    ray = (click.point - eye) / click.distance
+    along = (extent.points - eye) @ ray
+    gap = (extent.points - eye - along[:, None] * ray).norm(dim=-1)
+    nearest = int(gap.argmin())
+    behind = click.distance - float(along[nearest]) > extent.radius
+    return eye + along[nearest] * ray if behind and float(gap[nearest]) < PASSING * extent.radius else None
 
 
 def _groups(extents: Sequence[Extent]) -> list[Extent]:
