@@ -38,7 +38,7 @@ def nearer_to_first(
     ways = []
     for seeds in (first, second):
         gap, nearest = tree.query((seeds / cell).double().numpy())
-        start = np.unique(nearest[gap < 3])
+        start = np.unique(np.asarray(nearest)[np.asarray(gap) < 3])
         if not len(start):
             ways.append(np.full(len(voxels), np.inf))
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -159,7 +160,7 @@ def connected(
     shape = (index.amax(0) + 2).tolist()
     filled = np.zeros(shape, dtype=bool)
     filled[tuple(index.T.numpy())] = True
-    labels = np.asarray(label(filled, structure=np.ones((3, 3, 3)))[0])
+    labels, _ = cast(tuple[np.ndarray, int], label(filled, structure=np.ones((3, 3, 3))))
     of_point = torch.from_numpy(labels[tuple(index.T.numpy())])
     wanted = set()
     for seed in seeds:
