@@ -13,7 +13,6 @@ from nerf_insert.app.form_values import parse_box, parse_mesh_pose
 from nerf_insert.app.orbit_view import scene_radius
 from nerf_insert.app.steps.common import (
     EVERY_EVENT,
-    FRESH,
     IN_TURN,
     PRIVATE,
     Context,
@@ -198,9 +197,9 @@ def build(page: Page) -> None:
     def undone(session: Session, event: gr.EventData) -> list[Any]:
         data = event._data or {}
         now = stamped(session, **{key: data.get(key) or session[key] for key in ("how", "view")})
-        return [now, stage_value(now), *refresh(now)]
+        return [now, stage_value(now), *refresh(now, opened=False)]
 
-    def refresh(session: Session) -> list[Any]:
+    def refresh(session: Session, opened: bool = True) -> list[Any]:
         """Return the draft's values for all fields."""
         if not session["scene"]:
             return [gr.skip()] * len(fields)
@@ -213,7 +212,7 @@ def build(page: Page) -> None:
             draft.mesh_is_region,
             draft.combine,
             draft.dilate,
-            _first_way(context, session["how"]),
+            _first_way(context, session["how"]) if opened else session["how"],
             gr.skip() if draft.mesh else None,
             *_numbers(draft.mesh_pose),
             *box_values,
@@ -251,9 +250,11 @@ def build(page: Page) -> None:
 
 
 def _first_way(context: Context, how: str) -> str:
-    """Return how to mark: by clicks, where the 3D scene is there and nothing is marked yet."""
-    fresh = how == FRESH["how"] and context.location.trained and not context.draft.has_region
-    return "click" if fresh or context.draft.points else how
+    """Return how to mark in a scene that was opened: by clicks, where it has depth and no masks."""
+    if how not in ("click", "paint"):
+        return how
+    draft = context.draft
+    return "click" if draft.points or (context.location.trained and not draft.masks) else "paint"
 
 
 def describe_mesh(path: Path) -> str:
