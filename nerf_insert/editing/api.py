@@ -210,14 +210,16 @@ def make_recipe(
     return made.map_files(lambda file: str(Path(file).expanduser().absolute()))
 
 
-def _shadow(
-    shadow: ShadowKind | ShadowSpec | Mapping[str, Any] | None, base: Recipe | None
-) -> ShadowSpec | Mapping[str, Any]:
+def _shadow(shadow: ShadowKind | ShadowSpec | Mapping[str, Any] | None, base: Recipe | None) -> ShadowSpec:
     """Return the shadow of a recipe: as given, otherwise as in the recipe to start from."""
+    from nerf_insert.io import schema
+
     kept = base.shadow if base else ShadowSpec()
     if shadow is None:
         return kept
-    return replace(kept, kind=shadow) if isinstance(shadow, str) else shadow
+    return (
+        replace(kept, kind=shadow) if isinstance(shadow, str) else schema.parse(shadow, ShadowSpec, "shadow")
+    )
 
 
 def _matrix(pose: Pose | None) -> Any:

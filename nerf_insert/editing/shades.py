@@ -120,7 +120,7 @@ def _new_surface(
     stack: LayerStack, views: Sequence[View], bounds: Float[Tensor, "2 3"], below: SceneSurface
 ) -> SceneSurface | None:
     """The surface that the topmost layer shows in its region, without what was there before; None: none."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     chosen = [views[k * len(views) // MAX_VIEWS] for k in range(MAX_VIEWS)]
     chosen = list({view.name: view for view in chosen}.values())
@@ -131,7 +131,7 @@ def _new_surface(
     old = torch.zeros(len(vertices), dtype=torch.bool)
     if len(below.mesh.vertices):
         reach = SAME_CELLS * seen.cell + below.cell
-        distance = cKDTree(below.mesh.vertices.numpy()).query(vertices.numpy())[0]
+        distance = KDTree(below.mesh.vertices.numpy()).query(vertices.numpy())[0]
         old = torch.from_numpy(distance < reach)
     kept = faces[~old[faces].all(-1)]
     if not len(kept):

@@ -101,7 +101,8 @@ def _material(data: dict[str, Any]) -> Material:
 def _texture_use(data: dict[str, Any] | None) -> TextureUse | None:
     if data is None:
         return None
-    return TextureUse(data["texture"], data["uv_set"], tuple(tuple(row) for row in data["matrix"]))
+    (a, b, c), (d, e, f) = data["matrix"]
+    return TextureUse(data["texture"], data["uv_set"], ((a, b, c), (d, e, f)))
 
 
 def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:

@@ -202,10 +202,10 @@ def nearest_samples(
         normals: Unit normals; samples that face another way count little. None: all count.
         spacing: Distance of neighboring samples, world units.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     count = min(NEIGHBORS, len(samples))
-    distance, index = cKDTree(samples.numpy()).query(points.numpy(), count)
+    distance, index = KDTree(samples.numpy()).query(points.numpy(), count)
     distance = torch.from_numpy(np.asarray(distance, np.float32).reshape(len(points), count))
     index = torch.from_numpy(np.asarray(index, np.int64).reshape(len(points), count))
     weight = 1 / (distance + 0.1 * spacing) ** 2

@@ -91,9 +91,8 @@ class VisualHull(Region):
             raise InputError(why_empty(self.cones, self.names))
         if bounds.isfinite().all():
             return bounds
-        masks = (
-            f"the masks ({', '.join(self.names)})" if len(self.names) > 1 else f"the mask for {self.names[0]}"
-        )
+        names = ", ".join(self.names)
+        masks = f"the masks ({names})" if len(self.names) > 1 else f"the mask for {names}"
         if within is not None:
             self.cut = True
             bounds = find_bounds(self.cones, within=within)
