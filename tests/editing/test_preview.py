@@ -111,3 +111,22 @@ def test_the_command_says_how_to_go_on(scene_folder, tmp_path, capsys):
     assert main([*words, "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["looks"].keys() == {"3", "5"}
     assert main([*words[:-4], "--seeds", "3,-5"]) == 2
+
+
+def test_a_click_on_the_command_line_gives_the_masks_of_all_photographs(scene_folder, tmp_path, capsys):
+    capture = Scene.open(scene_folder).capture
+    view = capture.train[2]
+    x, y = view.camera.project(torch.tensor([tiny.BALL[:3]])).pixels[0].tolist()
+    words = ["preview", str(scene_folder), "--point", f"{view.name}={x:.1f},{y:.1f}", "--paint", "0"]
+    assert main([*words, "--out", str(tmp_path), "--json"]) == 0
+    files = json.loads(capsys.readouterr().out)["mask_files"]
+    overlaps = []
+    for view in capture.views:
+        rays = view.camera.rays()
+        toward = torch.tensor(tiny.BALL[:3]) - rays.origins
+        off = toward.square().sum(-1) - (toward * rays.directions).sum(-1) ** 2
+        ball = (off < tiny.BALL[3] ** 2).view(view.camera.height, view.camera.width)
+        mask = read_image(files[view.name])[0][..., 0] > 0.5
+        overlaps.append(float((ball & mask).sum() / (ball | mask).sum()))
+    # a ball of about twelve pixels across: an outline that is off by a pixel costs a quarter
+    assert len(files) == 14 and sum(overlaps) / len(overlaps) > 0.7
