@@ -9,13 +9,23 @@ import gradio as gr
 
 from nerf_insert.app.capture_jobs import add_capture
 from nerf_insert.app.jobs.job import UNFINISHED, Job
+from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps import align
-from nerf_insert.app.steps.common import FRESH, PRIVATE, Context, Page, Session, show_errors, stage_value
+from nerf_insert.app.steps.common import (
+    FAILED,
+    FRESH,
+    PRIVATE,
+    Context,
+    Page,
+    Session,
+    show_errors,
+    stage_value,
+)
 from nerf_insert.app.uploads import take_files
 from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.app.workspace import SceneLocation
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.io.decoding import SUFFIXES
 from nerf_insert.reconstruction.sources import VIDEOS
 from nerf_insert.training.scene_trainer import TrainConfig
@@ -78,13 +88,18 @@ def build(page: Page) -> dict[str, Any]:
         return open_location(services.workspace.sample(), session)
 
     def take(files: list[str] | None, session: Session) -> Any:
+        """Open what was uploaded; the upload area is empty again, also after a failure."""
         if not files:
-            return gr.skip()
-        location = take_files([Path(file) for file in files], services.workspace)
-        session = open_location(location, session)
-        if location.pending:
-            add_capture(services, location)
-        return session
+            return gr.skip(), None
+        try:
+            location = take_files([Path(file) for file in files], services.workspace)
+            session = open_location(location, session)
+            if location.pending:
+                add_capture(services, location)
+        except (InputError, RunError) as problem:  # raised, it would leave the files in the upload area
+            gr.Warning(as_sentence(problem), title=FAILED)
+            return gr.skip(), None
+        return session, None
 
     def find_cameras(session: Session) -> dict[str, Any]:
         add_capture(services, Context(services, session).location)
@@ -122,10 +137,9 @@ def build(page: Page) -> dict[str, Any]:
     opening = [
         scenes.input(show_errors(choose), [scenes, page.session], page.session, **PRIVATE),
         sample.click(show_errors(open_sample), page.session, page.session, **PRIVATE),
-        upload.upload(show_errors(take), [upload, page.session], page.session, **with_progress),
+        upload.upload(show_errors(take), [upload, page.session], [page.session, upload], **with_progress),
     ]
     train.click(show_errors(start_training), [quality, page.session], jobs, **PRIVATE)
-    opening[-1].then(lambda: None, None, upload, **PRIVATE)  # also after a failure: ready for the next one
     search.click(show_errors(find_cameras), page.session, jobs, **PRIVATE)
     aligning["apply"](
         lambda now: {"scene": now["scene"], "kinds": KINDS, "stamp": now["stamp"]}, page.session, jobs
