@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 SUMMARY = "check the installation: devices, kernel backends, versions, caches"
-PACKAGES = ("torch", "numba", "triton", "tinycudann", "nerfstudio", "diffusers", "gradio")
+PACKAGES = ("torch", "numba", "triton", "tinycudann", "pycolmap", "nerfstudio", "diffusers", "gradio")
 VARIABLES = (
     "NERF_INSERT_DEVICE",
     "NERF_INSERT_KERNELS",
