@@ -43,8 +43,8 @@ SLOW = (
     "cli/test_models cli/test_train compatibility/ editing/test_killed editing/test_loop "
     "editing/test_preview editing/test_shades evaluation/test_edit_metrics examples/ export/ "
     "fields/test_nerfacto inpaint/diffusion/test_families inpaint/fill/test_inpainter inpaint/mesh/ "
-    "inpaint/remote/ kernels/test_every_backend kernels/test_triton lighting/ plugin/ reconstruction/test_make "
-    "runtime/test_devices training/test_layer_trainer"
+    "inpaint/remote/ kernels/test_every_backend kernels/test_triton lighting/ plugin/ "
+    "reconstruction/test_make runtime/test_devices training/test_layer_trainer"
 ).split()
 
 
