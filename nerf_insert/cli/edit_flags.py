@@ -125,8 +125,9 @@ def _add_content_flags(parser: argparse.ArgumentParser) -> None:
         "--shadow",
         choices=get_args(ShadowKind),
         help="what the object does to the light around it, as a layer of its own that can be switched and "
-        "faded. cast: its shadow, and light that it throws back. contact: only a soft shadow near it. "
-        "Default: cast with mesh, else none",
+        "faded. cast: its shadow, and light that it throws back; with fill, the removed object's shadow is "
+        "taken back as far as the photographs show it. contact: only a soft shadow near it. Default: cast "
+        "with mesh and fill, else none",
     )
     group.add_argument(
         "--shadow-strength",

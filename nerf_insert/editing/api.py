@@ -156,7 +156,7 @@ def make_recipe(
         anchors: Views painted first and jointly; 0: every round paints all views.
         strength: Strength of the inpainting in the first round, above 0, at most 1.
         shadow: "cast", "contact" or "none", or a `ShadowSpec` or its fields for another strength. Default:
-            "cast" with "mesh", otherwise "none".
+            "cast" with "mesh", and with "fill", where it takes the removed object's back; otherwise "none".
         name: The layer's name. Default: the mesh's file name, otherwise "edit".
         seed: Random seed.
 

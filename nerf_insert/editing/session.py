@@ -215,10 +215,6 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     guide = load_guide(recipe, scene.capture.origin)
     with wrap_inpainter_errors(recipe.inpainter):
         inpainter.check(guide)
-    if recipe.inpainter == "fill" and recipe.shadow.kind in ("cast", "contact"):
-        raise InputError(
-            f"fill removes things, which cast no shadow: leave --shadow {recipe.shadow.kind} out"
-        )
     recipe = recipe.with_options(dict(inpainter.settled))
     capture = scene.capture
     for warning in capture.warnings:

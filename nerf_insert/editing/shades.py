@@ -26,7 +26,8 @@ from nerf_insert.lighting.depth_fusion import fuse_tsdf
 from nerf_insert.lighting.light import Occluder
 from nerf_insert.lighting.scene_light import find_light
 from nerf_insert.lighting.shade_bake import bake_shade
-from nerf_insert.lighting.surface import SceneSurface
+from nerf_insert.lighting.shade_removal import take_back_shade
+from nerf_insert.lighting.surface import SceneSurface, surface_radiance
 from nerf_insert.rendering.depth_view import DepthView, render_depth_views
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
@@ -38,6 +39,8 @@ CELLS = 160  # along its sides
 THING_CELLS = 96  # of the inserted thing's surface along its region
 SAME_CELLS = 2.0  # distance from the scene's surface up to which a surface in the layer is the scene's own
 MAX_VIEWS = 20  # that the thing's surface is fused from
+NOTHING_CAST = "The edit changes no light around it that could be seen: it gets no shadow."
+NOTHING_TAKEN_BACK = "The photographs do not tell which shadow the removed thing cast: nothing is taken back."
 
 
 def shade_folder(folder: Path) -> Path:
@@ -68,10 +71,13 @@ def shade_of_edit(session: EditSession, folder: Path, progress: Progress) -> Pat
     """
     home = shade_folder(folder)
     if not (home / FILE).exists() and session.shadow != "none" and session.inpainter.shade is None:
-        layer = Layer.load(folder / "field.safetensors", session.region)
-        shade = shade_of_layer(session, layer.to(session.stack.device), progress)
+        layer = Layer.load(folder / "field.safetensors", session.region).to(session.stack.device)
+        if session.inpainter.removes:
+            shade, nothing = shade_of_removal(session, layer, progress), NOTHING_TAKEN_BACK
+        else:
+            shade, nothing = shade_of_layer(session, layer, progress), NOTHING_CAST
         if shade is None:
-            progress.say("The edit changes no light around it that could be seen: it gets no shadow.")
+            progress.say(nothing)
         else:
             shade.save(home / FILE)
     return home if (home / FILE).exists() else None
@@ -108,6 +114,38 @@ def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> Sh
         kind = "contact" if session.shadow == "contact" else "cast"
         bounds, strength = thing.mesh.bounds, float(session.recipe.shadow.strength)
         shade = bake_shade(surface, light.light, _occluder(thing), bounds, kind, strength=strength)
+        task.advance(1)
+    return shade
+
+
+def shade_of_removal(session: EditSession, layer: Layer, progress: Progress) -> ShadeLayer | None:
+    """Compute what takes back the shadow of the thing that a finished layer has removed.
+
+    Returns:
+        The shade layer; None if nothing was removed, or the photographs do not tell what its shadow was.
+    """
+    region, views = session.region, [seen.view for seen in session.views]
+    center, reach = region.bounds.mean(0), REACH * region.diagonal
+    box = torch.stack([center - reach, center + reach])
+    with progress.task("Taking the shadow back", total=4) as task:
+        before = render_depth_views(session.stack, views)
+        removed = session.stack.with_layer(layer)
+        after = [replace(view, depth=removed.render_image(view.camera).depth) for view in before]
+        task.advance(1)
+        surface = fuse_tsdf(after, box, CELLS)
+        thing = _new_surface(session.stack, views, region.bounds, surface)
+        task.advance(1)
+        if thing is None or not len(surface.mesh.faces):
+            return None
+        # What the photographs show of the surface, where the thing does not hide it.
+        radiance, spread = surface_radiance(before, surface.mesh.vertices, surface.normals, 2 * surface.cell)
+        surface = replace(surface, radiance=radiance, spread=spread)
+        up = torch.stack([view.camera.c2w[:, 1] for view in views]).mean(0)
+        up = torch.nn.functional.normalize(up, dim=0)
+        light = find_light(session.stack, before, views, center, region.diagonal, up, session.recipe.seed)
+        task.advance(1)
+        bounds, strength = thing.mesh.bounds, float(session.recipe.shadow.strength)
+        shade = take_back_shade(surface, light.light, _occluder(thing), bounds, strength=strength)
         task.advance(1)
     return shade
 

@@ -66,11 +66,11 @@ def bake_shade(
         The shade layer, or None if nothing around the thing changes.
     """
     size = float((bounds[1] - bounds[0]).norm())
-    samples = _samples(surface, bounds, size, kind)
+    samples = samples_around(surface, bounds, kind)
     if samples is None:
         return None
     points, normals = samples
-    ratio = _ratios(surface, light, thing, bounds, points, normals, kind)
+    ratio = irradiance_ratios(surface, light, thing, bounds, points, normals, kind)
     away = _distance_to_box(points, bounds)
     reach = size * (CONTACT_REACH if kind == "contact" else KEY_REACH)
     fade = ((reach - away) / (FADE * reach)).clamp(0, 1)[:, None]
@@ -79,14 +79,20 @@ def bake_shade(
     if not bool(changed.any()):
         return None
     cell = max(FINE * size, 0.4 * surface.cell)
-    thickness = SHELL_CELLS * surface.cell + 2 * error
-    return ShadeLayer(fill_shell(points, normals, change, changed, cell, thickness), strength)
+    grid = fill_shell(points, change, changed, cell, shell_thickness(surface, error))
+    return ShadeLayer(grid, strength)
 
 
-def _samples(
-    surface: SceneSurface, bounds: Float[Tensor, "2 3"], size: float, kind: Kind
+def shell_thickness(surface: SceneSurface, error: float) -> float:
+    """Return how far from a surface its shade is filled in, if it may be wrong by `error`; world units."""
+    return SHELL_CELLS * surface.cell + 2 * error
+
+
+def samples_around(
+    surface: SceneSurface, bounds: Float[Tensor, "2 3"], kind: Kind
 ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]] | None:
-    """Place samples on the surface as far as the thing may change its light: points and normals."""
+    """Place samples on the surface as far as a thing in a box may change its light: points and normals."""
+    size = float((bounds[1] - bounds[0]).norm())
     reach = size * (CONTACT_REACH if kind == "contact" else KEY_REACH)
     vertices, faces = surface.mesh.vertices, surface.mesh.faces
     near = _distance_to_box(vertices, bounds) < reach
@@ -98,7 +104,7 @@ def _samples(
     return placed.points, placed.normals
 
 
-def _ratios(
+def irradiance_ratios(
     surface: SceneSurface,
     light: Light,
     thing: Occluder,
@@ -107,7 +113,17 @@ def _ratios(
     normals: Float[Tensor, "N 3"],
     kind: Kind,
 ) -> Float[Tensor, "N 3"]:
-    """The light at points of the surface with the thing, over that without it."""
+    """Return the light at points of the surface with a thing, over that without it.
+
+    Args:
+        surface: The scene without the thing.
+        light: The scene's light.
+        thing: What stands there.
+        bounds: Lowest and highest corner of the box around it.
+        points: World coordinates.
+        normals: Unit normals there.
+        kind: As in `bake_shade`.
+    """
     size = float((bounds[1] - bounds[0]).norm())
     lifted = points + 0.25 * surface.cell * normals
     scene = surface.as_occluder()
@@ -217,7 +233,6 @@ def nearest_samples(
 
 def fill_shell(
     points: Float[Tensor, "N 3"],
-    normals: Float[Tensor, "N 3"],
     change: Float[Tensor, "N 3"],
     changed: Bool[Tensor, " N"],
     cell: float,
@@ -227,7 +242,6 @@ def fill_shell(
 
     Args:
         points: The samples, world coordinates.
-        normals: Unit normals there.
         change: The quantity; 0 where there is nothing to keep.
         changed: The samples around which grid points are filled.
         cell: Distance of neighboring grid points, world units.

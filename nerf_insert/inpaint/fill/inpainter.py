@@ -5,7 +5,8 @@ the object stood on something or hid a wall: the flat surfaces around the region
 are projected onto them as textures, and what no photograph shows clear of the object is completed from its
 surroundings. Every view is painted from the same textures and the same scene, so all views agree.
 
-Shadows and reflections of the object outside the region stay. World coordinates and units; N rays.
+The object's shadow outside the region is taken back by a shade layer (lighting/shade_removal.py); reflections
+stay. World coordinates and units; N rays.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class FillInpainter(Inpainter):
 
     rounds = 1  # painting again would give the same images
     consistent = True
+    removes = True
+    shadow = "cast"
     blend_width = 0.0  # a blend would keep some of what is removed
     uses_render = "none"  # it reads the photographs and renders the scene behind the region itself
 
