@@ -107,7 +107,7 @@ class Inpainter(ABC):
             only, or nowhere ("none"). Elsewhere they need no rendering, and hold the photograph and inf.
         settled: Options that were left to the inpainter, by name, known after `check`. The layer's recipe
             keeps them; the edit is resumed and repeated with them.
-        removes: Whether it takes away what is in the region; then a shade layer takes back the shadow of that.
+        removes: Whether it takes away what is in the region; a shade layer then takes back its shadow.
         shadow: The shade layer that an edit gets, unless the recipe says otherwise.
         shade: The shade layer that `prepare` has computed, which is put below the edit's own layer; None: if
             one is wanted, it is computed from the finished layer.

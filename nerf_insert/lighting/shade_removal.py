@@ -29,7 +29,7 @@ from nerf_insert.lighting.shade_bake import (
 )
 from nerf_insert.lighting.surface import SceneSurface
 
-MIN_DARKENING = 0.08  # log ratio from which on a place counts as shaded, up to which as unshaded by half of it
+MIN_DARKENING = 0.08  # log ratio from which on a place counts as shaded; as unshaded up to half of it
 MAX_BRIGHTENING = 2.5  # log ratio, the most that is taken back
 SMOOTHED = 12  # samples over which the texture of a surface is averaged
 COMPARED = 48  # unshaded samples that a shaded one is compared with
@@ -78,7 +78,8 @@ def take_back_shade(
     if placed is None:
         return None
     points, normals = placed
-    predicted = -irradiance_ratios(surface, light, thing, bounds, points, normals, "cast").clamp_min(0.02).log()
+    ratio = irradiance_ratios(surface, light, thing, bounds, points, normals, "cast")
+    predicted = -ratio.clamp_min(0.02).log()
     seen = _observed(surface, points, normals)
     lack = _lack_of_light(points, normals, predicted @ LUMINANCE, seen, size)
     found = observe_darkening(predicted, lack)
