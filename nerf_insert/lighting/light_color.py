@@ -84,7 +84,7 @@ def _relative_tints(samples: LightSamples, luminance: Tensor, parts: Tensor) -> 
 def _common_tint(
     samples: LightSamples, luminance: Tensor, parts: Tensor, tint: Float[Tensor, "L 3"]
 ) -> Float[Tensor, "L 3"]:
-    """Add the tint that all lights share, from the hues of the groups: each group counts the same."""
+    """Add the tint that all lights share, from the hues of the groups; groups of one hue count as one."""
     light = samples.known + parts.T @ (luminance[:, None] * tint.exp())
     albedo = (samples.color / light.clamp_min(MIN_IRRADIANCE)).log()
     member = samples.member * samples.weight[:, None]
@@ -92,7 +92,8 @@ def _common_tint(
     used = weight > 0.01
     mean = (member.T @ albedo)[used] / weight[used, None]
     hue = mean - (mean.exp() @ LUMINANCE).log()[:, None]
-    off = TINT_SHRINK * (hue.median(0).values - torch.tensor(ALBEDO_TINT))
+    alike = torch.exp(-0.5 * (torch.cdist(hue, hue) / SAME_HUE) ** 2).sum(1)
+    off = TINT_SHRINK * ((hue / alike[:, None]).sum(0) / (1 / alike).sum() - torch.tensor(ALBEDO_TINT))
     if samples.sky is not None:  # seen sky has its own color
         seen = samples.sky.clamp_min(MIN_IRRADIANCE)
         wanted = seen.log() - (seen @ LUMINANCE).log()
