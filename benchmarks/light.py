@@ -10,9 +10,9 @@ CAPTURE holds transforms.json (the capture without the object), transforms_remov
     left, back  removal with `fill`, by three masks, without and with a shade layer that takes the shadow back
 
 Of each, mean over the test views: PSNR of the object's pixels, of the whole image, and `recovered`, the share
-of the squared error that the edit takes away where the truth differs from the capture by more than 0.03, 2
-pixels or more clear of the object: its shadow and the light that it throws back. `changed` is the largest
-change of a pixel whose ray misses every region. Light is what `nerf-insert light` prints. Times are of one run.
+of the squared error that the edit takes away where the truth differs from the capture by more than 0.03, at
+least 2 pixels clear of the object: its shadow and the light that it throws back. `changed` is the largest
+change of a pixel whose ray misses every region. Light is what `nerf-insert light` prints.
 """
 
 from __future__ import annotations
