@@ -28,9 +28,8 @@ ALBEDO_TINT = (
     0.0,
     -0.15,
 )  # mean log albedo of common materials in each channel, less that of luminance
-TINT_SHRINK = (
-    0.6  # of the mean tint of the surfaces that is taken for the light's; the rest is the materials'
-)
+SAME_HUE = 0.3  # difference of log hues of groups that may be of one material
+TINT_SHRINK = 0.5  # of the surfaces' mean tint that is taken for the light's; the rest is the materials'
 STEPS = 6
 
 
