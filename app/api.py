@@ -38,7 +38,7 @@ from nerf_insert.errors import InputError, warn, warnings_to
 
 CONTENT = (
     "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds",
-    "blend_width", "view_dependent", "dilate", "mesh_is_region", "combine",
+    "blend_width", "view_dependent", "dilate", "mesh_is_region", "combine", "shadow",
 )  # fmt: skip
 EMPTY: dict[str, Any] = {
     "points": {},
@@ -132,7 +132,8 @@ def add_endpoints(services: Services) -> None:
         """Set fields of a draft and return the whole draft.
 
         The fields: prompt, negative_prompt, inpainter, model, options, name, seed, steps, rounds,
-        blend_width, view_dependent, dilate, mesh_is_region, combine (union or intersection).
+        blend_width, view_dependent, dilate, mesh_is_region, combine (union or intersection), shadow (cast,
+        contact, none, or "" for what fits the edit).
         """
         values = {RENAMED.get(key, key): value for key, value in values.items()}
         unknown = [key for key in values if key not in CONTENT]

@@ -13,8 +13,9 @@ from nerf_insert.app.drafts import Draft, Drafts, MeshPose
 from nerf_insert.app.inpainter_list import check_inpainter
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
+from nerf_insert.io import schema
 from nerf_insert.regions.spec import Box, Dilate, Intersection, Masks, Matrix, Mesh, Points, RegionSpec, Union
-from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule
+from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule, ShadowSpec
 from nerf_insert.scene.recipe_from_flags import COMBINATIONS
 
 NO_REGION = (
@@ -52,6 +53,7 @@ def check_content(draft: Draft, allowed: Sequence[Path]) -> None:
         schedule=_schedule(draft),
         name=draft.name or "edit",
         seed=draft.seed,
+        shadow=_shadow(draft),
     )
     check_inpainter(recipe.inpainter, recipe.inpainter_options, allowed)
 
@@ -140,6 +142,7 @@ def recipe_from_draft(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         schedule=_schedule(draft),
         name=draft.name.strip() or default_name(draft, inpainter),
         seed=draft.seed,
+        shadow=_shadow(draft),
         approved={view: str(drafts.file(key, "kept", name)) for view, name in sorted(draft.kept.items())},
     )
     check_inpainter(recipe.inpainter, recipe.inpainter_options, drafts.allowed)
@@ -188,6 +191,11 @@ def _schedule(draft: Draft) -> Schedule:
     )
 
 
+def _shadow(draft: Draft) -> ShadowSpec:
+    """Return the shadow of a draft. Raises InputError for a kind that there is not."""
+    return schema.parse_fields({"kind": draft.shadow or None}, ShadowSpec, "shadow")
+
+
 def _flags(recipe: Recipe) -> list[str] | None:
     """Return a recipe as flags of `nerf-insert edit`; None if these cannot express it."""
     region = _region_flags(recipe)
@@ -206,6 +214,8 @@ def _flags(recipe: Recipe) -> list[str] | None:
         flags += ["--inpainter-option", f"{key}={json.dumps(value)}"]
     flags += ["--steps", str(schedule.steps)] if schedule.steps else []
     flags += ["--rounds", str(schedule.rounds)] if schedule.rounds else []
+    flags += ["--shadow", recipe.shadow.kind] if recipe.shadow.kind else []
+    flags += ["--shadow-strength", f"{recipe.shadow.strength:g}"] if recipe.shadow.strength != 1 else []
     return flags
 
 

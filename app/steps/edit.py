@@ -20,12 +20,25 @@ from nerf_insert.errors import InputError
 from nerf_insert.scene.recipe import Recipe
 
 KINDS = ["edit"]
+SHADOWS = [  # what people read, and the recipe's word
+    ("As fits the edit: a mesh casts one, a removal takes it back", ""),
+    ("Cast a shadow, or take it back", "cast"),
+    ("Only a soft shadow where it stands", "contact"),
+    ("None", "none"),
+]
 
 
 def build(page: Page) -> None:
     """Lay out the step."""
     services, session = page.services, page.session
     summary = gr.Markdown("", elem_id="edit-summary")
+    shadow = gr.Dropdown(
+        choices=SHADOWS,
+        value="",
+        label="Shadow",
+        info="A layer of its own, which can be faded and switched off under Results",
+        elem_id="shadow",
+    )
     start = gr.Button("Start the edit", variant="primary", elem_id="start-edit")
     jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "edit-jobs")
     with gr.Accordion("Command line", open=False):
@@ -45,12 +58,19 @@ def build(page: Page) -> None:
     def jobs_value(session: Session) -> dict[str, Any]:
         return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
 
+    def save_shadow(kind: str | None, session: Session) -> list[str]:
+        context = Context(services, session)
+        context.drafts.change(context.key, shadow=kind or "")
+        return describe_edit(context)
+
     def refresh(session: Session) -> list[Any]:
         if not session["scene"]:
-            return ["Open a scene first.", "", {"scene": None, "kinds": KINDS}]
-        return [*describe_edit(Context(services, session)), jobs_value(session)]
+            return ["Open a scene first.", "", "", {"scene": None, "kinds": KINDS}]
+        context = Context(services, session)
+        return [*describe_edit(context), context.draft.shadow, jobs_value(session)]
 
-    page.when_opened(refresh, [summary, command, jobs])
+    page.when_opened(refresh, [summary, command, shadow, jobs])
+    shadow.input(show_errors(save_shadow), [shadow, session], [summary, command], **PRIVATE)
     start.click(show_errors(edit), session, jobs, **PRIVATE)
     page.while_at("edit", lambda now: describe_edit(Context(services, now)), [summary, command])
     page.edit_jobs.append(jobs)

@@ -108,10 +108,10 @@ def test_what_lies_in_the_shade_already_is_not_darkened_again():
         torch.zeros(n),
         0.02,
     )
-    light = Light(torch.zeros(256, 3), (sun(),))
+    light = Light(torch.full((256, 3), 0.2), (sun(),))
     points = torch.tensor([[0.0, 0.1, 0.0]])
     found = irradiance_ratios(surface, light, ball(0.2), BOUNDS, points, UP[None], "cast")
-    assert found[0].tolist() == pytest.approx([1.0] * 3, abs=1e-3)  # the ball shines as the roof does
+    assert found[0].tolist() == pytest.approx([1.0] * 3, abs=1e-3)  # the ball shines as roof and sky do
 
 
 def test_the_baked_layer_is_the_ratio_on_the_surface_and_local():
