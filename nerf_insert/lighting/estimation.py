@@ -36,7 +36,8 @@ from nerf_insert.lighting.light_samples import (
 MIN_SAMPLES = 100  # without which no key light is looked for
 MAX_KEYS = 3
 MIN_SHARE = 0.1  # of all light that a key light has to give
-MIN_KEY_GAIN = 5.0  # log likelihood by which each further key light has to explain the samples better
+MIN_KEY_GAIN = 10.0  # log likelihood by which each further key light has to explain the samples better
+SURE_GAIN, UNSURE_ANGLE = 15.0, 15.0  # gain of all up to which lights are made wider, by so many degrees
 SEARCHED = 700  # samples in the search of all places
 SEARCH_DIRECTIONS = 256
 SEARCH_DISTANCES = (0.7, 1.1, 1.8, 3.0, 100.0)  # of the scene's size
@@ -119,7 +120,9 @@ def estimate_light(
             doubt = search.doubt(best, k)
             doubts.append(math.degrees(doubt))
             key = best.keys[k]
-            widened.append(replace(key, angle=min(math.radians(60), math.hypot(key.angle, doubt))))
+            unsure = math.radians(UNSURE_ANGLE) * min(1.0, SURE_GAIN / max(1e-3, soft.cost - best.cost))
+            angle = math.hypot(key.angle, doubt, unsure)
+            widened.append(replace(key, angle=min(math.radians(60), angle)))
         best = search.evaluate(tuple(widened))
     light = color_lights(best.keys, best.strengths, best.sky, search.samples, occluders, far)
     return light, Confidence(max(0.0, soft.cost - best.cost), tuple(doubts))
