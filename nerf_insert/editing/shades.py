@@ -13,8 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from nerf_insert.capture.view import View
 from nerf_insert.editing.session import EditSession
@@ -28,6 +26,7 @@ from nerf_insert.lighting.scene_light import find_light
 from nerf_insert.lighting.shade_bake import bake_shade
 from nerf_insert.lighting.shade_removal import take_back_shade
 from nerf_insert.lighting.surface import SceneSurface, surface_radiance
+from nerf_insert.regions.region import Region
 from nerf_insert.rendering.depth_view import DepthView, render_depth_views
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
@@ -39,6 +38,7 @@ CELLS = 160  # along its sides
 THING_CELLS = 96  # of the inserted thing's surface along its region
 SAME_CELLS = 2.0  # distance from the scene's surface up to which a surface in the layer is the scene's own
 MAX_VIEWS = 20  # that the thing's surface is fused from
+PIXELS = 40_000  # of each of them
 NOTHING_CAST = "The edit changes no light around it that could be seen: it gets no shadow."
 NOTHING_TAKEN_BACK = "The photographs do not tell which shadow the removed thing cast: nothing is taken back."
 
@@ -101,7 +101,7 @@ def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> Sh
         depth_views = render_depth_views(session.stack, views)
         surface = fuse_tsdf(depth_views, torch.stack([center - reach, center + reach]), CELLS)
         task.advance(1)
-        thing = _new_surface(session.stack.with_layer(layer), views, region.bounds, surface)
+        thing = _new_surface(session.stack.with_layer(layer), views, region, surface)
         task.advance(1)
         if thing is None:
             return None
@@ -133,7 +133,7 @@ def shade_of_removal(session: EditSession, layer: Layer, progress: Progress) -> 
         after = [replace(view, depth=removed.render_image(view.camera).depth) for view in before]
         task.advance(1)
         surface = fuse_tsdf(after, box, CELLS)
-        thing = _new_surface(session.stack, views, region.bounds, surface)
+        thing = _new_surface(session.stack, views, region, surface)
         task.advance(1)
         if thing is None or not len(surface.mesh.faces):
             return None
@@ -155,14 +155,14 @@ def _occluder(thing: SceneSurface) -> Occluder:
 
 
 def _new_surface(
-    stack: LayerStack, views: Sequence[View], bounds: Float[Tensor, "2 3"], below: SceneSurface
+    stack: LayerStack, views: Sequence[View], region: Region, below: SceneSurface
 ) -> SceneSurface | None:
-    """The surface that the topmost layer shows in its region, without what was there before; None: none."""
+    """The surface that a stack shows in a region, without what another surface has there; None: none."""
     from scipy.spatial import KDTree
 
     chosen = [views[k * len(views) // MAX_VIEWS] for k in range(MAX_VIEWS)]
     chosen = list({view.name: view for view in chosen}.values())
-    seen = fuse_tsdf([_rendered(stack, view.camera) for view in chosen], bounds, THING_CELLS)
+    seen = fuse_tsdf([_rendered(stack, view.camera, region) for view in chosen], region.bounds, THING_CELLS)
     vertices, faces = seen.mesh.vertices, seen.mesh.faces
     if not len(faces):
         return None
@@ -179,8 +179,8 @@ def _new_surface(
     return replace(seen, mesh=replace(seen.mesh, faces=kept, corner_colors=corners), front=front)
 
 
-def _rendered(stack: LayerStack, camera: Camera) -> DepthView:
-    """A small render as a depth view."""
-    small = camera.scaled(min(1.0, (40_000 / (camera.width * camera.height)) ** 0.5))
-    image = stack.render_image(small)
+def _rendered(stack: LayerStack, camera: Camera, region: Region) -> DepthView:
+    """A small render of a region as a depth view; nothing is seen elsewhere."""
+    small = camera.scaled(min(1.0, (PIXELS / (camera.width * camera.height)) ** 0.5))
+    image = stack.render_masked(small, region.project(small))
     return DepthView(camera=small, depth=image.depth, color=srgb_to_linear(image.rgb))
