@@ -34,7 +34,7 @@ from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import LayerEntry
 
 REACH = 2.5  # half side of the box in which the scene's surface is looked for, in diagonals of the region
-CELLS = 160  # along its sides
+CELLS = 128  # along its sides
 THING_CELLS = 96  # of the inserted thing's surface along its region
 SAME_CELLS = 2.0  # distance from the scene's surface up to which a surface in the layer is the scene's own
 MAX_VIEWS = 20  # that the thing's surface is fused from

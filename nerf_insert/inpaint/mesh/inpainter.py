@@ -31,7 +31,7 @@ from nerf_insert.lighting.shading import DEFAULT_ROUGHNESS, cast_shadow, shade
 from nerf_insert.rendering.depth_view import DepthView, render_depth_views
 
 SCENE_REACH = 2.5  # half side of the box of the scene's surface, in diagonals of the region
-SURFACE_CELLS = 192  # along its sides
+SURFACE_CELLS = 160  # along its sides
 MIN_ROUGHNESS = 0.15  # a sharper highlight would fall between the pixels
 
 
