@@ -37,6 +37,7 @@ MIN_SAMPLES = 100  # without which no key light is looked for
 MAX_KEYS = 3
 MIN_SHARE = 0.1  # of all light that a key light has to give
 MIN_KEY_GAIN = 10.0  # log likelihood by which each further key light has to explain the samples better
+MAX_LEVEL_CHANGE = 0.25  # of the log level that seen sky can make: cameras darken what is dark
 SURE_GAIN, UNSURE_ANGLE = 15.0, 15.0  # gain of all up to which lights are made wider, by so many degrees
 SEARCHED = 700  # samples in the search of all places
 SEARCH_DIRECTIONS = 256
@@ -343,7 +344,8 @@ def fit_strengths(
                 off = (levels * share[:, 0] / (samples.sky @ channel).clamp_min(MIN_IRRADIANCE)).log()
                 variance = ALBEDO_SPREAD**2 + samples.sky_spread**2
                 cost = cost + off**2 / variance / 2
-                levels = levels * (-off * ALBEDO_SPREAD**2 / variance).exp()
+                change = -off * ALBEDO_SPREAD**2 / variance
+                levels = levels * change.clamp(-MAX_LEVEL_CHANGE, MAX_LEVEL_CHANGE).exp()
             index = int(cost.argmin())
             best, log_share, level = float(cost[index]), tried[index], levels[index]
         step = step / 2

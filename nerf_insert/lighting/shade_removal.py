@@ -152,7 +152,7 @@ def _lack_of_light(
     size: float,
 ) -> Float[Tensor, "N 3"]:
     """By how much each sample is darker than the unshaded samples beside it that face the same side."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     lit: Bool[Tensor, " N"] = (darkening.abs() < MIN_DARKENING / 2) & seen.isfinite().all(-1)
     lack = torch.full_like(points, float("nan"))
@@ -161,7 +161,7 @@ def _lack_of_light(
         return lack
     # Sides are kept apart by a distance that no neighbor within reach bridges.
     place = torch.cat([points, 2 * COMPARE_REACH * size * normals], -1)
-    distance, index = cKDTree(place[lit].numpy()).query(place.numpy(), count)
+    distance, index = KDTree(place[lit].numpy()).query(place.numpy(), count)
     near = torch.from_numpy(np.asarray(distance, np.float32)) < COMPARE_REACH * size
     index = torch.from_numpy(np.asarray(index, np.int64))
     beside = seen[lit][index]
@@ -173,8 +173,8 @@ def _lack_of_light(
 
 def _smoothed(points: Float[Tensor, "N 3"], values: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
     """Average over the nearest samples."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     count = min(SMOOTHED, len(points))
-    index = np.asarray(cKDTree(points.numpy()).query(points.numpy(), count)[1], np.int64)
+    index = np.asarray(KDTree(points.numpy()).query(points.numpy(), count)[1], np.int64)
     return values[torch.from_numpy(index.reshape(len(points), count))].mean(1)
