@@ -215,11 +215,11 @@ def _shadow(shadow: ShadowKind | ShadowSpec | Mapping[str, Any] | None, base: Re
     from nerf_insert.io import schema
 
     kept = base.shadow if base else ShadowSpec()
-    if shadow is None:
-        return kept
-    return (
-        replace(kept, kind=shadow) if isinstance(shadow, str) else schema.parse(shadow, ShadowSpec, "shadow")
-    )
+    if isinstance(shadow, Mapping):
+        return schema.parse_fields(shadow, ShadowSpec, "shadow")
+    if isinstance(shadow, str):
+        return replace(kept, kind=shadow)
+    return kept if shadow is None else shadow
 
 
 def _matrix(pose: Pose | None) -> Any:
