@@ -127,12 +127,13 @@ def _write_masks(
     scene: Scene, session: EditSession, stems: dict[str, str], folder: Path, progress: Progress
 ) -> dict[str, float]:
     """Write all masks, and return the fraction of each photograph that shows the region."""
-    known = {seen.view.name: seen.mask for seen in session.views}
+    own = session.marked is session.region
+    known = {seen.view.name: seen.mask for seen in session.views} if own else {}
     coverage = {}
     with progress.task("Drawing the masks", total=len(stems)) as task:
         for view in scene.capture.views:
             mask = known.get(view.name)
-            mask = visible_mask(session.region, session.stack, view) if mask is None else mask
+            mask = visible_mask(session.marked, session.stack, view) if mask is None else mask
             write_image(folder / f"{stems[view.name]}.png", mask)
             coverage[view.name] = float(mask.float().mean())
             task.advance(1)

@@ -21,6 +21,8 @@ from nerf_insert.inpaint.api import EditContext, Inpainter, ShadowKind
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
 from nerf_insert.io.images import read_image, read_reference, to_uint8
+from nerf_insert.regions.csg import DilatedRegion, UnionRegion
+from nerf_insert.regions.grid_region import GridRegion
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.spec import load_pose
 from nerf_insert.rendering.stack import LayerStack
@@ -33,6 +35,7 @@ from nerf_insert.training.ray_cache import CachedRays, cache_rays, choose_pixels
 from nerf_insert.training.view_corrections import CorrectionOptions
 
 REMOVES = "fill"  # the inpainter that removes: what masks cut off of a thing is meant to go, too
+MARGIN = 0.05  # of a selected thing's diagonal: how far around it a removal begins
 
 
 class FitPreset(NamedTuple):
@@ -71,6 +74,7 @@ class EditSession:
         views: The training views that see the region.
         inpainter: What paints.
         guide: What to paint.
+        marked: What the recipe marks; `region` without the margin that a removal adds.
     """
 
     recipe: Recipe
@@ -79,6 +83,7 @@ class EditSession:
     views: tuple[RegionView, ...]
     inpainter: Inpainter
     guide: Guide
+    marked: Region
     _ray_cache: dict[tuple[int, int], CachedRays] = field(default_factory=dict, repr=False)
 
     def prepare_inpainter(self, seed: int, progress: Progress) -> None:
@@ -222,14 +227,28 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     stack = scene.stack()
     with progress.task("Building the region", total=1) as task:
         capture = replace(capture, reach=scene_reach(stack))
-        region = recipe.region.build(capture, Selector(stack, capture, progress, recipe.inpainter == REMOVES))
+        removes = recipe.inpainter == REMOVES
+        marked = recipe.region.build(capture, Selector(stack, capture, progress, forgiving=removes))
+        region = with_margin(marked) if removes else marked
         task.advance(1)
     keep = inpainter.uses_render == "full"
     views = find_region_views(region, stack, capture, recipe.schedule.min_coverage, progress, keep)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
-    session = EditSession(recipe, region, stack, views, inpainter, guide)
+    session = EditSession(recipe, region, stack, views, inpainter, guide, marked)
     session.prepare_inpainter(recipe.seed, progress)
     return session
+
+
+def with_margin(region: Region) -> Region:
+    """Widen what was selected in the scene, whose surfaces are blurred: their outer half would stay.
+
+    Regions that a person drew, and those with a distance of their own (`dilate`), stay as they are.
+    """
+    if isinstance(region, GridRegion):
+        return DilatedRegion(region, MARGIN * region.diagonal)
+    if isinstance(region, UnionRegion):
+        return UnionRegion([with_margin(part) for part in region.regions])
+    return region
 
 
 def load_guide(recipe: Recipe, origin: Sequence[float] = (0.0, 0.0, 0.0)) -> Guide:
