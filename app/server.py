@@ -36,6 +36,7 @@ class Settings:
         share: Whether to open a public tunnel through Gradio's servers.
         mcp: Whether to offer the endpoints to language models.
         browser: Whether to open a browser.
+        root_path: The path, or the whole address, under which a proxy serves the page.
     """
 
     workspace: Path
@@ -45,6 +46,7 @@ class Settings:
     share: bool = False
     mcp: bool = False
     browser: bool = False
+    root_path: str | None = None
 
 
 def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], None]) -> None:
@@ -96,6 +98,7 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
                 footer_links=["api", "settings"],
                 mcp_server=settings.mcp,
                 ssr_mode=False,
+                root_path=settings.root_path,
             )
     except OSError as error:
         jobs.close()

@@ -18,6 +18,7 @@ from nerf_insert.cli.main import main
         (["--auth", ":secret"], "NAME:PASSWORD"),
         (["--port", "0"], "between 1 and 65535"),
         (["--port", "http"], "not a whole number"),
+        (["--root-path", "nerf"], "neither a path that begins with / nor an http address"),
     ],
 )
 def test_bad_input(words, part, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import painters  # noqa: F401  # named in the recipe
@@ -103,7 +104,13 @@ def test_what_the_capture_says_beside_its_cameras_is_kept(edited, tiny_folder, t
     for frame in data["frames"]:
         frame["mask_path"] = "valid.png"
     data |= {"applied_transform": [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]], "ply_file_path": "points.ply"}
-    (capture / "points.ply").write_text("ply")
+    floor = np.stack([*np.meshgrid(np.linspace(-1, 1, 21), np.linspace(-1, 1, 21)), np.zeros((21, 21))], -1)
+    inside = np.random.default_rng(0).uniform(-0.27, 0.27, (40, 3)) + tiny.OBJECT[:3]
+    eye = Capture.load(tiny_folder / "capture").views[0].camera.center.numpy()
+    in_front = tiny.OBJECT[:3] + (eye - tiny.OBJECT[:3]) * np.linspace(0.4, 0.7, 9)[:, None]
+    known = np.concatenate([floor.reshape(-1, 3), inside, in_front])
+    trimesh.PointCloud(known, np.full((len(known), 3), (9, 90, 200), np.uint8)).export(capture / "points.ply")
+    depths = write_depths(capture, data)
     (capture / "transforms.json").write_text(json.dumps(data))
     scene = shutil.copytree(edited, tmp_path / "scene")
     at = json.loads((scene / "scene.json").read_text())
@@ -112,8 +119,74 @@ def test_what_the_capture_says_beside_its_cameras_is_kept(edited, tiny_folder, t
     out = export(scene, "dataset", tmp_path / "out")
     written = json.loads((out / "transforms.json").read_text())
     assert written["applied_transform"] == data["applied_transform"]
-    assert (out / written["ply_file_path"]).read_text() == "ply"
+    cloud = trimesh.load(out / written["ply_file_path"])
+    own = (cloud.colors[:, :3] == (9, 90, 200)).all(1)
+    points, new = cloud.vertices[own], cloud.vertices[~own]
+    in_box = np.abs(points - tiny.OBJECT[:3]).max(1) < 0.27
+    assert not in_box.any() and not (points[:, 2] > 0.02).any()  # what was in the region, or is seen through
+    far = np.linalg.norm(floor[..., :2].reshape(-1, 2) - tiny.OBJECT[:2], axis=1) > 0.8
+    there = {tuple(p) for p in np.round(points, 4)}
+    kept = np.array([tuple(p) in there for p in np.round(floor.reshape(-1, 3), 4)])
+    assert kept[far].mean() > 0.95 and len(new) > 300
+    on_ball = np.abs(np.linalg.norm(new - tiny.OBJECT[:3], axis=1) - tiny.OBJECT[3])
+    assert np.median(on_ball) < 0.08  # the layer's cells are 0.03 wide
+    check_depths(out, written, depths)
     assert Capture.load(out).views[0].valid().equal(torch.from_numpy(valid > 0))
+
+
+def write_depths(capture, data):
+    """Depth of the base's floor and ball along the cameras' axes in thousandths, half as large; as float."""
+    found = {}
+    for view, frame in zip(Capture.load(capture).views, data["frames"], strict=True):
+        camera = view.camera.scaled(0.5)
+        rays = camera.rays()
+        distance = ray_distance(rays, [tiny.BALL])
+        along = (rays.directions @ -camera.c2w[:, 2]).numpy()
+        steps = np.where(np.isfinite(distance), distance * along * 1000, 0).round().astype(np.uint16)
+        name = f"depth-{Path(frame['file_path']).stem}.png"
+        Image.fromarray(steps.reshape(camera.height, camera.width)).save(capture / name)
+        frame["depth_file_path"] = name
+        found[Path(frame["file_path"]).stem] = (camera, steps.reshape(camera.height, camera.width))
+    return found
+
+
+def ray_distance(rays, balls):
+    """To the first of the floor z = 0 and balls, in closed form."""
+    origins, directions = rays.origins.double().numpy(), rays.directions.double().numpy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        floor = -origins[:, 2] / directions[:, 2]
+    nearest = np.where(floor > 0, floor, np.inf)
+    for ball in balls:
+        away = origins - ball[:3]
+        half = (away * directions).sum(1)
+        under = half**2 - (away**2).sum(1) + ball[3] ** 2
+        nearest = np.minimum(nearest, np.where(under >= 0, -half - np.sqrt(under.clip(0)), np.inf))
+    return nearest
+
+
+def check_depths(out, written, depths):
+    errors = []
+    for frame in written["frames"]:
+        camera, before = depths[Path(frame["file_path"]).stem]
+        now = np.asarray(Image.open(out / frame["depth_file_path"]))
+        mask = np.asarray(Image.open(out / frame["edit_mask_path"]).resize(before.shape[::-1], 0)) > 127
+        wide = np.asarray(Image.open(out / frame["edit_mask_path"]).reduce(2)) > 0
+        assert np.array_equal(now[~wide], before[~wide])  # exactly
+        rays = camera.rays()
+        along = (rays.directions @ -camera.c2w[:, 2]).numpy()
+        truth = (ray_distance(rays, [tiny.BALL, tiny.OBJECT]) * along * 1000).reshape(before.shape)
+        ball = mask & (truth < before - 50)  # nearer than what was there by more than the grid's cells
+        errors += np.abs(now[ball] - truth[ball]).tolist()
+    assert len(errors) > 200 and np.median(errors) < 80  # of some 1700
+
+
+def test_a_capture_without_points_gets_the_scenes_surfaces(dataset):
+    written = json.loads((dataset / "transforms.json").read_text())
+    cloud = trimesh.load(dataset / written["ply_file_path"])
+    assert len(cloud.vertices) > 5000 and np.quantile(distance_to_scene(cloud.vertices), 0.8) < 0.08
+    blue = np.linalg.norm(cloud.vertices - tiny.OBJECT[:3], axis=1) < tiny.OBJECT[3] + 0.05
+    colors = cloud.colors[blue & (cloud.vertices[:, 2] > 0.15)][:, :3].astype(float)
+    assert len(colors) > 100 and np.median(colors[:, 2]) > 150 > np.median(colors[:, 0])
 
 
 def distance_to_scene(points):

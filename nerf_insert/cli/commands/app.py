@@ -7,6 +7,7 @@ that runs then is stopped cleanly and can be resumed.
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         help="address to listen on (default: %(default)s, reachable from this machine only)",
     )
+    group.add_argument(
+        "--root-path",
+        type=root_path,
+        metavar="PATH",
+        help="path under which a proxy serves the page, such as /nerf-insert, or its whole address; "
+        "the proxy takes it off before it passes requests on (default: GRADIO_ROOT_PATH, else none)",
+    )
     group.add_argument("--auth", metavar="NAME:PASSWORD", help="require this name and password")
     group.add_argument(
         "--share",
@@ -78,7 +86,9 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     from nerf_insert.app.server import Settings, serve
 
     console.if_stopped = ""
-    settings = Settings(args.workspace, args.host, args.port, auth, args.share, args.mcp, args.browser)
+    settings = Settings(
+        args.workspace, args.host, args.port, auth, args.share, args.mcp, args.browser, args.root_path
+    )
     addresses: list[str] = []
 
     def ready(url: str) -> None:
@@ -87,6 +97,17 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
     serve(settings, args.scene, ready)
     return {"url": addresses[0] if addresses else None, "workspace": str(args.workspace)}, ""
+
+
+def root_path(text: str) -> str:
+    """Parse a path such as /nerf-insert, or an http address.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither.
+    """
+    if not re.fullmatch(r"(https?://[^/\s?#]+)?(/[^\s?#]*)?", text) or not text:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a path that begins with / nor an http address")
+    return text.rstrip("/")
 
 
 def parse_auth(text: str | None) -> tuple[str, str] | None:
