@@ -22,6 +22,7 @@ SUFFIXES = (
 )  # fmt: skip
 NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, HEIC or AVIF"  # for messages
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
+ORIENTATION = 0x0112  # EXIF's tag
 WITH_PARTS = ("MPO", "HEIF", "AVIF")  # whose further pictures belong to the first: depth, thumbnails, bursts
 
 
@@ -56,6 +57,15 @@ def upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except UNREADABLE:  # damaged EXIF data says nothing
         return image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) of a picture that is turned as its EXIF data says, from the header alone."""
+    try:
+        turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    except UNREADABLE:
+        turned = False
+    return (image.height, image.width) if turned else image.size
 
 
 def in_srgb(image: Image.Image) -> Image.Image:

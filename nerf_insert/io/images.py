@@ -192,7 +192,8 @@ def read_reference(path: str | Path) -> Float[Tensor, "H W 3"]:
 def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     """Read a mask that the user drew: true where it is white, or painted on transparency.
 
-    The threshold lies at half. Where everything visible has one color and the rest is transparent, the
+    The mask is turned as its own EXIF data says, if it has the photograph's size then. The threshold lies at
+    half. Where everything visible has one color and the rest is transparent, the
     opacity is the mask; otherwise brightness times opacity.
 
     Args:
@@ -202,13 +203,14 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     Raises:
         InputError: The file is missing or unreadable, has another size, or marks nothing or everything.
     """
-    found = image_size(path)
-    if found != size:
+    with open_image(path) as image:
+        stored, found = image.size, decoding.upright_size(image)
+    if size not in (found, stored):
         raise InputError(
             f"the mask {path} is {found[0]}x{found[1]} pixels but its photograph is {size[0]}x{size[1]}: "
             "draw it on the photograph in its own size"
         )
-    color, alpha = read_image(path)
+    color, alpha = read_upright(path) if found == size else read_image(path)
     bright = color @ torch.tensor([0.299, 0.587, 0.114])  # Rec. 601 luma, as Pillow's gray
     if alpha is not None and alpha.min() < alpha.max():
         visible = color[alpha > 0.5]

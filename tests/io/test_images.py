@@ -261,6 +261,19 @@ def test_masks_are_read_the_way_they_were_meant(tmp_path, array):
     assert torch.equal(read_mask(save(tmp_path / "m.png", array), (30, 20)), SHAPE)
 
 
+@pytest.mark.parametrize("turn", [0, 1, 2])
+def test_a_mask_is_turned_as_its_exif_data_says(tmp_path, turn):
+    """Exported upright with a tag left over, or stored as the phone took it."""
+    tag, back = [(3, 2), (6, 1), (8, 3)][turn]  # EXIF's "turn me", and the quarter turns that store it so
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    Image.fromarray(np.ascontiguousarray(np.rot90(WHITE, back))).save(tmp_path / "m.png", exif=exif)
+    assert torch.equal(read_mask(tmp_path / "m.png", (30, 20)), SHAPE)
+    if tag != 3:  # where only the stored pixels fit, they are meant
+        Image.fromarray(WHITE).save(tmp_path / "n.png", exif=exif)
+        assert torch.equal(read_mask(tmp_path / "n.png", (30, 20)), SHAPE)
+
+
 def test_useless_masks_say_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match=r"m\.png is 30x20 pixels but its photograph is 60x40"):
         read_mask(save(tmp_path / "m.png", WHITE), (60, 40))
