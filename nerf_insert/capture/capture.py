@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -142,22 +143,23 @@ class Capture:
         return views
 
     def view(self, name: str | Path) -> View:
-        """Return the view of a file_path, file name or stem.
+        """Return the view of a file_path, of its last folders and file name, of a file name or a stem.
 
         Raises:
             InputError: There is none or more than one; the message lists what comes near it.
         """
 
         def plain(name: str) -> str:
-            """The name with forward slashes, without detours."""
-            return posixpath.normpath(name.replace("\\", "/"))
+            """The name with forward slashes, without detours, in Unicode's composed form."""
+            return unicodedata.normalize("NFC", posixpath.normpath(name.replace("\\", "/")))
 
         wanted = plain(str(name))
         keys = (
             lambda view: plain(view.name),
-            lambda view: str(view.path),
-            lambda view: view.path.name,
-            lambda view: view.path.stem,
+            lambda view: plain(str(view.path)),
+            lambda view: plain(view.name)[-len(wanted) - 1 :].removeprefix("/"),
+            lambda view: plain(view.path.name),
+            lambda view: plain(view.path.stem),
         )
         for key in keys:
             found = [view for view in self.views if key(view) == wanted]

@@ -74,7 +74,7 @@ def parse(data: Any, kind: Any, where: str) -> Any:
         return parse_fields(data, bare, where)
     try:
         msgspec.convert(data, kind)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):  # the latter: half of a pair of surrogates
         raise wrong(data, kind, where) from None
     return data
 

@@ -15,6 +15,8 @@ from PIL import Image
 from nerf_insert.capture.capture import Capture
 from nerf_insert.cli.main import main
 from nerf_insert.editing.loop import edit
+from nerf_insert.errors import InputWarning
+from nerf_insert.export.dataset_depth import edited_depth
 from nerf_insert.io.images import read_image
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.recipe import Recipe
@@ -177,7 +179,42 @@ def check_depths(out, written, depths):
         truth = (ray_distance(rays, [tiny.BALL, tiny.OBJECT]) * along * 1000).reshape(before.shape)
         ball = mask & (truth < before - 50)  # nearer than what was there by more than the grid's cells
         errors += np.abs(now[ball] - truth[ball]).tolist()
-    assert len(errors) > 200 and np.median(errors) < 80  # of some 1700
+    assert (
+        len(errors) > 200 and np.median(errors) < 120
+    )  # of some 1700: four cells of a layer fitted in seconds
+
+
+def test_a_depth_file_gets_the_surface_along_the_cameras_axis(tmp_path):
+    """A ball in closed form, in files as large as the photograph and half as large, in two units."""
+    camera = tiny.tiny_cameras()[0]
+    rays = camera.rays()
+    after, before = (
+        torch.from_numpy(ray_distance(rays, balls)) for balls in ([tiny.BALL, tiny.OBJECT], [tiny.BALL])
+    )
+    mask = after < before - 0.01
+    along = (rays.directions @ -camera.c2w[:, 2]).double()
+    truth = (after * along).view(camera.height, camera.width).numpy()
+    old = (before * along).view(camera.height, camera.width).numpy()
+    shape = mask.view(camera.height, camera.width)
+    whole = np.where(np.isfinite(old), old, 0)
+    Image.fromarray((whole * 1000).round().astype(np.uint16)).save(tmp_path / "a.png")
+    np.save(tmp_path / "b.npy", (whole[1::2, 1::2] * 1000).astype(np.float32))
+    np.save(tmp_path / "c.npy", (whole * 250).astype(np.float32))
+    for name, unit, every in (("a.png", 1000, slice(None)), ("b.npy", 1000, slice(1, None, 2))):
+        data = edited_depth(tmp_path / name, camera, shape, after[mask], before[mask])
+        (tmp_path / f"new-{name}").write_bytes(data)
+        file = tmp_path / f"new-{name}"
+        now = np.asarray(Image.open(file)) if name.endswith("png") else np.load(file)
+        wanted = np.where(shape.numpy(), truth, whole)[every, every] * unit
+        assert np.abs(now - wanted).max() <= 0.51  # rounded to a step
+    with pytest.warns(InputWarning, match=r"not in thousandths.*c\.npy times 4 "):
+        data = edited_depth(tmp_path / "c.npy", camera, shape, after[mask], before[mask])
+    (tmp_path / "new-c.npy").write_bytes(data)
+    wanted = np.where(shape.numpy(), truth, whole) * 250
+    assert np.abs(np.load(tmp_path / "new-c.npy") - wanted).max() < 0.1  # float32, and the factor's median
+    (tmp_path / "d.png").write_bytes(b"no picture")
+    with pytest.warns(InputWarning, match=r"d\.png cannot be read"):
+        assert edited_depth(tmp_path / "d.png", camera, shape, after[mask], before[mask]) is None
 
 
 def test_a_capture_without_points_gets_the_scenes_surfaces(dataset):

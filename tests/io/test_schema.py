@@ -121,3 +121,8 @@ def test_objects_check_themselves():
 )
 def test_types_in_words(kind, words):
     assert describe(kind) == words
+
+
+def test_half_of_a_pair_of_surrogates_is_no_text():
+    with pytest.raises(InputError, match=r"part\.names"):
+        parse({"part": {"size": 1, "names": ["\ud800"]}}, Whole, "")
