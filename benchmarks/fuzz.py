@@ -40,6 +40,7 @@ from PIL import Image
 from nerf_insert.errors import InputError, RunError
 
 SECONDS = 60.0  # for one input; generous, for busy machines
+START_SECONDS = 900.0  # for the child's start, which imports everything
 SIZE = (48, 36)
 ODD_VALUES: list[Any] = [
     None, True, 0, -1, 1, 2, 1e-300, 1e308, -1e308, 2**63, 10**400, math.nan, math.inf, "", "0", "x" * 3000,
@@ -450,14 +451,16 @@ def fuzz(kind: str, count: int) -> tuple[Counter, list[str]]:
         process = context.Process(target=child, args=(kind, range(number, count), there))
         process.start()
         there.close()
+        started = False
         try:
             while number < count:
-                if not here.poll(SECONDS):
+                if not here.poll(SECONDS if started else START_SECONDS):
                     findings.append(f"{kind} {number}: no answer in time")
                     outcomes["hang"] += 1
                     number += 1
                     break
                 number, outcome, text = here.recv()
+                started = True
                 if outcome == "begin":
                     continue
                 outcomes[outcome] += 1

@@ -24,6 +24,7 @@ LENS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's order of OpenCV's di
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 FISHEYE = ("OPENCV_FISHEYE",)
 SPLITS = ("train", "val", "test")
+FARTHEST = 1e18  # whose square float32 can hold
 RIGID = 5e-3  # how far a rotation may be from orthonormal: files written with three decimals pass
 
 
@@ -189,12 +190,12 @@ def read_pose(matrix: Any, where: str) -> np.ndarray:
     """
     try:
         pose = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}: transform_matrix is not a matrix of numbers") from None
     if pose.shape not in ((3, 4), (4, 4)):
         shape = "x".join(str(n) for n in pose.shape) or "a number"
         raise InputError(f"{where}: transform_matrix should be 4x4 or 3x4, it is {shape}")
-    if not np.isfinite(pose).all():
+    if not (np.abs(pose) <= FARTHEST).all():
         raise InputError(f"{where}: transform_matrix has values that are not finite (NaN or infinity)")
     if pose.shape == (4, 4) and np.abs(pose[3] - [0, 0, 0, 1]).max() > 1e-6:
         raise InputError(f"{where}: the last row of transform_matrix should be 0 0 0 1 (is it transposed?)")
@@ -285,7 +286,7 @@ def number(value: Any, key: str, where: str) -> float:
     """
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{where}: {key} should be a number, it is {value!r}") from None
     if not math.isfinite(result):
         raise InputError(f"{where}: {key} is {result}, it should be finite")

@@ -213,3 +213,19 @@ def test_orbits_stay_where_the_photographs_are_from(first, last):
     steps = torch.stack([c.center for c in cameras])
     assert (steps - steps.roll(1, 0)).norm(dim=1).max() < 3 * math.radians(last - first) * 0.15  # a loop
     assert covered_arc(torch.stack([p[:, 3] for p in circle(0, 330)]), up, like.center) is None
+
+
+@pytest.mark.parametrize("value", [10**400, 1e300, float("nan"), [[1]], "\ud800"])
+def test_numbers_that_are_none_are_refused(tmp_path, value):
+    """Integers beyond floats, floats beyond 32 bits, and what is no number."""
+    for where in ("pose", "fov"):
+        pose = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 2, 0, 0, 0, 1]
+        look = {"camera_to_world": pose, "fov": 50}
+        if where == "pose":
+            pose[3] = value
+        else:
+            look["fov"] = value
+        file = tmp_path / "path.json"
+        file.write_text(json.dumps({"render_width": 8, "render_height": 6, "camera_path": [look]}))
+        with pytest.raises(InputError, match="camera 0 of"):
+            read_cameras(file)

@@ -124,5 +124,5 @@ def test_types_in_words(kind, words):
 
 
 def test_half_of_a_pair_of_surrogates_is_no_text():
-    with pytest.raises(InputError, match=r"part\.names"):
-        parse({"part": {"size": 1, "names": ["\ud800"]}}, Whole, "")
+    with pytest.raises(InputError, match="how must be"):
+        parse("\ud800", Literal["fast", "slow"], "how")
