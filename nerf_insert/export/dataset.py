@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.view import View
-from nerf_insert.errors import InputError, warnings_to
+from nerf_insert.errors import InputError, warn, warnings_to
 from nerf_insert.export.dataset_depth import depth_files, edited_depth, write_depth
 from nerf_insert.export.dataset_points import Cloud, DatasetPoints, read_points, write_points
 from nerf_insert.geometry.cameras import Camera
@@ -72,7 +72,7 @@ def _export(scene: Scene, out: Path, progress: Progress) -> dict[str, Any]:
     stems = file_stems(view.name for view in capture.views)
     names = {view.name: f"images/{stem}.png" for view, stem in zip(capture.views, stems, strict=True)}
     source = _source(capture.path)
-    data, own_points = _source_fields(source)
+    data, own_points = _source_fields(source, capture)
     depths, points = depth_files(source), DatasetPoints(stack, len(stems), own_points)
     frames, edited = [], 0
     with progress.task("Writing the photographs", total=len(stems)) as task:
@@ -90,7 +90,10 @@ def _export(scene: Scene, out: Path, progress: Progress) -> dict[str, Any]:
             if (valid := view.valid()) is not None:
                 write_image(out / "masks" / f"{stem}.png", valid)
                 frame["mask_path"] = f"masks/{stem}.png"
-            if (depth := depths.get(view.name)) is not None:
+            depth = depths.get(view.name)
+            if depth is not None and view.orientation != 1:
+                warn(f"the depth file {depth} is left out: its photograph is turned as its EXIF data says")
+            elif depth is not None:
                 none = torch.zeros(0)
                 distances = (part.depth if part else none for part in (after, before))
                 if (content := edited_depth(depth, view.camera, surface, *distances)) is not None:
@@ -99,7 +102,7 @@ def _export(scene: Scene, out: Path, progress: Progress) -> dict[str, Any]:
             edited += bool(mask.any())
             task.advance(1)
     cloud = points.cloud()
-    write_points(out / POINTS, cloud)
+    write_points(out / POINTS, cloud, capture)
     test = [names[view.name] for view in capture.test]
     data = {
         "camera_model": CAMERA_MODELS[models.pop()],
@@ -217,7 +220,7 @@ def _source(path: Path) -> Path:
     return path / "transforms.json" if path.is_dir() else path
 
 
-def _source_fields(source: Path) -> tuple[dict[str, Any], Cloud | None]:
+def _source_fields(source: Path, capture: Capture) -> tuple[dict[str, Any], Cloud | None]:
     """The fields of a capture's transforms.json besides its cameras, and its sparse points."""
     if source.suffix != ".json" or not source.exists():
         return {}, None
@@ -225,4 +228,4 @@ def _source_fields(source: Path) -> tuple[dict[str, Any], Cloud | None]:
     kept = {key: data[key] for key in KEPT_KEYS if key in data}
     points = data.get("ply_file_path")
     file = source.parent / points.replace("\\", "/") if isinstance(points, str) else None
-    return kept, read_points(file) if file is not None and file.is_file() else None
+    return kept, read_points(file, capture) if file is not None and file.is_file() else None

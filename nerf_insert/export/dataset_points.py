@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import warn
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.files import atomic_write
@@ -112,13 +113,17 @@ class DatasetPoints:
         self.own = self.own[0][kept], self.own[1][kept]
 
 
-def read_points(file: Path) -> Cloud | None:
-    """Read a capture's sparse points from a PLY file; None if it cannot be used, which is said."""
+def read_points(file: Path, capture: Capture) -> Cloud | None:
+    """Read a capture's sparse points from a PLY file; None if it cannot be used, which is said.
+
+    Returns:
+        The points relative to the capture's origin.
+    """
     import trimesh
 
     try:
         cloud = trimesh.load(file, file_type="ply", process=False)
-        positions = torch.from_numpy(np.asarray(cloud.vertices, np.float32))
+        positions = capture.inside(torch.from_numpy(np.array(cloud.vertices, np.float64)))
         colors = np.asarray(getattr(cloud, "colors", np.zeros((0, 4))))
     except Exception as error:  # a damaged file fails in any way
         warn(
@@ -129,24 +134,26 @@ def read_points(file: Path) -> Cloud | None:
     if not finite.any():
         warn(f"the capture's points {file} are empty: the dataset's are sampled from the scene")
         return None
-    if len(colors) != len(positions):
+    if colors.ndim != 2 or len(colors) != len(positions):
         colors = np.full((len(positions), 3), 128)  # as nerfstudio's own viewers show points without color
     return positions[finite], torch.from_numpy(colors[:, :3].astype(np.uint8))[finite]
 
 
-def write_points(file: Path, cloud: Cloud) -> None:
-    """Write points as a binary PLY, as nerfstudio reads them.
+def write_points(file: Path, cloud: Cloud, capture: Capture) -> None:
+    """Write points as a binary PLY, as nerfstudio reads them, in the capture's own coordinates.
 
     Raises:
         RunError: The file cannot be written.
     """
+    kind, code = ("double", "<f8") if any(capture.origin) else ("float", "<f4")
     rows = np.zeros(
-        len(cloud[0]), [(axis, "<f4") for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")]
+        len(cloud[0]), [(axis, code) for axis in "xyz"] + [(c, "u1") for c in ("red", "green", "blue")]
     )
-    for name, column in zip(rows.dtype.names or (), [*cloud[0].T.numpy(), *cloud[1].T.numpy()], strict=True):
+    columns = [*capture.outside(cloud[0]).T.numpy(), *cloud[1].T.numpy()]
+    for name, column in zip(rows.dtype.names or (), columns, strict=True):
         rows[name] = column
     head = "".join(
-        f"property {'float' if name in 'xyz' else 'uchar'} {name}\n" for name in rows.dtype.names or ()
+        f"property {kind if name in 'xyz' else 'uchar'} {name}\n" for name in rows.dtype.names or ()
     )
     head = f"ply\nformat binary_little_endian 1.0\nelement vertex {len(rows)}\n{head}end_header\n"
     atomic_write(file, head.encode() + rows.tobytes())
