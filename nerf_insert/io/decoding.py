@@ -8,6 +8,7 @@ its own with little memory.
 from __future__ import annotations
 
 import io
+import struct
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,7 +22,11 @@ SUFFIXES = (
     ".pnm", ".jp2", ".heic", ".heif", ".hif", ".avif",
 )  # fmt: skip
 NAMES = "PNG, JPEG, WebP, TIFF, BMP, GIF, PPM, JPEG 2000, HEIC or AVIF"  # for messages
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, Image.DecompressionBombError)
+# What Pillow and its plugins raise on damaged files.
+UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError,
+    AttributeError, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
 ORIENTATION = 0x0112  # EXIF's tag
 WITH_PARTS = ("MPO", "HEIF", "AVIF")  # whose further pictures belong to the first: depth, thumbnails, bursts
 

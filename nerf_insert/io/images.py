@@ -154,9 +154,9 @@ def read_upright(path: str | Path) -> tuple[Float[Tensor, "H W 3"], Float[Tensor
         InputError: As `read_image`.
     """
     with open_image(path) as image:
-        if decoding.frames(image) > 1:
-            warn(f"{path} holds {decoding.frames(image)} images, an animation or pages: the first is used")
         try:
+            if (count := decoding.frames(image)) > 1:
+                warn(f"{path} holds {count} images, an animation or pages: the first is used")
             array = decoding.pixels(decoding.in_srgb(decoding.upright(image)))
         except UNREADABLE as error:
             raise unreadable(path, error) from None
