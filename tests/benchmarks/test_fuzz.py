@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from benchmarks import fuzz  # noqa: E402
+from benchmarks import fuzz
 
 
 class Pipe(list):
