@@ -1,4 +1,4 @@
-"""Fuzzing in small: some inputs of the quick kinds, in this process. benchmarks/fuzz.py does a thousand of each."""
+"""Fuzzing in small: some inputs of the quick kinds. benchmarks/fuzz.py does a thousand of each."""
 
 import sys
 from pathlib import Path
