@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,18 @@ def choose_origin(centers: np.ndarray) -> tuple[float, float, float]:
     step = 10.0 ** np.floor(np.log10(extent))
     x, y, z = np.round(middle / step) * step
     return (float(x), float(y), float(z))
+
+
+def place_in_words(point: Float[Tensor, " 3"], extent: float) -> str:
+    """Return a place as messages show it, with the digits that matter in a scene of this extent.
+
+    Args:
+        point: The capture's own coordinates, float64 where they are far from zero.
+        extent: World units.
+    """
+    digits = max(0, 2 - math.floor(math.log10(max(extent, 1e-12))))
+    shown = (f"{value:.{digits}f}" for value in point.tolist())
+    return ", ".join(text.rstrip("0").rstrip(".") if "." in text else text for text in shown)
 
 
 def up_of(views: Sequence[View]) -> Float[Tensor, " 3"]:

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerf_insert.capture.placement import place_in_words, up_of
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.color import linear_to_srgb
@@ -42,12 +43,14 @@ class LightProbe:
         size: The diagonal of what was assumed to stand there.
         found: The light.
         view: A photograph that shows the place.
+        origin: `Capture.origin`, which the place is relative to.
     """
 
     at: Float[Tensor, "3"]
     size: float
     found: SceneLight
     view: View
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data: at, keys, sky, gain, verdict and the inpainter's option that means the same."""
@@ -69,7 +72,7 @@ class LightProbe:
         option = {k: keys[0][k] for k in ("direction", "distance", "angle")}
         option |= {"key": keys[0]["color"], "sky": sky}
         return {
-            "at": [round(value, 4) for value in self.at.tolist()],
+            "at": [round(a + b, 4) for a, b in zip(self.at.tolist(), self.origin, strict=True)],
             "keys": keys,
             "sky": sky,
             "gain": round(confidence.gain, 1),
@@ -78,7 +81,7 @@ class LightProbe:
         }
 
     def _up(self) -> Float[Tensor, "3"]:
-        return self.view.camera.c2w[:, 1]
+        return up_of([self.view])
 
     def _verdict(self) -> str:
         confidence = self.found.confidence
@@ -130,20 +133,21 @@ def probe_light(
         InputError: No photograph shows the place.
     """
     capture, stack = scene.capture, scene.stack()
-    place = capture.center_of_attention if at is None else torch.tensor([float(value) for value in at])
+    place = capture.center_of_attention if at is None else capture.inside([float(value) for value in at])
     seeing = [view for view in capture.train if bool(view.camera.project(place[None]).inside[0])]
     if not seeing:
-        shown = ", ".join(f"{value:.3g}" for value in place.tolist())
+        reach = max(float((view.camera.center - place).norm()) for view in capture.views)
+        shown = place_in_words(capture.outside(place), reach)
         raise InputError(
             f"no photograph shows the place {shown}: give --at in the world coordinates of the capture"
         )
     if size is None:
         size = SIZE * statistics.median(float((view.camera.center - place).norm()) for view in seeing)
-    up = torch.nn.functional.normalize(torch.stack([v.camera.c2w[:, 1] for v in seeing]).mean(0), dim=0)
+    up = up_of(seeing)
     with progress.task("Finding the scene's light", total=2) as task:
         depth_views = render_depth_views(stack, seeing)
         task.advance(1)
         found = find_light(stack, depth_views, seeing, place, size, up)
         task.advance(1)
     nearest = min(seeing, key=lambda view: float((view.camera.center - place).norm()))
-    return LightProbe(place, size, found, nearest)
+    return LightProbe(place, size, found, nearest, capture.origin)

@@ -80,7 +80,9 @@ def find_region_views(
     """
     cameras = [(view.name, view.camera) for view in capture.train]
     bounds = scene_bounds(stack, [camera for _, camera in cameras])
-    report = check_region(region, cameras, scene_bounds=bounds, min_coverage=min_coverage)
+    report = check_region(
+        region, cameras, scene_bounds=bounds, min_coverage=min_coverage, origin=capture.origin
+    )
     for warning in report.warnings:
         progress.warn(warning)
     views = []

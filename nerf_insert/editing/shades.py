@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from nerf_insert.capture.placement import up_of
 from nerf_insert.capture.view import View
 from nerf_insert.editing.session import EditSession
 from nerf_insert.fields.layer import Layer
@@ -105,10 +106,8 @@ def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> Sh
         task.advance(1)
         if thing is None:
             return None
-        up = torch.stack([view.camera.c2w[:, 1] for view in views]).mean(0)
-        up = torch.nn.functional.normalize(up, dim=0)
         light = find_light(
-            session.stack, depth_views, views, center, region.diagonal, up, session.recipe.seed
+            session.stack, depth_views, views, center, region.diagonal, up_of(views), session.recipe.seed
         )
         task.advance(1)
         kind = "contact" if session.shadow == "contact" else "cast"

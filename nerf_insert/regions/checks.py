@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nerf_insert.capture.placement import place_in_words
 from nerf_insert.errors import InputError, first_few
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.regions.csg import DilatedRegion, IntersectionRegion, UnionRegion
@@ -58,6 +59,7 @@ def check_region(
     min_views: int = MIN_VIEWS,
     min_coverage: float = MIN_COVERAGE,
     projections: Sequence[RegionProjection] | None = None,
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
 ) -> RegionReport:
     """Check from small images of all cameras whether an edit in a region can succeed.
 
@@ -71,12 +73,13 @@ def check_region(
         min_coverage: The fraction of an image below which the region does not count as shown.
         projections: The region in the image of each `small_camera`, if that is known already; `occluders`
             is not called then.
+        origin: `Capture.origin`, for messages.
 
     Raises:
         InputError: An edit there cannot succeed; the message says what to do.
     """
     if scene_bounds is not None:
-        _check_position(region, scene_bounds)
+        _check_position(region, scene_bounds, origin)
     _check_cameras_outside(region, cameras)
     if projections is None:
         projections = project_region(region, [small_camera(camera) for _, camera in cameras], occluders)
@@ -150,11 +153,12 @@ def mask_coverage(hull: VisualHull) -> dict[str, float]:
     return covered
 
 
-def _check_position(region: Region, scene: Float[Tensor, "2 3"]) -> None:
+def _check_position(region: Region, scene: Float[Tensor, "2 3"], origin: Sequence[float]) -> None:
     low, high = torch.maximum(region.bounds[0], scene[0]), torch.minimum(region.bounds[1], scene[1])
     if not (low <= high).all():
+        shift, extent = torch.tensor(origin, dtype=torch.float64), region.diagonal
         middle, center = (
-            ", ".join(f"{v:.3g}" for v in box.mean(0).tolist()) for box in (region.bounds, scene)
+            place_in_words(box.mean(0).double() + shift, extent) for box in (region.bounds, scene)
         )
         raise InputError(
             f"the region lies outside the scene: it is around ({middle}), the scene around ({center}), "

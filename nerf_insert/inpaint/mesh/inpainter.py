@@ -16,6 +16,7 @@ from jaxtyping import Float
 from msgspec import Meta
 from torch import Tensor
 
+from nerf_insert.capture.placement import up_of
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
@@ -143,8 +144,7 @@ class MeshInpainter(Inpainter):
     def _find_light(self, context: EditContext, depth_views: list[DepthView]) -> Light:
         """Return the light of the options, or estimate the scene's."""
         center, size = context.region.bounds.mean(0), context.region.diagonal
-        up = torch.stack([view.camera.c2w[:, 1] for view in context.views]).mean(0)
-        up = torch.nn.functional.normalize(up, dim=0)
+        up = up_of(context.views)
         if self.light == "flat":
             return Light.flat()
         if isinstance(self.light, GivenLight):
