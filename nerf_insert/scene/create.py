@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nerf_insert.reconstruction.options import CaptureOptions
 
 CAPTURE = "capture"  # folder of a capture that was made for a scene, in the scene folder
-BASE_BYTES = 2e9  # of a training besides its pixels
+BASE_BYTES = 1e9  # of a training besides its pixels
 PIXEL_BYTES, MASKED_BYTES = 3, 7  # of a pixel; where the capture has masks
 READING_BYTES = 40  # of a pixel of the photograph that is being read
 LARGE = 1.1e6  # pixels of a photograph from which a smaller copy is recommended
@@ -88,7 +88,7 @@ def train_scene(
         found, _ = load_checked(
             capture, dataparser=dataparser, downscale=downscale, axes=axes, progress=progress
         )
-    check_memory(found)
+    check_memory(found, progress)
     warn_of_size(found, progress)
     for view in found.test:  # an unreadable photograph is found now and not after the training
         view.photograph()
@@ -123,11 +123,11 @@ def memory_needed(capture: Capture) -> tuple[float, float]:
     return pixels * (MASKED_BYTES if masked else PIXEL_BYTES), BASE_BYTES + largest * READING_BYTES
 
 
-def check_memory(capture: Capture) -> None:
-    """Check that training on a capture fits into the memory that is free.
+def check_memory(capture: Capture, progress: Progress) -> None:
+    """Check that training on a capture fits into the memory that is free; warn where it is scarce.
 
     Raises:
-        InputError: It does not; the message says what would.
+        InputError: Its pixels alone do not; the message says what would.
     """
     of_pixels, fixed = memory_needed(capture)
     free = available_memory()
@@ -138,7 +138,10 @@ def check_memory(capture: Capture) -> None:
     if free > 1.02 * fixed:
         factor = math.ceil(2 * (of_pixels / (free - fixed)) ** 0.5) / 2
         advice = f"--downscale {max(factor, 1.5):g} makes it fit"
-    raise InputError(
+    said = (
         f"training on the {len(capture.train)} photographs of {capture.path} ({pixels:.0f} megapixels) takes "
         f"about {(of_pixels + fixed) / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB are free: {advice}"
     )
+    if of_pixels > free:
+        raise InputError(said)
+    progress.warn(said)
