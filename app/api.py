@@ -25,6 +25,7 @@ from nerf_insert.app.downloads import job_file, zip_file
 from nerf_insert.app.draft_to_recipe import check_content, command_line, recipe_from_draft
 from nerf_insert.app.drafts import RENAMED, Draft, MeshPose
 from nerf_insert.app.form_values import parse_box, parse_mesh_pose
+from nerf_insert.app.mesh_uploads import gathered
 from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps.common import Context, show_errors
@@ -32,9 +33,11 @@ from nerf_insert.app.steps.edit import add_edit
 from nerf_insert.app.steps.open import add_training
 from nerf_insert.app.steps.preview import add_preview
 from nerf_insert.app.steps.results import add_export, add_orbit
-from nerf_insert.app.uploads import check_mesh_file, take_files, take_image
+from nerf_insert.app.uploads import take_files, take_image
 from nerf_insert.app.workspace import SceneLocation
 from nerf_insert.errors import InputError, warn, warnings_to
+from nerf_insert.geometry.up_axis import UpAxis
+from nerf_insert.io import schema
 
 CONTENT = (
     "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds",
@@ -97,12 +100,17 @@ def add_endpoints(services: Services) -> None:
         return answered(services.click(sent))
 
     def set_mesh(scene: str, draft: str, file: dict, where: dict) -> dict:
-        """Upload a mesh; `where` may have translate, rotate (about x, y, z) and scale. Returns its pose."""
-        on, path = context(scene, draft), uploaded(file)
-        check_mesh_file(path)
-        initial = mesh_overlay.initial_pose(on.open_scene, path)
-        pose = parse_mesh_pose({**asdict(initial), **where})
-        return asdict(on.drafts.set_mesh(draft, path, pose).mesh_pose)
+        """Upload a mesh, or a zip of one with its materials and textures. Returns its pose.
+
+        `where` may have translate, rotate (about x, y, z), scale, and up_axis, the axis of the file that is
+        turned to the scene's up (x, y, z, -x, -y, -z or none; y for glTF) where rotate is not given.
+        """
+        on = context(scene, draft)
+        up_axis = schema.parse(where.get("up_axis"), UpAxis | None, "up_axis")
+        with gathered([uploaded(file)]) as path:
+            initial = asdict(mesh_overlay.initial_pose(on.open_scene, path, up_axis))
+            pose = parse_mesh_pose({**initial, **where})
+            return asdict(on.drafts.set_mesh(draft, path, pose).mesh_pose)
 
     def drop(
         scene: str, draft: str, what: str, x: float, y: float, view: str = "", orbit: dict | None = None

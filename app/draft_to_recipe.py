@@ -13,6 +13,7 @@ from nerf_insert.app.drafts import Draft, Drafts, MeshPose
 from nerf_insert.app.inpainter_list import check_inpainter
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
+from nerf_insert.geometry.up_axis import standard_up_axis
 from nerf_insert.io import schema
 from nerf_insert.regions.spec import Box, Dilate, Intersection, Masks, Matrix, Mesh, Points, RegionSpec, Union
 from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule, ShadowSpec
@@ -101,7 +102,7 @@ def region_from_draft(draft: Draft, drafts: Drafts, key: str) -> RegionSpec:
         parts.append(Masks(files))
     if draft.mesh and draft.mesh_is_region:
         path = str(drafts.file(key, "mesh", draft.mesh))
-        parts.append(Mesh(path, pose_matrix(draft.mesh_pose)))
+        parts.append(Mesh(path, pose_matrix(draft.mesh_pose), up_axis="none"))  # the pose has it
     if draft.box:
         parts.append(Box(draft.box.center, draft.box.size, draft.box.rotation))
     if not parts:
@@ -133,6 +134,7 @@ def recipe_from_draft(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         reference=str(drafts.file(key, "reference", draft.reference)) if draft.reference else None,
         mesh=str(drafts.file(key, "mesh", draft.mesh)) if draft.mesh else None,
         pose=pose_matrix(draft.mesh_pose) if draft.mesh else None,
+        up_axis="none" if draft.mesh else None,
     )
     recipe = Recipe(
         region=region_from_draft(draft, drafts, key),
@@ -244,9 +246,12 @@ def _region_flags(recipe: Recipe) -> list[str] | None:
             for view, mask in part.masks.items():
                 flags += ["--mask", f"{view}={mask}"]
         elif isinstance(part, Mesh):
-            if part.mesh != recipe.guide.mesh or part.pose != recipe.guide.pose:
+            guide = recipe.guide
+            if (part.mesh, part.pose, part.up_axis) != (guide.mesh, guide.pose, guide.up_axis):
                 return None
             flags += ["--mesh", part.mesh]
+            if part.up_axis != standard_up_axis(part.mesh):
+                flags += ["--up-axis", part.up_axis or "none"]
             if part.pose is not None:
                 flags += ["--pose", " ".join(repr(value) for row in part.pose for value in row)]
             if part.dilate is not None:

@@ -18,12 +18,18 @@ from torch import Tensor
 
 from nerf_insert.app.draft_to_recipe import pose_matrix
 from nerf_insert.app.drafts import Box, MeshPose
+from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.orbit_view import scene_radius, scene_up
 from nerf_insert.app.scene_cache import RENDER_LOCK, OpenScene, image_data_url
+from nerf_insert.capture.capture import camera_distance
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.mesh_reader import load_mesh
+from nerf_insert.geometry.mesh_size import size_note
+from nerf_insert.geometry.pose import euler_angles
+from nerf_insert.geometry.up_axis import UpAxis, standard_up_axis, upright
 from nerf_insert.regions import BoxRegion
 from nerf_insert.regions.spec import load_pose
 
@@ -77,22 +83,48 @@ def posed_mesh(path: Path, pose: MeshPose, origin: tuple[float, float, float] = 
     return mesh.transformed(matrix)
 
 
-def initial_pose(open_scene: OpenScene, path: Path) -> MeshPose:
-    """Return the identity if the mesh's own coordinates fit the scene, else a pose in the middle of it.
+def initial_pose(open_scene: OpenScene, path: Path, up_axis: UpAxis | None = None) -> MeshPose:
+    """Return a pose that turns the mesh upright, and nothing else if its coordinates then fit the scene.
+
+    Otherwise it is scaled and moved to the middle of it.
+
+    Args:
+        open_scene: The scene.
+        path: The mesh file.
+        up_axis: The axis of the file that points up; None: what its format's standard says.
 
     Raises:
         InputError: The file cannot be read.
     """
     capture = open_scene.capture
-    low, high = posed_mesh(path, MeshPose(), capture.origin).bounds
+    turn = upright(up_axis or standard_up_axis(path), capture.up)
+    x, y, z = (_round(angle) + 0.0 for angle in euler_angles(turn[:3, :3]))
+    low, high = posed_mesh(path, MeshPose(rotate=(x, y, z)), capture.origin).bounds
     size, middle = float((high - low).norm()), (low + high) / 2
     center, radius = capture.center_of_attention, scene_radius(open_scene)
     plausible = PLAUSIBLE_SIZES[0] * radius < size < PLAUSIBLE_SIZES[1] * radius
     scale = 1.0 if plausible else FIT_SIZE * radius / size
     if plausible and float((middle - center).norm()) < NEAR_CENTER * radius:
-        return MeshPose()
+        return MeshPose(rotate=(x, y, z))
     to = capture.outside(center) - scale * capture.outside(middle)
-    return MeshPose(translate=rounded(open_scene, to), scale=_round(scale))
+    return MeshPose(rounded(open_scene, to), (x, y, z), _round(scale))
+
+
+def stood_up(open_scene: OpenScene, pose: MeshPose, up_axis: UpAxis) -> MeshPose:
+    """Return the pose with the rotation that turns an axis of the file to the scene's up, and no other."""
+    x, y, z = euler_angles(upright(up_axis, open_scene.capture.up)[:3, :3])
+    return replace(pose, rotate=(_round(x) + 0.0, _round(y) + 0.0, _round(z) + 0.0))
+
+
+def describe_size(open_scene: OpenScene, path: Path, pose: MeshPose) -> str:
+    """Say in words that a mesh is out of all proportion to the scene, and how it is shown; empty if it fits."""
+    bounds = posed_mesh(path, replace(pose, scale=1.0), open_scene.capture.origin).bounds
+    note = size_note(path.name, bounds, camera_distance(open_scene.capture))
+    if note is None and pose.scale == 1:
+        return ""
+    size = " x ".join(f"{side:.3g}" for side in (bounds[1] - bounds[0]).tolist())
+    note = as_sentence(note) if note else f"The mesh is {size} world units large."
+    return note if pose.scale == 1 else f"{note} It is shown at a scale of {pose.scale:g}."
 
 
 def draw_mesh(
@@ -124,7 +156,10 @@ def draw_mesh(
     if len(index):
         face, barycentric = hits.face[index], hits.barycentric[index]
         shading = 0.55 + 0.45 * (mesh.face_normals[face] @ LIGHT).clamp(-0.6, 1)
-        image[index, :3] = mesh.color_at(face, barycentric) * shading[:, None]
+        shown = mesh.color_at(face, barycentric) * shading[:, None]
+        if mesh.emits:
+            shown = linear_to_srgb(srgb_to_linear(shown) + mesh.emission_at(face, barycentric)).clamp(0, 1)
+        image[index, :3] = shown
         image[index, 3] = 1.0
     return image_data_url(image.view(camera.height, camera.width, 4))
 

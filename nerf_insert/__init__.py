@@ -1,8 +1,8 @@
 """NeRF-Insert: insert, replace or remove an object in a captured 3D scene.
 
 Scenes
-    `make_capture`, `CaptureOptions`, `Scene`, `train_scene`, `import_nerfstudio`, `Capture`, `check_poses`,
-    `LayerEntry`, `sample_path`
+    `make_capture`, `CaptureOptions`, `Scene`, `train_scene`, `import_nerfstudio`, `world_from_nerfstudio`,
+    `Capture`, `check_poses`, `LayerEntry`, `sample_path`
 Regions, where to edit
     `Points`, `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`
 Edits
@@ -82,6 +82,7 @@ __all__ = [
     "render_path",
     "sample_path",
     "train_scene",
+    "world_from_nerfstudio",
 ]
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from nerf_insert.inpaint.guide import Guide as Guide
     from nerf_insert.plugin.export_run import export_run as export_nerfstudio
     from nerf_insert.plugin.import_run import import_scene as import_nerfstudio
+    from nerf_insert.plugin.import_run import world_from_nerfstudio as world_from_nerfstudio
     from nerf_insert.reconstruction.make import make_capture as make_capture
     from nerf_insert.reconstruction.options import CaptureOptions as CaptureOptions
     from nerf_insert.regions.spec import Box as Box
@@ -152,7 +154,7 @@ _MODULES = {
     "inpaint.api": ["EditContext", "InpaintView", "Inpainter"],
     "inpaint.guide": ["Guide"],
     "plugin.export_run": ["export_run as export_nerfstudio"],
-    "plugin.import_run": ["import_scene as import_nerfstudio"],
+    "plugin.import_run": ["import_scene as import_nerfstudio", "world_from_nerfstudio"],
     "reconstruction.make": ["make_capture"],
     "reconstruction.options": ["CaptureOptions"],
     "regions.spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Points", "Union"],

@@ -10,6 +10,7 @@ import gradio as gr
 from nerf_insert.app import mesh_overlay
 from nerf_insert.app.drafts import MeshPose
 from nerf_insert.app.form_values import parse_box, parse_mesh_pose
+from nerf_insert.app.mesh_uploads import TAKEN, gathered
 from nerf_insert.app.orbit_view import scene_radius
 from nerf_insert.app.steps.common import (
     EVERY_EVENT,
@@ -22,9 +23,13 @@ from nerf_insert.app.steps.common import (
     stage_value,
     stamped,
 )
-from nerf_insert.app.uploads import MESHES, check_mesh_file
 from nerf_insert.app.widgets import widget_event
+from nerf_insert.geometry.up_axis import UpAxis, standard_up_axis
 
+UP_AXES = [
+    ("as in the file", "none"),
+    *[(f"{sign or '+'}{axis}", f"{sign}{axis}") for axis in "xyz" for sign in ("", "-")],
+]
 METHODS = [
     ("Click", "click"),
     ("Paint on photographs", "paint"),
@@ -54,8 +59,9 @@ def build(page: Page) -> None:
         forget = gr.Button("Remove all masks", size="sm", elem_id="forget-masks")
     with gr.Column(visible=False) as mesh:
         file = gr.File(
-            label="Mesh (GLB, glTF, OBJ, PLY or STL)",
-            file_types=list(MESHES),
+            label="Mesh (GLB, glTF, OBJ, PLY or STL), with its materials and textures, or a zip of them",
+            file_count="multiple",
+            file_types=list(TAKEN),
             type="filepath",
             elem_id="mesh-file",
             height=110,
@@ -70,6 +76,13 @@ def build(page: Page) -> None:
                 gr.Number(0, label=f"Position {a}", step=0.01, elem_id=f"move-{a}", min_width=70)
                 for a in "xyz"
             ]
+        up_axis = gr.Dropdown(
+            UP_AXES,
+            value="none",
+            label="Axis of the file that points up",
+            elem_id="up-axis",
+            info="The mesh is turned so that it becomes the scene's up. Files of glTF are y-up by their standard",
+        )
         rotation = [
             gr.Slider(-180, 180, 0, step=1, label=f"Rotation about {a} (degrees)", elem_id=f"turn-{a}")
             for a in "xyz"
@@ -128,15 +141,25 @@ def build(page: Page) -> None:
         now = {**session, "how": chosen}
         return [now, stage_value(now), *(gr.Column(visible=chosen == method) for _, method in METHODS)]
 
-    def take_mesh(path: str | None, session: Session) -> Any:
+    def take_mesh(paths: list[str] | None, session: Session) -> Any:
         context = Context(services, session)
-        if path is None:
+        if not paths:
             return gr.skip()
-        check_mesh_file(Path(path))
-        words = describe_mesh(Path(path))  # raises what is wrong with the file
-        pose = mesh_overlay.initial_pose(context.open_scene, Path(path))
-        context.drafts.set_mesh(context.key, Path(path), pose)
-        return [*_shown(session, how="mesh"), words, *_numbers(pose)]
+        with gathered([Path(path) for path in paths]) as path:
+            words = describe_mesh(path)  # raises what is wrong with the file
+            pose = mesh_overlay.initial_pose(context.open_scene, path)
+            words += " " + mesh_overlay.describe_size(context.open_scene, path, pose)
+            context.drafts.set_mesh(context.key, path, pose)
+            axis = standard_up_axis(path) or "none"
+        return [*_shown(session, how="mesh"), words, axis, *_numbers(pose)]
+
+    def stand_up(axis: UpAxis, session: Session) -> Any:
+        context = Context(services, session)
+        if not context.draft.mesh:
+            return gr.skip()
+        pose = mesh_overlay.stood_up(context.open_scene, context.draft.mesh_pose, axis)
+        context.drafts.change(context.key, mesh_pose=pose)
+        return [*_shown(session), *_numbers(pose)]
 
     def move_mesh(*values_and_session: Any) -> Any:
         *values, session = values_and_session
@@ -226,9 +249,10 @@ def build(page: Page) -> None:
     file.upload(
         show_errors(take_mesh),
         [file, session],
-        [*shown, about, *pose_numbers],
+        [*shown, about, up_axis, *pose_numbers],
         **{**PRIVATE, "show_progress": "minimal"},
     )
+    up_axis.input(show_errors(stand_up), [up_axis, session], [*shown, *pose_numbers], **PRIVATE)
     mesh_outputs = [*shown, file, about, *pose_numbers]
     gr.on([remove_mesh.click, file.clear], show_errors(forget_mesh), session, mesh_outputs, **PRIVATE)
     for number in pose_numbers:  # events that do not fire when the page fills the fields in

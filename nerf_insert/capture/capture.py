@@ -239,6 +239,12 @@ class Capture:
         return focus if bool(focus.isfinite().all()) else center.float()
 
 
+def camera_distance(capture: Capture) -> float:
+    """Return how far the cameras are from what they look at, world units: the median."""
+    center = capture.center_of_attention
+    return float(torch.stack([(view.camera.center - center).norm() for view in capture.views]).median())
+
+
 def check_mask(view: View) -> None:
     """Check the size of a view's mask.
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from nerf_insert.cli import diffusion_flags
 from nerf_insert.cli.argument_types import integer, nonempty, number, numbers, path
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.up_axis import UpAxis
+from nerf_insert.runtime.extras import require
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene import recipe_from_flags
 from nerf_insert.scene.recipe import MAX_SEED, Recipe, ShadowKind
 from nerf_insert.scene.recipe_from_flags import COMBINATIONS
 from nerf_insert.scene.scene_file import MAX_STRENGTH
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+    from torch import Tensor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +72,12 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
         "object to insert",
     )
     group.add_argument(
+        "--up-axis",
+        choices=get_args(UpAxis),
+        help="axis of the mesh's file that points up; it is turned to the scene's up before --pose. Default: "
+        "y for GLB and glTF, as their standard says; none for other files, whose axes stay as they are",
+    )
+    group.add_argument(
         "--pose",
         type=nonempty,
         metavar="M",
@@ -85,6 +97,13 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
         help="what --mask, --mesh and --box mean together: everything in any of them, or what is in all of "
         "them (default: %(default)s)",
         default=COMBINATIONS[0],
+    )
+    group.add_argument(
+        "--nerfstudio",
+        type=path,
+        metavar="CONFIG",
+        help="config.yml of a nerfstudio run of the same capture: --mesh, --pose and --box are in the "
+        "coordinates of its viewer and of ns-export, not in the capture's world coordinates",
     )
     group.add_argument(
         "--dilate",
@@ -193,7 +212,7 @@ def recipe_from_args(args: argparse.Namespace, progress: Progress) -> Recipe:
         InputError: The flags do not describe an edit, or a file is missing.
     """
     diffusion = diffusion_flags.diffusion_options(args)
-    recipe = recipe_from_flags.recipe_of(vars(args), progress, diffusion)
+    recipe = recipe_from_flags.recipe_of(vars(args), progress, diffusion, _to_world(args))
     if diffusion and recipe.inpainter != recipe_from_flags.DIFFUSION:
         flag = next(flag for flag, option in diffusion_flags.OPTIONS.items() if option in diffusion)
         flag = "no-safety-checker" if flag == "safety_checker" else flag.replace("_", "-")
@@ -204,6 +223,19 @@ def recipe_from_args(args: argparse.Namespace, progress: Progress) -> Recipe:
     if args.save_recipe:
         save_recipe(recipe, args.save_recipe)
     return recipe
+
+
+def _to_world(args: argparse.Namespace) -> Float64[Tensor, "4 4"] | None:
+    """Return the similarity from nerfstudio's coordinates to the world's, where --nerfstudio is given."""
+    if args.nerfstudio is None:
+        return None
+    if not args.mesh and not args.box:
+        raise InputError("--nerfstudio says in whose coordinates --mesh or --box is: give one of them")
+    require("nerfstudio", "nerfstudio")
+    from nerf_insert.plugin.import_run import world_from_nerfstudio
+    from nerf_insert.scene.scene import Scene
+
+    return world_from_nerfstudio(Scene.open(args.scene), args.nerfstudio)
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

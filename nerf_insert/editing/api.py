@@ -16,13 +16,14 @@ from typing import Any
 
 from nerf_insert.editing import loop
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.up_axis import UpAxis
 from nerf_insert.regions.spec import Mesh, RegionSpec
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule, ShadowKind, ShadowSpec
 from nerf_insert.scene.scene import LayerEntry, Scene
 
 File = str | Path
-Pose = str | Sequence[Sequence[float]]
+Pose = Any  # text as --pose takes it, four rows of four numbers, or a 4x4 tensor or array
 Region = RegionSpec | Mapping[str, Any]
 
 
@@ -33,6 +34,7 @@ def edit(
     region: Region | None = None,
     mesh: File | None = None,
     pose: Pose | None = None,
+    up_axis: UpAxis | None = None,
     prompt: str | None = None,
     negative_prompt: str | None = None,
     reference: File | Sequence[File] | None = None,
@@ -62,6 +64,7 @@ def edit(
         region: See `make_recipe`, as for all arguments up to `seed`.
         mesh: Colored mesh to insert.
         pose: From the mesh's coordinates to the world's.
+        up_axis: The axis of the mesh's file that points up.
         prompt: What to paint.
         negative_prompt: What not to paint.
         reference: Image or images of what to paint.
@@ -98,6 +101,7 @@ def edit(
         region=region,
         mesh=mesh,
         pose=pose,
+        up_axis=up_axis,
         prompt=prompt,
         negative_prompt=negative_prompt,
         reference=reference,
@@ -121,6 +125,7 @@ def make_recipe(
     region: Region | None = None,
     mesh: File | None = None,
     pose: Pose | None = None,
+    up_axis: UpAxis | None = None,
     prompt: str | None = None,
     negative_prompt: str | None = None,
     reference: File | Sequence[File] | None = None,
@@ -144,6 +149,9 @@ def make_recipe(
         mesh: Colored mesh to insert: GLB, glTF, OBJ, PLY or STL.
         pose: From the mesh's coordinates to the world's: a 4x4 matrix, or text such as
             "scale=0.5 rotate=0,0,90 translate=1.2,0.4,0" (degrees). Default: they are the same.
+        up_axis: The axis of the mesh's file that points up, which is turned to the scene's up before the
+            pose; "none": its axes stay as they are. Default: "y" for GLB and glTF, as their standard says,
+            otherwise "none". A `Mesh` given as the region has an up axis of its own, with the same default.
         prompt: What to paint, for inpainters that read text.
         negative_prompt: What not to paint.
         reference: Image or images of what to paint, for inpainters that read them.
@@ -170,13 +178,15 @@ def make_recipe(
     matrix = _matrix(pose)
     if pose is not None and mesh is None:
         raise InputError("a pose places a mesh: give the mesh too")
+    if up_axis is not None and mesh is None:
+        raise InputError("up_axis is for a mesh: give the mesh too")
     if region is None and mesh is not None:
-        region = Mesh(os.fspath(mesh), matrix)
+        region = Mesh(os.fspath(mesh), matrix, up_axis=up_axis)
     if region is None and base is None:
         raise InputError("say where: give a region, a mesh, or a recipe that has one")
     guide = base.guide if base else GuideSpec()
     if mesh is not None:
-        guide = replace(guide, mesh=os.fspath(mesh), pose=matrix)
+        guide = replace(guide, mesh=os.fspath(mesh), pose=matrix, up_axis=up_axis)
     if prompt is not None:
         guide = replace(guide, prompt=prompt)
     if negative_prompt is not None:
@@ -225,7 +235,7 @@ def _shadow(shadow: ShadowKind | ShadowSpec | Mapping[str, Any] | None, base: Re
 def _matrix(pose: Pose | None) -> Any:
     """Return the 4x4 matrix of a pose that may be text."""
     if not isinstance(pose, str):
-        return pose
+        return pose.tolist() if hasattr(pose, "tolist") else pose  # a tensor or an array
     from nerf_insert.geometry.pose import Pose as ParsedPose
 
     return ParsedPose.parse(pose).matrix.tolist()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 
+from nerf_insert.capture.capture import Capture, camera_distance
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
 from nerf_insert.editing.region_views import RegionView, find_region_views, scene_reach
@@ -17,6 +19,7 @@ from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.layer import LAYER_FIELD
 from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.geometry.mesh_reader import load_mesh
+from nerf_insert.geometry.mesh_size import size_note
 from nerf_insert.inpaint.api import EditContext, Inpainter, ShadowKind
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
@@ -217,13 +220,26 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     for deprecation in recipe.deprecations:
         progress.warn(deprecation)
     inpainter = load_inpainter(recipe.inpainter, recipe.inpainter_options)
-    guide = load_guide(recipe, scene.capture.origin)
+    guide = load_guide(recipe, scene.capture)
     with wrap_inpainter_errors(recipe.inpainter):
         inpainter.check(guide)
     recipe = recipe.with_options(dict(inpainter.settled))
     capture = scene.capture
     for warning in capture.warnings:
         progress.warn(warning)
+    note = None
+    if guide.mesh is not None and recipe.guide.mesh is not None:
+        note = size_note(recipe.guide.mesh, guide.mesh.bounds, camera_distance(capture))
+    if note is not None:
+        progress.warn(note)
+    with explained_by(note):
+        return _with_region(scene, recipe, inpainter, guide, progress)
+
+
+def _with_region(
+    scene: Scene, recipe: Recipe, inpainter: Inpainter, guide: Guide, progress: Progress
+) -> EditSession:
+    capture = scene.capture
     stack = scene.stack()
     with progress.task("Building the region", total=1) as task:
         capture = replace(capture, reach=scene_reach(stack))
@@ -251,12 +267,21 @@ def with_margin(region: Region) -> Region:
     return region
 
 
-def load_guide(recipe: Recipe, origin: Sequence[float] = (0.0, 0.0, 0.0)) -> Guide:
+@contextmanager
+def explained_by(note: str | None) -> Iterator[None]:
+    """Add a note to errors about the input, which it may explain."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}. The reason may be that {note}") if note else error from None
+
+
+def load_guide(recipe: Recipe, capture: Capture) -> Guide:
     """Read the files that the recipe's guide names.
 
     Args:
         recipe: The recipe.
-        origin: The capture's, which the mesh is placed relative to.
+        capture: The mesh is placed in its coordinates, relative to its origin.
 
     Raises:
         InputError: A file is missing or cannot be read.
@@ -266,7 +291,9 @@ def load_guide(recipe: Recipe, origin: Sequence[float] = (0.0, 0.0, 0.0)) -> Gui
         prompt=spec.prompt,
         negative_prompt=spec.negative_prompt,
         references=tuple(map(read_reference, spec.references)),
-        mesh=load_mesh(spec.mesh, load_pose(spec.pose, origin)) if spec.mesh else None,
+        mesh=load_mesh(spec.mesh, load_pose(spec.pose, capture.origin, spec.up_axis, capture.up))
+        if spec.mesh
+        else None,
     )
 
 

@@ -17,6 +17,9 @@ from torch import Tensor
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.errors import InputError, RunError
+from nerf_insert.export.glb import glb_bytes
+from nerf_insert.geometry.color import srgb_to_linear
+from nerf_insert.geometry.up_axis import upright
 from nerf_insert.io.files import replacing
 from nerf_insert.io.images import to_uint8
 from nerf_insert.regions.spec import Box
@@ -102,11 +105,14 @@ def export_mesh(
 ) -> dict[str, Any]:
     """Write the scene's surface as a mesh with a color at each vertex.
 
+    A GLB is as its standard says: y-up, with colors in linear light. Inserted again, or opened in Blender, it
+    stands where it was in the same colors. A PLY is in world coordinates with sRGB colors.
+
     The depth of all views is fused into a signed distance (`rendering.tsdf`), and triangles are extracted by
     marching cubes.
 
     Args:
-        scene: The scene; vertices are in world coordinates.
+        scene: The scene.
         file: The GLB or PLY to write.
         resolution: Voxels along the longest side of the box.
         box: What to take, an axis-aligned box; by default the space in which the cameras are.
@@ -139,10 +145,17 @@ def export_mesh(
     except (ValueError, RuntimeError):
         raise RunError("the views show no surface in the box: there is no mesh to export") from None
     vertices = torch.from_numpy(corners.astype(np.float32)) + corners_of_box[0]
-    colors = to_uint8(_colors(stack, capture, vertices)).cpu().numpy()
-    mesh = trimesh.Trimesh(_written(capture, vertices), faces, vertex_colors=colors)
+    colors = to_uint8(_colors(stack, capture, vertices)).cpu()
+    written = _written(capture, vertices)
+    if file.suffix.lower() == ".glb":
+        turn = upright("y", capture.up)[:3, :3].numpy()
+        turned = (written @ turn).astype(np.float32)  # undone when it is read
+        content = glb_bytes(turned, faces, srgb_to_linear(colors.float() / 255).numpy())
+    else:
+        mesh = trimesh.Trimesh(written, faces, vertex_colors=colors.numpy())
+        content = _binary(mesh.export(file_type="ply"))
     with replacing(file) as new:
-        new.write_bytes(_binary(mesh.export(file_type=file.suffix[1:].lower())))
+        new.write_bytes(content)
     return {"vertices": len(vertices), "faces": len(faces), "file": str(file)}
 
 

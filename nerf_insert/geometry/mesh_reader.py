@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import torch
 from nerf_insert.errors import InputError, warn
 from nerf_insert.geometry.material import Material, Texture, TextureUse
 from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.geometry.mesh_assets import companions
 from nerf_insert.geometry.pose import Pose
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
@@ -57,7 +59,7 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
         raise InputError(
             f"the mesh {path} is {size} MB large, at most {MAX_BYTES >> 20} MB can be read; simplify it"
         )
-    arrays, look, warnings = _read_in_child(path)
+    arrays, look, warnings = _read_once(path.resolve(), _state(path))
     warnings = [f"the mesh {path}: {warning}" for warning in warnings]
     for warning in warnings:
         warn(warning)
@@ -79,6 +81,18 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
         ),
         warnings=tuple(warnings),
     )
+
+
+@lru_cache(maxsize=2)
+def _read_once(path: Path, state: tuple) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
+    """What `_read_in_child` returns: an edit needs the same file for its region and for its content."""
+    return _read_in_child(path)
+
+
+def _state(path: Path) -> tuple:
+    """What changes when the file or one that it refers to changes."""
+    files = (path, *(path.parent / name for name in companions(path)))
+    return tuple((file.name, (found := file.stat()).st_mtime_ns, found.st_size) for file in files)
 
 
 def _numbered(arrays: dict[str, np.ndarray], prefix: str) -> list[torch.Tensor]:

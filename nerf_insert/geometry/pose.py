@@ -129,6 +129,18 @@ def _from_terms(text: str) -> Float64[Tensor, "4 4"]:
     return matrix
 
 
+def euler_angles(rotation: Float64[Tensor, "3 3"]) -> tuple[float, float, float]:
+    """Return the angles of a rotation in degrees, about the fixed x, then y, then z axis."""
+    import warnings
+
+    from scipy.spatial.transform import Rotation
+
+    with warnings.catch_warnings():  # where two axes fall together one of many equal answers is returned
+        warnings.simplefilter("ignore")
+        x, y, z = Rotation.from_matrix(rotation.numpy()).as_euler("xyz", degrees=True).tolist()
+    return x, y, z
+
+
 def rotation_matrix(values: Sequence[float]) -> Float64[Tensor, "3 3"]:
     """Build a rotation matrix that acts on columns.
 

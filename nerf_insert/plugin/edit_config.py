@@ -13,6 +13,7 @@ from nerfstudio.configs.base_config import PrintableConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from tyro.conf import arg
 
+from nerf_insert.geometry.up_axis import UpAxis
 from nerf_insert.scene.recipe import Schedule
 from nerf_insert.scene.recipe_formats import REPAINT, SCHEDULE_KEYS
 
@@ -58,6 +59,9 @@ class EditConfig(ScheduleConfig):
     """Take the masks as they are, also where they cut through a thing that is to be removed."""
     mesh: Path | None = None
     """GLB, glTF, OBJ, PLY or STL, in the capture's world coordinates."""
+    up_axis: UpAxis | None = None
+    """Axis of the mesh's file that points up, turned to the scene's up before the pose; default: y for GLB
+    and glTF, none for other files."""
     pose: str | None = None
     """Transform from the mesh's coordinates to the world's: 16 numbers, a file with them, or terms such as
     'scale=2 rotate=0,0,90 translate=0,0,1'."""
@@ -66,6 +70,9 @@ class EditConfig(ScheduleConfig):
     combine: Literal["union", "intersection"] | None = None
     """What mask, mesh and box mean together: everything in any of them (union, the default), or what is in
     all of them."""
+    nerfstudio: Path | None = None
+    """config.yml of a run of the same capture, in whose coordinates mesh, pose and box are, as its viewer and
+    ns-export show them."""
     dilate: float | None = None
     """Widen the region by this distance, in world units."""
     negative_prompt: str | None = None

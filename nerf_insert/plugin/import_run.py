@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
@@ -378,3 +378,26 @@ def cameras_in_world(
     return [
         (name, replace(camera, c2w=into_model(camera.c2w.double(), back).float())) for name, camera in named
     ]
+
+
+def world_from_nerfstudio(
+    scene: Scene | str | Path, config: str | Path, *, trust: bool = False
+) -> Float64[Tensor, "4 4"]:
+    """Return the similarity from a nerfstudio run's coordinates to a scene's world coordinates.
+
+    A run rotates, moves and scales the capture when it reads it; its viewer and `ns-export` show and write
+    things in these coordinates. The matrix is a pose for `edit` and `make_recipe`.
+
+    Args:
+        scene: The scene, or its folder.
+        config: The `config.yml` of a run of the same capture.
+        trust: Load the run with nerfstudio's own loader, which can execute code embedded in the files.
+
+    Raises:
+        InputError: The run cannot be read, or is of another capture.
+    """
+    scene = scene if isinstance(scene, Scene) else Scene.open(scene)
+    capture = scene.capture_as_found
+    back = model_to_world(capture, Path(config), trust).clone()
+    back[:, 3] += torch.tensor(capture.origin, dtype=torch.float64)
+    return torch.cat([back, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)])

@@ -118,7 +118,7 @@ class NerfInsertPipeline(VanillaPipeline):
         assert self._scene is not None
         edit, prompt = self.config.edit, self.config.model.prompt
         progress = CallbackProgress(say)
-        recipe = recipe or recipe_of(edit, prompt, progress) or unfinished_recipe(self._scene)
+        recipe = recipe or recipe_of(edit, prompt, progress, self._scene) or unfinished_recipe(self._scene)
         if recipe is None:
             raise InputError(
                 "say what to edit: --pipeline.edit.mesh, .mask, .box or .recipe; see "

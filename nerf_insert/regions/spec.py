@@ -20,10 +20,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, runtime_ch
 from msgspec import Meta
 
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.up_axis import UpAxis, settled_up_axis, upright
 from nerf_insert.io import schema
 from nerf_insert.io.schema import LARGEST, Number
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from nerf_insert.capture.capture import Capture
     from nerf_insert.geometry.pose import Pose
     from nerf_insert.regions.region import Region
@@ -184,6 +188,9 @@ class Mesh(RegionSpec):
     Attributes:
         mesh: A GLB, glTF, OBJ, PLY or STL file.
         pose: The 4x4 matrix from the mesh's coordinates to the world's; None: they are the same.
+        up_axis: The axis of the file that is turned to the scene's up before the pose; "none": its axes stay
+            as they are. Default: y for GLB and glTF, none for others. Recipe files without it, which are
+            older than it, mean none.
         dilate: The distance (world units) around the mesh that belongs to the region; None: 8 % of the
             diagonal of its bounding box.
     """
@@ -192,6 +199,11 @@ class Mesh(RegionSpec):
     mesh: str
     pose: Matrix | None = None
     dilate: Distance | None = None
+    up_axis: UpAxis | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "up_axis", settled_up_axis(self.mesh, self.up_axis))
 
     def map_files(self, change: Callable[[str], str]) -> Mesh:
         """Return a copy with the name of the mesh's file changed."""
@@ -202,7 +214,7 @@ class Mesh(RegionSpec):
         from nerf_insert.geometry.mesh_reader import load_mesh
         from nerf_insert.regions.mesh_region import MeshRegion
 
-        mesh = load_mesh(self.mesh, load_pose(self.pose, capture.origin))
+        mesh = load_mesh(self.mesh, load_pose(self.pose, capture.origin, self.up_axis, capture.up))
         diagonal = float((mesh.bounds[1] - mesh.bounds[0]).norm())
         return MeshRegion(mesh, dilate=DILATION * diagonal if self.dilate is None else float(self.dilate))
 
@@ -306,12 +318,19 @@ class Dilate(RegionSpec):
 KINDS: tuple[type[RegionSpec], ...] = (Points, Masks, Mesh, Box, Union, Intersection, Dilate)
 
 
-def load_pose(matrix: Matrix | None, origin: Sequence[float] = (0.0, 0.0, 0.0)) -> Pose | None:
-    """Return the pose of a matrix from a mesh's coordinates to the world's; None for None and no origin.
+def load_pose(
+    matrix: Matrix | None,
+    origin: Sequence[float] = (0.0, 0.0, 0.0),
+    up_axis: UpAxis | None = None,
+    up: Float[Tensor, " 3"] | None = None,
+) -> Pose | None:
+    """Return the pose from a mesh file's coordinates to the world's; None where they are the same.
 
     Args:
-        matrix: The 4x4 matrix; None: the identity.
+        matrix: What comes after the file has been turned upright; None: the identity.
         origin: The capture's, which the mesh is placed relative to.
+        up_axis: The file's axis that is turned to the scene's up; None: none.
+        up: The scene's up direction, world coordinates.
 
     Raises:
         InputError: The matrix is no affine map, or is singular.
@@ -320,12 +339,13 @@ def load_pose(matrix: Matrix | None, origin: Sequence[float] = (0.0, 0.0, 0.0)) 
 
     from nerf_insert.geometry.pose import Pose
 
-    if matrix is None and not any(origin):
+    if matrix is None and not any(origin) and up_axis is None:
         return None
     pose = Pose() if matrix is None else Pose(torch.tensor(matrix, dtype=torch.float64))
     shift = torch.zeros(4, 4, dtype=torch.float64)
     shift[:3, 3] = torch.tensor(origin, dtype=torch.float64)
-    return Pose(pose.matrix - shift)
+    turn = torch.eye(4, dtype=torch.float64) if up is None else upright(up_axis, up)
+    return Pose(pose.matrix @ turn - shift)
 
 
 def _parts(region: RegionSpec, kind: type[Union] | type[Intersection]) -> tuple[RegionSpec, ...]:

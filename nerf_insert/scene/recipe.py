@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.mesh_assets import companions
+from nerf_insert.geometry.up_axis import UpAxis, settled_up_axis
 from nerf_insert.io import schema
 from nerf_insert.io.files import atomic_write, read_bytes, read_yaml, write_yaml
 from nerf_insert.regions.spec import KINDS, Matrix, RegionSpec
@@ -42,6 +43,9 @@ class GuideSpec(schema.Checked):
         reference: The file of a reference image, or several.
         mesh: The file of a colored mesh.
         pose: The 4x4 matrix from the mesh's coordinates to the world's; None: they are the same.
+        up_axis: The axis of the mesh's file that is turned to the scene's up before the pose; "none": its
+            axes stay as they are. Default: y for GLB and glTF, none for others. Recipe files without it,
+            which are older than it, mean none.
     """
 
     prompt: str = ""
@@ -49,11 +53,14 @@ class GuideSpec(schema.Checked):
     reference: str | list[str] | None = None
     mesh: str | None = None
     pose: Matrix | None = None
+    up_axis: UpAxis | None = None
 
     def __post_init__(self) -> None:
         for name in ("prompt", "negative_prompt"):  # both may be null in a file
             object.__setattr__(self, name, getattr(self, name) or "")
         super().__post_init__()
+        if self.mesh is not None:
+            object.__setattr__(self, "up_axis", settled_up_axis(self.mesh, self.up_axis))
         if isinstance(self.reference, list) and len(self.reference) < 2:
             object.__setattr__(self, "reference", self.reference[0] if self.reference else None)
 

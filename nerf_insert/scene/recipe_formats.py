@@ -1,6 +1,7 @@
 """Older formats of recipes: read into the present one, and written again for comparison.
 
-Format 1 had other names for some keys of the schedule and for a box's center.
+Format 1 had other names for some keys of the schedule and for a box's center. Recipes from before glTF files
+were turned upright do not say which axis is up: their files' axes stay as they are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from itertools import product
 from typing import Any
 
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.up_axis import standard_up_axis
 
 FORMAT = 2
 SCHEDULE_KEYS = {  # of format 1, and what they are called now
@@ -49,7 +51,9 @@ def migrate(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
             schedule["repaint"] = REPAINT[repaint]
         data["schedule"] = schedule
     if "region" in data:
-        data["region"] = _migrate_region(data["region"], renamed)
+        data["region"] = _migrate_region(_with_up_axis(data["region"]), renamed)
+    if "guide" in data:
+        data["guide"] = _with_up_axis(data["guide"])
     if not renamed:
         return data, ()
     names = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
@@ -59,11 +63,15 @@ def migrate(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
 def older_forms(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Write the plain data of a recipe as older versions did.
 
-    Before there were shadows, recipes had no key for them. Format 1 kept a region as it was written, so that
+    Before there were shadows and up axes of meshes, recipes had no keys for them. Format 1 kept a region as it was written, so that
     of a mesh's optional keys those without a value could be null or missing; each way is one of the results.
     """
+    older = dict(data)
+    older["guide"], older["region"] = _without_up_axis(data["guide"]), _without_up_axis(data["region"])
     if data["shadow"] == NO_WORD_OF_SHADOWS:
-        data = {key: value for key, value in data.items() if key != "shadow"}
+        del older["shadow"]
+    if older != data:
+        data = older
         yield dict(data)
     old_schedule = {new: old for old, new in SCHEDULE_KEYS.items()}
     old_repaint = {new: old for old, new in REPAINT.items()}
@@ -73,6 +81,29 @@ def older_forms(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         null_keys = [key for key, kept in (("pose", pose), ("dilate", dilate)) if kept]
         region = _old_region(data["region"], null_keys)
         yield {**data, "format": 1, "schedule": schedule, "region": region}
+
+
+def _without_up_axis(tree: Any) -> Any:
+    """Leave out the up axis of meshes whose axes stay as they are."""
+    if isinstance(tree, list):
+        return [_without_up_axis(part) for part in tree]
+    if not isinstance(tree, Mapping) or "masks" in tree:
+        return tree
+    kept = {key: value for key, value in tree.items() if key != "up_axis" or value not in (None, "none")}
+    return {key: _without_up_axis(value) for key, value in kept.items()}
+
+
+def _with_up_axis(tree: Any) -> Any:
+    """Say of meshes in glTF files that their axes stay as they are, where nothing is said."""
+    if isinstance(tree, list):
+        return [_with_up_axis(part) for part in tree]
+    if not isinstance(tree, Mapping) or "masks" in tree:
+        return tree
+    tree = {key: _with_up_axis(value) for key, value in tree.items()}
+    mesh = tree.get("mesh")
+    if isinstance(mesh, str) and standard_up_axis(mesh) and tree.get("up_axis") is None:
+        tree["up_axis"] = "none"
+    return tree
 
 
 def _rename(

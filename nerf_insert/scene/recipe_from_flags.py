@@ -11,13 +11,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.up_axis import UpAxis, standard_up_axis
 from nerf_insert.regions.spec import Box, Intersection, Masks, Mesh, Points, RegionSpec, Union
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe, Schedule
 from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
+
+if TYPE_CHECKING:
+    from jaxtyping import Float64
+    from torch import Tensor
 
 NO_REGION = "say where: --point on a thing in a photograph, --mask, --mesh, --box, or a --recipe that says it"
 DIFFUSION = "diffusion"
@@ -28,13 +33,20 @@ GUIDE_FLAGS = ("prompt", "negative_prompt", "reference")
 Flags = Mapping[str, Any]
 
 
-def recipe_of(flags: Flags, progress: Progress, diffusion: Mapping[str, Any] | None = None) -> Recipe:
+def recipe_of(
+    flags: Flags,
+    progress: Progress,
+    diffusion: Mapping[str, Any] | None = None,
+    to_world: Float64[Tensor, "4 4"] | None = None,
+) -> Recipe:
     """Return the recipe that the flags describe, with absolute file names.
 
     Args:
         flags: What was given. Flags override what a recipe file says.
         progress: Is told warnings.
         diffusion: Options that only the inpainter `diffusion` has, which is then the default.
+        to_world: The similarity from the coordinates of the mesh, its pose and the box to the world's, where
+            these were placed in nerfstudio's, which are z-up; None: they are the same.
 
     Raises:
         InputError: A flag cannot be used, a file cannot be read, or no region is given.
@@ -46,10 +58,10 @@ def recipe_of(flags: Flags, progress: Progress, diffusion: Mapping[str, Any] | N
         for deprecation in loaded.deprecations:
             progress.warn(f"{flags['recipe']}: {deprecation}")
         data = loaded.to_dict()
-    data["region"] = region_of(flags, loaded and loaded.region)
+    data["region"] = region_of(flags, loaded and loaded.region, to_world)
     guide = data.setdefault("guide", {})
     if mesh:
-        guide |= {"mesh": _file(mesh), "pose": pose_of(flags["pose"])}
+        guide |= {"mesh": _file(mesh), **placement_of(flags, to_world)}
     for key in GUIDE_FLAGS:
         if (given := flags[key]) is not None:
             guide[key] = [_file(name) for name in given] if key == "reference" else given
@@ -72,8 +84,15 @@ def recipe_of(flags: Flags, progress: Progress, diffusion: Mapping[str, Any] | N
     return replace(recipe, deprecations=())
 
 
-def region_of(flags: Flags, otherwise: RegionSpec | None) -> RegionSpec:
+def region_of(
+    flags: Flags, otherwise: RegionSpec | None, to_world: Float64[Tensor, "4 4"] | None = None
+) -> RegionSpec:
     """Return the region that the flags describe, together; without any, that of the recipe file.
+
+    Args:
+        flags: What was given.
+        otherwise: The region of the recipe file.
+        to_world: See `recipe_of`.
 
     Raises:
         InputError: A flag cannot be used, or there is no region.
@@ -89,13 +108,16 @@ def region_of(flags: Flags, otherwise: RegionSpec | None) -> RegionSpec:
     elif flags.get("exact_masks"):
         raise InputError("--exact-masks is about the masks of --mask: give those too")
     if flags["mesh"]:
-        parts.append(Mesh(_file(flags["mesh"]), pose_of(flags["pose"])))
+        parts.append(Mesh(_file(flags["mesh"]), **placement_of(flags, to_world)))
     elif flags["pose"]:
         raise InputError("--pose says where the mesh of --mesh stands: give that too")
+    elif flags.get("up_axis"):
+        raise InputError("--up-axis is for the mesh of --mesh: give that too")
     if flags["box"]:
         x, y, z, length, width, height, *rotation = flags["box"]
         about_x, about_y, about_z = rotation or (0.0, 0.0, 0.0)
-        parts.append(Box((x, y, z), (length, width, height), (about_x, about_y, about_z)))
+        box = Box((x, y, z), (length, width, height), (about_x, about_y, about_z))
+        parts.append(box if to_world is None else moved_box(box, to_world))
     combination = Intersection if flags.get("combine") == "intersection" else Union
     region = otherwise if not parts else parts[0] if len(parts) == 1 else combination(tuple(parts))
     if combination is Intersection and len(parts) < 2:
@@ -166,6 +188,44 @@ def pose_of(text: str | None) -> list[list[float]] | None:
     from nerf_insert.geometry.pose import Pose
 
     return Pose.parse(text).matrix.tolist()
+
+
+def placement_of(flags: Flags, to_world: Float64[Tensor, "4 4"] | None) -> dict[str, Any]:
+    """Return the pose and the up axis of the mesh, as a recipe has them.
+
+    Args:
+        flags: What was given.
+        to_world: See `recipe_of`. A mesh placed in nerfstudio's coordinates is turned to their up, z.
+
+    Raises:
+        InputError: The pose cannot be used.
+    """
+    given: UpAxis | None = flags.get("up_axis")
+    axis = given or standard_up_axis(flags["mesh"])
+    if to_world is None:
+        return {"pose": pose_of(flags["pose"]), "up_axis": axis}
+    import torch
+
+    from nerf_insert.geometry.pose import Pose
+    from nerf_insert.geometry.up_axis import upright
+
+    pose = Pose.parse(flags["pose"]) if flags["pose"] is not None else Pose()
+    matrix = to_world @ pose.matrix @ upright(axis, torch.tensor([0.0, 0.0, 1.0]))
+    return {"pose": matrix.tolist(), "up_axis": "none" if axis else None}
+
+
+def moved_box(box: Box, matrix: Float64[Tensor, "4 4"]) -> Box:
+    """Return a box moved by a similarity."""
+    import torch
+
+    from nerf_insert.geometry.pose import euler_angles, rotation_matrix
+
+    linear = matrix[:3, :3]
+    scale = float(torch.linalg.det(linear)) ** (1 / 3)
+    x, y, z = (linear @ torch.tensor(box.center, dtype=torch.float64) + matrix[:3, 3]).tolist()
+    length, width, height = (scale * float(side) for side in box.size)
+    rotation = linear / scale @ rotation_matrix(box.rotation or (0.0, 0.0, 0.0))
+    return Box((x, y, z), (length, width, height), euler_angles(rotation))
 
 
 def options_of(given: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,11 @@ from nerf_insert.cli.main import main
 from nerf_insert.editing.loop import edit
 from nerf_insert.errors import InputWarning
 from nerf_insert.export.dataset_depth import edited_depth
+from nerf_insert.export.geometry import export_mesh
+from nerf_insert.export.glb import glb_bytes
+from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.io.images import read_image
+from nerf_insert.regions.spec import Box, load_pose
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
@@ -254,6 +258,7 @@ def test_a_mesh_is_the_surface(edited, tmp_path):
     box = [*tiny.OBJECT[:3], 0.7, 0.7, 0.6]
     export(edited, "mesh", tmp_path / "m", "--resolution", 28, "--box", ",".join(map(str, box)))
     mesh = trimesh.load(tmp_path / "m" / "mesh.glb", force="mesh")
+    mesh.apply_transform([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])  # the file is y-up
     assert len(mesh.faces) > 200
     # voxels of 0.025, and what the scene does not know better
     assert np.quantile(distance_to_scene(mesh.vertices), 0.8) < 0.08
@@ -262,7 +267,35 @@ def test_a_mesh_is_the_surface(edited, tmp_path):
     facing = (mesh.vertex_normals * out).sum(1)[on_ball & (out[:, 2] > 0)]
     assert len(facing) > 20 and float((facing > 0).mean()) > 0.8  # normals point outwards
     colors = mesh.visual.vertex_colors[on_ball & (out[:, 2] > 0)][:, :3].astype(float)
-    assert np.median(colors[:, 2]) > 150 > np.median(colors[:, 0])
+    assert np.median(colors[:, 2]) > 75 > np.median(colors[:, 0])  # of 255 in linear light, 148 in sRGB
+
+
+def test_an_exported_mesh_comes_back_where_it_was_in_the_same_colors(edited, tmp_path):
+    scene = Scene.open(edited)
+    box = Box(tiny.OBJECT[:3], (0.7, 0.7, 0.6))
+    for name in ("mesh.glb", "mesh.ply"):
+        export_mesh(scene, tmp_path / name, resolution=16, box=box)
+    glb, ply = (
+        load_mesh(tmp_path / name, load_pose(None, up_axis=axis, up=scene.capture.up))
+        for name, axis in (("mesh.glb", "y"), ("mesh.ply", None))
+    )
+    assert torch.equal(glb.vertices, ply.vertices)  # a quarter turn and back is exact
+    assert torch.equal((glb.corner_colors * 255).round(), (ply.corner_colors * 255).round())
+    assert glb.corner_colors.amin() < 0.2 < glb.corner_colors.amax()
+
+
+def test_every_color_of_8_bits_survives_a_glb(tmp_path):
+    levels = np.arange(256, dtype=np.float32)
+    srgb = np.stack([levels, levels[::-1], np.roll(levels, 100)], 1) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    vertices = np.random.default_rng(0).normal(size=(256, 3)).astype(np.float32)
+    faces = np.arange(255).reshape(-1, 3)
+    (tmp_path / "m.glb").write_bytes(glb_bytes(vertices, faces, linear))
+    mesh = load_mesh(tmp_path / "m.glb")
+    assert np.array_equal((mesh.corner_colors * 255).round().numpy() / 255, srgb[faces])
+    assert np.array_equal(mesh.vertices.numpy(), vertices[: mesh.vertices.shape[0]])
+    other = trimesh.load(tmp_path / "m.glb", force="mesh", process=False).visual.vertex_colors
+    assert np.abs(other[:, :3] / 255 - linear).max() < 1 / 255  # trimesh rounds to 8 bits
 
 
 def test_a_place_without_anything_has_no_mesh(edited, tmp_path, capsys):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import runs
 import torch
+import trimesh
 import yaml
 from nerfstudio.cameras.camera_optimizers import CameraOptimizerConfig
 from PIL import Image
@@ -19,14 +20,17 @@ from tiny import tiny_capture
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.dataparsers import quiet
-from nerf_insert.cli.main import main
+from nerf_insert.cli.edit_flags import recipe_from_args
+from nerf_insert.cli.main import build_parser, main
 from nerf_insert.errors import InputError
 from nerf_insert.fields.nerfacto import NerfactoBase
+from nerf_insert.geometry.pose import rotation_matrix
 from nerf_insert.plugin.config import nerf_insert
-from nerf_insert.plugin.import_run import adopt
+from nerf_insert.plugin.import_run import adopt, world_from_nerfstudio
 from nerf_insert.plugin.run_reader import read_run
 from nerf_insert.rendering import outputs
 from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.scene import Scene
 
 # OpenCV's, as a phone has them
@@ -375,3 +379,46 @@ def test_a_path_of_nerfstudios_viewer_is_in_its_coordinates(
     assert main([*words, "--nerfstudio", str(strange)]) == 2
     assert "--trust" in capsys.readouterr().err
     assert main([*words, "--nerfstudio", str(strange), "--trust"]) == 0
+
+
+def test_a_mesh_and_a_box_placed_in_nerfstudio_are_brought_into_the_world(
+    distorted_run, scene_folder, tmp_path, capsys
+):
+    """What stands at a photograph's camera in nerfstudio stands there in the world, as large."""
+    run, pipeline = distorted_run
+    known = json.loads((scene_folder / "scene.json").read_text())
+    known["capture"]["path"] = str(pipeline.config.datamanager.data)
+    (scene_folder / "scene.json").write_text(json.dumps(known))
+    placed = pipeline.datamanager.train_dataparser_outputs
+    scene = Scene.open(scene_folder)
+    own = torch.stack([scene.capture.view(f.name).camera.c2w for f in placed.image_filenames]).double()
+    model = placed.cameras.camera_to_worlds.double()
+    to_world = world_from_nerfstudio(scene, run / "config.yml")
+    assert torch.allclose(model[:, :, 3] @ to_world[:3, :3].T + to_world[:3, 3], own[:, :, 3], atol=1e-5)
+    scale = float((own[0, :, 3] - own[5, :, 3]).norm() / (model[0, :, 3] - model[5, :, 3]).norm())
+
+    where, up = model[3, :, 3], torch.tensor([0.0, 0.0, 1.0]).double()
+    mesh = trimesh.creation.box([0.1, 0.2, 0.3])
+    mesh.export(tmp_path / "m.ply")
+    mesh.export(tmp_path / "m.glb")
+    numbers = [*where.tolist(), 0.1, 0.2, 0.3, 10, 20, 30]
+    pose_text = "translate=" + ",".join(map(str, where.tolist()))
+    placing = ["--pose", pose_text, "--nerfstudio", str(run / "config.yml")]
+    for name, tall in (("m.ply", 2), ("m.glb", 1)):  # the GLB's y is up
+        words = ["edit", "SCENE", "--mesh", str(tmp_path / name), *placing]
+        args = build_parser().parse_args([*words, "--box=" + ",".join(map(str, numbers))])
+        args.scene = scene_folder
+        recipe = recipe_from_args(args, SILENT)
+        assert recipe.guide.up_axis == {"m.ply": None, "m.glb": "none"}[name]
+        pose = torch.tensor(recipe.guide.pose).double()
+        assert torch.allclose(pose[:3, 3], own[3, :, 3], atol=1e-5)
+        axis = torch.eye(3).double()[tall]
+        expected = scale * own[3, :, :3] @ model[3, :, :3].T @ up
+        assert torch.allclose(pose[:3, :3] @ axis, expected, atol=1e-5)
+    box = recipe.region.union[1]
+    assert torch.allclose(torch.tensor(box.center).double(), own[3, :, 3], atol=1e-5)
+    assert torch.allclose(torch.tensor(box.size), scale * torch.tensor([0.1, 0.2, 0.3]), atol=1e-5)
+    turned = own[3, :, :3] @ model[3, :, :3].T @ rotation_matrix([10.0, 20.0, 30.0])
+    assert torch.allclose(rotation_matrix(box.rotation), turned, atol=1e-5)
+    assert main(["edit", str(scene_folder), "--mask", "a=b.png", "--nerfstudio", str(run)]) == 2
+    assert "--nerfstudio says in whose coordinates" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def test_operators_make_flat_trees():
 def test_plain_data_is_that_of_a_recipe_file():
     masks = {"masks": {"000.png": "a.png", "004.png": "b.png"}}
     box = {"box": {"center": [0, 0, 0.5], "size": [1, 1, 1], "rotation": [0, 0, 30]}}
-    union = {"union": [masks, {"mesh": "chair.glb", "dilate": 0.05}]}
+    union = {"union": [masks, {"mesh": "chair.glb", "dilate": 0.05, "up_axis": "y"}]}
     plain = {"dilate": {"region": {"intersection": [union, box]}, "by": 0.1}}
     assert TREE.to_dict() == plain and RegionSpec.parse(plain) == TREE
     assert BOX.to_dict() == {"box": {"center": [0, 0, 0.5], "size": [1, 1, 1]}}

@@ -3,6 +3,7 @@
 tests/data/first_version was written by the first version, all of its keys included.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import torch
 import yaml
 
 from nerf_insert.errors import InputError
+from nerf_insert.regions.spec import Box, Mesh, Union
 from nerf_insert.runtime.progress import Progress
-from nerf_insert.scene.recipe import FORMAT, Recipe, Schedule
+from nerf_insert.scene.recipe import FORMAT, GuideSpec, Recipe, Schedule
+from nerf_insert.scene.recipe import _digest as digest_of
 from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
 from nerf_insert.scene.recipe_from_flags import recipe_of
 
@@ -75,7 +78,7 @@ def test_fingerprints_of_the_first_version_kept_a_region_as_it_was_written(mesh,
     Path("a").write_bytes(b"x")
     ones = [Recipe.from_dict({"region": {"union": [tree, BOX]}}) for tree in (mesh, {"mesh": "a"})]
     assert ones[0] == ones[1] and ones[0].fingerprints() == ones[1].fingerprints()
-    assert len(set(ones[0].fingerprints())) == 1 + 1 + 4  # now, without shadows, in format 1
+    assert len(set(ones[0].fingerprints())) == 1 + 1 + 4  # now, without shadows and up axes, in format 1
     with_values = Recipe.from_dict({"region": {"mesh": "a", "dilate": 1, "pose": torch.eye(4).tolist()}})
     assert len(with_values.fingerprints()) == 1 + 1 + 1
 
@@ -110,3 +113,23 @@ def test_flags_under_old_names_are_read():
     assert schedule == Schedule(strength_decay=0.5, robust_weights=False)
     assert len(told.warnings) == 3 and "strength_decay" in told.warnings[0]
     assert recipe_of({**flags, "strength_decay": 0.25}, Told()).schedule.strength_decay == 0.25
+
+
+def test_recipes_from_before_the_up_axis_keep_their_files_axes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.glb", "a.ply"):
+        Path(name).write_bytes(b"x")
+    mesh = {"mesh": "a.glb", "pose": None}
+    old = Recipe.from_dict({"format": 2, "region": {"union": [mesh, BOX]}, "guide": mesh})
+    assert old.guide.up_axis == "none" and old.region.union[0].up_axis == "none"
+    assert old == Recipe.from_dict(old.to_dict())  # what is saved now says so
+    new = Recipe(region=Union((Mesh("a.glb"), Box((0, 0, 0), (1, 1, 1)))), guide=GuideSpec(mesh="a.glb"))
+    assert new.guide.up_axis == "y" and new.region.union[0].up_axis == "y"
+    assert not set(new.fingerprints()) & set(old.fingerprints())
+    # The version before wrote no such key: its fingerprint of the old recipe is among ours.
+    plain = old.map_files(digest_of).to_dict()
+    del plain["guide"]["up_axis"]
+    assert "up_axis" not in json.dumps(plain)
+    expected = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    assert expected in old.fingerprints()
+    assert GuideSpec(mesh="a.ply", up_axis="none") == GuideSpec(mesh="a.ply")
