@@ -117,7 +117,7 @@ def stood_up(open_scene: OpenScene, pose: MeshPose, up_axis: UpAxis) -> MeshPose
 
 
 def describe_size(open_scene: OpenScene, path: Path, pose: MeshPose) -> str:
-    """Say in words that a mesh is out of all proportion to the scene, and how it is shown; empty if it fits."""
+    """Say that a mesh is out of all proportion to the scene, and how it is shown; empty if it fits."""
     bounds = posed_mesh(path, replace(pose, scale=1.0), open_scene.capture.origin).bounds
     note = size_note(path.name, bounds, camera_distance(open_scene.capture))
     if note is None and pose.scale == 1:

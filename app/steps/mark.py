@@ -81,7 +81,7 @@ def build(page: Page) -> None:
             value="none",
             label="Axis of the file that points up",
             elem_id="up-axis",
-            info="The mesh is turned so that it becomes the scene's up. Files of glTF are y-up by their standard",
+            info="It is turned to the scene's up. glTF files are y-up by their standard",
         )
         rotation = [
             gr.Slider(-180, 180, 0, step=1, label=f"Rotation about {a} (degrees)", elem_id=f"turn-{a}")
