@@ -2,10 +2,11 @@
 
     python -m benchmarks.fuzz_meshes [--count 1000] [--seed 0]
 
-Small valid files of each format are mutated: bytes and bits changed, runs removed, doubled or zeroed, ends cut off,
-numbers replaced by extreme ones, parts of JSON swapped. Each is read as the program reads it, in a process of its
-own with limits, forked here because starting Python a thousand times takes long. Prints a table and exits with 1 if a
-process died without an answer, took too long, or gave arrays that contradict each other.
+Small valid files of each format are mutated: bytes and bits changed, runs removed, doubled or zeroed, ends cut
+off, numbers replaced by extreme ones, words swapped, and values of JSON replaced within files that are whole. Each
+is read as the program reads it, in a process of its own with limits, forked here because starting Python a
+thousand times takes long. Prints a table and exits with 1 if a process died without an answer, took too long, or
+gave arrays that contradict each other.
 """
 
 import argparse
@@ -147,8 +148,10 @@ def seeds() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
     mtl = b"newmtl m\nKd 1 0 0\nmap_Kd -s 1 2 t.png\nd 0.7\nnewmtl n\nKe 1 1 1\nmap_d t.png\n"
     return {
         "glb": ("m.glb", glb(tree, data), {}),
+        "glb, whole": ("m.glb", glb(tree, data), {}),
         "gltf": ("m.gltf", json.dumps(beside).encode(), {"b.bin": data}),
         "draco": ("m.glb", glb(draco, squeezed), {}),
+        "draco, whole": ("m.glb", glb(draco, squeezed), {}),
         "obj": ("o.obj", obj.encode(), {"o.mtl": mtl, "t.png": texture()}),
         "mtl": ("o.obj", mtl, {"o.obj": obj.encode(), "t.png": texture()}),
         "ply": ("m.ply", ball.export(file_type="ply"), {}),
@@ -161,11 +164,38 @@ def seeds() -> dict[str, tuple[str, bytes, dict[str, bytes]]]:
 
 def mutated(data: bytes, random_: random.Random) -> bytes:
     """The content with one to four damages."""
+    kinds = (_bytes, _bits, _cut, _removed, _doubled, _zeroed, _number, _integer, _swapped)
     for _ in range(random_.choice((1, 1, 1, 2, 4))):
-        data = random_.choice(
-            (_bytes, _bits, _cut, _removed, _doubled, _zeroed, _number, _integer, _swapped)
-        )(bytearray(data), random_)
+        data = random_.choice(kinds)(bytearray(data), random_)
     return bytes(data)
+
+
+def mutated_tree(data: bytes, random_: random.Random) -> bytes:
+    """A GLB file whose description has other values, or whose data other bytes, and that is whole otherwise."""
+    length = struct.unpack("<I", data[12:16])[0]
+    tree, body = json.loads(data[20 : 20 + length]), data[28 + length :]
+    if random_.random() < 0.3:
+        return glb(tree, _bytes(bytearray(body), random_))
+    for _ in range(random_.choice((1, 1, 2, 3))):
+        places: list = []
+
+        def walk(item, places=places):
+            pairs = (
+                item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+            )
+            for key, value in pairs:
+                places.append((item, key))
+                walk(value)
+
+        walk(tree)
+        holder, key = random_.choice(places)
+        others = [other[k] for other, k in random_.sample(places, min(5, len(places)))]
+        if random_.random() < 0.2:
+            del holder[key]
+        else:
+            extremes = [*EXTREMES, 0.5, 1e300, None, "", "x", [], {}, True, *others]
+            holder[key] = json.loads(json.dumps(random_.choice(extremes)))
+    return glb(tree, body)
 
 
 def _bytes(data: bytearray, r: random.Random) -> bytes:
@@ -294,7 +324,8 @@ def main() -> int:
                 for other, data in beside.items():
                     (Path(folder) / other).write_bytes(data)
                 target = Path(folder) / ("o.mtl" if kind == "mtl" else name)
-                data = mutated(content, generator) if number else content
+                damage = mutated_tree if kind.endswith("whole") else mutated
+                data = damage(content, generator) if number else content
                 target.write_bytes(data)
                 start = time.monotonic()
                 outcome, _ = read(Path(folder) / name)

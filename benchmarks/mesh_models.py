@@ -64,7 +64,7 @@ def render_here(path: Path) -> tuple[np.ndarray, dict]:
     return rgba.numpy(), {"view": view, "faces": len(mesh.faces), "warnings": warnings}
 
 
-BLENDER = '''
+BLENDER = """
 import bpy, json, sys, numpy as np
 from pathlib import Path
 SIZE, SAMPLES = int(sys.argv[2]), 16
@@ -125,7 +125,7 @@ for job in json.loads(Path(sys.argv[1]).read_text()):
     except Exception as error:
         (Path(job["out"]) / "blender.txt").write_text(repr(error))
     print("blender", job["path"], flush=True)
-'''
+"""
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:

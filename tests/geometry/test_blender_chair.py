@@ -1,4 +1,4 @@
-"""A chair made in Blender beside a scene's exported points comes in where it stood, in its size and colors."""
+"""A chair made in Blender beside a scene's points comes in where it stood, in its size and its colors."""
 
 import importlib.util
 from pathlib import Path
