@@ -2,11 +2,11 @@
 
     python -m benchmarks.fuzz_meshes [--count 1000] [--seed 0]
 
-Small valid files of each format are mutated: bytes and bits changed, runs removed, doubled or zeroed, ends cut
-off, numbers replaced by extreme ones, words swapped, and values of JSON replaced within files that are whole. Each
-is read as the program reads it, in a process of its own with limits, forked here because starting Python a
-thousand times takes long. Prints a table and exits with 1 if a process died without an answer, took too long, or
-gave arrays that contradict each other.
+Small valid files of each format are mutated: bytes and bits changed, runs removed, doubled or zeroed, ends
+cut off, numbers replaced by extreme ones, words swapped, and values of JSON replaced in files that are whole.
+Each is read as the program reads it, in a process of its own with limits, forked here because starting Python
+a thousand times takes long. Prints a table and exits with 1 if a process died without an answer, took too
+long, or gave arrays that contradict each other.
 """
 
 import argparse
@@ -171,7 +171,7 @@ def mutated(data: bytes, random_: random.Random) -> bytes:
 
 
 def mutated_tree(data: bytes, random_: random.Random) -> bytes:
-    """A GLB file whose description has other values, or whose data other bytes, and that is whole otherwise."""
+    """A GLB file with other values in its description or other bytes in its data, whole otherwise."""
     length = struct.unpack("<I", data[12:16])[0]
     tree, body = json.loads(data[20 : 20 + length]), data[28 + length :]
     if random_.random() < 0.3:
@@ -313,9 +313,8 @@ def main() -> int:
     import DracoPy  # noqa: F401  # in the parent, so that no child has to
 
     bad = 0
-    print(
-        "| kind | read | refused | dies | hangs | contradicts itself | slowest, s |\n|---|---|---|---|---|---|---|"
-    )
+    print("| kind | read | refused | dies | hangs | contradicts itself | slowest, s |")
+    print("|---|---|---|---|---|---|---|")
     for kind, (name, content, beside) in seeds().items():
         outcomes, slowest = Counter(), 0.0
         for number in range(args.count):

@@ -63,9 +63,9 @@ def migrate(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
 def older_forms(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Write the plain data of a recipe as older versions did.
 
-    Before there were shadows and up axes of meshes, recipes had no keys for them. Format 1 kept a region as it
-    was written, so that of a mesh's optional keys those without a value could be null or missing; each way is
-    one of the results.
+    Before there were shadows and up axes of meshes, recipes had no keys for them. Format 1 kept a region as
+    it was written, so that of a mesh's optional keys those without a value could be null or missing; each way
+    is one of the results.
     """
     older = dict(data)
     older["guide"], older["region"] = _without_up_axis(data["guide"]), _without_up_axis(data["region"])
