@@ -3,10 +3,10 @@
     python -m benchmarks.mesh_models FOLDER OUT --blender PYTHON [--count 100] [--seed 0]
 
 FOLDER holds models of any origin; PYTHON is an interpreter that can `import bpy` (a wheel of its own; Blender
-is no dependency). Each chosen model is rendered from the same place by an orthographic camera: here by the rays
-and colors that the inpainter `mesh` uses, with no light, and in Blender as the base color that Cycles reports,
-after Blender's own importers. Writes OUT/results.json, a picture of each pair, and OUT/worst.png with the ten
-worst. Files are read in this process, which takes less time than one for each.
+is no dependency). Each chosen model is rendered from the same place by an orthographic camera: here by the
+rays and colors that the inpainter `mesh` uses, with no light, and in Blender as the base color that Cycles
+reports, after its own importers. Writes OUT/results.json, a picture of each pair, and OUT/worst.png with
+the ten worst. Files are read in this process, which takes less time than one for each.
 """
 
 import argparse
