@@ -49,7 +49,7 @@ def test_a_zip_keeps_its_folders_and_what_is_not_used_is_named(files, tmp_path):
         archive.write(files / "wood.png", "model/textures/wood.png")
         archive.write(files / "wood.png", "model/preview.png")
         archive.writestr("__MACOSX/model/._o.obj", "x")
-    with pytest.warns(InputWarning, match=r"o\.obj does not name these files.*model/preview\.png"):
+    with pytest.warns(InputWarning, match=r"o\.obj names none of these files.*model/preview\.png"):
         with gathered([tmp_path / "m.zip"]) as path:
             assert load_mesh(path).textures
     assert not path.exists()
