@@ -92,6 +92,8 @@ def _is_ear(flat: Float[np.ndarray, "n 2"], a: int, b: int, c: int, left: list[i
     if _side(one, two, three) <= 0:
         return False
     others = flat[[k for k in left if k not in (a, b, c)]]
+    # Corners at the same place, as where a bridge leads to a hole, do not lie inside.
+    others = others[~(others[:, None] == flat[[a, b, c]]).all(-1).any(-1)]
     inside = (_side(one, two, others) >= 0) & (_side(two, three, others) >= 0)
     return not bool((inside & (_side(three, one, others) >= 0)).any())
 
