@@ -10,6 +10,7 @@
     project             Gaussian splats into an image (arXiv 2308.04079)
     rasterize           projected splats into color, accumulation and depth
     splat_hits          the splats that each pixel meets
+    ray_hits            the splats that rays of no camera meet
     spherical_harmonics the splats' colors
     distortion_loss     how far apart along a ray its weights lie (arXiv 2111.12077, equation 15)
 
@@ -24,7 +25,7 @@ The module of an operation checks its arguments and calls the function of the sa
     transmittance       x           x     x
     median_depth        x           x     x
     distortion_loss     x           x
-    splats (all four)   x           x
+    splats (all)        x           x
 
 `reference` (the backend named "torch") is plain PyTorch, in any dtype on any device, and defines the meaning.
 `cpu` is compiled by Numba when first used and cached on disk, `triton`, for GPUs, by Triton; `tcnn` is
@@ -49,6 +50,7 @@ from nerf_insert.kernels.splatting import (
     plan_raster,
     project,
     rasterize,
+    ray_hits,
     spherical_harmonics,
     splat_hits,
 )
@@ -75,6 +77,7 @@ __all__ = [
     "plan_raster",
     "project",
     "rasterize",
+    "ray_hits",
     "spherical_harmonics",
     "splat_hits",
     "transmittance",

@@ -19,12 +19,13 @@ from nerf_insert.kernels.reference_splatting import (
     plan_raster,
     project,
     rasterize,
+    ray_hits,
     spherical_harmonics,
     splat_hits,
 )
 from nerf_insert.kernels.samples import Samples
 
-__all__ = ["plan_raster", "project", "rasterize", "spherical_harmonics", "splat_hits"]
+__all__ = ["plan_raster", "project", "rasterize", "ray_hits", "spherical_harmonics", "splat_hits"]
 
 OPAQUE = 800.0  # exp(-800) is zero in float64: nothing is lost by stopping there, and sums stay exact
 

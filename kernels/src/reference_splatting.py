@@ -142,6 +142,32 @@ def rasterize(
     return Raster(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
+def ray_hits(
+    means: Float[Tensor, "N 3"],
+    whitening: Float[Tensor, "N 3 3"],
+    opacities: Float[Tensor, " N"],
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+) -> SplatHits:
+    """List the splats that rays meet; see `kernels.splatting.ray_hits`."""
+    columns, counts = [], [torch.zeros(1, dtype=torch.int64, device=means.device)]
+    for origin, direction in zip(origins, directions, strict=True):
+        offset = (whitening @ (means - origin)[..., None])[..., 0]
+        along = whitening @ direction
+        scale = (along * along).sum(1).clamp_min(1e-30)
+        distance = (offset * along).sum(1) / scale
+        square = (offset - distance[:, None] * along).square().sum(1)
+        alpha = (opacities * torch.exp(-square / 2)).clamp_max(splatting.MAX_ALPHA)
+        met = ((alpha >= splatting.MIN_ALPHA) & (distance > splatting.NEAR)).nonzero()[:, 0]
+        met = met[distance[met].argsort(stable=True)]
+        columns.append((met, alpha[met], distance[met]))
+        counts.append(counts[0] + len(met))
+    if not columns:
+        return SplatHits(counts[0][:0], means[:0, 0], means[:0, 0], counts[0])
+    splat, alpha, depth = (torch.cat(column) for column in zip(*columns, strict=True))
+    return SplatHits(splat, alpha, depth, torch.cat(counts).cumsum(0))
+
+
 def splat_hits(
     projected: Projected, pixels: Float[Tensor, "P 2"], plan: RasterPlan, certain: Float[Tensor, " P"]
 ) -> SplatHits:
@@ -152,8 +178,7 @@ def splat_hits(
         depth = projected.depths[order] + (delta * projected.slopes[order]).sum(-1)
         hiding = torch.where(depth < limit[:, None], alpha, 0)
         behind = torch.cumprod(1 - hiding, 1)
-        front = torch.cat([torch.ones_like(behind[:, :1]), behind[:, :-1]], 1)
-        met = (alpha > 0) & (front > splatting.MIN_TRANSMITTANCE)
+        met = (alpha > 0) & (behind > splatting.MIN_TRANSMITTANCE)
         columns.append((order.expand(met.shape)[met], alpha[met], depth[met]))
         counts.append(met.sum(1))
     splat, alpha, depth = (torch.cat(c) for c in zip(*columns, strict=True)) if columns else (

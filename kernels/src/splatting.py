@@ -190,6 +190,33 @@ def splat_hits(
         pixels: Pixel coordinates within the image that `plan` was made for.
         plan: That of the same projection.
         certain: z up to which everything met hides what is behind: a pixel's list ends where the
-            transmittance of what it has met before that z falls below 1e-4.
+            transmittance of what it has met before that z would fall below 1e-4.
     """
     return implementation("splat_hits", projected.means)(projected, pixels, plan, certain)
+
+
+@torch.no_grad()
+def ray_hits(
+    means: Float[Tensor, "N 3"],
+    whitening: Float[Tensor, "N 3 3"],
+    opacities: Float[Tensor, " N"],
+    origins: Float[Tensor, "R 3"],
+    directions: Float[Tensor, "R 3"],
+) -> SplatHits:
+    """List the splats that rays of no camera meet, in the order in which they meet them.
+
+    A ray sees a splat where it is densest along the ray, with no projection and no blur. Every ray looks at
+    every splat.
+
+    Args:
+        means: Centers.
+        whitening: Matrices that turn offsets into standard deviations along the splats' axes.
+        opacities: Opacities, 0..1.
+        origins: Where the R rays start.
+        directions: Of length one.
+
+    Returns:
+        What the rays meet; `depth` is the distance along the ray.
+    """
+    arguments = (means, whitening, opacities, origins, directions)
+    return implementation("ray_hits", means)(*arguments)

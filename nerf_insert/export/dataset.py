@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.transforms_writer import CAMERA_MODELS, camera_fields
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError, warn, warnings_to
 from nerf_insert.export.dataset_depth import depth_files, edited_depth, write_depth
@@ -37,9 +38,7 @@ from nerf_insert.scene.scene import Scene
 MIN_CHANGE = 2 / 255  # between two renders, of a pixel that counts as edited
 DARK = 0.003  # added to linear colors of which a ratio is taken
 KEPT_KEYS = ("applied_transform", "applied_scale", "orientation_override")  # of the capture's transforms.json
-CAMERA_MODELS = {"PERSPECTIVE": "OPENCV", "FISHEYE": "OPENCV_FISHEYE", "EQUIRECTANGULAR": "EQUIRECTANGULAR"}
 POINTS = "sparse_pc.ply"
-LENS_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
 def export_dataset(scene: Scene, out: str | Path, progress: Progress = SILENT) -> dict[str, Any]:
@@ -85,7 +84,7 @@ def _export(scene: Scene, out: Path, progress: Progress) -> dict[str, Any]:
                 "file_path": names[view.name],
                 "edit_mask_path": f"edit_masks/{stem}.png",
                 "transform_matrix": _pose(capture, view.camera),
-                **_intrinsics(view.camera),
+                **camera_fields(view.camera),
             }
             if (valid := view.valid()) is not None:
                 write_image(out / "masks" / f"{stem}.png", valid)
@@ -206,13 +205,6 @@ def _pose(capture: Capture, camera: Camera) -> list[list[float]]:
     pose[:3] = camera.c2w
     pose[:3, 3] = capture.outside(camera.center)
     return pose.tolist()
-
-
-def _intrinsics(camera: Camera) -> dict[str, float]:
-    """A frame's intrinsics in transforms.json, in pixels of its image."""
-    size = {"fl_x": camera.fx, "fl_y": camera.fy, "cx": camera.cx, "cy": camera.cy}
-    lens = dict(zip(LENS_KEYS, camera.distortion, strict=True)) if any(camera.distortion) else {}
-    return {**size, "w": camera.width, "h": camera.height, **lens}
 
 
 def _source(path: Path) -> Path:

@@ -31,10 +31,19 @@ PROJECTABLE = ("PERSPECTIVE", "FISHEYE")
 
 @dataclass(frozen=True, eq=False)
 class Rays:
-    """N rays in world coordinates; `directions` have length one, so distances are in world units."""
+    """N rays in world coordinates; `directions` have length one, so distances are in world units.
+
+    Attributes:
+        origins: Where the rays start.
+        directions: Unit vectors.
+        cameras: The cameras whose pixels the rays go through; none: they are of no camera.
+        camera_index: Which of them, for each ray; it stays on the CPU.
+    """
 
     origins: Float[Tensor, "N 3"]
     directions: Float[Tensor, "N 3"]
+    cameras: tuple[Camera, ...] = ()
+    camera_index: Int64[Tensor, " N"] | None = None
 
     @property
     def count(self) -> int:
@@ -43,11 +52,14 @@ class Rays:
 
     def __getitem__(self, index: slice | Int64[Tensor, " M"] | Bool[Tensor, " N"]) -> Rays:
         """Select rays by a slice, by their numbers or by a mask."""
-        return Rays(self.origins[index], self.directions[index])
+        numbers = self.camera_index
+        if numbers is not None:
+            numbers = numbers[index if isinstance(index, slice) else index.cpu()]
+        return Rays(self.origins[index], self.directions[index], self.cameras, numbers)
 
     def to(self, device: torch.device) -> Rays:
         """Move the rays to a device."""
-        return Rays(self.origins.to(device), self.directions.to(device))
+        return replace(self, origins=self.origins.to(device), directions=self.directions.to(device))
 
     def at(self, distances: Float[Tensor, " N"]) -> Float[Tensor, "N 3"]:
         """Return the points at `distances` along the rays, world coordinates."""
@@ -173,7 +185,8 @@ class Camera:
             self.model == "FISHEYE",
             self.c2w[:, :3],
         )
-        return Rays(self.center.expand_as(directions).contiguous(), directions)
+        numbers = torch.zeros(len(pixels), dtype=torch.int64)
+        return Rays(self.center.expand_as(directions).contiguous(), directions, (self,), numbers)
 
     def project(self, points: Float[Tensor, "N 3"]) -> Projection:
         """Project points into the image, with lens distortion.

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nerf_insert.fields.splat_field import SplatSamples
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Samples
 from nerf_insert.regions.region import Region
@@ -55,6 +56,19 @@ class RadianceField(Protocol):
 
     def content_bounds(self) -> Float[Tensor, "2 3"] | None:
         """Return the box (lowest and highest corner) of all that the field shows; None: it is not known."""
+        ...
+
+
+@runtime_checkable
+class SplatBase(RadianceField, Protocol):
+    """A base that is rendered as a whole and not sampled point by point: Gaussian splats."""
+
+    def render(self, rays: Rays) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """Return colors over the background, opacities, and depths along the rays."""
+        ...
+
+    def splat_samples(self, rays: Rays, certain: Float[Tensor, " N"] | None = None) -> SplatSamples:
+        """Return the splats along rays; nothing is taken away before the distances `certain`."""
         ...
 
 

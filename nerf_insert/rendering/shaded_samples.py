@@ -12,12 +12,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Samples, composite, median_depth, merge
-from nerf_insert.rendering.protocols import RadianceField, Volume
+from nerf_insert.regions.region import Region
+from nerf_insert.rendering.protocols import RadianceField, SplatBase, Volume
 
 QUERY_CHUNKS = (6, 12, 24)  # ranks of a ray's samples before which its transmittance is looked at
 
@@ -38,11 +39,58 @@ class Background(NamedTuple):
 
 
 class ShadedSamples(NamedTuple):
-    """M samples with density and color."""
+    """M samples with density and color.
+
+    Attributes:
+        samples: Intervals along rays, in the order in which they are composited.
+        density: Per world unit.
+        rgb: sRGB.
+        depth: Where a sample counts as being, for depth; None: in the middle of its interval.
+    """
 
     samples: Samples
     density: Float[Tensor, " M"]
     rgb: Float[Tensor, "M 3"]
+    depth: Float[Tensor, " M"] | None = None
+
+    @property
+    def distances(self) -> Float[Tensor, " M"]:
+        """Where the samples count as being, along their rays."""
+        return self.samples.distances if self.depth is None else self.depth
+
+    def points(self, rays: Rays) -> Float[Tensor, "M 3"]:
+        """Return where the samples count as being on these rays."""
+        if self.depth is None:
+            return self.samples.midpoints(rays.origins, rays.directions)
+        ray = self.samples.ray_index
+        return rays.origins[ray] + self.depth[:, None] * rays.directions[ray]
+
+    def select(self, keep: Bool[Tensor, " M"]) -> ShadedSamples:
+        """Return the samples where `keep` is true; every ray stays."""
+        depth = None if self.depth is None else self.depth[keep]
+        return ShadedSamples(self.samples.select(keep), self.density[keep], self.rgb[keep], depth)
+
+
+def render_field(field: RadianceField, rays: Rays, early_stop_eps: float = 0.0) -> Rendered:
+    """Render a field by itself; for `early_stop_eps` see `shade_field`."""
+    if isinstance(field, SplatBase):
+        return Rendered(*field.render(rays))
+    return composite_over(*shade_field(field, rays, early_stop_eps))
+
+
+def shade_splats(
+    field: SplatBase, rays: Rays, exclude: Sequence[Region] = ()
+) -> tuple[ShadedSamples, Background]:
+    """Return the splats along N rays that lie outside the regions `exclude`."""
+    certain = torch.full((rays.count,), math.inf)
+    for region in exclude:
+        certain = torch.minimum(certain, region.entry(rays))
+    found = field.splat_samples(rays, certain)
+    shaded = ShadedSamples(found.samples, found.density, found.rgb, found.depth)
+    if exclude:
+        ray = found.samples.ray_index
+        shaded = shaded.select(outside(exclude, rays[ray].at(found.depth)))
+    return shaded, _background(field, shaded)
 
 
 def shade_field(
@@ -54,6 +102,8 @@ def shade_field(
     0 without a query: a ray's samples are queried in a few chunks, and a ray stops when it is opaque. A
     field without a background color is always queried as a whole, for its last samples are its background.
     """
+    if isinstance(field, SplatBase):
+        return shade_splats(field, rays, exclude)
     samples = field.sample(rays)
     points = samples.midpoints(rays.origins, rays.directions)
     if exclude:
@@ -80,9 +130,9 @@ def composite_over(shaded: ShadedSamples, background: Background) -> Rendered:
     """Composite samples over what lies behind them."""
     samples = shaded.samples
     optical_depth = shaded.density * samples.lengths
-    out = composite(optical_depth, shaded.rgb, samples.distances, samples.offsets)
+    out = composite(optical_depth, shaded.rgb, shaded.distances, samples.offsets)
     rgb = out.rgb + (1 - out.accumulation)[:, None] * background.rgb
-    depth = median_depth(optical_depth, samples.distances, samples.offsets)
+    depth = median_depth(optical_depth, shaded.distances, samples.offsets)
     depth = torch.where(depth.isfinite(), depth, background.distance)
     return Rendered(rgb.clamp(0, 1), out.accumulation, depth)
 
@@ -94,7 +144,10 @@ def interleave(parts: Sequence[ShadedSamples]) -> ShadedSamples:
     for part in parts[1:]:
         samples, order = merge(whole.samples, part.samples)
         density, rgb = torch.cat([whole.density, part.density]), torch.cat([whole.rgb, part.rgb])
-        whole = ShadedSamples(samples, density.index_select(0, order), rgb.index_select(0, order))
+        depth = None
+        if whole.depth is not None or part.depth is not None:
+            depth = torch.cat([whole.distances, part.distances]).index_select(0, order)
+        whole = ShadedSamples(samples, density.index_select(0, order), rgb.index_select(0, order), depth)
     return whole
 
 

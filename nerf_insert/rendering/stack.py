@@ -37,6 +37,7 @@ from nerf_insert.rendering.shaded_samples import (
     interleave,
     mix,
     outside,
+    render_field,
     shade_field,
 )
 
@@ -208,10 +209,17 @@ class LayerStack:
             shaded |= hits(shade.region, rays)
         index, only_shaded = (mask.nonzero()[:, 0].to(self.device) for mask in (hit, shaded & ~hit))
         rays = rays.to(self.device)
-        base, background = shade_field(self.base, rays, self.options.early_stop_eps)
-        rendered = composite_over(base, background)
-        if len(only_shaded):
-            for whole, part in zip(rendered, self._shaded(base, background, rays, only_shaded), strict=True):
+        if isinstance(self.base, SplatBase):  # rendered as a whole; splats are listed for shaded rays alone
+            rendered, listed = render_field(self.base, rays), rays[only_shaded]
+            base, background = shade_field(self.base, listed) if len(only_shaded) else (None, None)
+        else:
+            listed = rays
+            base, background = shade_field(self.base, rays, self.options.early_stop_eps)
+            rendered = composite_over(base, background)
+        if len(only_shaded) and base is not None and background is not None:
+            index_in = torch.arange(len(only_shaded)) if listed is not rays else only_shaded
+            part_of = self._shaded(base, background, listed, index_in)
+            for whole, part in zip(rendered, part_of, strict=True):
                 whole[only_shaded] = part
         if len(index):
             edited = composite_over(*self._overlay(rays[index], exclude))
@@ -227,10 +235,11 @@ class LayerStack:
         position[index] = torch.arange(len(index), device=index.device)
         ray = position.index_select(0, base.samples.ray_index)
         kept = (ray >= 0).nonzero()[:, 0]
-        samples = base.samples.at(kept)
-        points, rgb = samples.midpoints(rays.origins, rays.directions), base.rgb.index_select(0, kept)
+        some = base.select(ray >= 0)
+        samples = some.samples
+        rgb = self._under_shades(some.points(rays), some.rgb, -1)
         samples = Samples.packed(samples.starts, samples.ends, ray.index_select(0, kept), len(index))
-        part = ShadedSamples(samples, base.density.index_select(0, kept), self._under_shades(points, rgb, -1))
+        part = some._replace(samples=samples, rgb=rgb)
         return composite_over(part, Background(background.rgb[index], background.distance[index]))
 
     def _under_shades(
@@ -246,11 +255,11 @@ class LayerStack:
         """Return the samples along rays, each from the topmost owner of its point, and what is behind."""
         owners = self._owners(exclude)
         base, background = shade_field(self.base, rays, self.options.early_stop_eps, owners)
-        dense = base.density > 0  # the fewer there are to be sorted; hidden samples have density 0, too
-        samples, rgb = base.samples.select(dense), base.rgb[dense]
+        # the fewer there are to be sorted; hidden samples have density 0, too
+        base = base.select(base.density > 0)
         if self.shades:
-            rgb = self._under_shades(samples.midpoints(rays.origins, rays.directions), rgb, -1)
-        parts = [ShadedSamples(samples, base.density[dense], rgb)]
+            base = base._replace(rgb=self._under_shades(base.points(rays), base.rgb, -1))
+        parts = [base]
         for order, (level, layer) in enumerate(self._fields):
             samples = layer.sample(rays)
             points = samples.midpoints(rays.origins, rays.directions)

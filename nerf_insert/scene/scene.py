@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and listing or switching lay
     from nerf_insert.fields.nerfacto import NerfactoBase
     from nerf_insert.fields.scene_field import SceneField
     from nerf_insert.fields.shade_layer import ShadeLayer
+    from nerf_insert.fields.splat_field import SplatField
     from nerf_insert.rendering.stack import LayerStack
 
 __all__ = ["FORMAT", "LayerEntry", "Scene", "check_free", "lock_scene"]
@@ -69,7 +70,7 @@ class Scene:
     def create(
         folder: str | Path,
         capture: Capture,
-        base: SceneField | NerfactoBase,
+        base: SceneField | NerfactoBase | SplatField,
         dataparser: str | None = None,
         downscale: float | None = None,
         keep_views: bool = False,
@@ -188,8 +189,8 @@ class Scene:
         self._write(replace(self._file, capture=self._file.capture.moved(capture, at)))
 
     @cached_property
-    def base(self) -> SceneField | NerfactoBase:
-        """The base: a field on the current device, or an imported nerfacto on the CPU.
+    def base(self) -> SceneField | NerfactoBase | SplatField:
+        """The base: a field on the current device, or an imported nerfacto or splats on the CPU.
 
         Raises:
             InputError: Its file is missing or damaged.

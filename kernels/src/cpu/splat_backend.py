@@ -13,6 +13,7 @@ from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.splatting import ImagePlane, Projected, Raster, RasterPlan, SplatHits
 
 SPLATS = 1 << 13  # per task
+RAYS = 64  # per task, of those that look at every splat
 NUMBERS = 3  # of a row of gradients per task, when they are added up
 
 
@@ -146,3 +147,21 @@ def splat_hits(projected: Projected, pixels: Tensor, plan: RasterPlan, certain: 
     index = torch.arange(int(ends[-1])) + (begin - ends[:-1]).repeat_interleave(counts)
     splat, alpha, depth = (column.index_select(0, index) for column in columns)
     return SplatHits(splat, alpha, depth, ends)
+
+
+def ray_hits(
+    means: Tensor, whitening: Tensor, opacities: Tensor, origins: Tensor, directions: Tensor
+) -> SplatHits:
+    """List the splats that rays meet; see `kernels.splatting.ray_hits`."""
+    if not len(origins):
+        return after("cpu", "ray_hits", means)(means, whitening, opacities, origins, directions)
+    # as far as alpha reaches 1/255: that many standard deviations along the longest axis, one over the
+    # smallest singular value of the whitening
+    deviation = 1 / torch.linalg.svdvals(whitening).amin(1).clamp_min(1e-30)
+    radii = deviation * (2 * (opacities / api.MIN_ALPHA).clamp_min(1).log()).sqrt()
+    arrays = [_array(t) for t in (means, whitening, radii, opacities, origins, directions)]
+    parts = run(splatting.ray_hits, _blocks(len(origins), RAYS), RAYS, *arrays, api.NEAR)
+    splat, alpha, depth, counts = (torch.from_numpy(np.concatenate([p[k] for p in parts])) for k in range(4))
+    offsets = torch.zeros(len(origins) + 1, dtype=torch.int64)
+    torch.cumsum(counts, 0, out=offsets[1:])
+    return SplatHits(splat, alpha, depth.float(), offsets)

@@ -339,11 +339,14 @@ def hits(tile, columns, offsets, splats, data, tile_offsets, pixel_order, pixels
             if alpha < MIN_ALPHA:
                 continue
             at = row[9] + row[10] * dx + row[11] * dy
+            behind = front[k] * (F1 - alpha) if at < limits[k] else front[k]
+            if behind <= STOP:  # as in the raster, the splat that would end the pixel does not count
+                front[k] = F0
+                continue
+            front[k] = behind
             splat[found], alphas[found], depths[found], owner[found] = splats[pair], alpha, at, k
             found += 1
             counts[k] += 1
-            if at < limits[k]:
-                front[k] *= F1 - alpha
         if pair % CHECK == 0 and front.max() <= STOP:
             break
     places = np.zeros(count, np.int64)
@@ -354,6 +357,53 @@ def hits(tile, columns, offsets, splats, data, tile_offsets, pixel_order, pixels
         order[places[owner[k]]] = k
         places[owner[k]] += 1
     return splat[:found][order], alphas[:found][order], depths[:found][order], counts
+
+
+@jit
+def ray_hits(task, block, means, whitening, radii, opacities, origins, directions, near):
+    """Return what a block of rays meets: splats, alphas, distances, ray by ray, and how many each."""
+    first, last = task * block, min((task + 1) * block, origins.shape[0])
+    counts = np.zeros(last - first, np.int64)
+    capacity, found = 64 * block, 0
+    splat, alphas = np.empty(capacity, np.int64), np.empty(capacity, np.float32)
+    distances = np.empty(capacity, np.float64)
+    for ray in range(first, last):
+        dx, dy, dz = directions[ray, 0], directions[ray, 1], directions[ray, 2]
+        begin = found
+        for i in range(means.shape[0]):
+            x, y, z = (
+                means[i, 0] - origins[ray, 0],
+                means[i, 1] - origins[ray, 1],
+                means[i, 2] - origins[ray, 2],
+            )
+            along = x * dx + y * dy + z * dz
+            radius = radii[i]
+            if along < -radius or x * x + y * y + z * z - along * along > radius * radius * np.float32(1.001):
+                continue
+            dot = size = square = 0.0
+            for k in range(3):
+                u = np.float64(whitening[i, k, 0]) * x + whitening[i, k, 1] * y + whitening[i, k, 2] * z
+                w = np.float64(whitening[i, k, 0]) * dx + whitening[i, k, 1] * dy + whitening[i, k, 2] * dz
+                dot += u * w
+                size += w * w
+                square += u * u
+            distance = dot / max(size, 1e-30)
+            square = max(square - distance * dot, 0.0)
+            alpha = min(opacities[i] * math.exp(-0.5 * square), np.float64(MAX_ALPHA))
+            if not (alpha >= MIN_ALPHA and distance > near):
+                continue
+            if found == capacity:
+                capacity *= 2
+                splat, alphas = _grown(splat, capacity), _grown(alphas, capacity)
+                distances = _grown(distances, capacity)
+            splat[found], alphas[found], distances[found] = i, alpha, distance
+            found += 1
+        counts[ray - first] = found - begin
+        order = np.argsort(distances[begin:found], kind="mergesort")
+        splat[begin:found] = splat[begin:found][order]
+        alphas[begin:found] = alphas[begin:found][order]
+        distances[begin:found] = distances[begin:found][order]
+    return splat[:found], alphas[:found], distances[:found], counts
 
 
 @jit

@@ -4,7 +4,8 @@ A capture is a folder of posed photographs as nerfstudio, COLMAP, LLFF, Polycam,
 RealityCapture, Meshroom or OpenDroneMap leave it. From a video, or a folder or zip of photographs without
 camera positions, a capture is made first, as `nerf-insert capture` does. Whether the poses fit the
 photographs is checked before training. If training was interrupted, run the same command again to resume it.
-With --nerfstudio nothing is trained: a model trained in nerfstudio becomes the base.
+With --nerfstudio or --splat nothing is trained: a model trained in nerfstudio, or a file of Gaussian splats,
+becomes the base.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.argument_types import integer, number, path
+from nerf_insert.cli.argument_types import integer, number, numbers, path
 from nerf_insert.cli.commands.capture import SOURCE_FLAGS, add_source_arguments, options_of
 from nerf_insert.cli.commands.check import add_axes
 from nerf_insert.cli.console import Console
@@ -32,6 +33,8 @@ TRAINING_FLAGS = (
     "seed",
     "samples",
 )  # without effect on --nerfstudio
+SPLAT_FLAGS = ("cameras", "up", "background", "antialiased")
+LOW_PSNR = 12.0  # dB, below which splats and photographs do not show the same
 COMPARE_SIDE = 1024  # pixels along the longer side, at most, of test photographs that are compared with
 CHECK_VIEWS, CHECK_SIDE = 4, 128  # photographs, and their pixels, for the quick PSNR of an imported run
 
@@ -43,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         nargs="?",
         metavar="CAPTURE",
-        help="folder of the capture, or its transforms.json (with --nerfstudio: only if it was moved); or a "
-        "video, or a folder or zip of photographs",
+        help="folder of the capture, or its transforms.json (with --nerfstudio: only if it was moved; with "
+        "--splat: if there are photographs); or a video, or a folder or zip of photographs",
     )
     parser.add_argument("--out", type=path, required=True, metavar="SCENE", help="scene folder to make")
     group = parser.add_argument_group("training")
@@ -91,17 +94,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="load with nerfstudio's own loader, which can execute code embedded in the files; without it "
         "such a run is refused",
     )
+    group = parser.add_argument_group("Gaussian splats")
+    group.add_argument(
+        "--splat",
+        type=path,
+        metavar="FILE",
+        help="a .ply, .splat, .spz or .sog file of Gaussian splats: use it as the base, with the photographs "
+        "of CAPTURE, whose cameras are in the splats' coordinates, or with its own renders as photographs",
+    )
+    group.add_argument(
+        "--cameras",
+        type=path,
+        metavar="FILE",
+        help="transforms.json or camera path to render the splats' photographs from (default: cameras around "
+        "the content)",
+    )
+    group.add_argument(
+        "--up",
+        type=numbers(3),
+        metavar="X,Y,Z",
+        help="direction that points up in the splats' coordinates, where cameras are placed (default: 0,1,0 "
+        "for .spz, else 0,-1,0)",
+    )
+    group.add_argument(
+        "--background",
+        type=numbers(3),
+        metavar="R,G,B",
+        help="color behind the splats, 0 to 1 each (default: 0,0,0)",
+    )
+    group.add_argument(
+        "--antialiased",
+        action="store_true",
+        help="the splats were trained with antialiasing (splatfacto's rasterize-mode antialiased)",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     """Train or import a base; return the scene and its PSNR on held-out photographs."""
+    if args.splat:
+        return run_splat(args, console)
+    for name in SPLAT_FLAGS:
+        if getattr(args, name):
+            raise InputError(f"--{name} is for --splat")
     if args.nerfstudio:
         return run_import(args, console)
     for name in ("appearance", "trust"):
         if getattr(args, name):
             raise InputError(f"--{name} is for --nerfstudio")
     if args.capture is None:
-        raise InputError("give the capture to train on, or --nerfstudio; see `nerf-insert train --help`")
+        raise InputError(
+            "give the capture to train on, --nerfstudio or --splat; see `nerf-insert train --help`"
+        )
 
     from nerf_insert.evaluation.scene_psnr import mean_psnr
     from nerf_insert.scene.create import train_scene
@@ -162,6 +205,55 @@ def run_import(args: argparse.Namespace, console: Console) -> tuple[dict[str, An
     psnr = mean_psnr(scene.base, views, console.progress, longest_side=CHECK_SIDE)
     data = _result(args, capture, psnr) | {"adopted": str(args.nerfstudio)}
     return data, _text(args, f"PSNR {psnr:.2f} dB on small copies of {len(views)} photographs")
+
+
+def run_splat(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    """Make a scene from a splat file; return it with its PSNR on photographs, if there are some."""
+    for name in ("nerfstudio", "appearance", "trust"):
+        if getattr(args, name):
+            raise InputError(f"--{name} and --splat exclude each other")
+    for name in ("steps", "samples", "seed", "axes", *SOURCE_FLAGS):
+        if getattr(args, name) is not None:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} is for training, but --splat trains nothing: leave it out")
+    for name in ("dataparser", "downscale"):
+        if getattr(args, name) is not None and args.capture is None:
+            raise InputError(f"--{name} is for the photographs of a capture: give one, or leave it out")
+    if args.background and not all(0 <= value <= 1 for value in args.background):
+        raise InputError("--background: the three numbers must lie between 0 and 1")
+
+    from nerf_insert.evaluation.scene_psnr import mean_psnr
+    from nerf_insert.scene.adopt_splats import adopt_splats
+
+    scene = adopt_splats(
+        args.splat,
+        args.out,
+        capture=args.capture,
+        cameras=args.cameras,
+        up=args.up,
+        background=args.background or (0.0, 0.0, 0.0),
+        antialiased=args.antialiased,
+        dataparser=args.dataparser,
+        downscale=args.downscale,
+        progress=console.progress,
+    )
+    console.if_stopped = f"the scene {args.out} is complete, only its PSNR was not measured"
+    capture = scene.capture
+    psnr = None
+    if args.capture is not None:
+        views = (capture.test or capture.train)[:CHECK_VIEWS]
+        psnr = mean_psnr(scene.base, views, console.progress, longest_side=CHECK_SIDE)
+    splats = len(scene.base.splats.means)
+    data = _result(args, capture, psnr) | {"adopted": str(args.splat), "splats": splats}
+    quality = f"{splats:,} splats, {len(capture.views)} photographs rendered from them"
+    if psnr is not None:
+        quality = f"{splats:,} splats, PSNR {psnr:.2f} dB on small copies of {len(views)} photographs"
+        if psnr < LOW_PSNR:
+            console.progress.warn(
+                f"the splats do not look like the photographs ({psnr:.1f} dB): their coordinates may not be "
+                "those of the capture's cameras, as after an export from nerfstudio"
+            )
+    return data, _text(args, quality)
 
 
 def _result(args: argparse.Namespace, capture: Capture, psnr: float | None) -> dict[str, Any]:
