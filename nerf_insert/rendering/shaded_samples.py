@@ -16,10 +16,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
-from nerf_insert.kernels import Samples, composite, median_depth, merge
+from nerf_insert.kernels import Samples, composite, median_depth, merge, transmittance
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.protocols import RadianceField, SplatBase, Volume
 
+SPLAT_RAYS = 1 << 11  # at once, of those that cross regions: all splats behind these are listed
+SPLAT_STOP = 1e-4  # transmittance from which splats are left out
 QUERY_CHUNKS = (6, 12, 24)  # ranks of a ray's samples before which its transmittance is looked at
 
 
@@ -81,7 +83,25 @@ def render_field(field: RadianceField, rays: Rays, early_stop_eps: float = 0.0) 
 def shade_splats(
     field: SplatBase, rays: Rays, exclude: Sequence[Region] = ()
 ) -> tuple[ShadedSamples, Background]:
-    """Return the splats along N rays that lie outside the regions `exclude`."""
+    """Return the splats along N rays that lie outside the regions `exclude`, as far as light reaches."""
+    size = SPLAT_RAYS if exclude else max(1, rays.count)
+    parts = [_splats(field, rays[i : i + size], exclude) for i in range(0, max(1, rays.count), size)]
+    shaded = parts[0]
+    if len(parts) > 1:
+        starts, ends, index = (
+            torch.cat([getattr(part.samples, name) for part in parts])
+            for name in ("starts", "ends", "ray_index")
+        )
+        before = torch.arange(len(parts)) * size
+        index += before.repeat_interleave(torch.tensor([part.samples.count for part in parts]))
+        columns = zip(*((part.density, part.rgb, part.distances) for part in parts), strict=True)
+        samples = Samples.packed(starts, ends, index, rays.count)
+        shaded = ShadedSamples(samples, *(torch.cat(column) for column in columns))
+    return shaded, _background(field, shaded)
+
+
+def _splats(field: SplatBase, rays: Rays, exclude: Sequence[Region]) -> ShadedSamples:
+    """Return what `shade_splats` does, for rays few enough for lists of all that they meet."""
     certain = torch.full((rays.count,), math.inf)
     for region in exclude:
         certain = torch.minimum(certain, region.entry(rays))
@@ -89,8 +109,11 @@ def shade_splats(
     shaded = ShadedSamples(found.samples, found.density, found.rgb, found.depth)
     if exclude:
         ray = found.samples.ray_index
-        shaded = shaded.select(outside(exclude, rays[ray].at(found.depth)))
-    return shaded, _background(field, shaded)
+        points = rays.origins[ray] + found.depth[:, None] * rays.directions[ray]
+        shaded = shaded.select(outside(exclude, points))
+        reached = transmittance(shaded.density * shaded.samples.lengths, shaded.samples.offsets)
+        shaded = shaded.select(reached > SPLAT_STOP)
+    return shaded
 
 
 def shade_field(
