@@ -10,6 +10,7 @@
     project             Gaussian splats into an image (arXiv 2308.04079)
     rasterize           projected splats into color, accumulation and depth
     splat_hits          the splats that each pixel meets
+    splat_density       the splats' density and color at points
     ray_hits            the splats that rays of no camera meet
     spherical_harmonics the splats' colors
     distortion_loss     how far apart along a ray its weights lie (arXiv 2111.12077, equation 15)
@@ -41,6 +42,7 @@ from nerf_insert.kernels.marching import march
 from nerf_insert.kernels.mlp import mlp
 from nerf_insert.kernels.precision import use_precision
 from nerf_insert.kernels.samples import Samples, merge
+from nerf_insert.kernels.splat_cells import SplatCells, splat_cells, splat_density
 from nerf_insert.kernels.splatting import (
     ImagePlane,
     Projected,
@@ -64,6 +66,7 @@ __all__ = [
     "Raster",
     "RasterPlan",
     "Samples",
+    "SplatCells",
     "SplatHits",
     "active_backend",
     "composite",
@@ -79,6 +82,8 @@ __all__ = [
     "rasterize",
     "ray_hits",
     "spherical_harmonics",
+    "splat_cells",
+    "splat_density",
     "splat_hits",
     "transmittance",
     "use_backend",

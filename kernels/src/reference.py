@@ -21,11 +21,20 @@ from nerf_insert.kernels.reference_splatting import (
     rasterize,
     ray_hits,
     spherical_harmonics,
+    splat_density,
     splat_hits,
 )
 from nerf_insert.kernels.samples import Samples
 
-__all__ = ["plan_raster", "project", "rasterize", "ray_hits", "spherical_harmonics", "splat_hits"]
+__all__ = [
+    "plan_raster",
+    "project",
+    "rasterize",
+    "ray_hits",
+    "spherical_harmonics",
+    "splat_density",
+    "splat_hits",
+]
 
 OPAQUE = 800.0  # exp(-800) is zero in float64: nothing is lost by stopping there, and sums stay exact
 

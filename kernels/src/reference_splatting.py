@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.kernels import splatting
+from nerf_insert.kernels.splat_cells import REACH, SplatCells
 from nerf_insert.kernels.splatting import ImagePlane, Projected, Raster, RasterPlan, SplatHits
 
 PIXELS_AT_ONCE = 256
@@ -166,6 +167,30 @@ def ray_hits(
         return SplatHits(counts[0][:0], means[:0, 0], means[:0, 0], counts[0])
     splat, alpha, depth = (torch.cat(column) for column in zip(*columns, strict=True))
     return SplatHits(splat, alpha, depth, torch.cat(counts).cumsum(0))
+
+
+def splat_density(
+    points: Float[Tensor, "M 3"],
+    directions: Float[Tensor, "M 3"],
+    means: Float[Tensor, "N 3"],
+    whitening: Float[Tensor, "N 3 3"],
+    optical_depth: Float[Tensor, " N"],
+    sh: Float[Tensor, "N K 3"],
+    cells: SplatCells,
+) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+    """Return density and color at points, from all splats; see `kernels.splat_cells.splat_density`."""
+    parts = []
+    for point, direction in zip(points, directions, strict=True):
+        square = (whitening @ (point - means)[..., None])[..., 0].square().sum(1)
+        per_length = (whitening @ direction).norm(dim=1) / math.sqrt(2 * math.pi)
+        share = torch.where(square < REACH**2, optical_depth * per_length * torch.exp(-square / 2), 0)
+        colors = spherical_harmonics(direction.expand(len(means), 3), sh)
+        density = share.sum()
+        parts.append((density, (share @ colors / density.clamp_min(1e-20)).clamp(0, 1)))
+    if not parts:
+        return points[:, 0], points
+    density, rgb = (torch.stack(column) for column in zip(*parts, strict=True))
+    return density, rgb
 
 
 def splat_hits(

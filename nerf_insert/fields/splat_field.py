@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nerf_insert.errors import InputError
-from nerf_insert.fields.splat_grid import SplatGrid
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.kernels import (
@@ -27,11 +26,14 @@ from nerf_insert.kernels import (
     Projected,
     RasterPlan,
     Samples,
+    SplatCells,
     plan_raster,
     project,
     rasterize,
     ray_hits,
     spherical_harmonics,
+    splat_cells,
+    splat_density,
     splat_hits,
 )
 from nerf_insert.kernels.reference_splatting import rotation_matrices
@@ -41,6 +43,7 @@ KIND = "splats"
 VIEWS = 4  # whose projections are kept
 WIDEST = 4.0  # largest tangent off the axis for which a projection into a plane is used
 LENGTH = 1 / 64  # of a sample, in its distance: density times length is exact to 1e-5
+THINNEST = 0.25  # of a splat's middle scale, at points
 VISIBLE = 0.1  # opacity of the splats that count for the bounds
 
 
@@ -101,7 +104,7 @@ class SplatField(nn.Module):
         self.scale, self.antialiased = scale, antialiased
         self._views: OrderedDict[tuple, _View] = OrderedDict()
         self._lock = threading.Lock()
-        self._grid: SplatGrid | None = None
+        self._volume: tuple[Tensor, Tensor, SplatCells] | None = None
 
     @property
     def splats(self) -> Splats:
@@ -143,9 +146,8 @@ class SplatField(nn.Module):
         for index, camera in _by_camera(rays):
             some, until = rays[index], certain[index]
             if camera is None:
-                hits = ray_hits(
-                    self.means, self._whitening(), self._opacities(), some.origins, some.directions
-                )
+                whitening = self._whitening(self.log_scales.exp())
+                hits = ray_hits(self.means, whitening, self._opacities(), some.origins, some.directions)
                 ray = torch.arange(len(index)).repeat_interleave(hits.offsets.diff())
                 away = self.means[hits.splat] - some.origins[ray]
                 colors, order, depth = spherical_harmonics(away, self.sh[hits.splat]), hits.depth, hits.depth
@@ -212,9 +214,14 @@ class SplatField(nn.Module):
         A splat's density is such that its optical depth along a ray through its center is that of its
         opacity.
         """
-        if self._grid is None:
-            self._grid = SplatGrid(self.splats)
-        return self._grid.query(points, directions)
+        if self._volume is None:
+            # flat splats are taken to be thicker, for points to meet them
+            scales = self.log_scales.exp()
+            thick = torch.maximum(scales, THINNEST * scales.median(1, keepdim=True).values).clamp_min(1e-9)
+            depth = -torch.log1p(-self._opacities().clamp_max(0.999))
+            self._volume = self._whitening(thick), depth, splat_cells(self.means, thick)
+        whitening, depth, cells = self._volume
+        return splat_density(points, directions, self.means, whitening, depth, self.sh, cells)
 
     def is_empty(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
         """Tell which points are never sampled: none."""
@@ -235,9 +242,8 @@ class SplatField(nn.Module):
     def _opacities(self) -> Float[Tensor, " S"]:
         return self.opacity_logits.sigmoid()
 
-    def _whitening(self) -> Float[Tensor, "S 3 3"]:
-        turn = rotation_matrices(self.quaternions).transpose(1, 2)
-        return turn / self.log_scales.exp().clamp_min(1e-12)[:, :, None]
+    def _whitening(self, scales: Float[Tensor, "S 3"]) -> Float[Tensor, "S 3 3"]:
+        return rotation_matrices(self.quaternions).transpose(1, 2) / scales.clamp_min(1e-12)[:, :, None]
 
     # --- files
 

