@@ -81,7 +81,7 @@ def render_field(field: RadianceField, rays: Rays, early_stop_eps: float = 0.0) 
 
 
 def shade_splats(
-    field: SplatBase, rays: Rays, exclude: Sequence[Region] = ()
+    field: SplatBase, rays: Rays, exclude: Sequence[Volume] = ()
 ) -> tuple[ShadedSamples, Background]:
     """Return the splats along N rays that lie outside the regions `exclude`, as far as light reaches."""
     size = SPLAT_RAYS if exclude else max(1, rays.count)
@@ -100,17 +100,16 @@ def shade_splats(
     return shaded, _background(field, shaded)
 
 
-def _splats(field: SplatBase, rays: Rays, exclude: Sequence[Region]) -> ShadedSamples:
+def _splats(field: SplatBase, rays: Rays, exclude: Sequence[Volume]) -> ShadedSamples:
     """Return what `shade_splats` does, for rays few enough for lists of all that they meet."""
     certain = torch.full((rays.count,), math.inf)
-    for region in exclude:
-        certain = torch.minimum(certain, region.entry(rays))
+    for part in exclude:
+        entry = part.entry(rays) if isinstance(part, Region) else torch.zeros_like(certain)
+        certain = torch.minimum(certain, entry)
     found = field.splat_samples(rays, certain)
     shaded = ShadedSamples(found.samples, found.density, found.rgb, found.depth)
     if exclude:
-        ray = found.samples.ray_index
-        points = rays.origins[ray] + found.depth[:, None] * rays.directions[ray]
-        shaded = shaded.select(outside(exclude, points))
+        shaded = shaded.select(outside(exclude, shaded.points(rays)))
         reached = transmittance(shaded.density * shaded.samples.lengths, shaded.samples.offsets)
         shaded = shaded.select(reached > SPLAT_STOP)
     return shaded

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.kernels import Samples
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.protocols import LayerField, RadianceField, ShadeField, Volume
+from nerf_insert.rendering.protocols import LayerField, RadianceField, ShadeField, SplatBase, Volume
 from nerf_insert.rendering.render_cache import RenderCache
 from nerf_insert.rendering.shaded_samples import (
     Background,
@@ -209,17 +209,14 @@ class LayerStack:
             shaded |= hits(shade.region, rays)
         index, only_shaded = (mask.nonzero()[:, 0].to(self.device) for mask in (hit, shaded & ~hit))
         rays = rays.to(self.device)
-        if isinstance(self.base, SplatBase):  # rendered as a whole; splats are listed for shaded rays alone
-            rendered, listed = render_field(self.base, rays), rays[only_shaded]
-            base, background = shade_field(self.base, listed) if len(only_shaded) else (None, None)
+        as_a_whole, eps = isinstance(self.base, SplatBase), self.options.early_stop_eps
+        listed = None if as_a_whole and not len(only_shaded) else shade_field(self.base, rays, eps)
+        if listed is None or as_a_whole:
+            rendered = render_field(self.base, rays, eps)
         else:
-            listed = rays
-            base, background = shade_field(self.base, rays, self.options.early_stop_eps)
-            rendered = composite_over(base, background)
-        if len(only_shaded) and base is not None and background is not None:
-            index_in = torch.arange(len(only_shaded)) if listed is not rays else only_shaded
-            part_of = self._shaded(base, background, listed, index_in)
-            for whole, part in zip(rendered, part_of, strict=True):
+            rendered = composite_over(*listed)
+        if listed is not None and len(only_shaded):
+            for whole, part in zip(rendered, self._shaded(*listed, rays, only_shaded), strict=True):
                 whole[only_shaded] = part
         if len(index):
             edited = composite_over(*self._overlay(rays[index], exclude))
@@ -236,8 +233,7 @@ class LayerStack:
         ray = position.index_select(0, base.samples.ray_index)
         kept = (ray >= 0).nonzero()[:, 0]
         some = base.select(ray >= 0)
-        samples = some.samples
-        rgb = self._under_shades(some.points(rays), some.rgb, -1)
+        samples, rgb = some.samples, self._under_shades(some.points(rays), some.rgb, -1)
         samples = Samples.packed(samples.starts, samples.ends, ray.index_select(0, kept), len(index))
         part = some._replace(samples=samples, rgb=rgb)
         return composite_over(part, Background(background.rgb[index], background.distance[index]))

@@ -139,7 +139,7 @@ def test_what_does_not_fit_together(file, tmp_path, capsys):
     out = ["--out", str(tmp_path / "scene")]
     splat = ["train", "--splat", str(file), *out]
     for wrong, message in {
-        ("train", "x", "--up", "0,0,1", *out): "--up is for --splat",
+        ("train", "x", "--antialiased", *out): "--antialiased is for --splat",
         (*splat, "--steps", "10"): "--steps is for training",
         (*splat, "--downscale", "2"): "--downscale is for the photographs of a capture",
         (*splat, "--up", "0,0,0"): "the up direction must not be zero",

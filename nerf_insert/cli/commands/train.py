@@ -33,7 +33,7 @@ TRAINING_FLAGS = (
     "seed",
     "samples",
 )  # without effect on --nerfstudio
-SPLAT_FLAGS = ("cameras", "up", "background", "antialiased")
+SPLAT_FLAGS = ("cameras", "background", "antialiased")
 LOW_PSNR = 12.0  # dB, below which splats and photographs do not show the same
 COMPARE_SIDE = 1024  # pixels along the longer side, at most, of test photographs that are compared with
 CHECK_VIEWS, CHECK_SIDE = 4, 128  # photographs, and their pixels, for the quick PSNR of an imported run
@@ -107,14 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         metavar="FILE",
         help="transforms.json or camera path to render the splats' photographs from (default: cameras around "
-        "the content)",
-    )
-    group.add_argument(
-        "--up",
-        type=numbers(3),
-        metavar="X,Y,Z",
-        help="direction that points up in the splats' coordinates, where cameras are placed (default: 0,1,0 "
-        "for .spz, else 0,-1,0)",
+        "the content; --up says what is up there, by default 0,1,0 for .spz and else 0,-1,0)",
     )
     group.add_argument(
         "--background",
@@ -213,7 +206,7 @@ def run_splat(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any
         if getattr(args, name):
             raise InputError(f"--{name} and --splat exclude each other")
     for name in ("steps", "samples", "seed", "axes", *SOURCE_FLAGS):
-        if getattr(args, name) is not None:
+        if name != "up" and getattr(args, name) is not None:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} is for training, but --splat trains nothing: leave it out")
     for name in ("dataparser", "downscale"):
