@@ -235,7 +235,8 @@ def _shadow(shadow: ShadowKind | ShadowSpec | Mapping[str, Any] | None, base: Re
 def _matrix(pose: Pose | None) -> Any:
     """Return the 4x4 matrix of a pose that may be text."""
     if not isinstance(pose, str):
-        return pose.tolist() if hasattr(pose, "tolist") else pose  # a tensor or an array
+        tolist = getattr(pose, "tolist", None)  # a tensor or an array
+        return tolist() if tolist else pose
     from nerf_insert.geometry.pose import Pose as ParsedPose
 
     return ParsedPose.parse(pose).matrix.tolist()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,7 +123,7 @@ def read_points(file: Path, capture: Capture) -> Cloud | None:
     import trimesh
 
     try:
-        cloud = trimesh.load(file, file_type="ply", process=False)
+        cloud: Any = trimesh.load(file, file_type="ply", process=False)
         positions = capture.inside(torch.from_numpy(np.array(cloud.vertices, np.float64)))
         colors = np.asarray(getattr(cloud, "colors", np.zeros((0, 4))))
     except Exception as error:  # a damaged file fails in any way

@@ -216,6 +216,7 @@ def run_splat(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any
         raise InputError("--background: the three numbers must lie between 0 and 1")
 
     from nerf_insert.evaluation.scene_psnr import mean_psnr
+    from nerf_insert.fields.splat_field import SplatField
     from nerf_insert.scene.adopt_splats import adopt_splats
 
     scene = adopt_splats(
@@ -236,7 +237,8 @@ def run_splat(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any
     if args.capture is not None:
         views = (capture.test or capture.train)[:CHECK_VIEWS]
         psnr = mean_psnr(scene.base, views, console.progress, longest_side=CHECK_SIDE)
-    splats = len(scene.base.splats.means)
+    assert isinstance(scene.base, SplatField)
+    splats = len(scene.base.means)
     data = _result(args, capture, psnr) | {"adopted": str(args.splat), "splats": splats}
     quality = f"{splats:,} splats, {len(capture.views)} photographs rendered from them"
     if psnr is not None:
