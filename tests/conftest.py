@@ -39,13 +39,14 @@ if not torch.cuda.is_available():  # Triton's kernels are tried in its interpret
 # Whole edits and trainings, browsers, nerfstudio's commands, Triton's interpreter. `make check` leaves out
 # these and the tests that carry the marker themselves.
 SLOW = (
-    "app/test_api app/test_root_path app/test_browser app/test_jobs app/test_views benchmarks/ "
-    "cli/test_doctor cli/test_edit "
-    "cli/test_models cli/test_train compatibility/ editing/test_killed editing/test_loop "
-    "editing/test_preview editing/test_shades evaluation/test_edit_metrics examples/ export/ "
-    "fields/test_nerfacto inpaint/diffusion/test_families inpaint/fill/test_inpainter inpaint/mesh/ "
-    "inpaint/remote/ kernels/test_every_backend kernels/test_triton lighting/ plugin/ "
-    "reconstruction/test_make runtime/test_devices training/test_layer_trainer"
+    "app/test_api app/test_browser app/test_jobs app/test_root_path app/test_views benchmarks/ "
+    "cli/test_check cli/test_doctor cli/test_edit cli/test_models cli/test_names cli/test_train "
+    "compatibility/ editing/test_killed editing/test_loop editing/test_preview editing/test_shades "
+    "evaluation/test_edit_metrics examples/ export/ fields/test_nerfacto inpaint/diffusion/test_families "
+    "inpaint/fill/test_inpainter inpaint/mesh/ inpaint/remote/ kernels/test_every_backend "
+    "kernels/test_splatting kernels/test_triton lighting/ plugin/ reconstruction/test_make "
+    "runtime/test_devices scene/test_adopt_splats selection/ test_errors training/test_exposure "
+    "training/test_layer_trainer"
 ).split()
 
 
