@@ -2,12 +2,13 @@
 
 import json
 import math
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import torch
 from analytic import look_at
 
+from nerf_insert.capture.view import View
 from nerf_insert.editing.light_probe import BALL, BALL_ALBEDO, LightProbe
 from nerf_insert.geometry.color import srgb_to_linear
 from nerf_insert.inpaint.mesh.light_option import parse_light
@@ -21,8 +22,8 @@ AT = torch.tensor([0.0, 0.0, 0.2])
 def probe(direction, confidence=Confidence(50.0, (2.0,)), distance=1e4):
     key = DiskLight(AT, torch.tensor(direction), distance, 0.02, torch.tensor([0.8, 0.6, 0.4]))
     light = Light(torch.full((256, 3), 0.1), (key,))
-    view = SimpleNamespace(camera=look_at((0.0, -2.0, 0.2), (0.0, 0.0, 0.2)), name="a.png")
-    made = object.__new__(LightProbe)  # a view needs no file here
+    view = View("a.png", Path("a.png"), look_at((0.0, -2.0, 0.2), (0.0, 0.0, 0.2)))
+    made = object.__new__(LightProbe)  # without a scene
     for name, value in {"at": AT, "size": 0.5, "found": SceneLight(light, confidence), "view": view}.items():
         object.__setattr__(made, name, value)
     return made

@@ -22,6 +22,7 @@ import yaml
 from nerfstudio.engine.trainer import TrainerConfig
 from PIL import Image
 
+from nerf_insert.capture.reading import Reading
 from nerf_insert.cli.main import main
 from nerf_insert.errors import InputError
 from nerf_insert.plugin import config as entry
@@ -49,8 +50,10 @@ def recipe(inpainter="painters:Quick", **more):
 
 # What importing the entry points may load of ours: plain data, and no package behind it.
 LIGHT = {"nerf_insert", *(f"nerf_insert.{name}" for name in ("errors", "fields", "geometry", "io", "plugin"))}
+LIGHT |= {"nerf_insert.scene.scene_file"}
 LIGHT |= {f"nerf_insert.{name}" for name in ("regions", "scene", "geometry.mesh_assets", "regions.spec")}
 LIGHT |= {f"nerf_insert.{name}" for name in ("io.files", "io.schema", "scene.recipe", "scene.recipe_formats")}
+LIGHT |= {f"nerf_insert.{name}" for name in ("capture", "capture.reading", "geometry.up_axis")}
 LIGHT |= {f"nerf_insert.plugin.{name}" for name in ("config", "datamanager", "edit_config")}
 
 
@@ -216,7 +219,9 @@ def test_flags_of_version_0_1_are_read_with_a_warning():
 def test_messages_name_the_flags_of_ns_train():
     with pytest.raises(InputError) as caught:
         recipe_of(EditConfig(steps=3), None)
-    assert "--pipeline.edit.mask on two or more" in with_our_flags(str(caught.value))
+    assert "--pipeline.edit.point on a thing in a photograph, --pipeline.edit.mask" in with_our_flags(
+        str(caught.value)
+    )
     said = "--trust opens it; --data, --inpainter-option x and --pipeline.edit.mesh stay"
     assert with_our_flags(said) == said.replace("--trust", "--pipeline.trust").replace(
         "--inpainter-option", "--pipeline.edit.inpainter-option"
@@ -359,7 +364,7 @@ def test_colmaps_model_is_read_where_it_lies(scene_folder, tmp_path):
     (tmp_path / "sparse" / "0").mkdir(parents=True)
     (tmp_path / "sparse" / "0" / "cameras.txt").write_text("")
     scene = Scene.open(scene_folder)
-    vars(scene)["capture_as_found"] = SimpleNamespace(path=tmp_path)
+    vars(scene)["capture_as_found"] = SimpleNamespace(path=tmp_path, reading=Reading(), views=[])
     assert dataparser_for(scene).colmap_path == Path("sparse/0")
 
 
