@@ -45,8 +45,9 @@ def main(
     while scene.layers:
         scene.remove(len(scene.layers))
 
-    edit(scene, mesh=mesh, name="one", steps=steps, progress=progress)
-    edit(scene, mesh=mesh, pose="translate=0.15,0.15,0", name="two", steps=steps, progress=progress)
+    how = {"steps": steps, "shadow": "none", "progress": progress}  # a shadow is a layer of its own, below
+    edit(scene, mesh=mesh, name="one", **how)
+    edit(scene, mesh=mesh, pose="translate=0.15,0.15,0", name="two", **how)
     show(scene, "edited")
     scene.enable(1, False)
     show(scene, "disable 1")

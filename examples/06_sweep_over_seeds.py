@@ -64,7 +64,7 @@ def main(
         result = evaluate(scene, truth=Truth(truth, object_mask), progress=progress)
         scores[seed] = result.mean["edited"]["in_object"]
         print(f"seed {seed}: {scores[seed]:.2f} dB")
-        scene.remove(1)  # the next seed begins with the bare base, too
+        scene.remove(len(scene.layers))  # the next seed begins with the bare base, too
 
     best = max(scores, key=scores.__getitem__)
     edit(scene, recipe, seed=best, name="removed", progress=progress)

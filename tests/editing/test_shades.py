@@ -135,7 +135,8 @@ def test_without_a_shadow_there_is_one_layer(tiny_folder, tmp_path):
 def test_an_exported_photograph_is_darkened_and_stays_as_sharp(scene):
     """Where only the light changes it is the photograph, not the render, that is multiplied."""
     stack, view = scene.stack(), scene.capture.train[0]
-    picture, mask = edited_photograph(stack, view)
+    edited = edited_photograph(stack, view)
+    picture, mask = edited.image, edited.mask
     rays = view.camera.rays()
     shade, ball = (hits(layer.region, rays).view(mask.shape) for layer in stack.layers)
     only = mask & shade & ~ball
