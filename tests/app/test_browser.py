@@ -476,7 +476,7 @@ def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mes
     assert Scene.open(scene).layers == []  # from here on, `other` is the first job again
     person.page.click(f"{other} [data-action=resume]")
     person.page.wait_for_selector(f"{other}[data-state=done]", timeout=browsing.LATE)
-    (entry,) = Scene.open(scene).layers
+    entry = Scene.open(scene).layers[-1]  # above its shadow
     assert entry.name == "my thing"
     person.step("6 Results")
     person.page.wait_for_selector("#layers .list [data-number='1']")

@@ -323,7 +323,7 @@ EDIT = [
     (
         "recipe with a typing mistake",
         lambda p: ["edit", p.scene, "--recipe", p.file("r.yaml", "region: {bocks: 1}")],
-        "exactly one of masks, mesh, box",
+        "exactly one of points, masks, mesh, box",
     ),
     (
         "recipe with an unknown key",
