@@ -47,7 +47,7 @@ def _cameras_of_file(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple
     from nerf_insert.capture.camera_paths import read_cameras
 
     if not args.nerfstudio:
-        origin = scene.capture.origin
+        origin = scene.origin
         return read_cameras(args.cameras, origin=origin), read_crop(args.cameras, origin=origin)
     named, crop = read_cameras(args.cameras), read_crop(args.cameras)
     require("nerfstudio", "nerfstudio")

@@ -172,6 +172,13 @@ class Scene:
         )
 
     @property
+    def origin(self) -> tuple[float, float, float]:
+        """The origin of the scene's coordinates in those of the capture, which may be gone."""
+        reading = self._file.capture.reading
+        x, y, z = (reading and reading.origin) or (0.0, 0.0, 0.0)
+        return float(x), float(y), float(z)
+
+    @property
     def capture_path(self) -> Path | None:
         """Where the capture is now; None if it cannot be found.
 
