@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import subprocess
 import sys
 import threading
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError, warn
+from nerf_insert.runtime.child import THREADS, environment
 
 SECONDS = 30.0  # for one image
 
@@ -105,16 +104,13 @@ class Worker:
 
 def start_worker() -> subprocess.Popen[str]:
     """Start the child process, which ends with its stdin."""
-    root = str(Path(str(files("nerf_insert"))).resolve().parent)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
         [sys.executable, "-m", "nerf_insert.app.image_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=environment,
+        env=environment() | dict.fromkeys(THREADS, "1"),
         start_new_session=True,  # Ctrl-C is the server's to handle
     )
 

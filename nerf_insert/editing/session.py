@@ -20,7 +20,7 @@ from nerf_insert.fields.layer import LAYER_FIELD
 from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.geometry.mesh_size import size_note
-from nerf_insert.inpaint.api import EditContext, Inpainter, ShadowKind
+from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
 from nerf_insert.io.images import read_image, read_reference, to_uint8
@@ -30,7 +30,7 @@ from nerf_insert.regions.region import Region
 from nerf_insert.regions.spec import load_pose
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
-from nerf_insert.scene.recipe import Recipe
+from nerf_insert.scene.recipe import Recipe, ShadowKind
 from nerf_insert.scene.scene import Scene
 from nerf_insert.selection.selector import Selector
 from nerf_insert.training.layer_trainer import FitConfig

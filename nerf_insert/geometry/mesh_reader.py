@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from functools import lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,7 @@ from nerf_insert.geometry.material import Material, Texture, TextureUse
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.mesh_assets import companions
 from nerf_insert.geometry.pose import Pose
+from nerf_insert.runtime.child import ChildDied, ChildTimeout, ask
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 MAX_BYTES = 512 << 20  # of a file
@@ -121,12 +117,6 @@ def _texture_use(data: dict[str, Any] | None) -> TextureUse | None:
 
 def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
     """Run mesh_files/worker.py; its arrays, its materials and textures as plain data, and its warnings."""
-    package = Path(str(files("nerf_insert"))).resolve().parent
-    search = [
-        str(package),
-        *(os.path.abspath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p),
-    ]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     with tempfile.TemporaryDirectory(prefix="nerf-insert-") as folder:
         out = Path(folder) / "mesh.npz"
         request = {
@@ -138,25 +128,15 @@ def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], l
             "texture": MAX_TEXTURE,
         }
         try:
-            done = subprocess.run(
-                [sys.executable, "-m", "nerf_insert.geometry.mesh_files.worker"],
-                input=json.dumps(request),
-                capture_output=True,
-                text=True,
-                timeout=MAX_SECONDS,
-                cwd=folder,
-                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(search)},
-            )
-        except subprocess.TimeoutExpired:
+            answer = ask("nerf_insert.geometry.mesh_files.worker", request, folder, MAX_SECONDS)
+        except ChildTimeout:
             raise InputError(
                 f"the mesh {path} takes longer than {MAX_SECONDS} s to read; simplify it"
             ) from None
-        try:
-            answer = json.loads(done.stdout.strip().splitlines()[-1])
-        except (IndexError, ValueError):
+        except ChildDied as death:
             raise InputError(
                 f"the mesh {path} cannot be read: reading it needs more than {MAX_MEMORY >> 30} GB of memory "
-                f"or {MAX_SECONDS} s, or it is damaged (exit code {done.returncode}); simplify or repair it"
+                f"or {MAX_SECONDS} s, or it is damaged ({death}); simplify or repair it"
             ) from None
         if "error" in answer:
             raise InputError(f"the mesh {path} {answer['error']}")

@@ -22,9 +22,9 @@ from nerf_insert.inpaint.guide import Guide
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
+from nerf_insert.scene.recipe import ShadowKind
 
 RenderUse = Literal["full", "mask", "none"]
-ShadowKind = Literal["cast", "contact", "none"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.reconstruction.lens_models import first_model
 from nerf_insert.reconstruction.photographs import Photograph
 from nerf_insert.reconstruction.solution import Solution, load_solution
+from nerf_insert.runtime.child import environment
 from nerf_insert.runtime.progress import Progress, Task
 
 MEMORY_SHARE = 0.8  # of the free memory that the process may take
@@ -107,8 +107,6 @@ class _Worker:
 
     def run(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send the request; return the result."""
-        package = str(Path(str(files("nerf_insert"))).resolve().parent)
-        search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH", "")]))
         with open(self.log, "w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "nerf_insert.reconstruction.colmap_worker"],
@@ -116,7 +114,7 @@ class _Worker:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "PYTHONPATH": search},
+                env=environment(),
                 start_new_session=True,  # Ctrl-C is for this process, which ends the other one
             )
         try:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ import torch
 
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.io.files import replacing
+from nerf_insert.runtime.child import ChildDied, ChildTimeout, ask
 from nerf_insert.runtime.extras import require
 from nerf_insert.splats import antimatter, ply
 from nerf_insert.splats.splats import Splats
@@ -227,28 +223,15 @@ def _run_child(path: Path, folder: str, request: dict[str, Any]) -> None:
         InputError: It refuses, fails or takes too long.
     """
     require("gsply", "splats")
-    package = Path(str(files("nerf_insert"))).resolve().parent
-    paths = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
-    search = [str(package), *(os.path.abspath(p) for p in paths)]
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     limits = {"memory": MAX_MEMORY, "seconds": MAX_SECONDS, "splats": MAX_SPLATS}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "nerf_insert.splats.worker"],
-            input=json.dumps({**request, **limits}),
-            capture_output=True,
-            text=True,
-            timeout=2 * MAX_SECONDS,
-            cwd=folder,
-            env={**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": os.pathsep.join(search)},
-        )
-        answer = json.loads(done.stdout.strip().splitlines()[-1])
-    except subprocess.TimeoutExpired:
+        answer = ask("nerf_insert.splats.worker", {**request, **limits}, folder, 2 * MAX_SECONDS)
+    except ChildTimeout:
         raise InputError(f"the splats {path} take longer than {2 * MAX_SECONDS} s; thin them out") from None
-    except (IndexError, ValueError):
+    except ChildDied as death:
         raise InputError(
             f"the splats {path} cannot be read: that needs more than {MAX_MEMORY >> 30} GB of memory or "
-            f"{MAX_SECONDS} s, or the file is damaged; thin it out or export it again"
+            f"{MAX_SECONDS} s, or the file is damaged ({death}); thin it out or export it again"
         ) from None
     if "error" in answer:
         raise InputError(f"the splats {path} {answer['error']}")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import math
 import struct
 import sys
 import zipfile
@@ -21,22 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from nerf_insert.runtime.child import set_limits
+
 
 class Refusal(Exception):
     """The file cannot be used; the message continues "the splats FILE ..."."""
-
-
-def set_limits(memory: int, seconds: float) -> None:
-    """Limit this process to `memory` bytes of address space and `seconds` of CPU time."""
-    try:
-        import resource
-    except ImportError:  # Windows: the parent's time limit has to do
-        return
-    for kind, value in (("RLIMIT_AS", memory), ("RLIMIT_CPU", math.ceil(seconds)), ("RLIMIT_CORE", 0)):
-        try:
-            resource.setrlimit(getattr(resource, kind), (value, value))
-        except (ValueError, OSError):  # not every system lets every limit be set
-            pass
 
 
 def check_count(count: Any, limit: int) -> None:

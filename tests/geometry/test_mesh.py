@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from meshes_in_process import read_in_process
 from PIL import Image
 from region_shapes import as_mesh
 from scipy.spatial.transform import Rotation
@@ -17,25 +18,14 @@ from nerf_insert.errors import InputError
 from nerf_insert.geometry import mesh_reader
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.mesh import Mesh
-from nerf_insert.geometry.mesh_files import worker
 from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.geometry.pose import Pose
 
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """Read files without a process of their own, which takes a second or two each."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-
-    def read(path):
-        request = {"path": str(path), "out": str(path) + ".npz", "faces": 1000, "texture": 64}
-        answer = worker.answer(request)
-        if "error" in answer:
-            raise InputError(f"the mesh {path} {answer['error']}")
-        with np.load(str(path) + ".npz") as file:
-            return {name: file[name] for name in file.files}, answer, answer["warnings"]
-
-    monkeypatch.setattr(mesh_reader, "_read_in_child", read)
+    read_in_process(monkeypatch, faces=1000, texture=64)
 
 
 def translation(*values) -> np.ndarray:

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 from gltf_files import SQUARE, SQUARE_FACES, SQUARE_UV, GltfFile, quadrants
+from meshes_in_process import read_in_process
 from PIL import Image
 
 from nerf_insert.errors import InputError
-from nerf_insert.geometry import mesh_reader
 from nerf_insert.geometry.cameras import Rays
-from nerf_insert.geometry.mesh_files import worker
 from nerf_insert.geometry.mesh_files.polygons import triangulate
 from nerf_insert.geometry.mesh_reader import load_mesh
 
@@ -23,17 +22,7 @@ CENTERS = [(0.25, 0.75), (0.75, 0.75), (0.25, 0.25), (0.75, 0.25)]  # of the squ
 
 @pytest.fixture(autouse=True)
 def in_process(monkeypatch):
-    """Read files without a process of their own, which takes a second or two each."""
-
-    def read(path):
-        request = {"path": str(path), "out": str(path) + ".npz", "faces": 100_000, "texture": 256}
-        answer = worker.answer(request)
-        if "error" in answer:
-            raise InputError(f"the mesh {path} {answer['error']}")
-        with np.load(str(path) + ".npz") as file:
-            return {name: file[name] for name in file.files}, answer, answer["warnings"]
-
-    monkeypatch.setattr(mesh_reader, "_read_in_child", read)
+    read_in_process(monkeypatch, faces=100_000, texture=256)
 
 
 def look_at(mesh, places, emission=False):

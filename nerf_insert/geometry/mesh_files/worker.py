@@ -14,7 +14,6 @@ texture_1, ... uint8 sRGB [h, w, 3]. Materials and textures are those of `parts`
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -30,6 +29,7 @@ from nerf_insert.geometry.mesh_files.obj import read_obj
 from nerf_insert.geometry.mesh_files.parts import MeshFile, Notes, Part, Refusal
 from nerf_insert.geometry.mesh_files.ply import read_ply
 from nerf_insert.geometry.mesh_files.stl import read_stl
+from nerf_insert.runtime.child import set_limits
 
 READERS: dict[str, Callable[[Path, int, int, Notes], MeshFile]] = {
     ".glb": read_gltf,
@@ -39,19 +39,6 @@ READERS: dict[str, Callable[[Path, int, int, Notes], MeshFile]] = {
     ".stl": read_stl,
 }
 DAMAGED = "cannot be read: it is damaged, cut off, or not what its name says ({})"
-
-
-def set_limits(memory: int, seconds: float) -> None:
-    """Limit this process to `memory` bytes of address space and `seconds` of CPU time."""
-    try:
-        import resource
-    except ImportError:  # Windows: the parent's time limit has to do
-        return
-    for kind, value in (("RLIMIT_AS", memory), ("RLIMIT_CPU", math.ceil(seconds)), ("RLIMIT_CORE", 0)):
-        try:
-            resource.setrlimit(getattr(resource, kind), (value, value))
-        except (ValueError, OSError):  # not every system lets every limit be set
-            pass
 
 
 def read_mesh(

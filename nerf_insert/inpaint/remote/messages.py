@@ -24,10 +24,11 @@ import torch
 from torch import Tensor
 
 from nerf_insert.errors import InputError
-from nerf_insert.inpaint.api import Inpainter, InpaintView, RenderUse, ShadowKind
+from nerf_insert.inpaint.api import Inpainter, InpaintView, RenderUse
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.regions.region import Region
 from nerf_insert.regions.saved import load_region
+from nerf_insert.scene.recipe import ShadowKind
 
 VERSION = 1
 VERSION_HEADER = "nerf-insert-inpainter"  # carries VERSION, both ways
