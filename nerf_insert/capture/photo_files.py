@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".JPEG", ".PNG", ".webp", ".tif", ".tiff", ".bmp")
+MASKS = re.compile(r"mask|segment|semantic|label|alpha", re.IGNORECASE)
 NO_PHOTOGRAPHS = re.compile(r"mask|depth|normal|truth|confidence|segment|semantic|label", re.IGNORECASE)
 SMALLER_COPY = re.compile(r"^images_(\d+)$")
 MAX_DEPTH, MAX_FILES = 6, 200_000  # of the search below a capture
@@ -28,13 +29,15 @@ class PhotoFinder:
         folder: The folder that relative names are relative to.
         names: All listed names.
         within: The folder to search for files that are not where they are listed (default: `folder`).
+        masks: The files are masks: a folder of photographs, whose files may have the same names, never takes
+            the place of theirs.
 
     Attributes:
         moved: The folder that took the place of a listed one, and how many of its files are there.
     """
 
-    def __init__(self, folder: Path, names: Iterable[str], within: Path | None = None):
-        self._folder, self._within = folder, within or folder
+    def __init__(self, folder: Path, names: Iterable[str], within: Path | None = None, masks: bool = False):
+        self._folder, self._within, self._masks = folder, within or folder, masks
         self._listings: dict[Path, FolderListing] = {}
         self._below: list[Path] | None = None
         self._place: dict[str, Path] = {}
@@ -80,7 +83,8 @@ class PhotoFinder:
         wanted = PurePosixPath(listed).parts
         ranked = []
         for folder in self._below:
-            if NO_PHOTOGRAPHS.search(folder.name) and folder.name not in wanted:
+            fits = MASKS.search(folder.name) if self._masks else not NO_PHOTOGRAPHS.search(folder.name)
+            if not fits and folder.name not in wanted:
                 continue
             hits = self._hits(folder, bases)
             if hits:

@@ -109,7 +109,9 @@ def list_frames(meta: Any, folder: Path, source: Path, upright: bool = False) ->
     names = [entry.get("file_path") for entry in frames if isinstance(entry, dict)]
     photographs = PhotoFinder(folder, [name for name in names if isinstance(name, str) and name.strip()])
     masks = PhotoFinder(
-        folder, [str(e["mask_path"]) for e in frames if isinstance(e, dict) and e.get("mask_path")]
+        folder,
+        [str(e["mask_path"]) for e in frames if isinstance(e, dict) and e.get("mask_path")],
+        masks=True,
     )
     found, missing, by_path, scales = [], [], {}, []
     for index, entry in enumerate(frames):

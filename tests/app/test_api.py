@@ -48,12 +48,14 @@ def test_the_example_script_makes_a_layer(server, ask, workspace, tiny_folder, t
     (scene,) = [location["scene"] for location in ask("scenes") if location["title"] == "tiny"]
     mesh, out = tiny_folder / "capture" / "object.ply", tmp_path / "result.jpg"
     layers = example.main(server.url, scene, str(mesh), str(out), steps=30)
-    assert [layer["name"] for layer in layers["layers"]] == ["from a program"]
-    assert [entry.name for entry in Scene.open(workspace / "scenes" / "tiny").layers] == ["from a program"]
+    names = ["from a program: shadow", "from a program"]
+    assert [layer["name"] for layer in layers["layers"]] == names
+    assert [entry.name for entry in Scene.open(workspace / "scenes" / "tiny").layers] == names
     assert Image.open(out).size == (640, 480)
     download_all(ask, scene, workspace)
-    ask("layer_action", scene, "undo", 0, 0, "")
-    assert Scene.open(workspace / "scenes" / "tiny").layers == []
+    for left in (names[1:], []):
+        ask("layer_action", scene, "undo", 0, 0, "")
+        assert [entry.name for entry in Scene.open(workspace / "scenes" / "tiny").layers] == left
 
 
 def download_all(ask, scene, workspace):

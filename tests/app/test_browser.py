@@ -687,6 +687,7 @@ def test_two_browsers_do_not_touch_each_others_work(come, workspace):
     two.page.wait_for_function("() => document.querySelector('#about-scene').innerText.startsWith('two')")
     for person, height in ((one, 0.4), (two, 0.6)):
         person.step("2 Mark")
+        person.page.get_by_label("Paint on photographs").check()
         person.choose("images/002.png")
         person.dab(0.5, height)
         person.wait_for_words("One mask")

@@ -93,7 +93,7 @@ def no_frames(data):
 
 def all_missing(data):
     for frame in data["frames"]:
-        frame["file_path"] = frame["file_path"].replace("images", "gone")
+        frame["file_path"] = frame["file_path"].replace("images/", "gone/gone-")
     for split in ("train", "val", "test"):
         del data[f"{split}_filenames"]
 
