@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nerf_insert.app import image_sandbox
 from nerf_insert.app.workspace import PAGE, SceneLocation, Workspace
+from nerf_insert.capture.dataparsers import DATA_SUFFIXES
 from nerf_insert.errors import InputError, first_few, warn
 from nerf_insert.io.archives import unpack
 from nerf_insert.io.decoding import NAMES, SUFFIXES
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MAX_UPLOAD = 4 << 30  # bytes of one file
 IMAGES = SUFFIXES
 CAPTURE_FILES = (
-    *IMAGES, ".json", ".geojson", ".txt", ".bin", ".ply", ".csv", ".npy", ".xml", ".sfm", ".out",
+    *IMAGES, *DATA_SUFFIXES, ".geojson", ".ply", ".out",
 )  # fmt: skip
 SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".yml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
 INDICES = ("scene.json", "transforms.json", "transforms_train.json")
@@ -132,8 +133,12 @@ def _root(home: Path, name: str) -> Path:
     """Return the folder of the capture or scene, the one nearest to the top of the zip."""
     for index in INDICES:
         found = sorted(home.rglob(index), key=lambda path: len(path.parts))
-        if found:
-            return found[0].parent
+        nearest = [path.parent for path in found if len(path.parts) == len(found[0].parts)]
+        if len(nearest) > 1:
+            names = first_few([folder.relative_to(home).as_posix() for folder in nearest])
+            raise InputError(f"{name} holds several captures or scenes: zip one of {names} alone")
+        if nearest:
+            return nearest[0]
     for folder in ("sparse", "colmap"):  # written by COLMAP
         found = sorted((p for p in home.rglob(folder) if p.is_dir()), key=lambda path: len(path.parts))
         if found:

@@ -112,9 +112,9 @@ if TYPE_CHECKING:
     from nerf_insert.inpaint.api import Inpainter as Inpainter
     from nerf_insert.inpaint.api import InpaintView as InpaintView
     from nerf_insert.inpaint.guide import Guide as Guide
+    from nerf_insert.plugin.coordinates import world_from_nerfstudio as world_from_nerfstudio
     from nerf_insert.plugin.export_run import export_run as export_nerfstudio
     from nerf_insert.plugin.import_run import import_scene as import_nerfstudio
-    from nerf_insert.plugin.import_run import world_from_nerfstudio as world_from_nerfstudio
     from nerf_insert.reconstruction.make import make_capture as make_capture
     from nerf_insert.reconstruction.options import CaptureOptions as CaptureOptions
     from nerf_insert.regions.spec import Box as Box
@@ -154,7 +154,8 @@ _MODULES = {
     "inpaint.api": ["EditContext", "InpaintView", "Inpainter"],
     "inpaint.guide": ["Guide"],
     "plugin.export_run": ["export_run as export_nerfstudio"],
-    "plugin.import_run": ["import_scene as import_nerfstudio", "world_from_nerfstudio"],
+    "plugin.coordinates": ["world_from_nerfstudio"],
+    "plugin.import_run": ["import_scene as import_nerfstudio"],
     "reconstruction.make": ["make_capture"],
     "reconstruction.options": ["CaptureOptions"],
     "regions.spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Points", "Union"],

@@ -29,7 +29,7 @@ from nerf_insert.capture.formats import (
     record3d,
 )
 from nerf_insert.capture.formats.content import Content, folders_of_photographs
-from nerf_insert.capture.photo_files import folders_below, natural_key
+from nerf_insert.capture.photo_files import SMALLER_COPY, folders_below, natural_key
 from nerf_insert.capture.placement import choose_origin
 from nerf_insert.capture.reading import Reading
 from nerf_insert.capture.view import View
@@ -64,8 +64,9 @@ FORMATS: dict[str, tuple[Find, Callable[[Path, Path, Reading], Content]]] = {
     "metashape": (metashape.find, lambda file, folder, _: metashape.read(file, folder)),
     "realitycapture": (reality_capture.find, lambda file, folder, _: reality_capture.read(file, folder)),
 }
-PARTS = ("images", "input", "rgb", "color")  # folders of photographs inside a capture
 TELLING = ("transforms.json", "transforms_train.json", "poses_bounds.npy", "sparse", "colmap")  # in a capture
+COLMAP_FILES = ("cameras.bin", "cameras.txt")
+DATA_SUFFIXES = (".json", ".bin", ".txt", ".npy", ".xml", ".csv", ".sfm")  # of all formats' own files
 
 
 @dataclass
@@ -157,19 +158,46 @@ def capture_folder(path: Path) -> tuple[Path, str | None]:
     if not path.is_dir():
         return path, None
     kind = kind_of(path)
-    if (kind and not folders_of_photographs(path)) or (not kind and path.name in PARTS):
-        for parent in path.parents[:3]:
-            if any((parent / name).exists() for name in TELLING):
+    if not kind or not folders_of_photographs(path):
+        for parent in path.resolve().parents[:3]:
+            if is_part(path, parent):
                 return parent, f"{path} is a part of the capture {parent}, which was read"
     if kind:
         return path, None
-    inside = [folder for folder in folders_below(path) if len(folder.parts) - len(path.parts) in (1, 2)]
-    found = [folder for folder in inside if kind_of(folder)]
-    found = [folder for folder in found if not any(other in folder.parents for other in found)]
+    found = captures_below(path)
     if len(found) > 1:
         names = first_few([str(folder.relative_to(path)) for folder in found])
         raise InputError(f"{path} holds several captures: give one of {names}")
     return (found[0], f"the capture is in {found[0]}") if found else (path, None)
+
+
+def is_part(folder: Path, capture: Path) -> bool:
+    """Whether a folder belongs to a capture above it: it holds photographs of it, or only poses."""
+    told = any((capture / name).exists() for name in (*TELLING, *COLMAP_FILES))
+    others = (find for kind, (find, _) in FORMATS.items() if kind != "colmap")  # whose looks everywhere below
+    told = told or any(find(capture) for find in others)
+    if not told or kind_of(capture) is None:
+        return False
+    if not folders_of_photographs(folder):
+        return kind_of(folder) is not None  # a reconstruction's own folder
+    try:
+        views = read(capture).views
+    except InputError:
+        return folder.parent == capture  # whoever reads the capture will say what is wrong with it
+    if any(view.path.is_relative_to(folder.resolve()) for view in views):
+        return True
+    return folder.parent == capture and SMALLER_COPY.match(folder.name) is not None
+
+
+def captures_below(path: Path) -> list[Path]:
+    """Return the captures below a folder that is none, not those that lie in another one."""
+    holding = folders_below(path)
+    inside = {p for f in holding for p in (f, *f.parents) if p != path and p.is_relative_to(path)}
+    found: list[Path] = []
+    for folder in sorted(inside, key=lambda folder: (len(folder.parts), folder)):
+        if not any(other in folder.parents for other in found) and kind_of(folder):
+            found.append(folder)
+    return found
 
 
 def place(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nerf_insert.capture.not_modeled import check_lens, notes_of
 from nerf_insert.capture.photo_files import PhotoFinder, compose
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
@@ -138,6 +139,7 @@ def list_frames(meta: Any, folder: Path, source: Path, upright: bool = False) ->
         f"{count} photographs are not in {listed}, as {source.name} says, and were found by name in {place}"
         for listed, (place, count) in photographs.moved.items()
     ]
+    notes += notes_of(meta, frames)
     scaled = [scale for scale in scales if abs(scale - 1) > RIGID]
     if scaled:
         notes.append(
@@ -268,8 +270,10 @@ def read_distortion(meta: dict, entry: dict, where: str) -> list[float]:
     Shared values win over the frame's own.
 
     Raises:
-        InputError: A value is no finite number, or there are not six of them.
+        InputError: A value is no finite number, there are not six of them, or the lens has terms that are not
+            among them.
     """
+    check_lens(meta, entry, where)
     shared = any(key in meta for key in (*LENS, "distortion_params"))
     given = meta if shared else entry
     if "distortion_params" not in given:

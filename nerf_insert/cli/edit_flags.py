@@ -232,7 +232,7 @@ def _to_world(args: argparse.Namespace) -> Float64[Tensor, "4 4"] | None:
     if not args.mesh and not args.box:
         raise InputError("--nerfstudio says in whose coordinates --mesh or --box is: give one of them")
     require("nerfstudio", "nerfstudio")
-    from nerf_insert.plugin.import_run import world_from_nerfstudio
+    from nerf_insert.plugin.coordinates import world_from_nerfstudio
     from nerf_insert.scene.scene import Scene
 
     return world_from_nerfstudio(Scene.open(args.scene), args.nerfstudio)

@@ -51,7 +51,7 @@ def _cameras_of_file(scene: Scene, args: argparse.Namespace) -> tuple[list[tuple
         return read_cameras(args.cameras, origin=origin), read_crop(args.cameras, origin=origin)
     named, crop = read_cameras(args.cameras), read_crop(args.cameras)
     require("nerfstudio", "nerfstudio")
-    from nerf_insert.plugin.import_run import cameras_in_world, model_to_world
+    from nerf_insert.plugin.coordinates import cameras_in_world, model_to_world
 
     back = model_to_world(scene.capture_as_found, args.nerfstudio, args.trust)
     return cameras_in_world(named, back), crop and crop.moved(back)

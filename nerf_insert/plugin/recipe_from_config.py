@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nerf_insert.errors import InputError
+from nerf_insert.plugin.coordinates import world_from_nerfstudio
 from nerf_insert.plugin.edit_config import EditConfig
-from nerf_insert.plugin.import_run import world_from_nerfstudio
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene import recipe_from_flags
 from nerf_insert.scene.recipe import Recipe

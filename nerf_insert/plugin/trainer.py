@@ -20,7 +20,8 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.plugin.checkpoint_reader import read_state
 from nerf_insert.plugin.edit_config import EditPipelineConfig
 from nerf_insert.plugin.error_handling import friendly_errors
-from nerf_insert.plugin.import_run import OUR_EDIT, adopt, dataparser_config
+from nerf_insert.plugin.import_run import OUR_EDIT, adopt
+from nerf_insert.plugin.run_capture import dataparser_config
 from nerf_insert.plugin.run_reader import newest_checkpoint, read_run
 from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for, find_scene
 from nerf_insert.scene.scene import Scene

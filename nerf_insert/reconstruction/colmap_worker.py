@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ CHANNEL = os.dup(1)  # the real stdout: libraries that print must not disturb th
 def main() -> None:
     """Run the request."""
     os.dup2(2, 1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     request = json.loads(sys.stdin.readline())
     _limit_memory(request["memory"])
     pycolmap.set_random_seed(request["seed"])
@@ -229,6 +232,13 @@ def report(task: str, done: float, total: float, note: str = "") -> None:
     _write({"task": task, "done": done, "total": total, "note": note})
     if sys.stdin.readline().strip() != "go":
         os._exit(3)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent was killed: the next one would work on the same database."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(3)
 
 
 def _write(message: dict[str, Any]) -> None:

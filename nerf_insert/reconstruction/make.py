@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nerf_insert.capture.dataparsers import capture_folder, guess
+from nerf_insert.capture.dataparsers import capture_folder, kind_of
 from nerf_insert.errors import InputError
 from nerf_insert.io.locks import only_writer
 from nerf_insert.reconstruction.alignment import align
@@ -27,7 +27,7 @@ from nerf_insert.reconstruction.options import CaptureOptions
 from nerf_insert.reconstruction.photographs import Photograph, import_photographs
 from nerf_insert.reconstruction.report import write_report
 from nerf_insert.reconstruction.solution import Solution, load_solution
-from nerf_insert.reconstruction.sources import Source, find_source, holds_photographs, near_poses
+from nerf_insert.reconstruction.sources import Source, find_source, holds_photographs
 from nerf_insert.reconstruction.stages import Stages
 from nerf_insert.reconstruction.video_frames import import_frames, measure_video
 from nerf_insert.reconstruction.video_reader import VideoInfo
@@ -121,14 +121,12 @@ def is_source(path: Path, dataparser: str | None = None) -> bool:
         path: What the user named.
         dataparser: The dataparser that the user named: then it is a capture.
     """
-    if dataparser is not None or not holds_photographs(path) or near_poses(path):
+    if dataparser is not None or not holds_photographs(path):
         return False
-    folder, _ = capture_folder(path)  # which may be above or below what was named
-    try:
-        guess(folder)
-    except InputError:
+    if path.is_file():
         return True
-    return False
+    folder, _ = capture_folder(path)  # which may be above or below what was named
+    return kind_of(folder) is None
 
 
 def _import(

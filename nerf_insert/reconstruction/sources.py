@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nerf_insert.capture.dataparsers import DATA_SUFFIXES, captures_below, kind_of
 from nerf_insert.errors import InputError, first_few
 from nerf_insert.io.archives import unpack
 from nerf_insert.io.decoding import NAMES, SUFFIXES
 
 VIDEOS = tuple(".mp4 .mov .m4v .mkv .webm .avi .mts .m2ts .mpg .mpeg .3gp .insv .360".split())
 RAW = (".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
-POSES = ("transforms.json", "transforms_train.json", "cameras.bin", "cameras.txt", "poses_bounds.npy")
 FEWEST = 3  # photographs that a capture needs
 
 
@@ -47,14 +47,6 @@ def holds_photographs(path: Path) -> bool:
     return path.is_dir() and any(file.suffix.lower() in wanted for file in path.rglob("*"))
 
 
-def near_poses(path: Path) -> bool:
-    """Return whether camera poses lie in a folder, below it, or beside it as in a capture."""
-    if not path.is_dir():
-        return False
-    beside = (path.resolve().parent / name for name in POSES)
-    return any(file.exists() for file in beside) or any(next(path.rglob(name), None) for name in POSES)
-
-
 def find_source(path: Path, unpacked: Path) -> Source:
     """Find the videos or photographs at a path.
 
@@ -73,14 +65,22 @@ def find_source(path: Path, unpacked: Path) -> Source:
     if suffix in VIDEOS:
         return Source(path, "video", (path,))
     if suffix == ".zip":
-        wanted = (*SUFFIXES, *VIDEOS, ".json", ".bin", ".txt", ".npy")
-        posed = [file for file in unpack(path, unpacked, wanted)[0] if file.name in POSES]
+        _, left_out = unpack(path, unpacked, (*SUFFIXES, *VIDEOS, *DATA_SUFFIXES))
+        posed = [unpacked] if kind_of(unpacked) else captures_below(unpacked)
         if posed:
+            where = posed[0].relative_to(unpacked).as_posix()
             raise InputError(
-                f"{path} holds camera poses already ({posed[0].relative_to(unpacked)}): unzip it, and train "
-                "on the folder as it is"
+                f"{path} holds camera poses already ({kind_of(posed[0])}"
+                + ("" if where == "." else f", in {where}")
+                + "): unzip it, and train on the folder as it is"
             )
-        return _in_folder(unpacked, path)
+        source = _in_folder(unpacked, path)
+        if left_out:
+            note = (
+                f"{len(left_out)} files of {path.name} are of other kinds and left out: {first_few(left_out)}"
+            )
+            source = replace(source, notes=(*source.notes, note))
+        return source
     if suffix in SUFFIXES:
         raise InputError(
             f"{path} is one photograph: give the folder with all of them, at least {FEWEST} and better 30 "

@@ -173,6 +173,15 @@ def test_a_zip_takes_the_pictures_that_the_engine_takes_and_names_the_rest(
     assert image_sandbox.photograph(views[1], (24, 18)).startswith("data:image/jpeg")  # HEIC, in the child
 
 
+def test_a_zip_of_several_captures_is_refused(workspace, capture_folder, tmp_path):
+    both = tmp_path / "both"
+    shutil.copytree(capture_folder, both / "kitchen")
+    shutil.copytree(capture_folder, both / "attic")
+    with pytest.raises(InputError, match=r"several captures or scenes: zip one of .*(kitchen|attic).* alone"):
+        uploads.take_zip(Path(zipped(both, tmp_path / "house")), workspace)
+    assert not list((tmp_path / "work" / "captures").iterdir())
+
+
 def test_names_that_a_mac_packs_without_saying_that_they_are_utf8(workspace, capture_folder, tmp_path):
     listed = json.loads((capture_folder / "transforms.json").read_text())
     listed = {key: value for key, value in listed.items() if not key.endswith("_filenames")}

@@ -26,7 +26,8 @@ from nerf_insert.errors import InputError
 from nerf_insert.fields.nerfacto import NerfactoBase
 from nerf_insert.geometry.pose import rotation_matrix
 from nerf_insert.plugin.config import nerf_insert
-from nerf_insert.plugin.import_run import adopt, world_from_nerfstudio
+from nerf_insert.plugin.coordinates import world_from_nerfstudio
+from nerf_insert.plugin.import_run import adopt
 from nerf_insert.plugin.run_reader import read_run
 from nerf_insert.rendering import outputs
 from nerf_insert.rendering.stack import LayerStack

@@ -1,8 +1,13 @@
 """From photographs to a capture, against the cameras that rendered them; killed, resumed, refused."""
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 
+import exports
 import numpy as np
 import pytest
 import walks
@@ -18,6 +23,7 @@ from nerf_insert.reconstruction.options import CaptureOptions
 from nerf_insert.reconstruction.pairs import choose_pairs, vlad_similarity
 from nerf_insert.reconstruction.photographs import Photograph
 from nerf_insert.reconstruction.solution import load_solution
+from nerf_insert.runtime.child import environment
 from nerf_insert.runtime.progress import Progress
 
 COUNT = 10
@@ -88,20 +94,56 @@ class Interrupted(Progress):
             self.stop()
 
 
+KILLED = """
+import os, signal, sys
+from nerf_insert.reconstruction.make import make_capture
+from nerf_insert.runtime.child import environment
+from nerf_insert.runtime.progress import Progress
+
+class Killed(Progress):
+    def changed(self, task):
+        if task.description == "Placing cameras" and task.done >= 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+make_capture(*sys.argv[1:], progress=Killed())
+"""
+
+
 def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(photographs, made, tmp_path):
+    """Stopped while features are found, then killed with no warning while cameras are placed."""
     with pytest.raises(Stopped):
         make_capture(photographs, tmp_path / "capture", progress=Interrupted("Finding features"))
+    words = [sys.executable, "-c", KILLED, str(photographs), str(tmp_path / "capture")]
+    assert subprocess.run(words, env=environment()).returncode == -signal.SIGKILL
     again = Interrupted()
     make_capture(photographs, tmp_path / "capture", progress=again)
-    assert "Reading the photographs" not in again.began and 0 < again.began["Finding features"] < COUNT
+    assert "Reading the photographs" not in again.began
+    assert again.began["Finding features"] == COUNT and again.began["Matching photographs"] == 45  # all pairs
     for name in ("transforms.json", "sparse_pc.ply"):
         assert (tmp_path / "capture" / name).read_bytes() == (made.path / name).read_bytes()
 
 
+def test_what_is_a_source_is_what_no_reader_of_captures_knows(tmp_path):
+    lens = [f"walk/photos/{k}.jpg" for k in range(3)]
+    exports.photographs(tmp_path / "a", lens)
+    (tmp_path / "a" / "walk" / "metadata.json").write_text("another program's, and no JSON")
+    (tmp_path / "a" / "cameras.xml").write_text("<settings/>")
+    assert is_source(tmp_path / "a") and is_source(tmp_path / "a" / "walk" / "photos")
+    for write in (exports.metashape, exports.reality_capture, exports.meshroom, exports.odm, exports.polycam):
+        folder = tmp_path / "b" / "c" / write.__name__
+        folder.mkdir(parents=True)
+        write(folder)
+        deep = next(path for path in folder.rglob("*.jpg")).parent
+        assert not is_source(folder) and not is_source(deep), write.__name__
+        exports.photographs(folder.parent / "others", lens)  # beside a capture, and no part of it
+        assert is_source(folder.parent / "others")
+        shutil.rmtree(folder.parent / "others")
+        assert not is_source(tmp_path / "b")
+        shutil.rmtree(tmp_path / "b")
+
+
 def test_another_unit_only_moves_the_cameras(photographs, made, tmp_path, monkeypatch):
     """No photograph is read again, and no camera estimated."""
-    import shutil
-
     shutil.copytree(made.path, tmp_path / "capture")
     monkeypatch.setattr(make, "run_colmap", lambda *a, **k: pytest.fail("cameras were estimated again"))
     solution = load_solution(made.path / "reconstruction" / "solution.npz")

@@ -60,7 +60,9 @@ def test_a_zip_is_its_folder(tmp_path):
     files = {f"walk/{file.name}": file.read_bytes() for file in folder.iterdir()} | {"walk/notes.txt": b"x"}
     source = find_source(zipped(tmp_path / "walk.zip", files), tmp_path / "unpacked")
     assert [file.name for file in source.files] == ["a.png", "b.png", "c.png"]
-    assert source.path == tmp_path / "walk.zip"
+    assert source.path == tmp_path / "walk.zip" and source.notes == ()
+    source = find_source(zipped(tmp_path / "b.zip", files | {"walk/more.zip": b"x"}), tmp_path / "unpacked 2")
+    assert "1 files of b.zip are of other kinds and left out: walk/more.zip" in source.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,12 @@ def test_a_zip_is_its_folder(tmp_path):
         (
             lambda p: zipped(p / "a.zip", {"transforms.json": "{}", "a.jpg": b"1"}),
             "holds camera poses already",
+        ),
+        (
+            lambda p: zipped(
+                p / "a.zip", {"x/c.xml": "<document><chunk></chunk></document>", "x/a.jpg": b"1"}
+            ),
+            "holds camera poses already (metashape, in x)",
         ),
         (lambda p: (p / "a.zip").write_text("no zip at all") and p / "a.zip", "cannot be unpacked"),
         (lambda p: zipped(p / "a.zip", {"../../a.jpg": b"1"}), "points out of its own folder"),

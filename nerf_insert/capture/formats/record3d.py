@@ -16,11 +16,16 @@ IMAGES = ("rgb", "rgbd", "images")
 
 
 def find(folder: Path) -> Path | None:
-    """Return the metadata.json of a folder, if it is Record3D's."""
+    """Return the metadata.json of a folder, if it is Record3D's; many programs write a file of this name."""
     for home in (folder, folder / "EXR_RGBD"):
         file = home / "metadata.json"
         if file.is_file():
-            data = read_json(file)
+            try:
+                data = read_json(file)
+            except InputError:
+                if (home / IMAGES[0]).is_dir():
+                    return file  # reading it says what is wrong
+                continue
             if isinstance(data, dict) and {"poses", "K"} <= set(data):
                 return file
     return None
