@@ -265,7 +265,7 @@ def add_endpoints(services: Services) -> None:
     def export(scene: str, kind: str) -> dict:
         """Start exporting the edited scene; returns the job.
 
-        `kind`: dataset, nerfstudio (a run), mesh or pointcloud.
+        `kind`: dataset, nerfstudio (a run), mesh, pointcloud or splat (a PLY file).
         """
         return asdict(add_export(context(scene), kind))
 

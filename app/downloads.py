@@ -24,6 +24,7 @@ from nerf_insert.scene.scene import LayerEntry, Scene
 
 CAMERA_FILES = (".json", ".txt", ".bin", ".npy", ".csv")  # as nerfstudio's dataparsers read them
 ORBIT_VIDEO = "orbit.mp4"
+SPLATS = "splats.ply"
 MAX_AGE = 86_400.0  # seconds
 STORED = (".png", ".jpg", ".jpeg", ".webp", ".heic", ".safetensors", ".glb", ".mp4")  # compressed already
 _packing = threading.Lock()
@@ -113,10 +114,11 @@ def job_file(job: Job, folder: Path, to: Path) -> Path:
     Raises:
         InputError: The job has no output, or has not ended.
     """
-    file = folder / "out" / ORBIT_VIDEO if job.kind == "render" else folder / f"{slug(job.title)}.zip"
+    out = folder / "out"
+    file = out / ORBIT_VIDEO if job.kind == "render" else folder / f"{slug(job.title)}.zip"
+    file = out / SPLATS if (out / SPLATS).exists() else file
     with _packing:
         if job.state == "done" and job.kind == "export" and not file.exists():
-            out = folder / "out"
             _zip(file, [(f"{slug(job.title)}/{p.relative_to(out)}", p) for p in _files(out)])
             shutil.rmtree(out, ignore_errors=True)
         if job.state != "done" or not file.exists():

@@ -12,7 +12,7 @@ Rendering
     `read_crop`
 Evaluation and export
     `evaluate`, `Evaluation`, `Truth`, `Captions`, `export_dataset`, `export_mesh`, `export_pointcloud`,
-    `export_nerfstudio`
+    `export_nerfstudio`, `export_splats`
 Inpainters
     `Inpainter`, `InpaintView`, `Guide`, `EditContext`
 Progress and errors
@@ -69,6 +69,7 @@ __all__ = [
     "export_mesh",
     "export_nerfstudio",
     "export_pointcloud",
+    "export_splats",
     "import_nerfstudio",
     "interpolate_cameras",
     "layer_stack",
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     from nerf_insert.export.dataset import export_dataset as export_dataset
     from nerf_insert.export.geometry import export_mesh as export_mesh
     from nerf_insert.export.geometry import export_pointcloud as export_pointcloud
+    from nerf_insert.export.splats import export_splats as export_splats
     from nerf_insert.geometry.cameras import Camera as Camera
     from nerf_insert.inpaint.api import EditContext as EditContext
     from nerf_insert.inpaint.api import Inpainter as Inpainter
@@ -150,6 +152,7 @@ _MODULES = {
     "evaluation.evaluate": ["Evaluation", "Truth", "evaluate"],
     "export.dataset": ["export_dataset"],
     "export.geometry": ["export_mesh", "export_pointcloud"],
+    "export.splats": ["export_splats"],
     "geometry.cameras": ["Camera"],
     "inpaint.api": ["EditContext", "InpaintView", "Inpainter"],
     "inpaint.guide": ["Guide"],

@@ -38,6 +38,7 @@ EXPORTS = {
     "nerfstudio": "nerfstudio run",
     "mesh": "Scene as a mesh",
     "pointcloud": "Scene as a point cloud",
+    "splat": "Scene as splats",
 }
 
 
@@ -67,6 +68,7 @@ def build(page: Page) -> dict[str, Any]:
     with gr.Row():
         dataset = gr.Button("Export the edited capture", elem_id="get-dataset", size="sm")
         run = gr.Button("Export a nerfstudio run", elem_id="get-nerfstudio", size="sm")
+        splats = gr.Button("Download as splats", elem_id="get-splats", size="sm")
     ready = gr.File(label="Ready to download", visible=False, elem_id="download", interactive=False)
     command = gr.Textbox(
         "",
@@ -168,6 +170,7 @@ def build(page: Page) -> dict[str, Any]:
         button.click(download(kind), [number, session], ready, **{**PRIVATE, "show_progress": "minimal"})
     dataset.click(export("dataset"), session, jobs, **PRIVATE)
     run.click(export("nerfstudio"), session, jobs, **PRIVATE)
+    splats.click(export("splat"), session, jobs, **PRIVATE)
     widget_event(jobs, "ended")(show_errors(job_ended), session, [player, ready], **PRIVATE)
     return {"layers": layers, "list_layers": show_errors(list_layers), "choices": [number, command]}
 
@@ -198,6 +201,7 @@ def add_export(context: Context, kind: str) -> Job:
     context.require_trained()
 
     def prepare(folder: Path) -> list[str]:
-        return ["export", str(context.location.folder), kind, "--out", str(folder / "out")]
+        out = folder / "out" / downloads.SPLATS if kind == "splat" else folder / "out"
+        return ["export", str(context.location.folder), kind, "--out", str(out)]
 
     return context.services.jobs.add(context.location.page, "export", EXPORTS[kind], prepare)

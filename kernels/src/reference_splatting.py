@@ -105,7 +105,7 @@ def plan_raster(projected: Projected, width: int, height: int) -> RasterPlan:
     """Sort splats by depth, with one tile for all; see `kernels.splatting.plan_raster`."""
     visible = (projected.extents[:, 0] > 0).nonzero()[:, 0]
     order = visible[projected.depths[visible].argsort(stable=True)]
-    return RasterPlan(order, order.new_tensor([0, len(order)]), order.int(), 1, 1)
+    return RasterPlan(order, order.new_tensor([0, len(order)]), order.int(), 1, 1, max(width, height))
 
 
 def _alphas(projected: Projected, pixels: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:

@@ -148,6 +148,7 @@ class RasterPlan(NamedTuple):
         splats: Numbers of splats.
         columns: Tiles side by side.
         rows: Tiles one above the other.
+        side: Pixels along each side of a tile.
     """
 
     order: Int64[Tensor, " V"]
@@ -155,6 +156,13 @@ class RasterPlan(NamedTuple):
     splats: Tensor  # int32 [pairs]
     columns: int
     rows: int
+    side: int
+
+    def most_hits(self, pixels: Float[Tensor, "P 2"]) -> Int64[Tensor, " P"]:
+        """Return how many splats each pixel can meet at most: those of its tile."""
+        cell = pixels.long() // self.side
+        tile = cell[:, 1].clamp(0, self.rows - 1) * self.columns + cell[:, 0].clamp(0, self.columns - 1)
+        return self.offsets.diff()[tile]
 
 
 @torch.no_grad()

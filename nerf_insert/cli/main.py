@@ -68,7 +68,7 @@ def _run(words: list[str], console: Console) -> None:
         console.progress.warn(note)
     args = build_parser().parse_args(repeat_masks(words))
     if args.command in USES_KERNELS:
-        kernel_warmup.start()
+        kernel_warmup.start(splats=bool(getattr(args, "splat", None)))
     command = _command_module(args.command)
     console.command = f"nerf-insert {args.command}"
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from nerf_insert.kernels import (
     RasterPlan,
     Samples,
     SplatCells,
+    composite,
+    median_depth,
     plan_raster,
     project,
     rasterize,
@@ -41,6 +44,8 @@ from nerf_insert.splats.splats import Splats
 
 KIND = "splats"
 VIEWS = 4  # whose projections are kept
+MOST_LISTED = 1 << 22  # splats that rays may meet, by the bound of their tiles, to be listed at once
+FREE_RAYS = 256  # of no camera, to be listed at once
 WIDEST = 4.0  # largest tangent off the axis for which a projection into a plane is used
 LENGTH = 1 / 64  # of a sample, in its distance: density times length is exact to 1e-5
 THINNEST = 0.25  # of a splat's middle scale, at points
@@ -175,14 +180,27 @@ class SplatField(nn.Module):
         samples = Samples.packed(order - half, order + half, owner, rays.count)
         return SplatSamples(samples, optical_depth / samples.lengths, rgb, depth)
 
+    def batches(self, rays: Rays) -> list[slice]:
+        """Divide rays into runs whose splats can be listed at once in bounded memory."""
+        most = torch.full((rays.count,), MOST_LISTED // FREE_RAYS)
+        for index, camera in _by_camera(rays):
+            if camera is not None:
+                view = self._view(camera)
+                most[index] = view.plan.most_hits(_to_plane(view.plane, rays[index])[0])
+        run = most.cumsum(0) // MOST_LISTED
+        ends = [*(run.diff().nonzero()[:, 0] + 1).tolist(), rays.count]
+        return [slice(first, last) for first, last in pairwise([0, *ends])]
+
     def _composite(self, rays: Rays) -> tuple[Tensor, Tensor, Tensor]:
         """Composite rays of no camera."""
-        from nerf_insert.kernels import composite, median_depth
-
-        found = self.splat_samples(rays)
-        optical_depth = found.density * found.samples.lengths
-        out = composite(optical_depth, found.rgb, found.depth, found.samples.offsets)
-        return out.rgb, out.accumulation, median_depth(optical_depth, found.depth, found.samples.offsets)
+        parts = []
+        for some in self.batches(rays):
+            found = self.splat_samples(rays[some])
+            optical_depth, offsets = found.density * found.samples.lengths, found.samples.offsets
+            out = composite(optical_depth, found.rgb, found.depth, offsets)
+            parts.append((out.rgb, out.accumulation, median_depth(optical_depth, found.depth, offsets)))
+        rgb, accumulation, depth = (torch.cat(column) for column in zip(*parts, strict=True))
+        return rgb, accumulation, depth
 
     def _view(self, camera: Camera) -> _View:
         """Return the splats as a camera sees them; those of the last few cameras are kept."""

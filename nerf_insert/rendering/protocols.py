@@ -71,6 +71,10 @@ class SplatBase(RadianceField, Protocol):
         """Return the splats along rays; nothing is taken away before the distances `certain`."""
         ...
 
+    def batches(self, rays: Rays) -> list[slice]:
+        """Divide rays into runs whose splats can be listed at once in bounded memory."""
+        ...
+
 
 @runtime_checkable
 class LayerField(Protocol):

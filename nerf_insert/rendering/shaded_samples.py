@@ -20,7 +20,6 @@ from nerf_insert.kernels import Samples, composite, median_depth, merge, transmi
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.protocols import RadianceField, SplatBase, Volume
 
-SPLAT_RAYS = 1 << 11  # at once, of those that cross regions: all splats behind these are listed
 SPLAT_STOP = 1e-4  # transmittance from which splats are left out
 QUERY_CHUNKS = (6, 12, 24)  # ranks of a ray's samples before which its transmittance is looked at
 
@@ -80,28 +79,18 @@ def render_field(field: RadianceField, rays: Rays, early_stop_eps: float = 0.0) 
     return composite_over(*shade_field(field, rays, early_stop_eps))
 
 
+def batches(field: RadianceField, rays: Rays) -> list[slice]:
+    """Divide rays into runs whose samples fit into memory together: all of them, unless they meet splats."""
+    return field.batches(rays) if isinstance(field, SplatBase) else [slice(0, rays.count)]
+
+
 def shade_splats(
     field: SplatBase, rays: Rays, exclude: Sequence[Volume] = ()
 ) -> tuple[ShadedSamples, Background]:
-    """Return the splats along N rays that lie outside the regions `exclude`, as far as light reaches."""
-    size = SPLAT_RAYS if exclude else max(1, rays.count)
-    parts = [_splats(field, rays[i : i + size], exclude) for i in range(0, max(1, rays.count), size)]
-    shaded = parts[0]
-    if len(parts) > 1:
-        starts, ends, index = (
-            torch.cat([getattr(part.samples, name) for part in parts])
-            for name in ("starts", "ends", "ray_index")
-        )
-        before = torch.arange(len(parts)) * size
-        index += before.repeat_interleave(torch.tensor([part.samples.count for part in parts]))
-        columns = zip(*((part.density, part.rgb, part.distances) for part in parts), strict=True)
-        samples = Samples.packed(starts, ends, index, rays.count)
-        shaded = ShadedSamples(samples, *(torch.cat(column) for column in columns))
-    return shaded, _background(field, shaded)
+    """Return the splats along N rays that lie outside the regions `exclude`, as far as light reaches.
 
-
-def _splats(field: SplatBase, rays: Rays, exclude: Sequence[Volume]) -> ShadedSamples:
-    """Return what `shade_splats` does, for rays few enough for lists of all that they meet."""
+    All splats behind regions are listed meanwhile: for many rays, see `batches`.
+    """
     certain = torch.full((rays.count,), math.inf)
     for part in exclude:
         entry = part.entry(rays) if isinstance(part, Region) else torch.zeros_like(certain)
@@ -112,7 +101,7 @@ def _splats(field: SplatBase, rays: Rays, exclude: Sequence[Volume]) -> ShadedSa
         shaded = shaded.select(outside(exclude, shaded.points(rays)))
         reached = transmittance(shaded.density * shaded.samples.lengths, shaded.samples.offsets)
         shaded = shaded.select(reached > SPLAT_STOP)
-    return shaded
+    return shaded, _background(field, shaded)
 
 
 def shade_field(

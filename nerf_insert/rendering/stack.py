@@ -33,6 +33,7 @@ from nerf_insert.rendering.shaded_samples import (
     Background,
     Rendered,
     ShadedSamples,
+    batches,
     composite_over,
     interleave,
     mix,
@@ -76,7 +77,7 @@ class LayerStack:
         return torch.device("cpu") if weights is None else weights.device
 
     @cached_property
-    def _fields(self) -> list[tuple[int, LayerField]]:
+    def fields(self) -> list[tuple[int, LayerField]]:
         """The layers that have a field, with their levels."""
         return [(n, layer) for n, layer in enumerate(self.layers) if not isinstance(layer, ShadeField)]
 
@@ -181,7 +182,7 @@ class LayerStack:
     def shade_outside(self, rays: Rays, region: Region) -> tuple[ShadedSamples, Background]:
         """Return all that the stack has outside a region, and what shows behind that.
 
-        Samples lie front to back along each ray, on the stack's device.
+        Samples lie front to back along each ray, on the stack's device. For many rays, see `batches`.
         """
         return self._overlay(rays.to(self.device), exclude=region)
 
@@ -194,34 +195,37 @@ class LayerStack:
             exclude: The part of space taken to be empty.
             background: sRGB in 0..1.
         """
-        samples, _ = self._overlay(rays.to(self.device), exclude)
-        color = samples.rgb.new_tensor(background).expand(rays.count, 3)
-        behind = Background(color, torch.full_like(color[:, 0], torch.inf))
-        return Rendered(*(column.to(rays.origins.device) for column in composite_over(samples, behind)))
+        home, rays = rays.origins.device, rays.to(self.device)
+        parts = []
+        for some in batches(self.base, rays):
+            samples, _ = self._overlay(rays[some], exclude)
+            color = samples.rgb.new_tensor(background).expand(samples.samples.ray_count, 3)
+            behind = Background(color, torch.full_like(color[:, 0], torch.inf))
+            parts.append(composite_over(samples, behind))
+        return Rendered(*(torch.cat(column).to(home) for column in zip(*parts, strict=True)))
 
     def _render(self, rays: Rays, exclude: Region | None) -> Rendered:
         """Render one batch: the base by itself, then the rays that meet a region once more."""
         home = rays.origins.device
         hit, shaded = (torch.zeros_like(rays.origins[:, 0], dtype=torch.bool) for _ in range(2))
-        for region in [layer.region for _, layer in self._fields] + ([] if exclude is None else [exclude]):
+        for region in [layer.region for _, layer in self.fields] + ([] if exclude is None else [exclude]):
             hit |= hits(region, rays)
         for _, shade in self.shades:
             shaded |= hits(shade.region, rays)
         index, only_shaded = (mask.nonzero()[:, 0].to(self.device) for mask in (hit, shaded & ~hit))
         rays = rays.to(self.device)
         as_a_whole, eps = isinstance(self.base, SplatBase), self.options.early_stop_eps
-        listed = None if as_a_whole and not len(only_shaded) else shade_field(self.base, rays, eps)
-        if listed is None or as_a_whole:
-            rendered = render_field(self.base, rays, eps)
-        else:
-            rendered = composite_over(*listed)
-        if listed is not None and len(only_shaded):
-            for whole, part in zip(rendered, self._shaded(*listed, rays, only_shaded), strict=True):
-                whole[only_shaded] = part
-        if len(index):
-            edited = composite_over(*self._overlay(rays[index], exclude))
-            for whole, part in zip(rendered, edited, strict=True):
-                whole[index] = part
+        listed = None if as_a_whole else shade_field(self.base, rays, eps)
+        rendered = render_field(self.base, rays, eps) if listed is None else composite_over(*listed)
+        for some in batches(self.base, rays[only_shaded]) if len(only_shaded) else []:
+            few = only_shaded[some]
+            if listed is None:  # only the splats of these rays are listed
+                shaded = self._shaded(*shade_field(self.base, rays[few], eps), rays[few], _all(few))
+            else:
+                shaded = self._shaded(*listed, rays, few)
+            _put(rendered, few, shaded)
+        for some in batches(self.base, rays[index]) if len(index) else []:
+            _put(rendered, index[some], composite_over(*self._overlay(rays[index[some]], exclude)))
         return Rendered(*(column.to(home) for column in rendered))
 
     def _shaded(
@@ -256,7 +260,7 @@ class LayerStack:
         if self.shades:
             base = base._replace(rgb=self._under_shades(base.points(rays), base.rgb, -1))
         parts = [base]
-        for order, (level, layer) in enumerate(self._fields):
+        for order, (level, layer) in enumerate(self.fields):
             samples = layer.sample(rays)
             points = samples.midpoints(rays.origins, rays.directions)
             free = outside(owners[order + 1 :], points)
@@ -274,7 +278,18 @@ class LayerStack:
 
     def _owners(self, exclude: Volume | None) -> list[Volume]:
         """The parts of space that hide the base, bottom to top."""
-        return [*(layer.region for _, layer in self._fields), *([] if exclude is None else [exclude])]
+        return [*(layer.region for _, layer in self.fields), *([] if exclude is None else [exclude])]
+
+
+def _all(index: Int64[Tensor, " K"]) -> Int64[Tensor, " K"]:
+    """Return the numbers of the rays that were chosen by `index`."""
+    return torch.arange(len(index), device=index.device)
+
+
+def _put(image: Rendered, index: Int64[Tensor, " K"], part: Rendered) -> None:
+    """Write some pixels into an image."""
+    for whole, values in zip(image, part, strict=True):
+        whole[index] = values
 
 
 def hits(region: Region, rays: Rays) -> Bool[Tensor, " N"]:

@@ -14,32 +14,37 @@ from importlib.util import find_spec
 from pathlib import Path
 
 KERNELS = ("compositing", "hashgrid", "marching", "mlp", "samples")
+SPLAT_KERNELS = ("splat_numbers", "splatting")  # only compiled ahead for those who have splats
 
 _started: subprocess.Popen | None = None
 
 
-def is_cached() -> bool:
-    """Tell whether Numba's cache has every kernel; they may be of an older source."""
+def is_cached(splats: bool = False) -> bool:
+    """Tell whether Numba's cache has every kernel, those of splats too if asked; they may be older."""
     folder = os.environ.get("NUMBA_CACHE_DIR")
     if not folder:
         package = find_spec("nerf_insert.kernels")  # loads nerf_insert alone
         if package is None or not package.submodule_search_locations:
             return False
         folder = Path(package.submodule_search_locations[0]) / "cpu" / "__pycache__"
-    return all(any(Path(folder).rglob(f"{name}.*.nbi")) for name in KERNELS)
+    wanted = (*KERNELS, *(SPLAT_KERNELS if splats else ()))
+    return all(any(Path(folder).rglob(f"{name}.*.nbi")) for name in wanted)
 
 
-def start() -> subprocess.Popen | None:
+def start(splats: bool = False) -> subprocess.Popen | None:
     """Start to compile, unless the kernels are cached, or another backend was chosen.
+
+    Args:
+        splats: Also compile the kernels of splats, before the others.
 
     Returns:
         The process that compiles, or None.
     """
     global _started
     wanted = os.environ.get("NERF_INSERT_KERNELS", "") in ("", "cpu")
-    if _started is None and wanted and (os.cpu_count() or 1) > 1 and not is_cached():
+    if _started is None and wanted and (os.cpu_count() or 1) > 1 and not is_cached(splats):
         _started = subprocess.Popen(
-            [sys.executable, "-m", "nerf_insert.runtime.kernel_warmup"],
+            [sys.executable, "-m", "nerf_insert.runtime.kernel_warmup", *(["splats"] if splats else [])],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -78,5 +83,27 @@ def compile_all() -> None:
         kernels.median_depth(optical_depth, optical_depth, offsets)
 
 
+def compile_splats() -> None:
+    """Call every kernel that a scene made of splats uses once."""
+    import torch
+
+    import nerf_insert.kernels as kernels
+
+    plane = kernels.ImagePlane(torch.eye(3), torch.tensor([0.5, 0.5, -2.0]), 8.0, 8.0, 4.0, 4.0, 8, 8)
+    means, quaternions, sh = torch.rand(9, 3), torch.rand(9, 4) + 0.1, torch.rand(9, 4, 3)
+    scales, opacities, pixels = torch.full((9, 3), 0.2), torch.full((9,), 0.5), torch.rand(20, 2) * 8
+    with kernels.use_backend("cpu"):
+        projected = kernels.project(means, scales, quaternions, opacities, plane)
+        plan = kernels.plan_raster(projected, 8, 8)
+        rgb = kernels.spherical_harmonics(means - plane.center, sh)
+        kernels.rasterize(projected, rgb, pixels, plan)
+        kernels.splat_hits(projected, pixels, plan, torch.full((20,), 9.0))
+        cells, whitening = kernels.splat_cells(means, scales), torch.eye(3).expand(9, 3, 3) / 0.2
+        directions = torch.nn.functional.normalize(means + 0.1, dim=-1)
+        kernels.splat_density(means, directions, means, whitening, opacities, sh, cells)
+
+
 if __name__ == "__main__":
+    if "splats" in sys.argv[1:]:
+        compile_splats()
     compile_all()

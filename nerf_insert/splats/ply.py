@@ -162,7 +162,7 @@ def rows_of_splats(splats: Splats, dtype: np.dtype | None = None) -> np.ndarray:
         **{f"f_dc_{k}": column for k, column in enumerate(sh[:, 0].T)},
         **{
             f"f_rest_{k}": column
-            for k, column in enumerate(sh[:, 1:].transpose(2, 1, 0).reshape(-1, len(sh)))
+            for k, column in enumerate(sh[:, 1:].transpose(2, 1, 0).reshape(3 * (sh.shape[1] - 1), len(sh)))
         },
         "opacity": logits,
     }

@@ -63,6 +63,10 @@ class Splats:
         """Select splats by their numbers or by a mask."""
         return Splats(*(tensor[index] for tensor in self.tensors()))
 
+    def with_colors(self, sh: Float[Tensor, "N K 3"]) -> Splats:
+        """Return the splats with other colors."""
+        return Splats(self.means, self.log_scales, self.quaternions, self.opacity_logits, sh)
+
     def to(self, device: torch.device) -> Splats:
         """Move the splats to a device."""
         return Splats(*(tensor.to(device) for tensor in self.tensors()))

@@ -20,7 +20,7 @@ from nerf_insert.fields.layer import Layer
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Samples, composite, merge, transmittance
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.shaded_samples import ShadedSamples, interleave
+from nerf_insert.rendering.shaded_samples import ShadedSamples, batches, interleave
 from nerf_insert.rendering.stack import RAYS_PER_BATCH, LayerStack
 from nerf_insert.training.optimizer import at_step
 
@@ -94,10 +94,11 @@ def cache_rays(
     kept, parts, behind = [], [], []
     for index in chosen.split(RAYS_PER_BATCH):
         rays = pixels.rays(index).to(stack.device)
-        outside, back, sees = background_intervals(stack, region, rays)
-        kept.append(index[sees.to(index.device)])
-        parts.append(outside.take(sees.nonzero()[:, 0]))
-        behind.append(back[sees])
+        for some in batches(stack.base, rays):
+            outside, back, sees = background_intervals(stack, region, rays[some])
+            kept.append(index[some][sees.to(index.device)])
+            parts.append(outside.take(sees.nonzero()[:, 0]))
+            behind.append(back[sees])
     index = torch.cat(kept)
     rays = pixels.rays(index).to(stack.device)
     return CachedRays(index, rays, _concatenate(parts), torch.cat(behind))

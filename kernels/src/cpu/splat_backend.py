@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nerf_insert.kernels import splatting as api
-from nerf_insert.kernels.cpu import splatting
+from nerf_insert.kernels.cpu import splat_numbers, splatting
 from nerf_insert.kernels.cpu.threads import run
 from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.splat_cells import BITS, LEVELS, REACH
@@ -32,14 +32,14 @@ def project(means, scales, quaternions, opacities, plane: ImagePlane, antialiase
     tensors = (means, scales, quaternions, opacities)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return after("cpu", "project", means)(*tensors, plane, antialiased)
-    rows, depths = torch.zeros(len(means), splatting.ROW), torch.empty(len(means))
+    rows, depths = torch.zeros(len(means), splat_numbers.ROW), torch.empty(len(means))
     view = tuple(np.concatenate([_array(plane.rotation.double().reshape(-1)), _array(plane.center.double())]))
     size = tuple(float(number) for number in plane[2:])
     constants = (api.NEAR, api.BLUR, api.MARGIN)
     arrays = [_array(tensor) for tensor in tensors]
     tasks = _blocks(len(means), SPLATS)
     arguments = (*arrays, view, size, constants, bool(antialiased), rows.numpy(), depths.numpy())
-    run(splatting.project, tasks, SPLATS, *arguments)
+    run(splat_numbers.project, tasks, SPLATS, *arguments)
     return Projected(rows[:, :2], rows[:, 2:5], depths, rows[:, 5], rows[:, 10:12], rows[:, 12:14])
 
 
@@ -49,7 +49,7 @@ def spherical_harmonics(directions: Tensor, coefficients: Tensor) -> Tensor:
         return after("cpu", "spherical_harmonics", directions)(directions, coefficients)
     rgb = torch.empty(len(directions), 3)
     arrays = _array(directions), np.zeros(3), _array(coefficients), rgb.numpy()
-    run(splatting.colors, _blocks(len(directions), SPLATS), SPLATS, *arrays)
+    run(splat_numbers.colors, _blocks(len(directions), SPLATS), SPLATS, *arrays)
     return rgb
 
 
@@ -66,12 +66,15 @@ def plan_raster(projected: Projected, width: int, height: int) -> RasterPlan:
     torch.cumsum(counts, 0, out=offsets[1:])
     splats = torch.empty(int(offsets[-1]), dtype=torch.int32)
     run(splatting.list_pairs, 1, *arrays, columns, rows, offsets[:-1].clone().numpy(), splats.numpy())
-    return RasterPlan(order, offsets, splats, columns, rows)
+    return RasterPlan(order, offsets, splats, columns, rows, splatting.TILE)
 
 
 def _data(projected: Projected, rgb: Tensor | None) -> Tensor:
-    """Pack what the kernels read of a splat into a row."""
-    data = torch.zeros(len(projected.means), splatting.ROW)
+    """Pack what the kernels read of a splat into a row; without colors, rows that `project` made serve."""
+    whole = projected.means._base
+    if rgb is None and whole is not None and whole.shape == (len(projected.means), splat_numbers.ROW):
+        return whole
+    data = torch.zeros(len(projected.means), splat_numbers.ROW)
     data[:, :2], data[:, 2:5], data[:, 5] = projected.means, projected.conics, projected.opacities
     if rgb is not None:
         data[:, 6:9] = rgb
@@ -175,5 +178,5 @@ def splat_density(points, directions, means, whitening, optical_depth, sh, cells
     tensors = (points, directions, means, whitening, optical_depth, sh, *cells)
     grid = (REACH, BITS, LEVELS)
     arrays = [_array(tensor) for tensor in tensors]
-    run(splatting.density, _blocks(len(points), POINTS), POINTS, *arrays, grid, out.numpy())
+    run(splat_numbers.density, _blocks(len(points), POINTS), POINTS, *arrays, grid, out.numpy())
     return out[:, 0].clone(), out[:, 1:].clone()

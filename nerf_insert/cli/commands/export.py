@@ -2,7 +2,8 @@
 
 dataset: its photographs with the edits in them, for any method to train on. nerfstudio: a run folder for
 ns-viewer, ns-render, ns-eval and ns-export. mesh, pointcloud: the edited scene as a colored mesh (mesh.glb)
-or as colored points (pointcloud.ply), in world coordinates.
+or as colored points (pointcloud.ply), in world coordinates. splat: the edited scene as Gaussian splats; --out
+names the file, and its suffix the kind.
 """
 
 from __future__ import annotations
@@ -15,17 +16,22 @@ from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.extras import require
 
-SUMMARY = "export an edited dataset, a nerfstudio run, a mesh or a point cloud"
-KINDS = ("dataset", "nerfstudio", "mesh", "pointcloud")
-ONLY_FOR = {"resolution": "mesh", "box": "mesh", "points": "pointcloud", "before": "mesh and pointcloud"}
+SUMMARY = "export an edited dataset, a nerfstudio run, a mesh, a point cloud or splats"
+KINDS = ("dataset", "nerfstudio", "mesh", "pointcloud", "splat")
+ONLY_FOR = {
+    **{"resolution": "mesh", "box": "mesh", "points": "pointcloud"},
+    **{"layer": "splat", "splats": "splat", "steps": "splat", "before": "mesh, pointcloud and splat"},
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("scene", type=path, metavar="SCENE", help="scene folder")
     parser.add_argument("kind", choices=KINDS, help="what to export")
-    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--before", action="store_true", help="mesh, pointcloud: export without layers")
+    parser.add_argument(
+        "--out", type=path, required=True, metavar="OUT", help="folder to write to; splat: file"
+    )
+    parser.add_argument("--before", action="store_true", help="mesh, pointcloud, splat: without layers")
     parser.add_argument(
         "--points",
         type=integer(1, 100_000_000),
@@ -45,15 +51,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="mesh: center and side lengths of the box to export, in world coordinates (default: the box "
         "that the cameras are in)",
     )
+    parser.add_argument(
+        "--layer",
+        type=integer(1),
+        metavar="N",
+        help="splat: write only what layer N shows in its region",
+    )
+    parser.add_argument(
+        "--splats",
+        type=integer(100, 5_000_000),
+        metavar="N",
+        help="splat: the most splats for each layer (default: 30000), or for a scene whose base is none "
+        "(default: 150000)",
+    )
+    parser.add_argument(
+        "--steps",
+        type=integer(0, 100_000),
+        metavar="N",
+        help="splat: optimization steps of these splats (default: 250 for a layer, 600 for a scene)",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     """Write the files; return where they are."""
     for name, kinds in ONLY_FOR.items():
-        if getattr(args, name) and args.kind not in kinds:
+        if getattr(args, name) not in (None, False) and args.kind not in kinds:
             raise InputError(f"--{name} is for {kinds}")
     if args.box and min(args.box[3:]) <= 0:
         raise InputError("--box: the side lengths must be above 0")
+    if args.layer and args.before:
+        raise InputError("--layer writes a layer and --before none: give one of them")
 
     from nerf_insert.scene.scene import Scene
 
@@ -70,6 +97,21 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
         data |= export_run(scene, args.out)
         text = f"{data['config']}\nView it:  ns-viewer --load-config {data['config']}"
+    elif args.kind == "splat":
+        from nerf_insert.export.splats import export_splats
+
+        data |= export_splats(
+            scene,
+            args.out,
+            layers=not args.before,
+            layer=args.layer,
+            count=args.splats,
+            steps=args.steps,
+            progress=console.progress,
+        )
+        text = f"{data['file']}: {data['splats']:,} splats"
+        if data["kept"]:
+            text += f", {data['kept']:,} of them as they were read"
     elif args.kind == "pointcloud":
         from nerf_insert.export.geometry import export_pointcloud
 
