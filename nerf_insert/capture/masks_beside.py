@@ -10,8 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Bool
+from torch import Tensor
+
 from nerf_insert.capture.view import View
 
+MASKS_READ = 8  # to see how much they leave out
 FOLDERS = ("masks", "mask")
 NGP_PREFIX = "dynamic_mask_"
 
@@ -49,6 +54,32 @@ def with_masks_beside(views: Sequence[View], root: Path) -> tuple[list[View], li
                 "are not used: name them in mask_path of a transforms.json, or as COLMAP does (IMAGE.jpg.png)"
             ]
     return list(views), []
+
+
+def share_note(views: Sequence[View]) -> str | None:
+    """Say how much masks leave out, where it is most of the photographs; None where it is not.
+
+    A few masks are read. Polarity cannot be told from a file: masks that are the other way round look like
+    those of one object.
+    """
+    masked = [view for view in views if view.mask_path is not None]
+    if not masked:
+        return None
+    some = masked[:: -(-len(masked) // MASKS_READ)]
+    left_out = float(np.mean([float((~_valid(view)).float().mean()) for view in some]))
+    if left_out <= 0.5:
+        return None
+    what = "white" if some[0].mask_marks_ignored else "black"
+    return (
+        f"the masks leave out {left_out:.0%} of the photographs' pixels, those that are {what}: if that is "
+        "what was to be kept, invert them"
+    )
+
+
+def _valid(view: View) -> Bool[Tensor, "H W"]:
+    valid = view.valid()
+    assert valid is not None
+    return valid
 
 
 def instant_ngp_mask(view: View) -> Path | None:

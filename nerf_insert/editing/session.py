@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 
 from nerf_insert.capture.capture import Capture, camera_distance
 from nerf_insert.capture.pixel_set import PixelSet
+from nerf_insert.editing.mesh_hints import explained_by
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
 from nerf_insert.editing.region_views import RegionView, find_region_views, scene_reach
 from nerf_insert.editing.schedule import Round, plan_rounds
@@ -232,7 +232,7 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
         note = size_note(recipe.guide.mesh, guide.mesh.bounds, camera_distance(capture))
     if note is not None:
         progress.warn(note)
-    with explained_by(note):
+    with explained_by(note, recipe.guide, guide, capture):
         return _with_region(scene, recipe, inpainter, guide, progress)
 
 
@@ -265,15 +265,6 @@ def with_margin(region: Region) -> Region:
     if isinstance(region, UnionRegion):
         return UnionRegion([with_margin(part) for part in region.regions])
     return region
-
-
-@contextmanager
-def explained_by(note: str | None) -> Iterator[None]:
-    """Add a note to errors about the input, which it may explain."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{error}. The reason may be that {note}") if note else error from None
 
 
 def load_guide(recipe: Recipe, capture: Capture) -> Guide:

@@ -32,6 +32,7 @@ MAP_OPTIONS = {
     "-boost": (1, 1),
     "-cc": (1, 1),
     "-clamp": (1, 1),
+    "-colorspace": (1, 1),
     "-imfchan": (1, 1),
     "-mm": (2, 2),
     "-o": (1, 3),
@@ -173,6 +174,7 @@ def _named_in(path: Path) -> list[str]:
     if kind == ".ply":
         data = data[: data.find(b"end_header")]
     if kind in (".obj", ".mtl", ".ply"):
+        data = as_utf8(data)
         names = [_text(name) for name in NAMES.findall(data)]
         if kind == ".obj":  # one line may name several files; names may hold spaces
             names += [word for name in names if " " in name for word in name.split()]
@@ -186,6 +188,20 @@ def _named_in(path: Path) -> list[str]:
         return [part["uri"] for part in parts if not part.get("uri", "data:").startswith("data:")]
     except (ValueError, AttributeError, TypeError, RecursionError):
         return []  # whoever loads the mesh will say what is wrong with it
+
+
+def as_utf8(data: bytes) -> bytes:
+    """Return text that is UTF-16, as some programs on Windows write it, in UTF-8; other bytes as they are."""
+    odd, even = data[1:64:2], data[:64:2]
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif odd and not any(odd):  # Latin letters without a byte order mark
+        encoding = "utf-16-le"
+    elif odd and not any(even):
+        encoding = "utf-16-be"
+    else:
+        return data
+    return data.decode(encoding, "replace").encode("utf-8", "replace")
 
 
 def _text(data: bytes) -> str:

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from nerf_insert.capture.axes import parse_axes
 from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.masks_beside import share_note
 from nerf_insert.capture.reading import AS_BEFORE, Reading, all_axes
 from nerf_insert.errors import InputError
 from nerf_insert.io.images import orient
@@ -213,6 +214,13 @@ def test_masks_of_colmap_and_of_instant_ngp(tmp_path):
     capture = Capture.load(tmp_path)
     assert (
         capture.views[7].valid().sum(1).tolist() == 12 * [24] + 4 * [0] and "are used" in capture.warnings[0]
+    )
+    assert share_note(capture.views) is None
+    for k in range(12):
+        Image.fromarray(255 - strip).save(tmp_path / "masks" / f"{k:03d}.jpg.png")
+    note = share_note(Capture.load(tmp_path).views)  # 12 of 16 rows
+    assert (
+        note and "leave out 75% of the photographs' pixels, those that are black" in note and "invert" in note
     )
     for k in range(3):
         Image.fromarray(255 - strip).save(tmp_path / "images" / f"dynamic_mask_{k:03d}.png")

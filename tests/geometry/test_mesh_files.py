@@ -13,6 +13,7 @@ from PIL import Image
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.mesh_assets import companions
 from nerf_insert.geometry.mesh_files.polygons import triangulate
 from nerf_insert.geometry.mesh_reader import load_mesh
 
@@ -341,6 +342,7 @@ def write_obj(folder, mtl, uses="usemtl m\n", name="o", library=None, faces="f 1
         ("map_Kd -s 1 1 1 -o 0 0 0 wood.png", "wood.png"),
         ("map_Kd -bm 0.5 my wood 2.png", "my wood 2.png"),
         ('map_Kd "my wood.png"', "my wood.png"),
+        ("map_Kd -colorspace sRGB wood.png", "wood.png"),
     ],
 )
 def test_obj_textures_are_found_however_they_are_named(line, file, tmp_path):
@@ -354,6 +356,26 @@ def test_scale_and_offset_of_obj_textures(tmp_path):
     Image.fromarray(quadrants()).save(tmp_path / "t.png")
     mesh = load_mesh(write_obj(tmp_path, "newmtl m\nmap_Kd -o 0.5 0 -s 2 1 1 t.png\n"))
     assert look_at(mesh, [(0.125, 0.75), (0.375, 0.75), (0.625, 0.25)]) == [GREEN, RED, YELLOW]
+
+
+def test_a_texture_may_hold_linear_light(tmp_path):
+    Image.fromarray(np.full((4, 4, 3), (0, 55, 255), np.uint8)).save(tmp_path / "t.png")
+    mesh = load_mesh(write_obj(tmp_path, "newmtl m\nmap_Kd -colorspace linear t.png\n"))
+    # 55 / 255 of linear light is 128 / 255 of sRGB, IEC 61966-2-1
+    assert look_at(mesh, [(0.5, 0.5)])[0] == pytest.approx((0, 128 / 255, 1), abs=1.5 / 255)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be"]
+)  # with a byte order mark, and without
+def test_utf16_as_some_programs_on_windows_write_it(encoding, tmp_path):
+    Image.fromarray(quadrants()).save(tmp_path / "holz für den tisch.png")
+    path = write_obj(tmp_path, "newmtl m\nmap_Kd holz für den tisch.png\n")
+    for file in (path, path.with_suffix(".mtl")):
+        file.write_text(file.read_text(), encoding=encoding)
+    mesh = load_mesh(path)
+    assert look_at(mesh, CENTERS) == [RED, GREEN, BLUE, YELLOW] and mesh.warnings == ()
+    assert companions(path) == ["o.mtl", "holz für den tisch.png"]
 
 
 def test_several_materials_and_none(tmp_path):
@@ -437,6 +459,23 @@ def test_concave_polygons_are_filled_exactly():
         assert len(faces) == n - 2
         a, b, c = points[faces].transpose(1, 0, 2)
         assert np.linalg.norm(np.cross(b - a, c - a), axis=-1).sum() / 2 == pytest.approx(shoelace, rel=1e-9)
+
+
+def test_a_ring_is_not_filled():
+    """A polygon with a hole, to which a bridge leads: there and back along the same edge."""
+    outer, inner = (
+        2.0 * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]),
+        np.array([(-1, 1), (1, 1), (1, -1), (-1, -1)]),
+    )
+    ring = np.concatenate([outer, outer[:1], inner[[3, 0, 1, 2, 3]]])
+    tilt = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    for points in (ring, ring[::-1], np.roll(ring, 4, axis=0)):
+        corners = np.concatenate([points, np.ones((len(points), 1))], 1)
+        faces = triangulate(corners @ tilt.T, np.array([len(points)]))
+        a, b, c = corners[faces][..., :2].transpose(1, 0, 2)
+        cross = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+        assert np.abs(cross).sum() / 2 == pytest.approx(16 - 4, rel=1e-9)  # outer less inner: none overlap
+        assert (np.abs(corners[faces][..., :2].mean(1)).max(1) > 1).all()  # no centroid in the hole
 
 
 def test_ply_with_a_texture_and_coordinates_of_each_face(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 from nerf_insert.capture import dataparsers
 from nerf_insert.capture.axes import reorient
 from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.masks_beside import share_note
 from nerf_insert.capture.pose_check import hypotheses
 from nerf_insert.capture.pose_check.epipolar import Fit, Posed, Rays
 from nerf_insert.capture.pose_check.exposures import exposure_range
@@ -106,8 +107,9 @@ def load_checked(
         InputError: The capture cannot be used, or its poses do not fit.
     """
     capture = Capture.load(path, dataparser=dataparser, downscale=downscale, reading=Reading(axes=axes))
-    for warning in capture.warnings:
-        progress.warn(warning)
+    for warning in (*capture.warnings, share_note(capture.views)):
+        if warning:
+            progress.warn(warning)
     with progress.task("Checking the poses", total=1) as task:
         check = check_poses(capture, dataparser)
         task.advance(1)

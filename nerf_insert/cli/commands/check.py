@@ -41,13 +41,15 @@ def add_axes(parser: argparse._ActionsContainer) -> None:
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     """Check the capture; return what was found."""
     from nerf_insert.capture.capture import Capture
+    from nerf_insert.capture.masks_beside import share_note
     from nerf_insert.capture.pose_check.check import check_poses
     from nerf_insert.capture.reading import Reading
     from nerf_insert.scene.create import memory_needed
 
     capture = Capture.load(args.capture, dataparser=args.dataparser, reading=Reading(axes=args.axes))
-    for warning in capture.warnings:
-        console.progress.warn(warning)
+    for warning in (*capture.warnings, share_note(capture.views)):
+        if warning:
+            console.progress.warn(warning)
     with console.progress.task("Comparing photographs", total=1) as task:
         check = check_poses(capture, args.dataparser)
         task.advance(1)
@@ -99,7 +101,7 @@ def report(data: dict[str, Any]) -> str:
         ["up", ", ".join(f"{value:g}" for value in data["up"])],
     ]
     if any(data["origin"]):
-        rows.append(["origin", ", ".join(f"{value:g}" for value in data["origin"]) + " (far from zero)"])
+        rows.append(["origin", ", ".join(f"{value:.12g}" for value in data["origin"]) + " (far from zero)"])
     rows.append(["memory to train", f"about {data['memory_gb']} GB"])
     if data["exposure_stops"] is not None:
         rows.append(["exposure", f"differs by {data['exposure_stops']} stops"])

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from nerf_insert.geometry.color import srgb_to_linear
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.geometry.mesh_assets import find_asset, map_name
 from nerf_insert.geometry.mesh_files.images import Unreadable, decode
 from nerf_insert.geometry.mesh_files.parts import Material, Notes, Texture, TextureUse
@@ -24,6 +28,9 @@ NOT_USED = (
     "map_ns",
     "map_ks",
 )
+HONORED = ("-s", "-o", "-clamp", "-colorspace")
+WITHOUT_EFFECT = ("-blendu", "-blendv", "-texres", "-type", "-bm", "-cc")
+LINEAR = ("linear", "raw", "non-color", "lin_rec709", "lin_srgb", "scene_linear")  # what -colorspace may say
 USED = ("map_kd", "map_ke", "map_d")
 
 
@@ -107,9 +114,6 @@ class MtlMaterials:
         """Make the material transparent where its map_d, or its value d, says so."""
         mask = self._pixels(entry, "map_d")[0] if "map_d" in entry.maps else None
         if mask is not None:
-            import numpy as np
-            from PIL import Image
-
             use = material.base_texture
             base = (
                 self.textures[use.texture]
@@ -138,6 +142,8 @@ class MtlMaterials:
         pixels, options = self._pixels(entry, key)
         if pixels is None:
             return None
+        if options.get("-colorspace", ["srgb"])[0].lower() in LINEAR:
+            pixels = _to_srgb(pixels)
         if key == "map_kd" and pixels.shape[-1] == 4 and "map_d" not in entry.maps:
             pixels = pixels[..., :3]  # its alpha counts where map_d says so
         self._texture_of(entry, key, pixels)
@@ -151,7 +157,7 @@ class MtlMaterials:
             return None, {}
         name, options = map_name(entry.maps[key])
         for option in options:
-            if option not in ("-s", "-o", "-clamp", "-blendu", "-blendv", "-texres", "-type", "-bm", "-cc"):
+            if option not in HONORED and option not in WITHOUT_EFFECT:
                 self.notes.add(f"the option {option} of {key} is not used, of the material", entry.name)
         target = find_asset(self.folder, name)
         lost = f"the texture of the material '{entry.name}' cannot be read: the image '{name}'"
@@ -180,10 +186,14 @@ def _pair(words: list[str], default: float) -> tuple[float, float]:
     return numbers[0], numbers[1] if len(words) > 1 else default
 
 
+def _to_srgb(pixels: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
+    """The pixels of an image that holds linear light, as sRGB; alpha stays."""
+    table = np.round(255 * linear_to_srgb(np.arange(256) / 255)).astype(np.uint8)
+    return np.dstack([table[pixels[..., :3]], pixels[..., 3:]])
+
+
 def _color(srgb: list[float]) -> tuple[float, float, float]:
     """Three channels in linear light, of one or three sRGB values."""
-    import numpy as np
-
     values = np.array((srgb * 3)[:3] if len(srgb) < 3 else srgb[:3])
     red, green, blue = srgb_to_linear(np.clip(np.nan_to_num(values), 0, None)).tolist()
     return red, green, blue

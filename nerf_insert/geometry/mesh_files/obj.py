@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_insert.geometry.color import srgb_to_linear
-from nerf_insert.geometry.mesh_assets import find_asset
+from nerf_insert.geometry.mesh_assets import as_utf8, find_asset
 from nerf_insert.geometry.mesh_files.mtl import MtlMaterials, parse_mtl
 from nerf_insert.geometry.mesh_files.parts import GRAY_MATERIAL, Material, MeshFile, Notes, Part, Refusal
 from nerf_insert.geometry.mesh_files.polygons import triangulate
@@ -83,6 +83,7 @@ def read_obj(path: Path, max_faces: int, max_side: int, notes: Notes) -> MeshFil
 
 def decode_text(data: bytes) -> str:
     """Return text that may be of any encoding, with lines that end in a newline."""
+    data = as_utf8(data)
     for encoding in ("utf-8-sig", "cp1252", "latin-1"):
         try:
             return data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
