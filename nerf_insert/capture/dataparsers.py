@@ -133,7 +133,10 @@ def guess(path: Path) -> str:
         raise InputError(f"{path} is not a capture: give its folder or its transforms.json")
     kind = kind_of(path)
     if kind is None:
-        raise InputError(f"{path} is not a capture that can be read: it needs {LAYOUTS}, beside its images")
+        raise InputError(
+            f"{path} is not a capture that can be read: it needs {LAYOUTS}, beside its images. From "
+            "photographs or a video without camera positions `nerf-insert capture` makes one"
+        )
     return kind
 
 
@@ -162,31 +165,36 @@ def capture_folder(path: Path) -> tuple[Path, str | None]:
         for parent in path.resolve().parents[:3]:
             if is_part(path, parent):
                 return parent, f"{path} is a part of the capture {parent}, which was read"
-    if kind:
+    told = any((path / name).exists() for name in (*TELLING, *COLMAP_FILES))
+    if kind and told:
         return path, None
     found = captures_below(path)
+    if kind:  # by files below, which may be those of captures of their own
+        found = [folder for folder in found if folders_of_photographs(folder)]
     if len(found) > 1:
         names = first_few([str(folder.relative_to(path)) for folder in found])
         raise InputError(f"{path} holds several captures: give one of {names}")
-    return (found[0], f"the capture is in {found[0]}") if found else (path, None)
+    return (found[0], f"the capture is in {found[0]}") if found and not kind else (path, None)
 
 
 def is_part(folder: Path, capture: Path) -> bool:
     """Whether a folder belongs to a capture above it: it holds photographs of it, or only poses."""
     told = any((capture / name).exists() for name in (*TELLING, *COLMAP_FILES))
-    others = (find for kind, (find, _) in FORMATS.items() if kind != "colmap")  # whose looks everywhere below
-    told = told or any(find(capture) for find in others)
-    if not told or kind_of(capture) is None:
-        return False
     if not folders_of_photographs(folder):
-        return kind_of(folder) is not None  # a reconstruction's own folder
+        return told and kind_of(folder) is not None and kind_of(capture) is not None
+    others = [
+        find(capture) for kind, (find, _) in FORMATS.items() if kind != "colmap"
+    ]  # which looks everywhere
+    if not (told or any(others)) or kind_of(capture) is None:
+        return False
+    own = told or any(file is not None and file.parent == capture for file in others)
     try:
         views = read(capture).views
     except InputError:
-        return folder.parent == capture  # whoever reads the capture will say what is wrong with it
+        return own and folder.parent == capture  # whoever reads the capture will say what is wrong with it
     if any(view.path.is_relative_to(folder.resolve()) for view in views):
         return True
-    return folder.parent == capture and SMALLER_COPY.match(folder.name) is not None
+    return own and folder.parent == capture and SMALLER_COPY.match(folder.name) is not None
 
 
 def captures_below(path: Path) -> list[Path]:

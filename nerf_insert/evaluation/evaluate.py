@@ -57,7 +57,7 @@ class Truth:
         """Read the true image of a view and the object's mask, in the view's size.
 
         Raises:
-            InputError: There is no image for the view, or its size is not the photograph's.
+            InputError: There is no image for the view, or it has neither its photograph's size nor its own.
         """
         image, mask = self._read(self.images, view), None
         if self.object_masks is not None:
@@ -70,7 +70,7 @@ class Truth:
             raise InputError(f"{folder} has no image for {view.name}: it should be named {view.path.name}")
         image = read_image(found)[0]
         (height, width), (wide, high) = image.shape[:2], view.full_size
-        if (width, height) != (wide, high):
+        if (width, height) not in ((wide, high), view.size):  # view.size is that of what `render` writes
             raise InputError(f"{found} is {width}x{height} pixels but its photograph is {wide}x{high}")
         return resize(image, view.size)
 

@@ -353,6 +353,33 @@ def test_a_mesh_is_uploaded_and_stood_on_a_surface(come, workspace, mesh):
     person.page.wait_for_function(f"() => +document.querySelector('#move-z input').value === {moved[2]}")
 
 
+def test_several_files_are_one_mesh_in_its_colors(come, workspace, tmp_path):
+    """An OBJ, its materials and its texture together; without the texture the page names what is missing."""
+    Image.new("RGB", (4, 4), (200, 60, 20)).save(tmp_path / "red wood.png")
+    (tmp_path / "o.mtl").write_text("newmtl m\nmap_Kd C:\\art\\red wood.png\n")
+    square = "v 0 0 0\nv .3 0 0\nv .3 .3 .1\nv 0 .3 .1\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nusemtl m\n"
+    (tmp_path / "o.obj").write_text(f"mtllib o.mtl\n{square}f 1/1 2/2 3/3 4/4\n")
+    person = come()
+    person.photographs()
+    person.step("2 Mark")
+    person.page.get_by_label("Place a mesh").check()
+    person.page.set_input_files("#mesh-file input[type=file]", [tmp_path / "o.obj", tmp_path / "o.mtl"])
+    person.page.wait_for_selector("text=red wood.png")
+    person.page.click("#mesh-file button[aria-label='Clear']")
+    files = [tmp_path / name for name in ("red wood.png", "o.obj", "o.mtl")]
+    person.page.set_input_files("#mesh-file input[type=file]", files)
+
+    def taken():
+        drafts = workspace / "scenes" / "one" / "page" / "drafts"
+        return [file for file in drafts.rglob("o.obj") if (file.parent / "red wood.png").exists()]
+
+    (file,) = browsing.until(taken)
+    mesh = load_mesh(file)
+    assert mesh.warnings == () and tuple(mesh.textures[0].image[0, 0].tolist()) == (200, 60, 20)
+    person.page.wait_for_selector("#stage .mesh[src]")
+    person.page.get_by_role("button", name="Remove the mesh").click()
+
+
 def test_a_box_is_set_and_dropped_and_a_wrong_one_is_explained(come, workspace, tiny_folder):
     scene = workspace / "scenes" / "two"
     person = come(f"?scene={SceneLocation(scene, scene.name).key}")

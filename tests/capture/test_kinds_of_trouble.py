@@ -1,6 +1,7 @@
 """Captures as they come: turned photographs, foreign paths, places far from zero, masks of other programs."""
 
 import json
+import shutil
 import unicodedata
 
 import exports
@@ -132,6 +133,18 @@ def test_a_missing_photograph_is_not_taken_from_another_folder(tmp_path):
     (tmp_path / names[3]).unlink()
     capture = Capture.load(write(tmp_path, names))
     assert len(capture.views) == 11 and names[3] in capture.warnings[0]
+
+
+@pytest.mark.parametrize("write", [exports.colmap, exports.meshroom, exports.odm])
+def test_a_folder_above_several_captures(tmp_path, write):
+    """Readers that look below a folder do not pick one of them in silence."""
+    for name in ("attic", "kitchen"):
+        exports.photographs(tmp_path / name, exports.names())
+        write(tmp_path / name)
+    with pytest.raises(InputError, match="holds several captures: give one of attic, kitchen"):
+        Capture.load(tmp_path)
+    shutil.rmtree(tmp_path / "attic")
+    assert len(Capture.load(tmp_path).views) == 12
 
 
 def test_links_into_a_store_of_blobs(tmp_path):

@@ -7,10 +7,15 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from PIL import Image
 
+from nerf_insert.capture.view import View
 from nerf_insert.cli.main import main
+from nerf_insert.errors import InputError
 from nerf_insert.evaluation.clip_metrics import ClipDirections, load_clip
+from nerf_insert.evaluation.evaluate import Truth
 from nerf_insert.evaluation.warp_consistency import WarpConsistency, mean_change, warped_error
+from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.images import to_uint8
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.shaded_samples import Rendered
@@ -215,3 +220,18 @@ def test_eval_reports_all_metrics_or_why_not(edited, clip, capsys, monkeypatch, 
 def test_without_layers_there_is_no_edit_to_measure(tiny_folder, capsys):
     assert main(["eval", str(tiny_folder / "scene"), "--json"]) == 0
     assert "edit" not in json.loads(capsys.readouterr().out)
+
+
+def test_truth_may_have_the_photographs_size_or_that_of_renders(tmp_path):
+    """A scene that was trained on smaller photographs renders in their size."""
+    camera = Camera(torch.eye(3, 4), 50.0, 50.0, 24.0, 18.0, 48, 36)
+    Image.new("RGB", (48, 36), (10, 20, 30)).save(tmp_path / "a.png")
+    view = View("a.png", tmp_path / "a.png", camera.scaled(0.5))
+    for size, accepted in (((48, 36), True), ((24, 18), True), ((12, 9), False)):
+        (tmp_path / "truth").mkdir(exist_ok=True)
+        Image.new("RGB", size, (10, 20, 30)).save(tmp_path / "truth" / "a.png")
+        if accepted:
+            assert Truth(tmp_path / "truth").load(view)[0].shape == (18, 24, 3)
+        else:
+            with pytest.raises(InputError, match="is 12x9 pixels but its photograph is 48x36"):
+                Truth(tmp_path / "truth").load(view)
