@@ -82,3 +82,14 @@ def integers(low: int, high: int = 10_000_000) -> Callable[[str], list[int]]:
         return [integer(low, high)(part.strip()) for part in text.split(",")]
 
     return parse
+
+
+def part(text: str) -> tuple[int, int]:
+    """Parse K/N, the K-th of N parts."""
+    number, slash, count = text.partition("/")
+    if not slash:
+        raise argparse.ArgumentTypeError(f"'{text}' is not of the form K/N, such as 2/4")
+    pair = integer(1)(number), integer(1)(count)
+    if pair[0] > pair[1]:
+        raise argparse.ArgumentTypeError(f"there is no part {pair[0]} of {pair[1]}")
+    return pair

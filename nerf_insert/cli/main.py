@@ -38,6 +38,7 @@ COMMANDS = (
     "light",
     "eval",
     "export",
+    "batch",
     "models",
     "serve-inpainter",
     "app",

@@ -19,8 +19,9 @@ from nerf_insert.errors import InputError
 from nerf_insert.export.dataset import check_export_folder
 from nerf_insert.io.files import atomic_write, replacing
 from nerf_insert.plugin.coordinates import Frame
-from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
+from nerf_insert.plugin.run_scene import dataparser_for
 from nerf_insert.scene.scene import Scene
+from nerf_insert.scene.scene_copy import copy_scene
 
 
 def export_run(scene: Scene, out: str | Path) -> dict[str, Any]:

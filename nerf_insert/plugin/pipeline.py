@@ -25,7 +25,7 @@ from nerf_insert.plugin.datamanager import NerfInsertDataManager
 from nerf_insert.plugin.edit_config import EditPipelineConfig
 from nerf_insert.plugin.error_handling import friendly_errors
 from nerf_insert.plugin.recipe_from_config import recipe_of
-from nerf_insert.plugin.scene_copy import find_scene
+from nerf_insert.plugin.run_scene import find_scene
 from nerf_insert.plugin.viewer_panel import EditPanel
 from nerf_insert.regions import load_region
 from nerf_insert.rendering.stack import LayerStack

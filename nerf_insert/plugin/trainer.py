@@ -23,8 +23,9 @@ from nerf_insert.plugin.error_handling import friendly_errors
 from nerf_insert.plugin.import_run import OUR_EDIT, adopt
 from nerf_insert.plugin.run_capture import dataparser_config
 from nerf_insert.plugin.run_reader import newest_checkpoint, read_run
-from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for, find_scene
+from nerf_insert.plugin.run_scene import dataparser_for, find_scene
 from nerf_insert.scene.scene import Scene
+from nerf_insert.scene.scene_copy import copy_scene
 
 if TYPE_CHECKING:
     from nerf_insert.plugin.pipeline import NerfInsertPipeline

@@ -10,6 +10,7 @@ PURPOSES = {  # extra -> what needs it
     "app": "the web page",
     "diffusion": "the inpainter diffusion",
     "remote": "an inpainter on another machine",
+    "ray": "running jobs with Ray",
     "nerfstudio": "working with nerfstudio's runs and methods",
     "splats": "reading and writing compressed splat files",
 }
@@ -17,6 +18,7 @@ TITLES = {
     "gradio": "Gradio",
     "huggingface_hub": "huggingface-hub",
     "pxr": "usd-core",
+    "ray": "Ray",
 }  # module -> name to show
 
 

@@ -114,12 +114,7 @@ def render_path(
     """
     from nerf_insert.rendering import outputs
 
-    named = [
-        camera if isinstance(camera, tuple) else (f"{index:05d}", camera)
-        for index, camera in enumerate(cameras)
-    ]
-    if not named:
-        raise InputError("there are no cameras to render")
+    named = named_cameras(cameras)
     check_image_sizes(named)
     out = Path(out)
     as_video = out.suffix.lower() == ".mp4"
@@ -128,9 +123,8 @@ def render_path(
     if not as_video and scene.capture_path:
         check_photographs_are_safe(scene, out, [name for name, _ in named], f".{image_format}")
     outputs.check_folder(out.parent if as_video else out)
-    stack = layer_stack(scene, layers)
-    unit = outputs.depth_unit(1 / stack.base.scale) if depth else None
-    shown = stack if crop is None else _cropped(stack, crop)
+    unit = outputs.depth_unit(1 / scene.base.scale) if depth else None
+    shown = visible_stack(scene, layers, crop)
     if as_video:
         if len({(camera.width, camera.height) for _, camera in named}) > 1:
             progress.warn("the cameras differ in image size: all frames get the size of the first")
@@ -140,8 +134,26 @@ def render_path(
     return outputs.render_images(shown, named, folder, progress)
 
 
-def _cropped(stack: LayerStack, crop: Crop) -> CroppedStack:
-    """Return a stack that shows only the inside of a crop's box."""
+def named_cameras(cameras: Iterable[Camera | tuple[str, Camera]]) -> list[tuple[str, Camera]]:
+    """Give numbers to cameras without names.
+
+    Raises:
+        InputError: There are no cameras.
+    """
+    named = [
+        camera if isinstance(camera, tuple) else (f"{index:05d}", camera)
+        for index, camera in enumerate(cameras)
+    ]
+    if not named:
+        raise InputError("there are no cameras to render")
+    return named
+
+
+def visible_stack(scene: Scene, layers: Layers, crop: Crop | None) -> LayerStack | CroppedStack:
+    """Load a scene's layers, and show only the inside of a crop's box, if there is one."""
+    stack = layer_stack(scene, layers)
+    if crop is None:
+        return stack
     from nerf_insert.regions import BoxRegion
     from nerf_insert.rendering.crop import CroppedStack
 

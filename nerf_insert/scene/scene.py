@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerf_insert.errors import InputError
-from nerf_insert.io.files import read_json, write_json
+from nerf_insert.io.files import read_json
 from nerf_insert.io.locks import only_writer
+from nerf_insert.scene import kept_views
 from nerf_insert.scene.scene_file import (
     BASE,
     FORMAT,
@@ -93,9 +94,7 @@ class Scene:
         check_free(folder)
         base.save(folder / BASE)
         if keep_views:
-            poses = {view.name: view.camera.c2w.tolist() for view in capture.views}
-            split = {part: [view.name for view in getattr(capture, part)] for part in ("train", "test")}
-            write_json(folder / "base" / "views.json", {**split, "poses": poses})
+            kept_views.write(folder / kept_views.FILE, capture)
         relative = relative_path(folder.resolve(), capture.path)
         location = CaptureLocation(str(capture.path), relative, dataparser, downscale, capture.reading)
         file = SceneFile(location)
@@ -145,8 +144,8 @@ class Scene:
         Raises:
             InputError: The capture is gone or damaged.
         """
-        kept = self.folder / "base" / "views.json"
-        return _with_kept_views(self.capture_as_found, kept) if kept.exists() else self.capture_as_found
+        kept = self.folder / kept_views.FILE
+        return kept_views.apply(self.capture_as_found, kept) if kept.exists() else self.capture_as_found
 
     @cached_property
     def capture_as_found(self) -> Capture:
@@ -204,7 +203,12 @@ class Scene:
         """
         from nerf_insert.fields.load import load_base
 
-        return load_base(self.folder / self._file.base)
+        return load_base(self.base_file)
+
+    @property
+    def base_file(self) -> Path:
+        """The base's file."""
+        return self.folder / self._file.base
 
     def load_layer(self, entry: LayerEntry) -> Layer | ShadeLayer:
         """Load a layer or a shade layer onto the base's device.
@@ -386,15 +390,3 @@ def check_free(folder: str | Path) -> None:
         raise InputError(f"{folder} already holds a scene: choose another --out, or remove it first")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose a folder for --out")
-
-
-def _with_kept_views(capture: Capture, file: Path) -> Capture:
-    """Return the capture with the cameras and the split of base/views.json."""
-    import torch
-
-    data = read_json(file)
-    try:
-        poses = {name: torch.tensor(pose).float().view(3, 4) for name, pose in data["poses"].items()}
-        return capture.adjusted(poses, data["train"], data["test"])
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as cause:
-        raise InputError(f"{file} is damaged: {cause!r}") from None

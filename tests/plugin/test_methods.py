@@ -31,11 +31,12 @@ from nerf_insert.plugin.error_handling import with_our_flags
 from nerf_insert.plugin.import_run import adopt
 from nerf_insert.plugin.recipe_from_config import recipe_of
 from nerf_insert.plugin.run_reader import read_run
-from nerf_insert.plugin.scene_copy import copy_scene, dataparser_for
+from nerf_insert.plugin.run_scene import dataparser_for
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe, Schedule
 from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
 from nerf_insert.scene.scene import Scene
+from nerf_insert.scene.scene_copy import copy_scene
 
 BOX = {"box": {"center": [*tiny.OBJECT[:3]], "size": [0.56] * 3}}
 

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nerf_insert.cli.argument_types import integers, number, numbers, path
+from nerf_insert.cli.argument_types import integers, number, numbers, part, path
 from nerf_insert.cli.console import Console
 from nerf_insert.cli.render_cameras import MAX_FPS, MIN_FPS, choose_cameras
 from nerf_insert.errors import InputError
 from nerf_insert.scene.renders import DEFAULT_FPS, DEFAULT_SECONDS, MAX_ORBIT_SIDE
+
+if TYPE_CHECKING:
+    from nerf_insert.capture.camera_crop import Crop
+    from nerf_insert.geometry.cameras import Camera
+    from nerf_insert.scene.scene import Scene
 
 SUMMARY = "render images or a video"
 OTHER_FILES = (".mov", ".avi", ".mkv", ".webm", ".gif", ".png", ".jpg", ".jpeg")  # not what --out can be
@@ -30,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_camera_flags(parser)
     _add_image_flags(parser)
+    _add_part_flags(parser)
     group = parser.add_argument_group("orbit")
     group.add_argument(
         "--seconds",
@@ -121,6 +127,22 @@ def _add_image_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_part_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "parts",
+        "To render a video by several processes or machines at the same time: the parts, then --join.",
+    )
+    parts = group.add_mutually_exclusive_group()
+    parts.add_argument(
+        "--part",
+        type=part,
+        metavar="K/N",
+        help="render every N-th image only, beginning with the K-th; the frames of a video are kept beside "
+        "it, in MP4.parts, until they are joined",
+    )
+    parts.add_argument("--join", action="store_true", help="write the video of the frames of all parts")
+
+
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     """Render; return where the images or the video are."""
     check_flags(args)
@@ -134,6 +156,10 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     if args.scale:
         cameras = [(name, camera.scaled(args.scale)) for name, camera in cameras]
     console.if_stopped = "no video was written" if as_video else "the images rendered so far are kept"
+    if as_video and (args.part or args.join):
+        return _render_in_parts(scene, cameras, fps, crop, args, console)
+    if args.part:
+        cameras = keep_part(cameras, args.part)
     render_path(
         scene,
         cameras,
@@ -160,6 +186,48 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     return data, f"{args.out}: {written}, with {shown}"
 
 
+def _render_in_parts(
+    scene: Scene,
+    cameras: list[tuple[str, Camera]],
+    fps: float,
+    crop: Crop | None,
+    args: argparse.Namespace,
+    console: Console,
+) -> tuple[dict[str, Any], str]:
+    """Render a part of a video's frames, or join all parts."""
+    from nerf_insert.scene.video_parts import join_parts, render_part
+
+    layers = args.layers or not args.before
+    data: dict[str, Any] = {"scene": str(args.scene), "out": str(args.out)}
+    if args.join:
+        join_parts(
+            scene, cameras, args.out, layers=layers, fps=args.fps or fps, crop=crop, progress=console.progress
+        )
+        return {**data, "images": len(cameras)}, f"{args.out}: a video of {len(cameras)} frames"
+    console.if_stopped = "the frames rendered so far are kept"
+    count = render_part(
+        scene, cameras, args.out, args.part, layers=layers, crop=crop, progress=console.progress
+    )
+    number, parts = args.part
+    return {**data, "images": count}, f"{args.out}: part {number} of {parts}, {count} frames"
+
+
+def keep_part(cameras: list[tuple[str, Camera]], chosen: tuple[int, int]) -> list[tuple[str, Camera]]:
+    """Return every N-th camera, named as its image would be among all of them.
+
+    Raises:
+        InputError: The part has no camera.
+    """
+    from nerf_insert.rendering.outputs import file_stems
+
+    number, count = chosen
+    stems = file_stems(name for name, _ in cameras)
+    kept = [(stem, camera) for stem, (_, camera) in zip(stems, cameras, strict=True)][number - 1 :: count]
+    if not kept:
+        raise InputError(f"part {number} of {count} is empty: there are {len(cameras)} cameras")
+    return kept
+
+
 def is_video(out: Path) -> bool:
     """Tell whether --out names a video."""
     return out.suffix.lower() == ".mp4"
@@ -182,6 +250,8 @@ def check_flags(args: argparse.Namespace) -> None:
         raise InputError("--trust is for --nerfstudio")
     if args.out.suffix.lower() in OTHER_FILES:
         raise InputError(f"--out {args.out}: videos are written as .mp4, images to a folder")
+    if args.join and not is_video(args.out):
+        raise InputError("--join is for videos: images of several parts are complete as they are")
     if is_video(args.out):
         if args.out.is_dir():
             raise InputError(f"--out {args.out} is a folder: choose another name for the video")

@@ -1,20 +1,16 @@
-"""Scene folders inside run folders, and the dataparser for their capture."""
+"""The scene folder of a run, and the dataparser for its capture."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from nerf_insert.capture.dataparsers import FORMATS, NO_POINTS, guess, other_dataparser
 from nerf_insert.capture.formats import colmap
 from nerf_insert.capture.reading import AS_BEFORE, FIRST, Reading
-from nerf_insert.errors import InputError, RunError
+from nerf_insert.errors import InputError
 from nerf_insert.io.files import write_json
 from nerf_insert.scene.scene import Scene
-
-LEFT_OUT = (".lock", ".*.tmp*", "page")  # page/ has drafts and jobs of the web page
 
 
 def find_scene(state: dict[str, Any], otherwise: Path | None = None) -> Path:
@@ -35,43 +31,6 @@ def find_scene(state: dict[str, Any], otherwise: Path | None = None) -> Path:
         f"the scene folder of this run is not at {candidates[0]} any more: move it back, or "
         "give --pipeline.scene"
     )
-
-
-def copy_scene(source: Path, target: Path, capture: Path | None = None) -> Scene:
-    """Copy a scene folder.
-
-    Files of a scene are only ever replaced as a whole, so the copy shares them where the disk has hard links.
-
-    Args:
-        source: The scene folder.
-        target: The new folder.
-        capture: Where the capture is now; by default where the scene finds it.
-
-    Raises:
-        InputError: There is no scene, or `target` exists.
-        RunError: The disk cannot be written.
-    """
-    scene = Scene.open(source)
-    capture = capture or scene.capture_as_found.path
-    if target.exists():
-        raise InputError(f"{target} exists already: choose another folder")
-    new = target.with_name(f".{target.name}.new")
-    try:
-        shutil.rmtree(new, ignore_errors=True)
-        new.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, new, copy_function=_place, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        Scene.open(new).point_to(capture, at=target)
-        os.replace(new, target)
-    except OSError as error:
-        raise RunError(f"cannot write {target}: {error.strerror or error}") from error
-    return Scene.open(target)
-
-
-def _place(here: str, there: str) -> None:
-    try:
-        os.link(here, there)
-    except OSError:
-        shutil.copy2(here, there)
 
 
 def dataparser_for(scene: Scene) -> Any:

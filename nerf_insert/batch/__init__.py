@@ -1,0 +1,1 @@
+"""Many edits, trainings and renders as one list, on this machine or on a Ray cluster."""
