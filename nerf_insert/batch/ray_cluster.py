@@ -132,10 +132,11 @@ def _check_resources(jobs: Sequence[Job]) -> None:
 
 def _outcome(ref: Any, name: str) -> Outcome:
     import ray
+    from ray.exceptions import RayError
 
     try:
         return ray.get(ref)
-    except ray.exceptions.RayError as cause:
+    except RayError as cause:
         return Outcome(name, FAILED, str(cause).strip().splitlines()[-1])
 
 
