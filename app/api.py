@@ -71,7 +71,8 @@ def add_endpoints(services: Services) -> None:
     def upload(file: dict | list) -> dict:
         """Upload a capture, a downloaded scene or photographs in a zip, a video, or a list of photographs.
 
-        From a video, or photographs without camera positions, a capture is made: a job of the scene.
+        From a video, or photographs without camera positions, a capture is made: a job of the scene. A file
+        of Gaussian splats is taken as well: a job makes a scene of it.
         """
         files = [uploaded(one) for one in (file if isinstance(file, list) else [file])]
         location = take_files(files, services.workspace)

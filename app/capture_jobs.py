@@ -1,4 +1,4 @@
-"""The job that makes the capture of a scene from its video or photographs, or moves its cameras."""
+"""The job that makes what a scene begins with: a capture, of a video or photographs, or a base, of splats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_capture(
     floor: Sequence[str] = (),
     scale: tuple[str, str, float] | None = None,
 ) -> Job:
-    """Queue the job. On a capture that is complete it only moves the cameras.
+    """Queue the job. On a capture that is complete it only moves the cameras; of splats it makes the scene.
 
     Args:
         services: What the server does.
@@ -35,6 +35,9 @@ def add_capture(
         raise InputError("this scene is already built: its cameras stay where they are")
     if any(job.state in UNFINISHED for job in services.jobs.list_jobs(location.page)):
         raise InputError("this scene is being worked on: wait for the job, or stop it")
+    if location.from_splats:
+        adopt = ["train", "--splat", str(source), "--out", str(location.folder)]
+        return services.jobs.add(location.page, "capture", "Read the splats", lambda folder: adopt)
     arguments = ["capture", str(source), "--out", str(capture)]
     for pixel in floor:
         arguments += ["--floor", pixel]

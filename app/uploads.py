@@ -15,6 +15,7 @@ from nerf_insert.io.decoding import NAMES, SUFFIXES
 from nerf_insert.io.files import read_json, write_json
 from nerf_insert.reconstruction.make import is_source
 from nerf_insert.reconstruction.sources import VIDEOS, find_source
+from nerf_insert.splats.files import READABLE, kind_of
 
 if TYPE_CHECKING:
     from nerf_insert.capture.capture import Capture
@@ -25,6 +26,7 @@ CAPTURE_FILES = (
     *IMAGES, *DATA_SUFFIXES, ".geojson", ".ply", ".out",
 )  # fmt: skip
 SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".yml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
+SCENE_FILES += READABLE
 INDICES = ("scene.json", "transforms.json", "transforms_train.json")
 MAX_MASK_SIDE = 16_384  # pixels
 MAX_REFERENCE_SIDE = 2048  # pixels
@@ -32,11 +34,13 @@ MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
 
 
 def take_files(files: list[Path], workspace: Workspace) -> SceneLocation:
-    """Take a zip, a video, or photographs that were uploaded together.
+    """Take a zip, a video, a file of splats, or photographs that were uploaded together.
 
     Raises:
         InputError: Nothing can be made from them. Nothing of them stays on disk.
     """
+    if len(files) == 1 and files[0].name.lower().endswith(READABLE):
+        return take_splats(files[0], workspace)
     zips = [file for file in files if file.suffix.lower() == ".zip"]
     if len(files) == 1 and (zips or files[0].suffix.lower() not in (*VIDEOS, *IMAGES)):
         return take_zip(files[0], workspace)
@@ -56,6 +60,20 @@ def take_files(files: list[Path], workspace: Workspace) -> SceneLocation:
     return workspace.for_source(home, name)
 
 
+def take_splats(file: Path, workspace: Workspace) -> SceneLocation:
+    """Take a file of splats.
+
+    Raises:
+        InputError: It is none. Nothing of it stays on disk.
+    """
+    kind_of(file)
+    name = file.name.split(".")[0]
+    home = workspace.free(workspace.folder / "captures", name)
+    home.mkdir(parents=True)
+    shutil.move(str(file), home / file.name)
+    return workspace.for_source(home / file.name, name)
+
+
 def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
     """Unpack a zipped capture, a scene that was downloaded from this page, photographs, or a video.
 
@@ -64,8 +82,8 @@ def take_zip(file: Path, workspace: Workspace) -> SceneLocation:
     """
     if file.suffix.lower() != ".zip":
         raise InputError(
-            f"{file.name} is no video, no photograph and no zip file: zip the folder of the "
-            "capture and upload the zip"
+            f"{file.name} is no video, no photograph, no splat file and no zip file: zip the folder of "
+            "the capture and upload the zip"
         )
     home = workspace.free(workspace.folder / "captures", file.stem)
     try:

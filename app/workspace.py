@@ -22,6 +22,7 @@ import psutil
 from nerf_insert.capture.bundled_sample import sample_path
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json, write_json
+from nerf_insert.splats.files import READABLE, kind_of
 
 MAX_RECENT = 12
 CAPTURE = "capture"  # folder of a capture that the page makes, in the scene folder
@@ -58,14 +59,21 @@ class SceneLocation:
 
     @property
     def source(self) -> Path | None:
-        """The video or photographs that the capture is made from; None where it came with cameras."""
+        """The video, photographs or splats that it is made from; None where the capture came with cameras."""
         note = self.page / "capture.json"
         source = read_json(note).get("source") if note.exists() else None
         return Path(source) if source else None
 
     @property
+    def from_splats(self) -> bool:
+        """Whether the source is a file of splats, which is adopted and not trained."""
+        return self.source is not None and self.source.name.lower().endswith(READABLE)
+
+    @property
     def pending(self) -> bool:
-        """Whether the capture is still to be made from its source."""
+        """Whether the capture, or the scene of a file of splats, is still to be made from its source."""
+        if self.from_splats:
+            return not self.trained
         path = self.capture_path if self.source is not None else None
         return path is not None and not self.trained and not (path / "transforms.json").exists()
 
@@ -96,7 +104,7 @@ class Workspace:
         raise InputError("this scene no longer exists or was moved: choose another one")
 
     def open_path(self, path: str | Path) -> SceneLocation:
-        """Return the location of a scene folder, or create one for a capture, a video or photographs.
+        """Return the location of a scene folder, or create one for a capture, a video, photographs or splats.
 
         Raises:
             InputError: The path is none of these.
@@ -109,6 +117,9 @@ class Workspace:
         from nerf_insert.capture.capture import Capture
         from nerf_insert.reconstruction.make import is_source
 
+        if path.is_file() and path.name.lower().endswith(READABLE):
+            kind_of(path)
+            return self.for_source(path, path.name.split(".")[0])
         if is_source(path):
             return self.for_source(path, path.stem)
         return self.for_capture(Capture.load(path).path)
@@ -124,7 +135,7 @@ class Workspace:
         return SceneLocation(folder, folder.name)
 
     def for_source(self, source: Path, name: str) -> SceneLocation:
-        """Return the scene folder of a video or photographs in this workspace, creating it on first use."""
+        """Return the scene folder of a video, photographs or splats here, creating it on first use."""
         for folder in (self.folder / "scenes").iterdir():
             location = SceneLocation(folder, folder.name)
             if _is_scene_folder(folder) and location.source == source:

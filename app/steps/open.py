@@ -31,6 +31,7 @@ from nerf_insert.reconstruction.sources import VIDEOS
 from nerf_insert.training.scene_trainer import TrainConfig
 
 KINDS = ["train", "capture"]
+FIND = "Find the camera positions"
 DEFAULT_STEPS = TrainConfig().steps
 QUALITIES = [(f"{name} ({steps} steps)", steps) for name, steps in
              (("Quick", 300), ("Default", DEFAULT_STEPS), ("Fine", 4000))]  # fmt: skip
@@ -46,20 +47,20 @@ def build(page: Page) -> dict[str, Any]:
     services = page.services
     gr.Markdown(
         "Open a scene, or drop a video of a place, photographs of it, or a zip: of photographs, a *capture* "
-        "(photographs and their `transforms.json`) or a scene."
+        "(photographs and their `transforms.json`) or a scene. A file of Gaussian splats is opened as it is."
     )
     scenes = gr.Dropdown([], label="Scenes and captures", info="Newest first", elem_id="scenes")
     upload = gr.File(
-        label="Video, photographs or zip",
+        label="Video, photographs, splats or zip",
         file_count="multiple",
-        file_types=[".zip", *VIDEOS, *SUFFIXES],
+        file_types=[".zip", *VIDEOS, *SUFFIXES, ".ply", ".splat", ".spz", ".sog"],
         type="filepath",
         height=130,
         elem_id="upload-zip",
     )
     sample = gr.Button("Open the bundled sample", elem_id="open-sample")
     about = gr.Markdown("", elem_id="about-scene")
-    search = gr.Button("Find the camera positions", variant="primary", visible=False, elem_id="find-cameras")
+    search = gr.Button(FIND, variant="primary", visible=False, elem_id="find-cameras")
     aligning = align.build(page)
     with gr.Column(visible=False) as untrained:
         quality = gr.Radio(
@@ -166,15 +167,17 @@ def add_training(services: Services, location: SceneLocation, steps: int) -> Job
 
 
 def _refresh_pending(services: Services, location: SceneLocation, session: Session) -> list[Any]:
-    """The values of the step while the camera positions of a scene are still to be found."""
+    """The values of the step while a scene's camera positions are to be found, or its splats to be read."""
     searching = any(job.state in UNFINISHED for job in services.jobs.list_jobs(location.page))
-    words = f"**{location.title}**: camera positions are still to be found" + (
-        "; the page opens the scene when they are." if searching else "."
+    splats = location.from_splats
+    words = f"**{location.title}**: " + (
+        "its splats are still to be read" if splats else "camera positions are still to be found"
     )
+    words += "; the page opens the scene when they are." if searching else "."
     return [
         scene_choices(services, location.key),
         words,
-        gr.Button(visible=not searching),
+        gr.Button("Read the splats" if splats else FIND, visible=not searching),
         gr.Column(visible=False),
         {"scene": session["scene"], "kinds": KINDS, "stamp": session["stamp"]},
         stage_value({**session, "scene": None}),

@@ -25,7 +25,7 @@ from nerf_insert.training.optimizer import Optimizer, at_step
 SOLID = 0.5  # opacity of a pixel that shows a surface
 WIDTH, THICKNESS = 0.6, 0.15  # of a seed, standard deviations in distances of neighbors
 OPACITY = 0.9  # of a seed
-STEEP = 1.2  # farthest over nearest of neighboring depths, above which they are not one surface
+STEEP = 1.05  # farthest over nearest of neighboring depths, above which they are not one surface
 STEPS = {"means": 0.05, "log_scales": 0.02, "quaternions": 0.01, "opacity_logits": 0.05, "sh": 0.012}
 MIN_OPACITY = 0.01  # of a splat that is kept
 
@@ -69,27 +69,52 @@ def seed_splats(targets: Sequence[Target], most: int, degree: int = 0) -> Splats
     points, normals, rgb, sizes = (torch.cat(column) for column in zip(*columns, strict=True))
     if not len(points):
         raise RunError("the views show nothing solid: there is nothing to make splats of")
-    cell = float(sizes.median())
-    low = points.amin(0)
+    spacing = 1.0  # of neighbors, in pixels of the view that sees them best
     while True:
-        # far away, pixels are wider than a cell: cells grow by powers of two
-        level = (sizes / cell).log2().round().clamp_min(0)
-        width = cell * torch.exp2(level)
-        key = torch.cat([((points - low) / width[:, None]).long(), level[:, None].long()], 1)
-        key = torch.cat([key, (normals * 1.5).round().long()], 1)  # both sides of what is thin
-        _, number, count = key.unique(dim=0, return_inverse=True, return_counts=True)
-        if len(count) <= most:
+        index, number, width = _thinned(points, spacing * sizes)
+        amount = int(number.max()) + 1
+        if amount <= most:
             break
-        cell *= max(1.05, math.sqrt(len(count) / most))
-    total = torch.zeros(len(count), 10)
-    total.index_add_(0, number, torch.cat([points, normals, rgb, width[:, None]], 1))
+        spacing *= max(1.05, math.sqrt(amount / most))
+    total, count = torch.zeros(amount, 10), torch.bincount(number, minlength=amount)
+    rows = torch.cat([points[index], normals[index], rgb[index], width[:, None]], 1)
+    total.index_add_(0, number, rows)
     mean = total / count[:, None]
-    sh = torch.zeros(len(count), SH_COUNTS[degree], 3)
+    sh = torch.zeros(amount, SH_COUNTS[degree], 3)
     sh[:, 0] = (mean[:, 6:9] - 0.5) / SH_C0
     size = mean[:, 9:]
     scales = torch.cat([WIDTH * size, WIDTH * size, THICKNESS * size], 1).log()
-    logits = torch.full((len(count),), OPACITY).logit()
+    logits = torch.full((amount,), OPACITY).logit()
     return Splats(mean[:, :3].contiguous(), scales, _facing(mean[:, 3:6]), logits, sh)
+
+
+def _thinned(
+    points: Float[Tensor, "N 3"], widths: Float[Tensor, " N"]
+) -> tuple[Int64[Tensor, " M"], Int64[Tensor, " M"], Float[Tensor, " M"]]:
+    """Group points by cells as wide as they ask for, in powers of two.
+
+    A coarse point in whose cell a finer one lies is left out: from nearby the surface is seen better.
+
+    Returns:
+        The points that stay, the group of each, and the width of its cell.
+    """
+    level = widths.log2().round().long()
+    low = points.amin(0).double()
+    kept, keys, finer = [], [], torch.zeros(0, dtype=torch.int64)
+    for size in level.unique().tolist():
+        index = (level == size).nonzero()[:, 0]
+        cell = ((points.double() - low) / 2.0**size).long()
+        taken = cell[finer].unique(dim=0)
+        both = torch.cat([taken, cell[index]])
+        _, number = both.unique(dim=0, return_inverse=True)
+        free = ~torch.isin(number[len(taken) :], number[: len(taken)])
+        index = index[free]
+        kept.append(index)
+        keys.append(torch.cat([cell[index], torch.full((len(index), 1), size)], 1))
+        finer = torch.cat([finer, index])
+    index = torch.cat(kept)
+    _, number = torch.cat(keys).unique(dim=0, return_inverse=True)
+    return index, number, torch.exp2(level[index].float())
 
 
 def _surface(target: Target) -> tuple[Tensor, Tensor, Tensor, Tensor]:

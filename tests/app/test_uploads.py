@@ -12,15 +12,24 @@ import numpy as np
 import pillow_heif
 import pytest
 import tiny
+import torch
+import trimesh
 from PIL import Image
 
 from nerf_insert.app import image_sandbox, uploads
+from nerf_insert.app.capture_jobs import add_capture
 from nerf_insert.app.downloads import layer_zip, recipe_zip, scene_zip
+from nerf_insert.app.jobs.job import Job
+from nerf_insert.app.services import Services
 from nerf_insert.app.workspace import SceneLocation, Workspace
+from nerf_insert.capture import placed_cameras
 from nerf_insert.capture.capture import Capture, View
+from nerf_insert.cli.main import main
 from nerf_insert.errors import InputError, InputWarning
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
+from nerf_insert.splats.files import write_splats
+from nerf_insert.splats.splats import Splats
 
 
 @pytest.fixture
@@ -283,3 +292,45 @@ def test_a_video_and_photographs_are_sources(workspace, tmp_path):
         with pytest.raises(InputError, match=said):
             uploads.take_files(files, workspace)
     assert sorted(path.name for path in (workspace.folder / "captures").iterdir()) == before
+
+
+def test_a_splat_file_becomes_a_scene_by_a_job(workspace, tmp_path, monkeypatch):
+    splats = Splats(
+        torch.randn(40, 3),
+        torch.full((40, 3), -2.0),
+        torch.randn(40, 4),
+        torch.ones(40),
+        torch.rand(40, 1, 3),
+    )
+    write_splats(tmp_path / "my garden.ply", splats)
+    location = uploads.take_files([tmp_path / "my garden.ply"], workspace)
+    assert location.title == "my-garden" and location.pending and location.from_splats
+    assert location.source.is_relative_to(workspace.folder) and not (tmp_path / "my garden.ply").exists()
+    assert workspace.open_path(location.source).folder == location.folder
+    queued = []
+
+    class Jobs:
+        def list_jobs(self, page):
+            return []
+
+        def add(self, page, kind, title, arguments):
+            queued.extend(arguments(page))
+            return Job("1", kind, title, queued)
+
+    services = Services.__new__(Services)
+    services.jobs = Jobs()
+    add_capture(services, location)
+    monkeypatch.setattr(placed_cameras, "SIZE", (32, 24))
+    monkeypatch.setattr(placed_cameras, "FOCAL", 31.0)
+    assert main([*queued, "--quiet"]) == 0
+    assert location.trained and not location.pending
+    assert Scene.open(location.folder).base.splats.count == 40
+    with pytest.raises(InputError, match="already built"):
+        add_capture(services, location)
+
+
+def test_a_mesh_is_no_splat_file(workspace, tmp_path):
+    trimesh.creation.box().export(tmp_path / "box.ply")
+    with pytest.raises(InputError, match="no 3D Gaussian splats"):
+        uploads.take_files([tmp_path / "box.ply"], workspace)
+    assert workspace.locations() == [] and not (workspace.folder / "captures").exists()
