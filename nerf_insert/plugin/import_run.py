@@ -19,12 +19,15 @@ from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.fields.nerfacto import NerfactoBase, NerfactoSpec, spec_fields
 from nerf_insert.fields.scene_field import SceneField
+from nerf_insert.fields.splat_field import SplatField
 from nerf_insert.plugin.checkpoint_reader import read_weights
 from nerf_insert.plugin.run_capture import load_capture, name_of, parse
 from nerf_insert.plugin.run_reader import Plain, Run, read_run
 from nerf_insert.plugin.similarity import into_model, invert, similarity
+from nerf_insert.plugin.splatfacto import SPLATFACTO, splatfacto
 from nerf_insert.rendering.outputs import check_folder
 from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.scene.adopt_splats import field_scale
 from nerf_insert.scene.scene import Scene, check_free
 
 NERFACTOS = (
@@ -48,13 +51,17 @@ class Adopted:
     """What `Scene.create` takes."""
 
     capture: Capture
-    base: SceneField | NerfactoBase
+    base: SceneField | NerfactoBase | SplatField
     dataparser: str | None
     downscale: float | None
 
 
 def adopt(
-    run: Run, capture: str | Path | None = None, appearance: str | None = None, trust: bool = False
+    run: Run,
+    capture: str | Path | None = None,
+    appearance: str | None = None,
+    trust: bool = False,
+    splats: bool = False,
 ) -> Adopted:
     """Read a run's capture and model.
 
@@ -63,6 +70,7 @@ def adopt(
         capture: Where the photographs are now; by default where they were.
         appearance: The training photograph whose exposure the base gets; by default as nerfstudio renders it.
         trust: Use dataparsers and loaders that can execute code embedded in the files.
+        splats: Whether a splatfacto may be adopted.
 
     Raises:
         InputError: The run cannot be used; the message says why.
@@ -72,10 +80,14 @@ def adopt(
         raise InputError(
             f"{run.path} is an edited scene already: its scene folder is in the run's checkpoint"
         )
-    if kind not in (*NERFACTOS, OUR_BASE):
+    if kind == SPLATFACTO and not splats:
+        raise InputError(
+            f"{run.path} holds a splatfacto: make a scene of it with `nerf-insert train --nerfstudio`"
+        )
+    if kind not in (*NERFACTOS, OUR_BASE, SPLATFACTO):
         raise InputError(
             f"{run.path} holds a {kind.rpartition('.')[2].removesuffix('ModelConfig')}: nerfacto, "
-            "nerfacto-big, nerfacto-huge, depth-nerfacto and nerf-insert-base can be adopted"
+            "nerfacto-big, nerfacto-huge, depth-nerfacto, nerf-insert-base and splatfacto can be adopted"
         )
     data = Path(capture) if capture is not None else run.data
     parsed = parse(run, data, trust)
@@ -93,10 +105,13 @@ def adopt(
     test = [names[path] for path in parsed.test if names[path] not in set(train)]
     found = found.adjusted(poses, train, test)
     try:
-        if kind == OUR_BASE:
-            if appearance is not None:
-                raise InputError(NO_APPEARANCE)
-            base: SceneField | NerfactoBase = our_base(run.model, weights, to_model)
+        if kind in (OUR_BASE, SPLATFACTO) and appearance is not None:
+            raise InputError(NO_APPEARANCE)
+        base: SceneField | NerfactoBase | SplatField
+        if kind == SPLATFACTO:
+            base = splatfacto(run.model, weights, to_model, field_scale(found))
+        elif kind == OUR_BASE:
+            base = our_base(run.model, weights, to_model)
         else:
             base = nerfacto(run.model, weights, to_model, train, appearance)
     except (KeyError, ValueError, TypeError, RuntimeError) as cause:
@@ -120,7 +135,7 @@ def import_scene(
     """Make a scene folder of a run that was trained in nerfstudio; its model becomes the base.
 
     Args:
-        config: The `config.yml` of a nerfacto, depth-nerfacto or nerf-insert-base run.
+        config: The `config.yml` of a nerfacto, depth-nerfacto, nerf-insert-base or splatfacto run.
         out: The scene folder to make. It must not hold a scene yet.
         capture: Where the photographs are now. Default: where the run says.
         appearance: Name of a training photograph whose exposure the base is to have. Default: as nerfstudio
@@ -137,7 +152,7 @@ def import_scene(
     out = Path(out)
     check_free(out)
     with warnings_to(progress.warn):
-        found = adopt(read_run(config, trust), capture, appearance, trust)
+        found = adopt(read_run(config, trust), capture, appearance, trust, splats=True)
     for warning in found.capture.warnings:
         progress.warn(warning)
     check_folder(out)

@@ -73,6 +73,7 @@ def adopt_splats(
     from nerf_insert.fields.splat_field import SplatField
     from nerf_insert.rendering.outputs import check_folder
     from nerf_insert.splats.files import kind_of, read_splats
+    from nerf_insert.splats.splats import Splats
 
     file, out = Path(file), Path(out)
     check_free(out)
@@ -95,7 +96,11 @@ def adopt_splats(
             direction = torch.tensor([float(v) for v in up or UP.get(kind, DEFAULT_UP)])
             named = _cameras(field, cameras, direction)
             found = _write_capture(field, named, out / "capture", progress)
-        field.scale = _scale(found)
+        if any(found.origin):  # far from zero, the scene has coordinates of its own
+            origin = torch.tensor(found.origin, dtype=torch.float64)
+            splats = Splats((splats.means.double() - origin).float(), *splats.tensors()[1:])
+            field = SplatField(splats, 1.0, color, antialiased)
+        field.scale = field_scale(found)
         copy = out / "base" / f"{SOURCE}.{kind}"
         with replacing(copy) as new:
             shutil.copyfile(file, new)
@@ -158,7 +163,7 @@ def _write_capture(
     return Capture.load(folder)
 
 
-def _scale(capture: Capture) -> float:
+def field_scale(capture: Capture) -> float:
     """Return the scale with which the cameras lie within one unit of their center."""
     centers = torch.stack([view.camera.center for view in capture.views])
     return 1 / float((centers - centers.mean(0)).abs().max().clamp_min(1e-9))

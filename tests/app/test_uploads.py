@@ -26,6 +26,7 @@ from nerf_insert.capture import placed_cameras
 from nerf_insert.capture.capture import Capture, View
 from nerf_insert.cli.main import main
 from nerf_insert.errors import InputError, InputWarning
+from nerf_insert.fields.splat_field import SplatField
 from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 from nerf_insert.splats.files import write_splats
@@ -324,7 +325,8 @@ def test_a_splat_file_becomes_a_scene_by_a_job(workspace, tmp_path, monkeypatch)
     monkeypatch.setattr(placed_cameras, "FOCAL", 31.0)
     assert main([*queued, "--quiet"]) == 0
     assert location.trained and not location.pending
-    assert Scene.open(location.folder).base.splats.count == 40
+    base = Scene.open(location.folder).base
+    assert isinstance(base, SplatField) and base.splats.count == 40
     with pytest.raises(InputError, match="already built"):
         add_capture(services, location)
 

@@ -12,6 +12,7 @@ from nerf_insert.capture.transforms_writer import camera_fields
 from nerf_insert.cli.main import main
 from nerf_insert.errors import InputError
 from nerf_insert.evaluation.scene_psnr import mean_psnr
+from nerf_insert.fields.splat_field import SplatField
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.adopt_splats import adopt_splats, source_file
@@ -65,6 +66,17 @@ def test_without_photographs_the_renders_are_the_photographs(file, tmp_path, sma
     assert torch.equal(again.stack().render_image(camera).rgb, scene.stack().render_image(camera).rgb)
     copy = source_file(again)
     assert copy is not None and copy.read_bytes() == file.read_bytes()
+
+
+def test_splats_far_from_zero(tmp_path, small):
+    """As of a map projection: inside the program they are near zero, as their cameras are."""
+    write_splats(tmp_path / "far.ply", ball_of_splats(radius=100.0, center=(4e5, 5e6, 0.0)))
+    scene = adopt_splats(tmp_path / "far.ply", tmp_path / "scene", up=(0, 0, 1))
+    assert isinstance(scene.base, SplatField)
+    assert scene.origin[1] > 4e6 and float(scene.base.splats.means.abs().max()) < 2000
+    psnr = mean_psnr(scene.base, scene.capture.train, SILENT)
+    # float32 rounds a coordinate of 5e6 to 0.5, in the images that stand for photographs
+    assert psnr is not None and psnr > 25
 
 
 def test_cameras_stand_outside_of_things_and_inside_of_rooms(small):

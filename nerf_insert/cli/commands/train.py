@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nerfstudio",
         type=path,
         metavar="CONFIG",
-        help="config.yml of a nerfacto, nerfacto-big, nerfacto-huge, depth-nerfacto or nerf-insert-base run, "
-        "or its folder: use its model as the base",
+        help="config.yml of a nerfacto, nerfacto-big, nerfacto-huge, depth-nerfacto, nerf-insert-base or "
+        "splatfacto run, or its folder: use its model as the base",
     )
     group.add_argument(
         "--appearance",
