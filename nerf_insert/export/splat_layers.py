@@ -17,12 +17,13 @@ from nerf_insert.rendering.shaded_samples import Rendered
 from nerf_insert.rendering.stack import LayerStack, hits
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.splats.splats import Splats
-from nerf_insert.training.splat_fit import Target, fit_splats, seed_splats
+from nerf_insert.training.splat_fit import SOLID, Target, fit_splats, seed_splats
 
 VIEWS, PIXELS = 24, 16_000  # of the images that a layer's splats are fitted to
 SCENE_PIXELS = 40_000  # the same for a whole scene, of which all views are taken
 MARGIN = 3  # pixels around a region in which nothing is to be seen
 MIN_PIXELS = 8  # of a region in an image
+BEYOND = 2.0  # distance of what is behind everything, in that of the farthest that is seen
 SCENE_DEGREE = 1  # of the spherical harmonics of a whole scene
 
 
@@ -82,7 +83,7 @@ def splats_of_layer(
                     whole[index] = values
             targets.append(Target(camera, pixels, *(column[pixels] for column in image)))
             task.advance(1)
-    if not any(bool((target.accumulation > 0.5).any()) for target in targets):
+    if not any(bool((target.accumulation > SOLID).any()) for target in targets):
         raise RunError("no view shows anything solid in the layer's region")
     return fit_splats(seed_splats(targets, most), targets, steps, seed, progress)
 
@@ -99,6 +100,9 @@ def splats_of_scene(
         steps: Steps of their fit.
         seed: Random seed of the fit.
         progress: Reports the work.
+
+    Raises:
+        RunError: The views show nothing solid.
     """
     targets = []
     with progress.task("Rendering the scene", total=len(capture.train)) as task:
@@ -106,10 +110,15 @@ def splats_of_scene(
             camera = _pinhole(view.camera)
             camera = camera.scaled(min(1.0, (SCENE_PIXELS / (camera.width * camera.height)) ** 0.5))
             image = Rendered(*(column.flatten(0, 1) for column in stack.render_image(camera)))
-            # a color behind all samples is light like any other: the splats have to show it
+            # what is behind all samples is to be shown as well: by splats beyond everything else
             solid = torch.ones_like(image.accumulation)
-            targets.append(Target(camera, torch.arange(len(solid)), image.rgb, solid, image.depth))
+            depth = torch.where(image.accumulation > SOLID, image.depth, torch.inf)
+            targets.append(Target(camera, torch.arange(len(solid)), image.rgb, solid, depth))
             task.advance(1)
+    if not any(bool(target.depth.isfinite().any()) for target in targets):
+        raise RunError("the views show nothing solid: there is nothing to make splats of")
+    far = BEYOND * max(float(t.depth[t.depth.isfinite()].max()) for t in targets if t.depth.isfinite().any())
+    targets = [target._replace(depth=target.depth.nan_to_num(posinf=far)) for target in targets]
     return fit_splats(seed_splats(targets, most, SCENE_DEGREE), targets, steps, seed, progress)
 
 

@@ -240,3 +240,19 @@ def test_a_layer_alone(edited, capsys):
     assert main(["export", str(edited / "scene"), "splat", "--out", str(edited / "no.obj")]) == 2
     assert "splats are written as" in capsys.readouterr().err
     assert main(["export", str(edited / "scene"), "mesh", *out, "--layer", "1"]) == 2
+
+
+def test_a_nerf_becomes_splats(tiny_folder, tmp_path, capsys):
+    """Fitted to its renders from the training views, they show about the same from others."""
+    out = tmp_path / "tiny.ply"
+    command = ["export", str(tiny_folder / "scene"), "splat", "--out", str(out), "--json"]
+    assert main([*command, "--splats", "4000", "--steps", "80"]) == 0
+    answer = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    splats, _ = read_splats(out)
+    assert answer["splats"] == answer["added"] == splats.count <= 4000 and answer["kept"] == 0
+    scene = Scene.open(tiny_folder / "scene")
+    camera = scene.capture.test[0].camera
+    expected = LayerStack(scene.base).render_image(camera).rgb
+    shown = LayerStack(SplatField(splats, 1.0)).render_image(camera).rgb
+    error, spread = (shown - expected).square().mean(), (expected - expected.mean((0, 1))).square().mean()
+    assert error < 0.06 * spread  # 0.02 was seen
