@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -132,7 +133,7 @@ def _frames(
         fallback = size
         if not {"w", "h"} <= {*data, *entry}:
             image = images.path(name)
-            fallback = image_size(image) if image.exists() else size
+            fallback = image_size(image) if os.path.exists(image) else size
         lens = read_intrinsics(data, entry, fallback, where)
         camera = Camera(
             c2w=_pose(entry["transform_matrix"], origin, where),

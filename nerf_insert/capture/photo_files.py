@@ -46,7 +46,7 @@ class PhotoFinder:
         present = set()
         for name in names:
             listed, base = split_name(name)
-            if Path(os.path.abspath(folder / name)).is_file():
+            if os.path.isfile(os.path.abspath(folder / name)):  # False for names that no file can have
                 present.add(listed)
             else:
                 missing[listed].append(base)
@@ -58,11 +58,11 @@ class PhotoFinder:
     def path(self, name: str) -> Path:
         """Return the absolute path of a listed file; it need not exist."""
         path = Path(os.path.abspath(self._folder / name))
-        if path.is_file():
+        if os.path.isfile(path):
             return path
         listed, base = split_name(name)
         place = self._place.get(listed) or self._direct(listed)
-        return self._listing(place).find(base) or (path if path.exists() else place / base)
+        return self._listing(place).find(base) or (path if os.path.exists(path) else place / base)
 
     def _direct(self, listed: str) -> Path:
         """The listed folder itself."""

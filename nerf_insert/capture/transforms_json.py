@@ -8,6 +8,7 @@ complete intrinsics and an absolute path. `where` is how messages name the frame
 from __future__ import annotations
 
 import math
+import os
 import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,7 +130,7 @@ def list_frames(meta: Any, folder: Path, source: Path, upright: bool = False) ->
         by_path[path] = name
         if "transform_matrix" not in entry:
             raise InputError(f'{where} has no "transform_matrix", its camera-to-world pose')
-        if path.exists():
+        if os.path.exists(path):  # False for names that no file can have
             found.append(read_frame(meta, entry, path, masks, where, upright))
             scales.append(pose_scale(entry["transform_matrix"]))
         else:
@@ -161,7 +162,7 @@ def read_frame(
     mask = None
     if entry.get("mask_path"):
         mask = masks.path(str(entry["mask_path"]))
-        if not mask.exists():
+        if not os.path.exists(mask):
             raise InputError(f"{where}: its mask {mask} does not exist; restore it or remove mask_path")
     size = None
     if not {"w", "h"} <= {*meta, *entry}:
@@ -296,6 +297,8 @@ def number(value: Any, key: str, where: str) -> float:
         raise InputError(f"{where}: {key} should be a number, it is {value!r}") from None
     if not math.isfinite(result):
         raise InputError(f"{where}: {key} is {result}, it should be finite")
+    if abs(result) > FARTHEST:
+        raise InputError(f"{where}: {key} is {result:g}, which is too large for a camera")
     return result
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import shutil
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +18,11 @@ MAX_BYTES, MAX_FILES = 16 << 30, 20_000
 MAX_RATIO = 200  # unpacked to packed bytes: photographs and videos stay near 1, tables of numbers below 20
 SMALL = 64 << 20  # bytes that unpack whatever their ratio
 UTF8 = 0x800  # flag of a file in a zip
+# what zipfile and its decompressors raise on files that are damaged
+DAMAGED = (
+    *(zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, zlib.error, lzma.LZMAError),
+    *(IndexError, struct.error, ValueError),
+)
 IGNORED = ("__MACOSX", ".DS_Store", "Thumbs.db")
 
 
@@ -40,7 +48,7 @@ def unpack(file: Path, folder: Path, suffixes: Collection[str]) -> tuple[list[Pa
             found = [(info, _unpack_one(archive, info, folder, file.name, suffixes)) for info in infos]
             passed_over = [info.filename for info, path in found if path is None]
             return [path for _, path in found if path is not None], passed_over
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except DAMAGED as error:
         raise InputError(f"{file.name} cannot be unpacked ({error}): zip the folder again") from None
 
 

@@ -162,7 +162,8 @@ def _check_position(region: Region, scene: Float[Tensor, "2 3"], origin: Sequenc
         )
         raise InputError(
             f"the region lies outside the scene: it is around ({middle}), the scene around ({center}), "
-            "in the capture's own world units; check the pose, the box or the masks"
+            "in the capture's own world units; check the pose, the box or the masks. What was placed in "
+            "nerfstudio's viewer needs --nerfstudio CONFIG"
         )
 
 

@@ -397,6 +397,8 @@ BAD = {
     "focal length of words": (shared(fl_x="wide"), "frame 0 .* fl_x should be a number, it is 'wide'"),
     "NaN focal length": (shared(fl_x=math.nan), "frame 0 .* fl_x is nan"),
     "angle in degrees": (shared(fl_x=None, camera_angle_x=50.0), "is 50, it should be radians"),
+    "enormous width": (shared(w=1e300), "frame 0 .* w is 1e.300, which is too large"),
+    "a name that no file can have": (frame(mask_path="x" * 3000), "its mask .* does not exist"),
     "no width": (shared(w=0), "frame 0 .* given as 0x16"),
     "panorama": (shared(camera_model="EQUIRECTANGULAR"), "camera_model EQUIRECTANGULAR is not supported"),
     "unknown camera model": (shared(camera_model="LYTRO"), "camera_model LYTRO is not supported"),

@@ -93,6 +93,17 @@ def test_what_cannot_be_used_is_said(tmp_path, make, said):
     assert said in refused(make(tmp_path), tmp_path)
 
 
+def test_a_damaged_zip_is_refused(tmp_path):
+    """Every byte in turn of what the compressed data begin with, where decompressors fail in several ways."""
+    data = zipped(tmp_path / "a.zip", {"a.txt": b"all work and no play " * 40}).read_bytes()
+    start = data.index(b"a.txt") + 5
+    for at in range(start, start + 24):
+        (tmp_path / "b.zip").write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        assert "cannot be unpacked" in refused(tmp_path / "b.zip", tmp_path)
+    (tmp_path / "c.zip").write_bytes(data.replace(b"a.txt", b"\0.txt"))  # a name that ends before it begins
+    assert "c.zip" in refused(tmp_path / "c.zip", tmp_path)
+
+
 def test_links_and_many_files_in_a_zip_are_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
         link = zipfile.ZipInfo("a.jpg")

@@ -110,6 +110,29 @@ def test_colmap_in_any_place(tmp_path, model, home, binary):
     assert capture.views[0].name == ("" if home == "." else f"{home}/") + "000.jpg"
 
 
+@pytest.mark.parametrize("kind", ["binary", "text"])
+def test_colmaps_rigs_and_frames(tmp_path, kind):
+    """Two cameras on a rig, as COLMAP 3.12 and newer write them: each photograph where COLMAP has it."""
+    import pycolmap
+
+    options = pycolmap.SyntheticDatasetOptions()
+    options.num_rigs, options.num_cameras_per_rig, options.num_frames_per_rig = 1, 2, 5
+    options.num_points3D, options.camera_width, options.camera_height = 20, 24, 16
+    options.camera_params = [20.0, 12.0, 8.0, 0.01]
+    truth = pycolmap.synthesize_dataset(options)
+    model = tmp_path / "sparse" / "0"
+    model.mkdir(parents=True)
+    getattr(truth, f"write_{kind}")(model)
+    assert list(model.glob("rigs.*")) and list(model.glob("frames.*"))
+    exports.photographs(tmp_path / "images", [image.name for image in truth.images.values()])
+    capture = Capture.load(tmp_path)
+    assert len(capture.views) == 10
+    for image in truth.images.values():
+        pose = Z_UP[:3, :3] @ image.cam_from_world().inverse().matrix() @ exports.CV
+        found = capture.view(image.name).camera.c2w.numpy()
+        assert np.abs(found - pose).max() < 1e-5 * max(1, np.abs(pose).max())
+
+
 def test_of_several_reconstructions_the_largest_is_read(tmp_path):
     exports.photographs(tmp_path / "images", [f"{k:03d}.jpg" for k in range(12)])
     for number, count in enumerate((4, 12, 7)):
