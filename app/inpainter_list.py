@@ -14,6 +14,7 @@ from nerf_insert.inpaint.registry import GROUP
 HELP = {  # of the inpainters that come with NeRF-Insert
     "mesh": "Renders your mesh in its own colors, with the scene's light and shadows.",
     "fill": "Removes what is there: fills in what other photographs show behind it.",
+    "clear": "Empties the region, quickly: for haze and floating scraps.",
     "diffusion": "Paints from your text or reference image, with a diffusion model.",
 }
 

@@ -4,7 +4,7 @@ Scenes
     `make_capture`, `CaptureOptions`, `Scene`, `train_scene`, `import_nerfstudio`, `world_from_nerfstudio`,
     `Capture`, `check_poses`, `LayerEntry`, `sample_path`
 Regions, where to edit
-    `Points`, `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`
+    `Points`, `Masks`, `Heal`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`
 Edits
     `edit`, `edit_steps`, `preview`, `make_recipe`, `Recipe`, `GuideSpec`, `Schedule`
 Rendering
@@ -44,6 +44,7 @@ __all__ = [
     "Evaluation",
     "Guide",
     "GuideSpec",
+    "Heal",
     "InpaintView",
     "Inpainter",
     "InputError",
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
     from nerf_insert.reconstruction.options import CaptureOptions as CaptureOptions
     from nerf_insert.regions.spec import Box as Box
     from nerf_insert.regions.spec import Dilate as Dilate
+    from nerf_insert.regions.spec import Heal as Heal
     from nerf_insert.regions.spec import Intersection as Intersection
     from nerf_insert.regions.spec import Masks as Masks
     from nerf_insert.regions.spec import Mesh as Mesh
@@ -161,7 +163,7 @@ _MODULES = {
     "plugin.import_run": ["import_scene as import_nerfstudio"],
     "reconstruction.make": ["make_capture"],
     "reconstruction.options": ["CaptureOptions"],
-    "regions.spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Points", "Union"],
+    "regions.spec": ["Box", "Dilate", "Heal", "Intersection", "Masks", "Mesh", "Points", "Union"],
     "runtime.progress": ["Progress"],
     "scene.create": ["train_scene"],
     "scene.recipe": ["GuideSpec", "Recipe", "Schedule"],

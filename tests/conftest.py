@@ -21,8 +21,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # every worker has a core of its own; b
 PACKAGES = (
     "app capture cli editing evaluation export fields geometry hub io lighting plugin reconstruction regions "
     "rendering runtime scene selection training inpaint.api inpaint.guide inpaint.registry inpaint.diffusion "
-    "inpaint.mesh inpaint.remote inpaint.fill.depth_views inpaint.fill.inpainter "
-    "inpaint.fill.surfaces inpaint.fill.texture "
+    "inpaint.mesh inpaint.remote inpaint.clear inpaint.fill.shading inpaint.fill.depth_views "
+    "inpaint.fill.inpainter inpaint.fill.surfaces inpaint.fill.texture "
     "kernels.compositing kernels.hashgrid kernels.marching kernels.mlp kernels.samples kernels.reference"
 )
 install_import_hook([f"nerf_insert.{name}" for name in PACKAGES.split()], "type_checks.checked")
@@ -42,7 +42,8 @@ SLOW = (
     "app/test_api app/test_browser app/test_jobs app/test_root_path app/test_views benchmarks/ "
     "cli/test_check cli/test_doctor cli/test_edit cli/test_models cli/test_names cli/test_train "
     "compatibility/ editing/test_killed editing/test_loop editing/test_preview editing/test_shades "
-    "evaluation/test_edit_metrics examples/ export/ fields/test_nerfacto inpaint/diffusion/test_families "
+    "editing/test_widening evaluation/test_edit_metrics examples/ export/ fields/test_nerfacto "
+    "inpaint/diffusion/test_families "
     "inpaint/fill/test_inpainter inpaint/mesh/ inpaint/remote/ kernels/test_every_backend "
     "kernels/test_splatting kernels/test_triton lighting/ plugin/ reconstruction/test_make "
     "runtime/test_devices scene/test_adopt_splats selection/ test_errors training/test_exposure "

@@ -20,7 +20,7 @@ from nerf_insert.evaluation.evaluate import Truth, evaluate
 from nerf_insert.io.files import write_json
 from nerf_insert.io.images import contact_sheet, read_image, write_image
 from nerf_insert.io.video import VideoWriter
-from nerf_insert.regions.spec import Masks, Mesh
+from nerf_insert.regions.spec import Mesh, Points
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.create import train_scene
@@ -28,10 +28,11 @@ from nerf_insert.scene.recipe import GuideSpec, Recipe
 from nerf_insert.scene.scene import Scene
 
 FRAMES, FPS = 48, 16
+CLICK = ("022", (67.0, 108.0))  # a photograph of the sample and a pixel (x, y) of the mug in it
 STEPS = (
     ("train a scene on the sample's photographs", "about 3 minutes"),
     ("insert a rocket from its mesh", "about 1 minute"),
-    ("remove the mug by masks on three photographs", "about 1 minute"),
+    ("remove the mug by one click on a photograph", "about 1 minute"),
     ("compare with the ground truth", "about 1 minute"),
     ("render an orbit before and after", "about 2 minutes"),
 )
@@ -62,8 +63,9 @@ def run_demo(out: Path, progress: Progress) -> tuple[dict[str, Any], str]:
     insert = Recipe(name="rocket", region=Mesh(mesh), guide=GuideSpec(mesh=mesh), inpainter="mesh")
     _run_once(scene, insert, progress)
     _announce(progress, 2)
-    masks = {capture.view(file.stem).name: str(file) for file in sorted((sample / "masks").glob("*.png"))}
-    _run_once(scene, Recipe(name="remove the mug", region=Masks(masks), inpainter="fill"), progress)
+    name, pixel = CLICK
+    mug = Points({capture.view(name).name: [pixel]})
+    _run_once(scene, Recipe(name="remove the mug", region=mug, inpainter="fill"), progress)
 
     _announce(progress, 3)
     inserted = evaluate(scene, capture.test, progress, Truth(sample / "truth/both", sample / "object_mask"))

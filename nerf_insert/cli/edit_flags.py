@@ -55,7 +55,7 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
         metavar="VIEW=PNG",
         help="mask drawn on the photograph VIEW (its file_path, file name or stem): white, or any paint on "
         "transparency, marks the region. Give two or more, from different sides; several may follow one "
-        "--mask",
+        "--mask. With one alone, the scene's depth says how deep the region goes",
     )
     group.add_argument(
         "--exact-masks",
@@ -63,6 +63,13 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="take the masks as they are. Without this, an edit that removes a thing which the masks cut "
         "through widens the region to hold all of it",
+    )
+    group.add_argument(
+        "--heal",
+        action="append",
+        metavar="VIEW=PNG",
+        help="stroke of a few pixels on the photograph VIEW, over a scratch, a tag, a cable or a scrap in "
+        "the air: the surface under it is healed, in seconds. One photograph is enough",
     )
     group.add_argument(
         "--mesh",
@@ -130,8 +137,9 @@ def _add_content_flags(parser: argparse.ArgumentParser) -> None:
         type=nonempty,
         metavar="NAME",
         help="mesh (the colored mesh, in the scene's light), fill (removes, from what the other views show), "
-        "diffusion, another installed inpainter, your own as package.module:Class (modules in the current "
-        "folder count), or http://HOST:PORT of a machine that runs `nerf-insert serve-inpainter`. "
+        "clear (empties the region, quickly), diffusion, another installed inpainter, your own as "
+        "package.module:Class (modules in the current folder count), or http://HOST:PORT of a machine that "
+        "runs `nerf-insert serve-inpainter`. "
         "Default: mesh with --mesh, diffusion with --prompt or --reference, else fill",
     )
     group.add_argument(

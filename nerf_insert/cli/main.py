@@ -35,6 +35,7 @@ COMMANDS = (
     "preview",
     "render",
     "layers",
+    "clean",
     "light",
     "eval",
     "export",
@@ -44,7 +45,7 @@ COMMANDS = (
     "app",
     "doctor",
 )
-USES_KERNELS = ("demo", "train", "edit", "preview", "render", "light", "eval", "export", "app")
+USES_KERNELS = ("demo", "train", "edit", "preview", "render", "clean", "light", "eval", "export", "app")
 EXIT_CODES = "Exit codes: 0 success, 1 failure, 2 bad input, 130 stopped"
 
 

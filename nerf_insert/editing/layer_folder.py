@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,4 @@ def tidy(folder: Path) -> None:
         sweep(part)
     for leftover in [*folder.glob("round-*.*"), folder / "checkpoint.safetensors"]:
         leftover.unlink(missing_ok=True)
+    shutil.rmtree(folder / "wider", ignore_errors=True)

@@ -2,6 +2,8 @@
 
     region -> masks in all views -> [paint views -> fit the layer] x rounds -> layer on top
 
+After a removal, what remains of the thing is looked for, and the region widened once (editing/widening.py).
+
 What the edit does to the light around it is a shade layer below that (editing/shades.py). Both join the scene
 in one change.
 
@@ -27,6 +29,8 @@ from nerf_insert.editing.layer_folder import (
 from nerf_insert.editing.rounds import EditRounds, EditState
 from nerf_insert.editing.session import prepare
 from nerf_insert.editing.shades import shade_entry, shade_of_edit, with_kept_shade
+from nerf_insert.editing.widening import resume_wider, widen_once
+from nerf_insert.fields.layer import Layer
 from nerf_insert.io.files import write_json, write_yaml
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.recipe import Recipe
@@ -92,8 +96,14 @@ def edit_steps(
         if not (folder / "region" / "region.json").exists():
             write_yaml(folder / "recipe.yaml", session.recipe.copied_into(folder).to_dict())
             write_json(folder / "region" / "region.json", session.region.save(folder / "region"))
-        session = with_kept_shade(session, folder)
+        session = resume_wider(with_kept_shade(session, folder), folder, scene.capture, progress)
         if not (folder / "field.safetensors").exists():
+            if session.inpainter.empties:
+                Layer.empty(session.region, session.field_config).save(folder / "field.safetensors")
+            else:
+                yield from EditRounds(session, folder, identity, progress).steps()
+        if (wider := widen_once(session, folder, scene.capture, progress)) is not None:
+            session = wider
             yield from EditRounds(session, folder, identity, progress).steps()
         shade = shade_of_edit(session, folder, progress)
         tidy(folder)

@@ -64,6 +64,7 @@ def find_region_views(
     min_coverage: float,
     progress: Progress,
     keep: bool = False,
+    min_views: int = MIN_VIEWS,
 ) -> tuple[RegionView, ...]:
     """Find the training views that show enough of the region.
 
@@ -74,17 +75,19 @@ def find_region_views(
         min_coverage: Views are left out in which the region covers less than this fraction of the image.
         progress: Where the work is reported.
         keep: Whether the whole images will be wanted of the stack, too; it keeps them then.
+        min_views: Views that have to show it; 0: the region is not checked.
 
     Raises:
         InputError: The region cannot be used, or too few views show it.
     """
     cameras = [(view.name, view.camera) for view in capture.train]
-    bounds = scene_bounds(stack, [camera for _, camera in cameras])
-    report = check_region(
-        region, cameras, scene_bounds=bounds, min_coverage=min_coverage, origin=capture.origin
-    )
-    for warning in report.warnings:
-        progress.warn(warning)
+    if min_views:
+        bounds = scene_bounds(stack, [camera for _, camera in cameras])
+        report = check_region(
+            region, cameras, scene_bounds=bounds, min_coverage=min_coverage, origin=capture.origin
+        )
+        for warning in report.warnings:
+            progress.warn(warning)
     views = []
     with progress.task("Finding the region in the photographs", total=len(capture.train)) as task:
         for view in capture.train:
@@ -92,7 +95,7 @@ def find_region_views(
             if int(mask.sum()) > max(MIN_PIXELS, min_coverage * mask.numel()):
                 views.append(RegionView(view, mask))
             task.advance(1)
-    if len(views) < MIN_VIEWS:
+    if len(views) < min_views:
         raise InputError(
             f"only {len(views)} of {len(capture.train)} training views show the region (the scene hides it "
             "in the others, or it is too small in the image): mark a larger region, or one that more "

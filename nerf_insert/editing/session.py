@@ -12,7 +12,7 @@ from nerf_insert.capture.capture import Capture, camera_distance
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.mesh_hints import explained_by
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
-from nerf_insert.editing.region_views import RegionView, find_region_views, scene_reach
+from nerf_insert.editing.region_views import MIN_VIEWS, RegionView, find_region_views, scene_reach
 from nerf_insert.editing.schedule import Round, plan_rounds
 from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.fields.hash_field import FieldConfig
@@ -27,7 +27,7 @@ from nerf_insert.io.images import read_image, read_reference, to_uint8
 from nerf_insert.regions.csg import DilatedRegion, UnionRegion
 from nerf_insert.regions.grid_region import GridRegion
 from nerf_insert.regions.region import Region
-from nerf_insert.regions.spec import load_pose
+from nerf_insert.regions.spec import Heal, load_pose
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe, ShadowKind
@@ -39,6 +39,9 @@ from nerf_insert.training.view_corrections import CorrectionOptions
 
 REMOVES = "fill"  # the inpainter that removes: what masks cut off of a thing is meant to go, too
 MARGIN = 0.05  # of a selected thing's diagonal: how far around it a removal begins
+
+
+HEAL_STEPS = 120  # of a fit to the surface under a stroke
 
 
 class FitPreset(NamedTuple):
@@ -78,6 +81,7 @@ class EditSession:
         inpainter: What paints.
         guide: What to paint.
         marked: What the recipe marks; `region` without the margin that a removal adds.
+        selector: Finds things in the scene below the new layer.
     """
 
     recipe: Recipe
@@ -87,6 +91,7 @@ class EditSession:
     inpainter: Inpainter
     guide: Guide
     marked: Region
+    selector: Selector
     _ray_cache: dict[tuple[int, int], CachedRays] = field(default_factory=dict, repr=False)
 
     def prepare_inpainter(self, seed: int, progress: Progress) -> None:
@@ -115,9 +120,24 @@ class EditSession:
         """Return this edit with a shade layer between the scene and the layer to be made."""
         return replace(self, stack=self.stack.with_shade(shade.to(self.stack.device)), _ray_cache={})
 
+    def within(self, region: Region, capture: Capture, progress: Progress) -> EditSession:
+        """Return this edit in another region.
+
+        Raises:
+            InputError: The region cannot be used.
+            RunError: The inpainter failed.
+        """
+        coverage, keep = self.recipe.schedule.min_coverage, self.inpainter.uses_render == "full"
+        views = find_region_views(region, self.stack, capture, coverage, progress, keep)
+        session = replace(self, region=region, views=views, _ray_cache={})
+        session.prepare_inpainter(self.recipe.seed, progress)
+        return session
+
     @property
     def shadow(self) -> ShadowKind:
         """The shade layer that the edit gets."""
+        if self.inpainter.empties or isinstance(self.recipe.region, Heal):
+            return "none"
         return self.recipe.shadow.kind or self.inpainter.shadow
 
     @property
@@ -144,6 +164,8 @@ class EditSession:
     @property
     def preset(self) -> FitPreset:
         """How the layer is fitted, unless the recipe says otherwise."""
+        if isinstance(self.recipe.region, Heal) and not self.correction_options.any:
+            return CONSISTENT._replace(steps=HEAL_STEPS)
         return INCONSISTENT if self.correction_options.any else CONSISTENT
 
     def fit_config(self, steps: int) -> FitConfig:
@@ -244,13 +266,17 @@ def _with_region(
     with progress.task("Building the region", total=1) as task:
         capture = replace(capture, reach=scene_reach(stack))
         removes = recipe.inpainter == REMOVES
-        marked = recipe.region.build(capture, Selector(stack, capture, progress, forgiving=removes))
+        selector = Selector(stack, capture, progress, forgiving=removes)
+        marked = recipe.region.build(capture, selector)
         region = with_margin(marked) if removes else marked
         task.advance(1)
     keep = inpainter.uses_render == "full"
-    views = find_region_views(region, stack, capture, recipe.schedule.min_coverage, progress, keep)
+    least = 0 if inpainter.empties else MIN_VIEWS  # nothing has to be seen in order to be emptied
+    small = inpainter.empties or isinstance(recipe.region, Heal)
+    coverage = 0 if small else recipe.schedule.min_coverage
+    views = find_region_views(region, stack, capture, coverage, progress, keep, least)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
-    session = EditSession(recipe, region, stack, views, inpainter, guide, marked)
+    session = EditSession(recipe, region, stack, views, inpainter, guide, marked, selector)
     session.prepare_inpainter(recipe.seed, progress)
     return session
 

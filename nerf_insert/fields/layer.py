@@ -26,6 +26,7 @@ LAYER_FIELD = FieldConfig(
 )
 RESOLUTION = 64  # cells of the occupancy grid along each side of the region's box
 OCC_THRESHOLD = 0.01  # weight in a pixel up to which a cell counts as empty (nerfacc: occ_thre)
+NOTHING = -60.0  # logarithm of the optical depth of an empty layer
 EMA_DECAY = 0.98  # of that weight, from one step of the fit to the next
 
 
@@ -63,6 +64,13 @@ class Layer(nn.Module):
         self.register_buffer("weight_ema", torch.zeros(RESOLUTION, RESOLUTION, RESOLUTION))
         accept_old_buffers(self)
         self._side = float((region.bounds[1] - region.bounds[0]).max())
+
+    @staticmethod
+    def empty(region: Region, config: FieldConfig = LAYER_FIELD) -> Layer:
+        """Return a layer that holds nothing: what lies behind its region shows."""
+        layer = Layer(region, config, density_bias=NOTHING)
+        layer.occupancy.zero_()
+        return layer.eval().requires_grad_(False)
 
     def sample(
         self, rays: Rays, step: float | None = None, offsets: Float[Tensor, " N"] | None = None

@@ -108,6 +108,7 @@ class Inpainter(ABC):
         settled: Options that were left to the inpainter, by name, known after `check`. The layer's recipe
             keeps them; the edit is resumed and repeated with them.
         removes: Whether it takes away what is in the region; a shade layer then takes back its shadow.
+        empties: Whether the region is left empty: nothing is fitted then, and no shadow taken back.
         shadow: The shade layer that an edit gets, unless the recipe says otherwise.
         shade: The shade layer that `prepare` has computed, which is put below the edit's own layer; None: if
             one is wanted, it is computed from the finished layer.
@@ -121,6 +122,7 @@ class Inpainter(ABC):
     uses_render: RenderUse = "full"
     settled: Mapping[str, Any] = {}
     removes: bool = False
+    empties: bool = False
     shadow: ShadowKind = "none"
     shade: ShadeLayer | None = None
 

@@ -57,6 +57,8 @@ class EditConfig(ScheduleConfig):
     """Masks drawn on photographs, white where the edit is, each as VIEW=PNG."""
     exact_masks: bool | None = None
     """Take the masks as they are, also where they cut through a thing that is to be removed."""
+    heal: tuple[str, ...] = ()
+    """Strokes of a few pixels over what is to be healed, each as VIEW=PNG."""
     mesh: Path | None = None
     """GLB, glTF, OBJ, PLY or STL, in the capture's world coordinates."""
     up_axis: UpAxis | None = None

@@ -1,9 +1,9 @@
 """Pieces of space that an edit may change, and their descriptions in recipes.
 
-`RegionSpec` and its kinds (`Points`, `Masks`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`) are plain
-data; `RegionSpec.build` turns them into a `Region` (`GridRegion`, `VisualHull`, `MeshRegion`, `BoxRegion`,
-`UnionRegion`, `IntersectionRegion`, `DilatedRegion`). `check_region` tells whether an edit there can succeed.
-
+`RegionSpec` and its kinds (`Points`, `Masks`, `Heal`, `Mesh`, `Box`, `Union`, `Intersection`, `Dilate`) are
+plain data; `RegionSpec.build` turns them into a `Region` (`GridRegion`, `VisualHull`, `MeshRegion`,
+`BoxRegion`, `UnionRegion`, `IntersectionRegion`, `DilatedRegion`). `check_region` tells whether an edit there
+can succeed.
 All coordinates are world coordinates (those of the capture's transforms.json, in its units). Names are
 imported when they are first used: the specs need no torch.
 """
@@ -17,6 +17,7 @@ __all__ = [
     "Dilate",
     "DilatedRegion",
     "GridRegion",
+    "Heal",
     "Intersection",
     "IntersectionRegion",
     "Masks",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from nerf_insert.regions.saved import load_region as load_region
     from nerf_insert.regions.spec import Box as Box
     from nerf_insert.regions.spec import Dilate as Dilate
+    from nerf_insert.regions.spec import Heal as Heal
     from nerf_insert.regions.spec import Intersection as Intersection
     from nerf_insert.regions.spec import Masks as Masks
     from nerf_insert.regions.spec import Mesh as Mesh
@@ -62,7 +64,7 @@ _MODULES = {
     "mesh_region": ["MeshRegion"],
     "region": ["Region"],
     "saved": ["load_region"],
-    "spec": ["Box", "Dilate", "Intersection", "Masks", "Mesh", "Points", "RegionSpec", "Union"],
+    "spec": ["Box", "Dilate", "Heal", "Intersection", "Masks", "Mesh", "Points", "RegionSpec", "Union"],
     "visual_hull": ["VisualHull"],
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -2,6 +2,7 @@
 
     points: {images/004.jpg: [[812, 455], ...]}  the thing at these pixels of photographs
     masks: {images/003.png: mask.png, ...}      the visual hull of masks drawn on photographs
+    heal: {images/003.png: stroke.png, ...}     the surface under strokes of a few pixels
     mesh: object.glb, pose: [[...]], dilate: d  a solid and everything within d of it
     box: {center: [x, y, z], size: [x, y, z], rotation: [degrees about x, y, z]}
     union: [region, ...]   intersection: [region, ...]   dilate: {region: ..., by: d}
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from nerf_insert.capture.capture import Capture
+    from nerf_insert.capture.capture import Capture, View
     from nerf_insert.geometry.pose import Pose
     from nerf_insert.regions.region import Region
     from nerf_insert.regions.visual_hull import VisualHull
@@ -57,9 +58,17 @@ class Selector(Protocol):
         """Return the hull of drawn masks, with what it cuts off of the thing that they meant."""
         ...
 
+    def depth_box(self, view: View, mask: Tensor) -> Float[Tensor, "2 3"]:
+        """Return a box that holds the thing that one mask shows."""
+        ...
+
+    def under_stroke(self, view: View, mask: Tensor) -> Region:
+        """Return the surface that a stroke of a few pixels covers."""
+        ...
+
 
 class RegionSpec(schema.Checked, ABC):
-    """A region as plain data: `Points`, `Masks`, `Mesh`, `Box`, `Union`, `Intersection` or `Dilate`.
+    """A region as plain data: `Points`, `Masks`, `Heal`, `Mesh`, `Box`, `Union`, `Intersection` or `Dilate`.
 
     Combine specs with `a | b`, `a & b` and `a.dilated(by)`.
     """
@@ -175,10 +184,47 @@ class Masks(RegionSpec):
 
     def build(self, capture: Capture, selector: Selector | None = None) -> Region:
         """Read the masks and carve their visual hull."""
-        from nerf_insert.regions.drawn_masks import hull_of_masks
+        from nerf_insert.regions.drawn_masks import drawn_mask, hull_of_masks
 
-        hull = hull_of_masks(self.masks, capture)
+        within = None
+        if len(self.masks) == 1 and selector is not None:
+            ((name, file),) = self.masks.items()
+            view = capture.view(name)
+            within = selector.depth_box(view, drawn_mask(view, file)[1])
+        hull = hull_of_masks(self.masks, capture, within)
         return hull if self.exact or selector is None else selector.complete(hull)
+
+
+@dataclass(frozen=True)
+class Heal(RegionSpec):
+    """The surface under strokes of a few pixels: a scratch, a tag, a cable, a scrap that hangs in the air.
+
+    Attributes:
+        heal: The stroke's file for each photograph, by its name in the capture; white is the stroke.
+    """
+
+    keyword = "heal"
+    heal: dict[str, str]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.heal:
+            raise InputError("heal needs at least one photograph with a stroke")
+
+    def map_files(self, change: Callable[[str], str]) -> Heal:
+        """Return a copy with the name of every stroke's file changed; photographs keep theirs."""
+        return Heal({view: change(file) for view, file in self.heal.items()})
+
+    def build(self, capture: Capture, selector: Selector | None = None) -> Region:
+        """Read the strokes and find the surface under them."""
+        from nerf_insert.regions.csg import UnionRegion
+        from nerf_insert.regions.drawn_masks import drawn_mask
+
+        if selector is None:
+            raise InputError("heal can be used with a trained scene only: its depth says what was painted on")
+        views = {name: capture.view(name) for name in self.heal}
+        parts = [selector.under_stroke(views[n], drawn_mask(views[n], f)[1]) for n, f in self.heal.items()]
+        return parts[0] if len(parts) == 1 else UnionRegion(parts)
 
 
 @dataclass(frozen=True)
@@ -315,7 +361,7 @@ class Dilate(RegionSpec):
         return DilatedRegion(self.region.build(capture, selector), float(self.by))
 
 
-KINDS: tuple[type[RegionSpec], ...] = (Points, Masks, Mesh, Box, Union, Intersection, Dilate)
+KINDS: tuple[type[RegionSpec], ...] = (Points, Masks, Heal, Mesh, Box, Union, Intersection, Dilate)
 
 
 def load_pose(

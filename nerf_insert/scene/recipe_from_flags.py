@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.up_axis import UpAxis, standard_up_axis
-from nerf_insert.regions.spec import Box, Intersection, Masks, Mesh, Points, RegionSpec, Union
+from nerf_insert.regions.spec import Box, Heal, Intersection, Masks, Mesh, Points, RegionSpec, Union
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.scene.recipe import Recipe, Schedule
 from nerf_insert.scene.recipe_formats import SCHEDULE_KEYS
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 NO_REGION = "say where: --point on a thing in a photograph, --mask, --mesh, --box, or a --recipe that says it"
 DIFFUSION = "diffusion"
 COMBINATIONS = ("union", "intersection")  # of what says where
-WITHOUT_GUIDE = ("mesh", "fill")  # inpainters that read neither prompts nor reference images
+WITHOUT_GUIDE = ("mesh", "fill", "clear")  # inpainters that read neither prompts nor reference images
 GUIDE_FLAGS = ("prompt", "negative_prompt", "reference")
 
 Flags = Mapping[str, Any]
@@ -107,6 +107,8 @@ def region_of(
         parts.append(Masks(masks_of(flags["mask"]), flags.get("exact_masks") or None))
     elif flags.get("exact_masks"):
         raise InputError("--exact-masks is about the masks of --mask: give those too")
+    if flags.get("heal"):
+        parts.append(Heal(masks_of(flags["heal"], "heal")))
     if flags["mesh"]:
         parts.append(Mesh(_file(flags["mesh"]), **placement_of(flags, to_world)))
     elif flags["pose"]:
@@ -133,7 +135,7 @@ def region_of(
     return region.dilated(flags["dilate"])
 
 
-def masks_of(given: Sequence[str]) -> dict[str, str]:
+def masks_of(given: Sequence[str], flag: str = "mask") -> dict[str, str]:
     """Return the mask files by their photographs' names, from `VIEW=PNG` each.
 
     Raises:
@@ -143,9 +145,9 @@ def masks_of(given: Sequence[str]) -> dict[str, str]:
     for text in given:
         view, file = view_and_mask(text)
         if not view or not file:
-            raise InputError(f"--mask {text}: write it as VIEW=PNG, such as images/004.png=mask.png")
+            raise InputError(f"--{flag} {text}: write it as VIEW=PNG, such as images/004.png=mask.png")
         if view in masks:
-            raise InputError(f"--mask names the photograph {view} twice: give one mask per photograph")
+            raise InputError(f"--{flag} names the photograph {view} twice: give one file per photograph")
         masks[view] = _file(file)
     return masks
 

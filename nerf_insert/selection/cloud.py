@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.capture.view import View
@@ -94,6 +94,33 @@ class DensityBall:
             hit = distance.gather(1, first)[:, 0]
             result[index] = torch.where(passed.any(1), hit, float("inf"))
         return result
+
+
+class Voxels:
+    """The voxels that hold points of a surface.
+
+    Args:
+        points: World coordinates.
+        cell: The side of the voxels, which are counted from the world's origin.
+    """
+
+    def __init__(self, points: Float[Tensor, "N 3"], cell: float):
+        index = (points / cell).floor().long()
+        self.cell = cell
+        self.low, self.size = index.amin(0), index.amax(0) - index.amin(0) + 1
+        self._filled = torch.zeros(int(self.size.prod()), dtype=torch.bool)
+        self._filled[self._number(index)] = True
+
+    def contain(self, points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:
+        """Return which points lie in one of the voxels."""
+        index = (points / self.cell).floor().long()
+        found = ((index >= self.low) & (index < self.low + self.size)).all(-1)
+        found[found.clone()] = self._filled[self._number(index[found])]
+        return found
+
+    def _number(self, index: Int64[Tensor, "K 3"]) -> Int64[Tensor, " K"]:
+        x, y, z = (index - self.low).unbind(-1)
+        return (x * self.size[1] + y) * self.size[2] + z
 
 
 def see_ball(ball: DensityBall, views: Sequence[View], hidden: Occlusion, total_rays: int) -> list[SeenPart]:

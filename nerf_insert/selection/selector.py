@@ -27,10 +27,11 @@ from nerf_insert.rendering.depth_view import DepthView
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.selection.carving import Outline, carve
 from nerf_insert.selection.clicks import MIN_VIEWS, Click, locate
-from nerf_insert.selection.cloud import DensityBall, Scene, SeenPart, see_ball, solid_points
+from nerf_insert.selection.cloud import DensityBall, Scene, SeenPart, Voxels, see_ball, solid_points
 from nerf_insert.selection.partition import nearer_to_first
+from nerf_insert.selection.remains import find_remains
 from nerf_insert.selection.silhouettes import refine
-from nerf_insert.selection.strokes import within_strokes
+from nerf_insert.selection.strokes import depth_box, under_stroke, within_strokes
 from nerf_insert.selection.support import (
     MIN_POINTS,
     Extent,
@@ -43,6 +44,7 @@ from nerf_insert.selection.support import (
 
 OVERVIEW_RAYS = 40_000  # of the depth maps of all photographs together
 CLICK_RAYS = 10_000  # of the depth map of a photograph that was clicked
+REMAINS_RAYS = 60_000  # of those that look for what remains
 FINE_RAYS = 120_000  # of all depth maps around the thing together
 MAX_VIEWS = 32  # whose outlines make the region
 MARGIN = 1.25  # radius that is looked at, in that of the thing
@@ -50,6 +52,8 @@ AROUND = 2.5  # radius within which supports are looked for, in that of the thin
 CELL_PIXELS = 2.0  # side of a voxel, in pixels
 PASSING = 0.15  # of a thing's radius, within which the ray of a click passes it
 MIN_MISSED = 0.02  # fraction of a thing's surface outside a hull, from which the hull cuts through it
+ROUGH = 4.0  # tolerances of a support, up to which what rises from it may be its own rough depth
+TOP, LOW = 0.95, 0.35  # quantile of a thing's heights that is its own; share of it that may be rough depth
 FLAT = 0.25  # radius, relative to the distance, within which a click on a flat surface has to be all flat
 
 
@@ -105,6 +109,7 @@ class Selector:
         """
         if not self.forgiving:
             return hull
+        alone = len(hull.cones) == 1  # which says nothing of the thing's far side
         extent = Extent(hull.bounds, ())
         views = self._views(extent)
         if len(views) < MIN_VIEWS:
@@ -125,17 +130,56 @@ class Selector:
         meant = solid[within_strokes(hull, solid)]
         thing = meant[connected(meant, within, supports, cell)]
         missed = float((hull.distance(thing) > cell / 2).float().mean())
-        if missed < MIN_MISSED:
+        if missed < MIN_MISSED and not alone:
             return hull
         try:
             carved = _carved(parts, thing, supports, cell, extent)
         except InputError:  # the photographs do not agree about it: the person's masks stand
             return hull
+        if alone:
+            return carved
         self.progress.warn(
             f"the masks cut through a thing: {100 * missed:.0f} % of its surface lies outside their hull. "
             "The region was widened to hold all of it; --exact-masks keeps the masks as they are"
         )
         return UnionRegion([hull, carved])
+
+    def remains(self, region: Region, after: Scene) -> tuple[GridRegion, float] | None:
+        """Look for what remains of a thing beside the region in which it was removed.
+
+        Args:
+            region: Where it was removed.
+            after: The scene without it.
+
+        Returns:
+            Where it remains, and the share of its surface that does; None if it is gone.
+        """
+        extent = Extent(region.bounds, ())
+        views = self._views(extent)
+        if len(views) < MIN_VIEWS:
+            return None
+        parts, clouds = [], []
+        for scene in (self.scene, after):
+            ball = DensityBall.bake(scene, extent.center, MARGIN * extent.radius)
+            parts = see_ball(ball, views, self._hides, REMAINS_RAYS)
+            clouds.append(torch.cat([part.points()[part.solid] for part in parts]))
+        before = clouds[0]
+        within = before[region.contains(before)]
+        if len(within) < MIN_POINTS:
+            return None
+        near = self._overview[(self._overview - extent.center).norm(dim=-1) < AROUND * extent.radius]
+        surroundings = torch.cat([before, near])
+        planes = find_supports(surroundings, within.mean(0), self._eyes, AROUND * extent.radius)
+        supports = [(plane, _rough_height(plane, within)) for plane in planes]
+        return find_remains(before, clouds[1], region, supports, _cell(parts, extent))
+
+    def depth_box(self, view: View, mask: Bool[Tensor, "H W"]) -> Float[Tensor, "2 3"]:
+        """See `nerf_insert.selection.strokes.depth_box`."""
+        return depth_box(self.scene, view, mask)
+
+    def under_stroke(self, view: View, mask: Bool[Tensor, "H W"]) -> GridRegion:
+        """See `nerf_insert.selection.strokes.under_stroke`."""
+        return under_stroke(self.scene, view, mask)
 
     @cached_property
     def _depth_views(self) -> dict[str, DepthView]:
@@ -256,20 +300,27 @@ def _carved(
     others: Sequence[Click] = (),
 ) -> GridRegion:
     """Return the region of a thing from points of its surface: its outlines, and their hull."""
-    voxels = {tuple(index) for index in (thing / cell).floor().long().unique(dim=0).tolist()}
+    voxels = Voxels(thing, cell)
+    rough = [_rough_height(plane, thing) for plane in supports]
     outlines = []
     for part in parts:
-        points = part.points()
-        mask = part.valid & part.depth.isfinite() & rises(points.view(-1, 3), supports).view(part.valid.shape)
-        index = (points[mask] / cell).floor().long()
-        mask[mask.clone()] = torch.tensor([tuple(k) in voxels for k in index.tolist()], dtype=torch.bool)
+        points, shape = part.points().view(-1, 3), part.valid.shape
+        mask = part.valid & part.depth.isfinite()
+        mask &= (rises(points, supports) & voxels.contain(points)).view(shape)
+        low = [plane.height(points) < height for plane, height in zip(supports, rough, strict=True)]
+        doubtful = torch.stack(low).any(0).view(shape) if low else None
         clicks = [
             [_pixel_of(click, part) for click in group if click.view.name == part.view.name]
             for group in (chosen, others)
         ]
-        outlines.append(Outline(part, refine(part, mask, *clicks)))
+        outlines.append(Outline(part, refine(part, mask, clicks[0], clicks[1], doubtful)))
     shown = [outline for outline in outlines if bool(outline.mask.any())]
     return carve(shown, thing, supports, cell, (extent.center, MARGIN * extent.radius))
+
+
+def _rough_height(plane: Plane, thing: Float[Tensor, "N 3"]) -> float:
+    """The height over a support up to which what rises may be its own rough depth, not the thing."""
+    return min(ROUGH * plane.tolerance, LOW * float(plane.height(thing).quantile(TOP)))
 
 
 def _cell(parts: Sequence[SeenPart], extent: Extent) -> float:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from scipy.ndimage import distance_transform_edt
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from nerf_insert.io.images import to_uint8
@@ -22,6 +23,8 @@ PAD = 12  # pixels around a thing whose colors are looked at
 ITERATIONS = 2
 MIN_PIXELS = 30  # of a thing, for its colors to be modelled
 MAX_CHANGE = 0.3  # fraction of the thing's pixels that colors may add or take
+MAX_SAMPLES, NEIGHBORS = 400, 4  # colors that stand for a part; of which the nearest are compared
+CLEARLY = 0.7  # of the other distance, below which a color is clearly nearer to a part
 SEED_RADIUS = 1.5  # pixels around a click that are known
 
 
@@ -30,12 +33,15 @@ def refine(
     mask: Bool[Tensor, "h w"],
     inside: Sequence[Float[Tensor, " 2"]] = (),
     outside: Sequence[Float[Tensor, " 2"]] = (),
+    doubtful: Bool[Tensor, "h w"] | None = None,
 ) -> Bool[Tensor, "h w"]:
     """Move a thing's outline to where the photograph's colors change.
 
     Args:
         part: The view.
         mask: The thing's pixels, by depth.
+        doubtful: Those of them that may belong to what the thing stands on, where depth is rough: colors
+            alone tell.
         inside: Clicks on the thing, in pixels (x, y) of the part's camera.
         outside: Clicks on what is not the thing, likewise.
 
@@ -59,17 +65,41 @@ def refine(
     labels = np.where(shape_in, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[depth_in > BAND] = cv2.GC_FGD
     labels[depth_out > BAND] = cv2.GC_BGD
-    labels[known_in > 0], labels[known_in < 0] = cv2.GC_FGD, cv2.GC_BGD
     photograph = to_uint8(part.view.photograph((part.camera.width, part.camera.height))).numpy()
     colors = np.ascontiguousarray(photograph[window][..., ::-1])
+    if doubtful is not None:
+        unsure = doubtful.numpy()[window] & shape_in
+        surely = shape_in & ~unsure, ~shape_in & (depth_out > BAND)
+        labels[unsure] = cv2.GC_PR_FGD
+        labels[unsure & _looks_like_second(colors, *surely)] = cv2.GC_PR_BGD
+    labels[known_in > 0], labels[known_in < 0] = cv2.GC_FGD, cv2.GC_BGD
+    start = int(((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).sum())
+    if start < MIN_PIXELS:
+        return torch.from_numpy(shape)
     cv2.setRNGSeed(0)  # its mixture models start from a random clustering
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(colors, labels, None, *models, ITERATIONS, cv2.GC_INIT_WITH_MASK)  # type: ignore[call-overload]
     found = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
-    if abs(int(found.sum()) - int(shape_in.sum())) > MAX_CHANGE * shape_in.sum():
+    if abs(int(found.sum()) - start) > MAX_CHANGE * start:
         return torch.from_numpy(shape)
     shape[window] = found
     return torch.from_numpy(shape)
+
+
+def _looks_like_second(
+    colors: UInt8[np.ndarray, "h w 3"], first: Bool[np.ndarray, "h w"], second: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """Return the pixels whose colors are clearly nearer to those of the second part than of the first."""
+    if min(first.sum(), second.sum()) < MIN_PIXELS:
+        return np.zeros(first.shape, dtype=bool)
+    lab = cv2.cvtColor(colors, cv2.COLOR_BGR2LAB).astype(np.float32)
+    generator = np.random.default_rng(0)
+    away = []
+    for part in (first, second):
+        some = lab[part]
+        some = some[generator.permutation(len(some))[:MAX_SAMPLES]]
+        away.append(KDTree(some).query(lab, k=NEIGHBORS)[0].mean(-1))
+    return away[1] < CLEARLY * away[0]
 
 
 def _disc(image: np.ndarray, center: Float[Tensor, " 2"], value: int) -> None:

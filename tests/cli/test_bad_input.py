@@ -172,7 +172,12 @@ EDIT = [
     ),
     ("mask without view", lambda p: ["edit", p.scene, "--mask", p.mask()], "write it as VIEW=PNG"),
     ("mask gone", lambda p: ["edit", p.scene, "--mask", f"000={p.tmp}/gone.png"], "there is no file"),
-    ("one mask", lambda p: ["edit", p.scene, "--mask", f"000={p.mask()}"], "at least two photographs"),
+    ("a stroke without a photograph", lambda p: ["edit", p.scene, "--heal", p.mask()], "--heal"),
+    (
+        "a stroke as large as a thing",
+        lambda p: ["edit", p.scene, "--heal", f"000={p.mask()}"],
+        "healing is for scratches",
+    ),
     (
         "two masks for one photograph",
         lambda p: ["edit", p.scene, "--mask", f"000={p.mask()}", "--mask", f"images/000.png={p.mask()}"],

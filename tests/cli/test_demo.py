@@ -10,6 +10,7 @@ import tiny
 from nerf_insert.cli import demo_pipeline
 from nerf_insert.cli.main import main
 from nerf_insert.io.images import image_size
+from nerf_insert.regions.spec import Points
 from nerf_insert.scene.scene import Scene
 
 
@@ -20,9 +21,7 @@ def sample(capture_folder, monkeypatch):
     (capture_folder / "truth").mkdir()
     (capture_folder / "both").rename(capture_folder / "truth" / "both")
     shutil.copytree(capture_folder / "object_mask", capture_folder / "removed_mask")
-    (capture_folder / "masks").mkdir()
-    for name in ("000.png", "004.png", "008.png"):
-        shutil.copy(capture_folder / "object_mask" / name, capture_folder / "masks" / name)
+    monkeypatch.setattr(demo_pipeline, "CLICK", ("004", (20.0, 15.0)))
     monkeypatch.setattr(demo_pipeline, "sample_path", lambda: capture_folder)
     monkeypatch.setattr(demo_pipeline, "FRAMES", 3)
     return capture_folder
@@ -33,7 +32,7 @@ def test_a_demo_that_was_played_with_can_be_repeated(sample, scene_folder, capsy
     made = []
 
     def edit(scene, recipe, progress):
-        made.append((recipe, recipe.region.build(scene.capture)))
+        made.append(recipe)
         tiny.tiny_layer(scene_folder, name=recipe.name)
         with scene.locked():  # which takes note of it
             pass
@@ -45,8 +44,9 @@ def test_a_demo_that_was_played_with_can_be_repeated(sample, scene_folder, capsy
     assert main(["demo", "--out", str(out), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
 
-    ((recipe, hull),) = made
-    assert (recipe.name, recipe.inpainter) == ("remove the mug", "fill") and len(hull.cones) == 3
+    (recipe,) = made
+    assert (recipe.name, recipe.inpainter) == ("remove the mug", "fill")
+    assert recipe.region == Points({"images/004.png": [(20.0, 15.0)]})
     layers = Scene.open(scene_folder).layers
     assert [(layer.name, layer.enabled) for layer in layers] == [("rocket", True), ("remove the mug", True)]
     report = json.loads((out / "report.json").read_text())

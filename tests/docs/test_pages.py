@@ -75,7 +75,7 @@ def test_commands_on_the_pages_are_understood(page, monkeypatch, capsys):
     for name in COMMANDS:
         module = import_module(f"nerf_insert.cli.commands.{name.replace('-', '_')}")
         monkeypatch.setattr(module, "run", lambda args, console: (parsed.append(args), ({}, ""))[1])
-    monkeypatch.setattr("nerf_insert.runtime.kernel_warmup.start", lambda: None)
+    monkeypatch.setattr("nerf_insert.runtime.kernel_warmup.start", lambda **_: None)
     for words in shown:
         assert main(words) == 0, f"{page}: nerf-insert {' '.join(words)}: {capsys.readouterr().err}"
     assert len(parsed) == len(shown)

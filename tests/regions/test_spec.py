@@ -11,6 +11,7 @@ from nerf_insert.regions.spec import (
     KINDS,
     Box,
     Dilate,
+    Heal,
     Intersection,
     Masks,
     Mesh,
@@ -44,7 +45,9 @@ def test_plain_data_is_that_of_a_recipe_file():
     points = Points({"000.png": [(1.0, 2.5)]}, {"004.png": [(3.0, 4.0), (5.0, 6.0)]})
     data = {"points": {"000.png": [[1.0, 2.5]]}, "not_points": {"004.png": [[3.0, 4.0], [5.0, 6.0]]}}
     assert json.loads(json.dumps(points.to_dict())) == data and RegionSpec.parse(data) == points
-    assert {part.keyword for part in (points, BOX, MESH, MASKS, BOX | BOX, BOX & BOX, TREE)} == {
+    heal = Heal({"000.png": "stroke.png"})
+    assert RegionSpec.parse(heal.to_dict()) == heal and heal.files() == ["stroke.png"]
+    assert {part.keyword for part in (points, heal, BOX, MESH, MASKS, BOX | BOX, BOX & BOX, TREE)} == {
         kind.keyword for kind in KINDS
     }
 

@@ -11,8 +11,9 @@ from analytic import AnalyticField, look_at
 from nerf_insert.capture.capture import Capture
 from nerf_insert.editing.region_views import dilate
 from nerf_insert.errors import InputError
+from nerf_insert.fields.layer import Layer
 from nerf_insert.io.images import write_image
-from nerf_insert.regions import GridRegion, Points, VisualHull, load_region
+from nerf_insert.regions import BoxRegion, GridRegion, Heal, Masks, Points, VisualHull, load_region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.selection.selector import Selector
@@ -180,3 +181,68 @@ def test_masks_that_hold_a_thing_stay_as_they_are(one):
     camera = one.capture.view("000").camera  # a hull in the air, where something is to be put
     at = [(c, outline(c, (0.3, 0.3, 0.9, 0.2))) for c in (camera, one.capture.view("004").camera)]
     assert Selector(one.stack, one.capture, forgiving=True).complete(air := VisualHull(at)) is air
+
+
+def drawn(folder, mask):
+    write_image(folder / "mask.png", mask)
+    return str(folder / "mask.png")
+
+
+def test_one_mask_is_enough_where_depth_says_how_deep_it_goes(one, tmp_path):
+    mask = Masks({"002": drawn(tmp_path, outline(one.capture.view("002").camera, RED))})
+    closed = mask.build(one.capture, Selector(one.stack, one.capture))
+    # points of the outline fall beside the mask's pixels, which are an eighth of the radius wide
+    assert float(closed.contains(surface(RED) * 0.999).float().mean()) > 0.9
+    assert not bool(closed.contains(torch.tensor([FAR_AWAY[:3]])).any())
+    removed = mask.build(one.capture, Selector(one.stack, one.capture, forgiving=True))
+    for view in one.capture.views:  # as close as by a click
+        assert overlap(removed.project(view.camera), outline(view.camera, RED)) > 0.85, view.name
+
+
+@pytest.mark.parametrize(
+    ("squares", "words"),
+    [([(0, 0)], "nothing solid"), ([(26, 38), (55, 38)], "very different distances")],  # sky; ball and floor
+)
+def test_one_mask_that_does_not_say_how_deep_it_goes(one, tmp_path, squares, words):
+    mask = torch.zeros(60, 80, dtype=torch.bool)
+    for row, column in squares:
+        mask[row : row + 4, column : column + 4] = True
+    with pytest.raises(InputError, match=words):
+        Masks({"002": drawn(tmp_path, mask)}).build(one.capture, Selector(one.stack, one.capture))
+
+
+def test_a_stroke_is_the_surface_under_it(one, tmp_path):
+    camera = one.capture.view("002").camera
+    x, y = pixel(one, "002", RED)
+    stroke = torch.zeros(60, 80, dtype=torch.bool)
+    stroke[int(y) - 1 : int(y) + 2, int(x) - 3 : int(x) + 4] = True
+    region = Heal({"002": drawn(tmp_path, stroke)}).build(one.capture, Selector(one.stack, one.capture))
+    middle = torch.tensor([RED[:3]])
+    toward = torch.nn.functional.normalize(camera.center - middle, dim=-1)
+    assert bool(region.contains(middle + RED[3] * toward))  # where the ball's surface faces the camera
+    assert not bool(region.contains(torch.cat([middle, middle - RED[3] * toward])).any())
+    grown = dilate(stroke, 3)  # by its own half width, and a voxel's
+    assert bool((region.project(camera) <= grown).all()) and bool((stroke <= region.project(camera)).all())
+
+
+@pytest.mark.parametrize(("size", "words"), [(0, "is empty"), (30, "no stroke|covers"), (2, "nothing solid")])
+def test_strokes_that_cannot_be_healed(one, tmp_path, size, words):
+    stroke = torch.zeros(60, 80, dtype=torch.bool)
+    stroke[:size, :size] = True  # the sky, in a corner
+    with pytest.raises(InputError, match=words):
+        Heal({"002": drawn(tmp_path, stroke)}).build(one.capture, Selector(one.stack, one.capture))
+
+
+def test_what_remains_beside_the_region_is_found(one):
+    """A region that holds the ball but for a cap of it; and one that holds all of it, the other ball not."""
+    selector = Selector(one.stack, one.capture)
+    cut = BoxRegion((-0.09, 0.0, 0.27), (0.42, 0.6, 0.5))  # up to x = 0.12
+    rest, share = selector.remains(cut, one.stack.with_layer(Layer.empty(cut)))
+    points = surface(RED)
+    cap = points[points[:, 0] > 0.14]
+    assert float((rest.distance(cap) < 0.02).float().mean()) > 0.9
+    # A cap of half the radius' height is a quarter of a sphere; the floor and the outline hide some of each.
+    assert 0.1 < share < 0.4
+    assert not bool(rest.contains(torch.tensor([FAR_AWAY[:3]])).any())
+    whole = BoxRegion((0.0, 0.0, 0.27), (0.6, 0.6, 0.56))
+    assert selector.remains(whole, one.stack.with_layer(Layer.empty(whole))) is None

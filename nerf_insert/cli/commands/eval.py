@@ -4,6 +4,10 @@ Renders of the base and of the edited scene, in 8 bits as `render` writes them, 
 photographs outside the edited regions (PSNR, SSIM, LPIPS) and, with --truth, with ground-truth images of
 the edit everywhere. Also measured: that no pixel outside the regions changed, how much changed inside, how
 consistent the edit is between views and, with captions, its CLIP scores.
+
+With --protocol, SCENE is a scene of a data set for removal, in its own layout: a base is trained on the
+photographs with the thing, the thing is removed by its masks, and the result is compared with the
+photographs without it.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from nerf_insert.scene.scene import Scene
 
 SUMMARY = "evaluate a scene against photographs and ground truth"
+PROTOCOLS = ("spin-nerf", "360-usid")
 IMAGES = ("base", "edited", "photograph")
 TITLES = {
     "psnr": "PSNR",
@@ -79,12 +84,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with CLIP's weights (default: those of `nerf-insert models pull clip`)",
     )
     parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        help="SCENE is a folder of this data set: train, remove and compare",
+    )
+    parser.add_argument(
+        "--out",
+        type=path,
+        metavar="DIR",
+        help="with --protocol: folder for the trained scene (default: SCENE's name and the protocol's)",
+    )
+    parser.add_argument(
         "--scale", type=number(0.01, 1), metavar="F", help="scale factor for the compared images, at most 1"
     )
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
     """Evaluate the scene; return the metrics, in the form of `Evaluation.to_dict`."""
+    if args.protocol:
+        return _run_protocol(args, console)
+    if args.out:
+        raise InputError("--out is where --protocol trains its scene: give that too")
     if args.object_mask and not args.truth:
         raise InputError("--object-mask needs --truth, the images that the masks belong to")
     for folder in (args.truth, args.object_mask):
@@ -102,6 +122,24 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     captions = Captions(args.caption_before, args.caption_after or topmost_prompt(scene), args.clip)
     result = evaluate(scene, views, console.progress, truth, captions).to_dict()
     return {"scene": str(args.scene), **result}, report(result)
+
+
+def _run_protocol(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str]:
+    """Run a data set's protocol; return its metrics."""
+    alone = {"--truth": args.truth, "--object-mask": args.object_mask, "--scale": args.scale}
+    given = [flag for flag, value in alone.items() if value is not None]
+    if given:
+        raise InputError(f"--protocol knows the truth and the photographs itself: leave {given[0]} out")
+
+    from nerf_insert.cli.protocol_pipeline import run_protocol
+    from nerf_insert.rendering.outputs import check_folder
+
+    out = args.out or args.scene.with_name(f"{args.scene.resolve().name}-{args.protocol}")
+    check_folder(out)
+    console.if_stopped = "run the same command again to resume"
+    result = run_protocol(args.protocol, args.scene, out, console.progress)
+    text = f"{report(result)}\nRemoved by {result['masks']} masks. The scene is {out / 'scene'}."
+    return {"scene": str(args.scene), "out": str(out), **result}, text
 
 
 def topmost_prompt(scene: Scene) -> str | None:

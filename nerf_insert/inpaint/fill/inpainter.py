@@ -11,16 +11,19 @@ stay. World coordinates and units; N rays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, no_type_check
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64, UInt8
 from msgspec import Meta
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.masks import inner_distance
 from nerf_insert.geometry.planes import find_planes
+from nerf_insert.geometry.sampling import sample_bilinear
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.fill.depth_views import (
     FAR_DISTANCE,
@@ -29,12 +32,18 @@ from nerf_insert.inpaint.fill.depth_views import (
     render_region_views,
 )
 from nerf_insert.inpaint.fill.observations import PlaneObservations
+from nerf_insert.inpaint.fill.shading import continue_shade, log_ratio
 from nerf_insert.inpaint.fill.surfaces import TexelGrid, TexturedPlane, is_hidden_by_object, make_texture
+from nerf_insert.inpaint.fill.texture import LOG_OFFSET
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.io.images import to_uint8
 from nerf_insert.io.schema import parse
 from nerf_insert.regions.region import Region
 
+SPARSE, MIN_SHADE_POINTS, MIN_SHADE_VIEWS = 4, 20, 5  # of a depth map's points; points and views to compare
+BORDER = 5  # pixels around a mask whose shade is continued into it
+SHINY = 0.03  # deviation of a surface's shade between views from which its layer depends on the direction
+BELOW = 2.0  # tolerances of a surface, from which a point behind it is no rough depth of its own
 REGION_REACH, CONTENT_REACH = 2.0, 3.2  # radius that is looked at, in those of the region and of its content
 
 
@@ -72,6 +81,7 @@ class FillInpainter(Inpainter):
         """Find the flat surfaces around the region and make their textures."""
         self.scene, self.region = context.scene, context.region
         self.surfaces: list[TexturedPlane] = []
+        self.shiny: list[bool] = []  # of each, whether its shade differs from view to view
         if not self.planes or not context.views:
             return
         steps = 2 * len(context.views) + self.planes
@@ -97,6 +107,8 @@ class FillInpainter(Inpainter):
                 surface = make_texture(grid, observations, self.scene, self.region, keep, context.seed)
                 self.surfaces += [surface] if surface else []
                 task.advance(1)
+            self.shiny = [_varies(surface, views, photographs, center, size) for surface in self.surfaces]
+            self.view_dependent = any(self.shiny)
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
@@ -106,15 +118,48 @@ class FillInpainter(Inpainter):
 
     def _paint(self, view: InpaintView) -> Float[Tensor, "H W 3"]:
         painted = view.original.clone()
-        painted[view.mask] = self.colors(view.camera.rays()[view.mask.reshape(-1)])
+        rgb, owner = self._composite(view.camera.rays()[view.mask.reshape(-1)])
+        painted[view.mask] = rgb
+        owners = torch.full(view.mask.shape, -1)
+        owners[view.mask] = owner
+        for k, shade in self._shades(view, owners):
+            wanted = owners == k
+            shaded = (painted[wanted] + LOG_OFFSET) * shade[wanted].exp() - LOG_OFFSET
+            painted[wanted] = shaded.clamp(0, 1)
         return painted
+
+    def _shades(
+        self, view: InpaintView, owners: Int64[Tensor, "H W"]
+    ) -> Iterator[tuple[int, Float[Tensor, "H W 3"]]]:
+        """Yield each shiny surface, and by how much it is lighter here than its texture, as logarithms."""
+        if not any(self.shiny) or not bool(view.mask.any()):
+            return
+        border = torch.from_numpy(inner_distance(~view.mask.numpy()) <= BORDER) & ~view.mask
+        rays = view.camera.rays()[border.reshape(-1)]
+        points = rays.at(self.scene.render(rays).depth.clamp_max(FAR_DISTANCE))
+        for k, surface in enumerate(self.surfaces):
+            if not self.shiny[k]:
+                continue
+            color, known = surface.seen_at(points)
+            shown = torch.zeros_like(border)
+            shown[border] = known
+            ratio = torch.zeros_like(view.original)
+            seen = log_ratio(view.original[border].numpy(), color.numpy())
+            ratio[border] = torch.from_numpy(seen)
+            shade = continue_shade(ratio.numpy(), shown.numpy(), (owners == k).numpy())
+            if shade is not None:
+                yield k, torch.from_numpy(shade)
 
     def colors(self, rays: Rays) -> Float[Tensor, "N 3"]:
         """Return the colors (sRGB) that rays see once the region's content is removed."""
+        return self._composite(rays)[0]
+
+    def _composite(self, rays: Rays) -> tuple[Float[Tensor, "N 3"], Int64[Tensor, " N"]]:
+        """Return the colors, and the surface that gives most of each; -1: none."""
         behind = self.scene.render(rays, exclude=self.region)
-        rgb = behind.rgb
+        rgb, owner = behind.rgb, torch.full((rays.count,), -1)
         if not self.surfaces:
-            return rgb
+            return rgb, owner
         points = rays.at(behind.depth.clamp_max(FAR_DISTANCE))
         distances = torch.stack([surface.plane.hit(rays) for surface in self.surfaces])
         for nth in distances.argsort(0, descending=True):  # the farthest first, the nearest over it
@@ -122,9 +167,33 @@ class FillInpainter(Inpainter):
                 plane = surface.plane
                 visible = distances[k].isfinite() & (plane.height(points) < plane.tolerance)
                 index = ((nth == k) & visible).nonzero()[:, 0]
-                color, opacity = surface.sample(rays[index].at(distances[k, index]))
+                below = plane.height(points[index]) < -BELOW * plane.tolerance
+                color, opacity = surface.sample(rays[index].at(distances[k, index]), below)
                 rgb[index] += opacity[:, None] * (color - rgb[index])
-        return rgb.clamp(0, 1)
+                owner[index[opacity > 0.5]] = k
+        return rgb.clamp(0, 1), owner
+
+
+def _varies(
+    surface: TexturedPlane,
+    views: Sequence[RegionDepthView],
+    photographs: Sequence[UInt8[Tensor, "H W 3"]],
+    center: Float[Tensor, " 3"],
+    size: float,
+) -> bool:
+    """Tell whether a surface's shade near a place differs between views: a shiny table, a screen."""
+    gains = []
+    for view, photograph in zip(views, photographs, strict=True):
+        points = view.points()[::SPARSE]
+        points = points[(points - center).norm(dim=-1) < size]
+        color, known = surface.seen_at(points)
+        projection = view.view.camera.project(points[known])
+        if int(projection.inside.sum()) < MIN_SHADE_POINTS:
+            continue
+        shown = sample_bilinear(photograph.float() / 255, projection.pixels[projection.inside])
+        ratio = log_ratio(shown.numpy(), color[known][projection.inside].numpy())
+        gains.append(float(np.median(ratio)))
+    return len(gains) > MIN_SHADE_VIEWS and float(np.std(gains)) > SHINY
 
 
 def _points_around(

@@ -67,13 +67,21 @@ class PlaneObservations:
         index, slot = index[better], slot[better]
         self._weights[index, slot], self._colors[index, slot] = weight[better], color[better]
 
-    def color(self) -> Float[Tensor, "N 3"]:
-        """Return means of the finest views' colors near their weighted median; black without a clear view."""
+    def spread(self) -> Float[Tensor, " N"]:
+        """Return the weighted mean difference of the views' colors from their median; 0 without a view."""
+        away = (self._colors - self._median()).norm(dim=-1)
+        return (self._weights * away).sum(1) / self._weights.sum(1).clamp_min(1e-20)
+
+    def _median(self) -> Float[Tensor, "N 1 3"]:
         weights, colors = self._weights, self._colors
         order = colors.argsort(1)
         cumulative = weights[..., None].expand_as(colors).gather(1, order).cumsum(1)
         middle = (cumulative >= cumulative[:, -1:] / 2).float().argmax(1, keepdim=True)
-        median = colors.gather(1, order.gather(1, middle))
+        return colors.gather(1, order.gather(1, middle))
+
+    def color(self) -> Float[Tensor, "N 3"]:
+        """Return means of the finest views' colors near their weighted median; black without a clear view."""
+        weights, colors, median = self._weights, self._colors, self._median()
         # The finest views count most in the mean, for sharpness; in the median all do, against glare.
         weights = weights**2 / (1 + ((colors - median).norm(dim=-1) / COLOR_SCALE) ** 4)
         return (weights[..., None] * colors).sum(1) / weights.sum(1).clamp_min(1e-20)[:, None]

@@ -30,6 +30,10 @@ CUT_MARGIN = 3  # texels around the region in which its cut may show
 FADE_TEXELS = 2.0  # over which a texture fades into the scene
 MAX_HOLE = 0.06  # of the radius that is looked at: smaller holes are errors of the scene's geometry
 MIN_VIEWS = 2  # that have to agree
+FRINGE = 1.5  # texels beside one that cannot be trusted, whose colors are mixed with its own
+USUAL = 0.75  # quantile of the numbers of views that is usual
+MIN_SHARE, MANY = 0.2, 0.6  # of the usual number: fewer do not count; fewer have to agree
+MAX_SPREAD, SPREAD_NOISE = 4.0, 0.03  # times the median difference of the views' colors, and a term to it
 CONTACT_MARGIN = 0.03  # of that radius: how far an object that stands on a surface darkens and tints it
 MAX_HIDDEN_FLAT = 0.05  # fraction of a surface in the region that is hidden although no object stands there
 MAX_FOG_WIDTH = 0.08  # half width, in that of the surface there, up to which what hides it is no object
@@ -44,12 +48,29 @@ class TexturedPlane:
     texel: float  # side of a texel, world units
     texture: Float[Tensor, "n n 3"]  # sRGB
     opacity: Float[Tensor, "n n"]  # 0..1, over the scene's own color
+    solid: Float[Tensor, "n n"]  # 1 where the surface is: what shows below it is a hole of the scene
 
-    def sample(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
-        """Return the colors (sRGB) and the opacity at points of the plane, world coordinates."""
+    def sample(
+        self, points: Float[Tensor, "N 3"], below: Bool[Tensor, " N"] | None = None
+    ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"]]:
+        """Return the colors (sRGB) and the opacity at points of the plane, world coordinates.
+
+        Args:
+            points: World coordinates.
+            below: Where the scene shows what is below the surface.
+        """
         texels = self.plane.coordinates(points) / self.texel + len(self.opacity) / 2
-        found = sample_bilinear(torch.cat([self.texture, self.opacity[..., None]], -1), texels)
-        return found[:, :3], found[:, 3]
+        maps = torch.cat([self.texture, self.opacity[..., None], self.solid[..., None]], -1)
+        found = sample_bilinear(maps, texels)
+        opacity = found[:, 3]
+        if below is not None:
+            opacity = torch.where(below, torch.maximum(opacity, found[:, 4]), opacity)
+        return found[:, :3], opacity
+
+    def seen_at(self, points: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N 3"], Bool[Tensor, " N"]]:
+        """Return the texture's colors at points, and which of the points lie on the surface."""
+        color, solid = self.sample(points, torch.ones(len(points), dtype=torch.bool))
+        return color, (self.plane.height(points).abs() < self.plane.tolerance) & (solid > 0.99)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +146,7 @@ def make_texture(
     margin = 2 * texels.texel + texels.plane.tolerance + CONTACT_MARGIN * texels.radius
     covered = _dilated(texels.grid(_covered(texels, scene, region)), margin / texels.texel)
     inside = texels.grid(_inside(texels, region))
-    kept = texels.grid(seen.clear >= MIN_VIEWS) & ~covered
+    kept = ~_dilated(~texels.grid(_is_trusted(seen)), FRINGE) & ~covered
     if not keep_seen:
         kept &= ~_dilated(inside, 1)
     open_ = texels.grid((seen.through > 2 * seen.on) & (seen.through >= MIN_VIEWS)) & ~kept
@@ -147,7 +168,9 @@ def make_texture(
     fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), FADE_TEXELS), 1) * kept
     opacity = np.maximum(fading, drawn.astype(np.float32))
     texture = texture[tuple(nearest)]  # colors never mix with texels that have none
-    return TexturedPlane(texels.plane, texels.texel, torch.from_numpy(texture), torch.from_numpy(opacity))
+    solid = (~_opened(~(kept | wanted), hole) & ~ended & texels.grid(texels.near)).astype(np.float32)
+    maps = (torch.from_numpy(values) for values in (texture, opacity, solid))
+    return TexturedPlane(texels.plane, texels.texel, *maps)
 
 
 def is_hidden_by_object(texels: TexelGrid, seen: PlaneObservations, region: Region) -> bool:
@@ -159,6 +182,21 @@ def is_hidden_by_object(texels: TexelGrid, seen: PlaneObservations, region: Regi
     hidden = texels.grid(seen.shown >= MIN_VIEWS) & inside
     hidden = _opened(hidden, MAX_FOG_WIDTH * inside.sum() ** 0.5) & hidden
     return bool(hidden.sum() > MAX_HIDDEN_FLAT * inside.sum())
+
+
+def _is_trusted(seen: PlaneObservations) -> Bool[Tensor, " N"]:
+    """The texels that about as many views show clear as others, or fewer of them alike.
+
+    At the foot of an object a few views, in which it is misplaced by a little, show its colors on the
+    surface.
+    """
+    clear = seen.clear >= MIN_VIEWS
+    if not bool(clear.any()):
+        return clear
+    usual = float(seen.clear[clear].quantile(USUAL))
+    spread = seen.spread()
+    limit = MAX_SPREAD * float(spread[clear].median()) + SPREAD_NOISE
+    return clear & (seen.clear >= MIN_SHARE * usual) & ((spread < limit) | (seen.clear >= MANY * usual))
 
 
 def _square(n: int, step: float) -> Float[Tensor, "N 2"]:
