@@ -14,7 +14,7 @@ under the photographs' stems. One table:
                      and completed (`forgiving`)
     in place         PSNR (dB) of the removal by one click where the thing was, on test views
     outside          PSNR of the base more than 12 pixels from what the truth changes
-    changed          largest change of a pixel whose ray misses the region; 0
+    changed          largest change of a pixel whose ray misses the region and the shade layer's; 0
 
 IoU is over photographs that show 50 pixels of the thing or more. Seconds are of one run on one machine.
 """
@@ -186,7 +186,9 @@ def _removal(case: Case, points: dict[str, list]) -> dict:
             clear = torch.from_numpy(np.asarray(distance_transform_edt(~differs.numpy()))) > CLEAR
             inside.append(psnr(now, want, mask))
             outside.append(psnr(before, want, clear))
-            missed = ~region.entry(view.camera.rays()).isfinite().view(mask.shape)
+            missed = torch.ones_like(mask)
+            for place in (region, *(shade.region for _, shade in stack.shades)):  # a shadow is taken back
+                missed &= ~place.entry(view.camera.rays()).isfinite().view(mask.shape)
             changed = max(changed, float((now - before).abs().amax(-1)[missed].max()))
     figures = {"in place": float(np.mean(inside)), "outside": float(np.mean(outside))}
     return {**figures, "changed": changed, "removal seconds": seconds}
