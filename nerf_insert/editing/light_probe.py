@@ -22,8 +22,9 @@ from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.color import linear_to_srgb
 from nerf_insert.io.images import contact_sheet, write_image
+from nerf_insert.lighting.flat_depth import flattened
 from nerf_insert.lighting.light import fibonacci_sphere
-from nerf_insert.lighting.scene_light import SceneLight, find_light
+from nerf_insert.lighting.scene_light import SceneLight, find_light, light_reach
 from nerf_insert.rendering.depth_view import render_depth_views
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene
@@ -146,6 +147,7 @@ def probe_light(
     up = up_of(seeing)
     with progress.task("Finding the scene's light", total=2) as task:
         depth_views = render_depth_views(stack, seeing)
+        depth_views = flattened(depth_views, place, light_reach(seeing, place, size))
         task.advance(1)
         found = find_light(stack, depth_views, seeing, place, size, up)
         task.advance(1)

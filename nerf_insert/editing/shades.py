@@ -22,8 +22,9 @@ from nerf_insert.fields.shade_layer import FILE, ShadeLayer
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.geometry.color import srgb_to_linear
 from nerf_insert.lighting.depth_fusion import fuse_tsdf
+from nerf_insert.lighting.flat_depth import flattened, moved_points
 from nerf_insert.lighting.light import Occluder
-from nerf_insert.lighting.scene_light import find_light
+from nerf_insert.lighting.scene_light import find_light, light_reach
 from nerf_insert.lighting.shade_bake import bake_shade
 from nerf_insert.lighting.shade_removal import take_back_shade
 from nerf_insert.lighting.surface import SceneSurface, surface_radiance
@@ -99,10 +100,13 @@ def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> Sh
     region, views = session.region, [seen.view for seen in session.views]
     center, reach = region.bounds.mean(0), REACH * region.diagonal
     with progress.task("Casting the shadow", total=4) as task:
-        depth_views = render_depth_views(session.stack, views)
-        surface = fuse_tsdf(depth_views, torch.stack([center - reach, center + reach]), CELLS)
+        shown = render_depth_views(session.stack, views)
+        depth_views = flattened(shown, center, light_reach(views, center, region.diagonal))
+        box = torch.stack([center - reach, center + reach])
+        surface = fuse_tsdf(depth_views, box, CELLS)
         task.advance(1)
-        thing = _new_surface(session.stack.with_layer(layer), views, region, surface)
+        below = fuse_tsdf(shown, box, CELLS)  # as the layer has it, too
+        thing = _new_surface(session.stack.with_layer(layer), views, region, below)
         task.advance(1)
         if thing is None:
             return None
@@ -112,7 +116,10 @@ def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> Sh
         task.advance(1)
         kind = "contact" if session.shadow == "contact" else "cast"
         bounds, strength = thing.mesh.bounds, float(session.recipe.shadow.strength)
-        shade = bake_shade(surface, light.light, _occluder(thing), bounds, kind, strength=strength)
+        moved = moved_points(shown, depth_views)
+        shade = bake_shade(
+            surface, light.light, _occluder(thing), bounds, kind, strength=strength, moved=moved
+        )
         task.advance(1)
     return shade
 
@@ -127,24 +134,29 @@ def shade_of_removal(session: EditSession, layer: Layer, progress: Progress) -> 
     center, reach = region.bounds.mean(0), REACH * region.diagonal
     box = torch.stack([center - reach, center + reach])
     with progress.task("Taking the shadow back", total=4) as task:
-        before = render_depth_views(session.stack, views)
+        shown = render_depth_views(session.stack, views)
         removed = session.stack.with_layer(layer)
-        after = [replace(view, depth=removed.render_image(view.camera).depth) for view in before]
+        after = [replace(view, depth=removed.render_image(view.camera).depth) for view in shown]
+        reach = light_reach(views, center, region.diagonal)
+        before, flat = flattened(shown, center, reach), flattened(after, center, reach)
         task.advance(1)
-        surface = fuse_tsdf(after, box, CELLS)
-        thing = _new_surface(session.stack, views, region, surface)
+        surface = fuse_tsdf(flat, box, CELLS)
+        thing = _new_surface(session.stack, views, region, fuse_tsdf(after, box, CELLS))
         task.advance(1)
         if thing is None or not len(surface.mesh.faces):
             return None
         # What the photographs show of the surface, where the thing does not hide it.
         radiance, spread = surface_radiance(before, surface.mesh.vertices, surface.normals, 2 * surface.cell)
         surface = replace(surface, radiance=radiance, spread=spread)
-        up = torch.stack([view.camera.c2w[:, 1] for view in views]).mean(0)
-        up = torch.nn.functional.normalize(up, dim=0)
-        light = find_light(session.stack, before, views, center, region.diagonal, up, session.recipe.seed)
+        light = find_light(
+            session.stack, before, views, center, region.diagonal, up_of(views), session.recipe.seed
+        )
         task.advance(1)
         bounds, strength = thing.mesh.bounds, float(session.recipe.shadow.strength)
-        shade = take_back_shade(surface, light.light, _occluder(thing), bounds, strength=strength)
+        moved = moved_points(after, flat)
+        shade = take_back_shade(
+            surface, light.light, _occluder(thing), bounds, strength=strength, moved=moved
+        )
         task.advance(1)
     return shade
 

@@ -37,8 +37,12 @@ MIN_SAMPLES = 100  # without which no key light is looked for
 MAX_KEYS = 3
 MIN_SHARE = 0.1  # of all light that a key light has to give
 MIN_KEY_GAIN = 10.0  # log likelihood by which each further key light has to explain the samples better
+FURTHER_GAIN = 0.2  # of what the others explain, that a further key light has to: errors leave as much
 MAX_LEVEL_CHANGE = 0.25  # of the log level that seen sky can make: cameras darken what is dark
-SURE_GAIN, UNSURE_ANGLE = 15.0, 15.0  # gain of all up to which lights are made wider, by so many degrees
+# A light whose shadows explain the samples by this log likelihood better than the same light without shadows
+# is made wider by this angle, degrees; one whose shadows explain less by more, for they may not be there.
+SURE_GAIN, UNSURE_ANGLE = 15.0, 8.0
+WIDEST = 50.0  # degrees
 SEARCHED = 700  # samples in the search of all places
 SEARCH_DIRECTIONS = 256
 SEARCH_DISTANCES = (0.7, 1.1, 1.8, 3.0, 100.0)  # of the scene's size
@@ -106,7 +110,8 @@ def estimate_light(
     keys: tuple[DiskLight, ...] = ()
     while len(keys) < MAX_KEYS:
         found = search.another(keys)
-        if found is None or found.cost > best.cost - MIN_KEY_GAIN or search.share(found) < MIN_SHARE:
+        enough = max(MIN_KEY_GAIN, FURTHER_GAIN * (soft.cost - best.cost))
+        if found is None or found.cost > best.cost - enough or search.share(found) < MIN_SHARE:
             break
         if any(float(found.keys[-1].direction @ key.direction) > math.cos(MIN_APART) for key in keys):
             break  # the same light once more
@@ -121,9 +126,10 @@ def estimate_light(
             doubt = search.doubt(best, k)
             doubts.append(math.degrees(doubt))
             key = best.keys[k]
-            unsure = math.radians(UNSURE_ANGLE) * min(1.0, SURE_GAIN / max(1e-3, soft.cost - best.cost))
+            evidence = search.shadow_evidence(best, k)
+            unsure = math.radians(min(WIDEST, UNSURE_ANGLE * SURE_GAIN / max(1e-3, evidence)))
             angle = math.hypot(key.angle, doubt, unsure)
-            widened.append(replace(key, angle=min(math.radians(60), angle)))
+            widened.append(replace(key, angle=min(math.radians(WIDEST), angle)))
         best = search.evaluate(tuple(widened))
     light = color_lights(best.keys, best.strengths, best.sky, search.samples, occluders, far)
     return light, Confidence(max(0.0, soft.cost - best.cost), tuple(doubts))
@@ -269,6 +275,13 @@ class _Search:
                 chosen = tried
         assert chosen is not None
         return chosen
+
+    def shadow_evidence(self, best: Hypothesis, index: int) -> float:
+        """Return the log likelihood by which a key light's shadows explain the samples better than none."""
+        lit = self._lit(best.keys)
+        samples = self.samples
+        lit[index] = best.keys[index].relative_irradiance(samples.points, samples.normals, (), SEARCH_SAMPLES)
+        return fit_strengths(samples, LUMINANCE, lit)[0] - best.cost
 
     def doubt(self, best: Hypothesis, index: int) -> float:
         """Return how far a key light may be from its direction, radians: the spread of the likelihood."""

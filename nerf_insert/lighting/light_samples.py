@@ -24,8 +24,10 @@ OFFERED = 6000  # points of the surface that are looked at
 OFFERED_DIRECTIONS = 64  # in which they look for the sky
 SAMPLES = 2000
 FAR_INTEREST = 0.08  # of points that nothing is near to
-GROUPS = 16
-HUE_SCALE, PLACE_SCALE = 0.5, 2.0  # of features that are grouped: log of hue, world units over `size`
+GROUPS = 6
+# Of features that are grouped: green against magenta, warm against cool, world units over `size`. Shade is
+# cooler or warmer than light, rarely greener.
+GREEN_SCALE, WARM_SCALE, PLACE_SCALE = 0.25, 1.5, 2.0
 KMEANS_ITERATIONS = 10
 SIDES = 14  # directions by which samples are counted, so that floors do not outvote walls
 RARITY = 0.25  # power of their numbers by which they are weighed
@@ -35,6 +37,9 @@ ALBEDO_SPREAD = 0.35  # of its logarithm from scene to scene
 MIN_SPREAD = 0.12  # of log albedo within a group: what is not modeled of the light makes as much
 GROUP_SPREAD = 0.5  # of the groups' median log albedo
 BETWEEN = 10.0  # independent groups
+NEIGHBORS, NEAR_CELLS = 24, 3.0  # vertices around a sample whose normals are compared with its own
+ROUGH, SMOOTH = 0.75, 0.97  # mean cosines at which a sample counts nothing, and fully
+MIN_SMOOTHNESS = 0.01
 VIEW_SPREAD = 0.1  # spread of colors between views at which a sample counts half
 INDEPENDENT_SAMPLES = 250.0  # that the samples are worth; texture is alike nearby
 SKY_SPREAD = 0.1  # of the log radiance of a sky that looks alike everywhere
@@ -124,7 +129,7 @@ def gather_samples(
     side = (normals @ fibonacci_sphere(SIDES).T).argmax(1)
     rarity = torch.bincount(side, minlength=SIDES)[side].float() ** -RARITY
     above = shown & (directions @ up > 0)
-    weight = rarity / (1 + (surface.spread[index] / VIEW_SPREAD) ** 2)
+    weight = rarity / (1 + (surface.spread[index] / VIEW_SPREAD) ** 2) * _smoothness(surface, index)
     return LightSamples(
         points,
         normals,
@@ -137,6 +142,22 @@ def gather_samples(
         member=membership(points / size, color),
         weight=weight / weight.sum(),
     )
+
+
+def _smoothness(surface: SceneSurface, index: Int64[Tensor, " P"]) -> Float[Tensor, " P"]:
+    """1 where the surface around a vertex faces one way, less at edges and on rubble."""
+    from scipy.spatial import KDTree
+
+    vertices = surface.mesh.vertices
+    if not len(index):
+        return torch.ones(0)
+    tree, reach = KDTree(vertices.numpy()), NEAR_CELLS * surface.cell
+    near = np.asarray(tree.query(vertices[index].numpy(), NEIGHBORS, distance_upper_bound=reach)[1], np.int64)
+    near, own = torch.from_numpy(near), surface.normals[index][:, None]
+    there = near < len(vertices)
+    cosine = (surface.normals[near.clamp_max(len(vertices) - 1)] * own).sum(-1) * there
+    alike = cosine.sum(1) / there.sum(1)
+    return ((alike - ROUGH) / (SMOOTH - ROUGH)).clamp(MIN_SMOOTHNESS, 1)
 
 
 def _sky_spread(seen: Float[Tensor, "K 3"]) -> float:
@@ -177,8 +198,9 @@ def group_samples(
     """
     from scipy.cluster.vq import kmeans2
 
-    hue = torch.log(color / (color @ LUMINANCE)[:, None])[:, [0, 2]]
-    feature = torch.cat([hue / HUE_SCALE, position / PLACE_SCALE], -1)
+    red, green, blue = color.log().unbind(-1)
+    hue = torch.stack([(green - (red + blue) / 2) / GREEN_SCALE, (red - blue) / WARM_SCALE], -1)
+    feature = torch.cat([hue, position / PLACE_SCALE], -1)
     if not len(feature):
         return torch.zeros(0, dtype=torch.int64)
     centers = feature[:1]

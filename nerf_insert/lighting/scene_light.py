@@ -47,15 +47,14 @@ def find_light(
 
     Args:
         scene: What the photographs show.
-        depth_views: Depth views of it with colors.
+        depth_views: Depth views of it with colors, best `flattened`.
         views: The photographs.
         center: The place.
         size: The diagonal of what stands there.
         up: Unit vector.
         seed: Random seed of the choice of samples.
     """
-    distances = [float((view.camera.center - center).norm()) for view in views]
-    half = max(CAMERA_REACH * statistics.median(distances), OBJECT_REACH * size)
+    half = light_reach(views, center, size)
     bounds = torch.stack([center - half, center + half])
     surface = fuse_tsdf(depth_views, bounds, CELLS)
     far = far_radiance(scene, depth_views, bounds, fibonacci_sphere())
@@ -64,3 +63,9 @@ def find_light(
     samples = gather_samples(surface, occluders, far, center, scale, up, seed)
     light, confidence = estimate_light(samples, occluders, center, scale, up, far)
     return SceneLight(light, confidence)
+
+
+def light_reach(views: Sequence[View], center: Float[Tensor, "3"], size: float) -> float:
+    """Return half of the side of the box in which the light at a place is looked for, world units."""
+    distances = [float((view.camera.center - center).norm()) for view in views]
+    return max(CAMERA_REACH * statistics.median(distances), OBJECT_REACH * size)

@@ -20,6 +20,7 @@ from torch import Tensor
 from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.fields.sparse_grid import SparseGrid
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.lighting.flat_depth import Moved
 from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder
 from nerf_insert.lighting.mesh_colors import place_samples
 from nerf_insert.lighting.surface import SceneSurface
@@ -35,6 +36,7 @@ FADE = 0.2  # of the reach in which the change fades out
 MIN_CHANGE = 0.004  # of the ratio, that is kept: less than a step of 8 bits at full brightness
 MAX_FINE = 120_000  # samples
 SHELL_CELLS = 2.0  # half thickness of the shell, in cells of the surface, besides its error
+MOVED_SPACINGS = 3.0  # distance of a likely point of the surface from a sample that counts for it
 NEIGHBORS = 4  # samples that a grid point's ratio is interpolated from
 MAX_RATIO = 4.0
 KEY_SAMPLES = 48  # points on a key light
@@ -50,6 +52,7 @@ def bake_shade(
     kind: Kind = "cast",
     error: float = 0.0,
     strength: float = 1.0,
+    moved: Moved | None = None,
 ) -> ShadeLayer | None:
     """Compute how a thing changes the light on the surface around it.
 
@@ -61,6 +64,7 @@ def bake_shade(
         kind: "cast": all of the light. "contact": only near the thing, and as if all light were soft.
         error: How far the surface may be from what the scene shows, world units.
         strength: Of the shade layer.
+        moved: Where the scene shows parts of the surface elsewhere.
 
     Returns:
         The shade layer, or None if nothing around the thing changes.
@@ -75,12 +79,36 @@ def bake_shade(
     reach = size * (CONTACT_REACH if kind == "contact" else KEY_REACH)
     fade = ((reach - away) / (FADE * reach)).clamp(0, 1)[:, None]
     change = fade * (ratio - 1)
-    changed = (change.abs() > MIN_CHANGE).any(-1)
-    if not bool(changed.any()):
+    if not bool((change.abs() > MIN_CHANGE).any()):
         return None
+    points, change = with_moved(points, change, moved, FINE * size)
+    changed = (change.abs() > MIN_CHANGE).any(-1)
     cell = max(FINE * size, 0.4 * surface.cell)
     grid = fill_shell(points, change, changed, cell, shell_thickness(surface, error))
     return ShadeLayer(grid, strength)
+
+
+def with_moved(
+    points: Float[Tensor, "N 3"], change: Float[Tensor, "N 3"], moved: Moved | None, spacing: float
+) -> tuple[Float[Tensor, "Q 3"], Float[Tensor, "Q 3"]]:
+    """Add the places where the scene shows the surface elsewhere, with what is known where it is likely.
+
+    Args:
+        points: Samples of the surface.
+        change: A quantity there.
+        moved: Where the scene shows parts of the surface elsewhere.
+        spacing: Distance of neighboring samples, world units.
+    """
+    if moved is None or not len(moved.likely) or not len(points):
+        return points, change
+    low, high = points.amin(0), points.amax(0)
+    near = ((moved.likely >= low) & (moved.likely <= high)).all(-1)
+    near &= (moved.likely - moved.shown).norm(dim=-1) > spacing
+    likely, shown = moved.likely[near], moved.shown[near]
+    index, weight = nearest_samples(points, None, likely, None, spacing)
+    close = (points[index[:, 0]] - likely).norm(dim=-1) < MOVED_SPACINGS * spacing
+    there = (weight[..., None] * change[index]).sum(1)
+    return torch.cat([points, shown[close]]), torch.cat([change, there[close]])
 
 
 def shell_thickness(surface: SceneSurface, error: float) -> float:

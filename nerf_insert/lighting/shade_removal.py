@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.fields.shade_layer import ShadeLayer
+from nerf_insert.lighting.flat_depth import Moved
 from nerf_insert.lighting.light import Light, Occluder
 from nerf_insert.lighting.light_samples import LUMINANCE
 from nerf_insert.lighting.shade_bake import (
@@ -26,6 +27,7 @@ from nerf_insert.lighting.shade_bake import (
     nearest_samples,
     samples_around,
     shell_thickness,
+    with_moved,
 )
 from nerf_insert.lighting.surface import SceneSurface
 
@@ -37,6 +39,7 @@ COMPARE_REACH = 1.0  # how far they may be, in diagonals of the thing
 INDEPENDENT = 15.0  # places of different texture that the shaded samples are worth
 MIN_SHARE = 0.25  # of the predicted darkening that photographs have to show
 MAX_SHARE = 1.3  # of it that is taken back at most
+MIN_CHANGE = 0.01  # of the ratio, that is kept
 MIN_SIGNIFICANCE = 2.0  # standard errors by which the shade has to be darker than the rest
 
 
@@ -59,6 +62,7 @@ def take_back_shade(
     bounds: Float[Tensor, "2 3"],
     error: float = 0.0,
     strength: float = 1.0,
+    moved: Moved | None = None,
 ) -> ShadeLayer | None:
     """Compute the ratio that takes a thing's shadow from the surface around it.
 
@@ -69,6 +73,7 @@ def take_back_shade(
         bounds: Lowest and highest corner of the box around it.
         error: How far the surface may be from what the scene shows, world units.
         strength: Of the shade layer.
+        moved: Where the scene shows parts of the surface elsewhere.
 
     Returns:
         The shade layer, or None if the photographs do not show the shadow that the light predicts.
@@ -93,9 +98,10 @@ def take_back_shade(
     allowed = _smoothed(points, lack.mean(-1, keepdim=True).nan_to_num())[:, 0].clamp_min(0)
     back = back * (allowed / luminance).clamp_max(1)[:, None]
     change = back.exp() - 1
-    changed = (change.abs() > 0.01).any(-1)
-    if not bool(changed.any()):
+    if not bool((change.abs() > MIN_CHANGE).any()):
         return None
+    points, change = with_moved(points, change, moved, FINE * size)
+    changed = (change.abs() > MIN_CHANGE).any(-1)
     cell = max(FINE * size, 0.4 * surface.cell)
     grid = fill_shell(points, change, changed, cell, shell_thickness(surface, error))
     return ShadeLayer(grid, strength)

@@ -25,8 +25,9 @@ from nerf_insert.inpaint.mesh.compositor import MeshCompositor, depth_error
 from nerf_insert.inpaint.mesh.light_option import GivenLight, parse_light
 from nerf_insert.io.schema import LARGEST, Real, parse
 from nerf_insert.lighting.depth_fusion import fuse_tsdf
+from nerf_insert.lighting.flat_depth import flattened, moved_points
 from nerf_insert.lighting.light import Light
-from nerf_insert.lighting.scene_light import find_light
+from nerf_insert.lighting.scene_light import find_light, light_reach
 from nerf_insert.lighting.shade_bake import bake_shade
 from nerf_insert.lighting.shading import DEFAULT_ROUGHNESS, cast_shadow, shade
 from nerf_insert.rendering.depth_view import DepthView, render_depth_views
@@ -104,9 +105,11 @@ class MeshInpainter(Inpainter):
             check_visible(mesh, depth_views)
             task.advance(1)
             bounds = _box(region.bounds.mean(0), SCENE_REACH * region.diagonal)
-            surface = fuse_tsdf(depth_views, bounds, SURFACE_CELLS)
+            reach = light_reach(context.views, region.bounds.mean(0), region.diagonal)
+            flat = flattened(depth_views, region.bounds.mean(0), reach)
+            surface = fuse_tsdf(flat, bounds, SURFACE_CELLS)
             task.advance(1)
-            light = self._find_light(context, depth_views)
+            light = self._find_light(context, flat)
             task.advance(1)
             self.scene_light = light
             shaded = shade(mesh, surface, light.scaled(self.exposure), self.roughness)
@@ -121,6 +124,7 @@ class MeshInpainter(Inpainter):
                     context.shadow,
                     depth_error(surface, depth_views),
                     context.shadow_strength,
+                    moved_points(depth_views, flat),
                 )
             elif self.shadows:
                 shadow = cast_shadow(surface, light, shaded, region)
