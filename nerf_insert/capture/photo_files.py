@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".JPEG", ".PNG", ".webp", ".tif", ".tiff", ".bmp")
-MASKS = re.compile(r"mask|segment|semantic|label|alpha", re.IGNORECASE)
 NO_PHOTOGRAPHS = re.compile(r"mask|depth|normal|truth|confidence|segment|semantic|label", re.IGNORECASE)
 SMALLER_COPY = re.compile(r"^images_(\d+)$")
 MAX_DEPTH, MAX_FILES = 6, 200_000  # of the search below a capture
@@ -29,8 +28,8 @@ class PhotoFinder:
         folder: The folder that relative names are relative to.
         names: All listed names.
         within: The folder to search for files that are not where they are listed (default: `folder`).
-        masks: The files are masks: a folder of photographs, whose files may have the same names, never takes
-            the place of theirs.
+        masks: The files are masks: only a folder with the name of theirs takes its place, for photographs and
+            other masks may have files of the same names.
 
     Attributes:
         moved: The folder that took the place of a listed one, and how many of its files are there.
@@ -83,8 +82,7 @@ class PhotoFinder:
         wanted = PurePosixPath(listed).parts
         ranked = []
         for folder in self._below:
-            fits = MASKS.search(folder.name) if self._masks else not NO_PHOTOGRAPHS.search(folder.name)
-            if not fits and folder.name not in wanted:
+            if folder.name not in wanted and (self._masks or NO_PHOTOGRAPHS.search(folder.name)):
                 continue
             hits = self._hits(folder, bases)
             if hits:

@@ -22,6 +22,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
 from nerf_insert.io.images import image_size, oriented_size
 
+MAX_SHOWN = 300  # characters of a path in a message
 LENS = ("k1", "k2", "k3", "k4", "p1", "p2")  # nerfstudio's order of OpenCV's distortion parameters
 PERSPECTIVE = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 FISHEYE = ("OPENCV_FISHEYE",)
@@ -163,7 +164,8 @@ def read_frame(
     if entry.get("mask_path"):
         mask = masks.path(str(entry["mask_path"]))
         if not os.path.exists(mask):
-            raise InputError(f"{where}: its mask {mask} does not exist; restore it or remove mask_path")
+            shown = mask if len(str(mask)) < MAX_SHOWN else f"...{str(mask)[-60:]}"
+            raise InputError(f"{where}: its mask {shown} does not exist; restore it or remove mask_path")
     size = None
     if not {"w", "h"} <= {*meta, *entry}:
         size = oriented_size(path) if upright else image_size(path)

@@ -80,7 +80,7 @@ def download_all(ask, scene, workspace):
     folder = workspace / "scenes" / "tiny" / "page" / "jobs"
     assert not (folder / made["edited-capture.zip"] / "out").exists()  # it is in the zip
     for what, inside in (("layer", "field.safetensors"), ("recipe", "recipe.yaml"), ("scene", "scene.json")):
-        names = zipfile.ZipFile(ask("download", scene, what, 1, "")).namelist()
+        names = zipfile.ZipFile(ask("download", scene, what, 2, "")).namelist()
         assert any(Path(name).name == inside for name in names)
     ask("job_action", scene, made["orbit.mp4"], "forget")
     assert not (folder / made["orbit.mp4"]).exists()

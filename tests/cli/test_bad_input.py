@@ -328,7 +328,7 @@ EDIT = [
     (
         "recipe with a typing mistake",
         lambda p: ["edit", p.scene, "--recipe", p.file("r.yaml", "region: {bocks: 1}")],
-        "exactly one of points, masks, mesh, box",
+        "exactly one of points, masks, heal, mesh, box",
     ),
     (
         "recipe with an unknown key",

@@ -12,6 +12,7 @@ from markdown.extensions.toc import slugify
 import nerf_insert
 from nerf_insert.capture.bundled_sample import sample_path
 from nerf_insert.cli.main import COMMANDS, main
+from nerf_insert.regions.spec import Masks
 from nerf_insert.scene.scene import Scene
 
 ROOT = Path(__file__).parents[2]
@@ -96,12 +97,13 @@ def test_python_on_the_pages_compiles_and_imports_what_exists(page):
 
 @pytest.mark.slow
 def test_the_readme_s_python_runs(tmp_path, monkeypatch):
-    """As it stands on the bundled sample, but for the numbers of steps and frames."""
+    """As it stands on the bundled sample, but for the numbers of steps and frames, and the click."""
     (code,) = python_blocks((ROOT / "README.md").read_text())
     for old, new in (
         ('train_scene("data/sample", "my-scene")', 'train_scene("data/sample", "my-scene", steps=60)'),
         ("edit(scene, mesh=", "edit(scene, steps=20, mesh="),
         ("edit(scene, region=", "edit(scene, steps=20, region="),
+        ('Points({"022": [(67, 108)]})', "masks"),  # a click needs a base that shows where things are
         ("orbit_cameras(scene)", "orbit_cameras(scene, 2)"),
     ):
         assert code.count(old) == 1
@@ -109,7 +111,8 @@ def test_the_readme_s_python_runs(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "sample").symlink_to(sample_path())
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
+    masks = Masks({file.stem: str(file) for file in (sample_path() / "masks").glob("*.png")}, exact=True)
+    exec(compile(code, "README.md", "exec"), {"masks": masks})
     assert [entry.name for entry in Scene.open("my-scene").layers] == ["rocket", "remove the mug"]
     assert Path("orbit.mp4").stat().st_size > 1000
 

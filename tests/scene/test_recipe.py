@@ -114,7 +114,7 @@ def without(key, inner=BOX["box"]):
 WRONG = [
     ([], "a recipe must be a mapping"),
     (None, "a recipe must be a mapping of names to values, not nothing"),
-    ({}, "it has no region; give one of points, masks, mesh, box"),
+    ({}, "it has no region; give one of points, masks, heal, mesh, box"),
     ({"format": 3, "region": BOX}, "its format is 3, this NeRF-Insert reads up to format 2: update"),
     ({"format": "new", "region": BOX}, "its format is 'new'"),
     ({"region": BOX, "promt": "a fern"}, "a recipe has no 'promt'; it may have region"),
@@ -122,7 +122,7 @@ WRONG = [
     ({"region": BOX, 3: "fill"}, "has no 3"),
     ({"region": None}, "region must be a mapping of names to values, not nothing"),
     ({"region": "everywhere"}, "region must be a mapping of names to values, not 'everywhere'"),
-    ({"region": {}}, "region needs exactly one of points, masks, mesh, box"),
+    ({"region": {}}, "region needs exactly one of points, masks, heal, mesh, box"),
     ({"region": {"sphere": 1}}, "it has ['sphere']"),
     ({"region": {3: 1}}, "region needs exactly one of"),
     ({"region": {3: 1, "b": 2}}, "region needs exactly one of"),
