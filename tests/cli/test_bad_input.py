@@ -268,7 +268,7 @@ EDIT = [
     (
         "unknown inpainter",
         lambda p: ["edit", p.scene, "--box", EVERYWHERE, "--inpainter", "magic"],
-        "there is no inpainter 'magic': use one of diffusion, fill, mesh",
+        "there is no inpainter 'magic': use one of clear, diffusion, fill, mesh",
     ),
     (
         "mesh inpainter without a mesh",
