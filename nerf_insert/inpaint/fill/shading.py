@@ -67,12 +67,12 @@ def continue_shade(ratio: Image, border: Mask, wanted: Mask) -> Image | None:
     return np.where(wanted[..., None], result, 0).astype(np.float32)
 
 
-def _blocks(mask: Mask, step: int) -> Mask:
+def _blocks(mask: Mask, step: int) -> Bool[ndarray, "rows columns"]:
     """Whether anything is true in each block of pixels."""
     return np.asarray(_padded(mask, step).any(axis=(1, 3)))
 
 
-def _means(values: Image, known: Mask, step: int) -> Image:
+def _means(values: Image, known: Mask, step: int) -> Float32[ndarray, "rows columns 3"]:
     """The mean of the known pixels of each block, 0 without any."""
     weight = _padded(known.astype(np.float32), step).sum(axis=(1, 3))
     sums = [_padded(np.where(known, values[..., k], 0), step).sum(axis=(1, 3)) for k in range(3)]
