@@ -53,9 +53,8 @@ def test_the_example_script_makes_a_layer(server, ask, workspace, tiny_folder, t
     assert [entry.name for entry in Scene.open(workspace / "scenes" / "tiny").layers] == names
     assert Image.open(out).size == (640, 480)
     download_all(ask, scene, workspace)
-    for left in (names[1:], []):
-        ask("layer_action", scene, "undo", 0, 0, "")
-        assert [entry.name for entry in Scene.open(workspace / "scenes" / "tiny").layers] == left
+    ask("layer_action", scene, "undo", 0, 0, "")  # the layer and its shadow are one change
+    assert Scene.open(workspace / "scenes" / "tiny").layers == []
 
 
 def download_all(ask, scene, workspace):
