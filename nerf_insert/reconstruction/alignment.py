@@ -11,7 +11,7 @@ from jaxtyping import Float
 from nerf_insert.errors import InputError
 from nerf_insert.reconstruction.places import Pixel, floor_plane, locate
 from nerf_insert.reconstruction.solution import Solution
-from nerf_insert.reconstruction.up_direction import find_up
+from nerf_insert.reconstruction.up_direction import Up, find_up
 
 Vector = Float[np.ndarray, " 3"]
 
@@ -42,7 +42,7 @@ class World:
 
 def align(
     solution: Solution, gravities: Mapping[str, tuple[float, float, float]], world: World
-) -> tuple[Solution, str]:
+) -> tuple[Solution, Up]:
     """Bring cameras and points into the world of the capture.
 
     Without a known length, the mean distance of the cameras from what they look at is 1.
@@ -53,34 +53,35 @@ def align(
         world: What the user says.
 
     Returns:
-        (the solution in the new world, what up follows from: "metadata", "scene", "cameras", "--up" or "--
-        floor").
+        (the solution in the new world, up in the world of the old one; where the user says it, its origin is
+        "--up" or "--floor").
 
     Raises:
         InputError: What the user says does not fit the capture.
     """
-    up, origin = find_up(solution, gravities)
+    found = find_up(solution, gravities)
     focus = focus_point(solution)
     floor = focus
-    rotation = _z_up(up, solution)
+    rotation = _z_up(found.direction, solution)
     if world.up is not None:
         given = np.array(world.up)
         if not np.isfinite(given).all() or np.linalg.norm(given) < 1e-9:
             raise InputError("--up has no direction: give three numbers, such as 0,0,1")
-        rotation, origin = _z_up(rotation.T @ given, solution), "--up"
+        found = Up(rotation.T @ given, "--up", 0.0)
     if world.floor:
-        floor, up = floor_plane(solution, world.floor)
-        rotation, origin = _z_up(up, solution), "--floor"
+        floor, normal = floor_plane(solution, world.floor)
+        found = Up(normal, "--floor", 0.0)
+    rotation = _z_up(found.direction, solution)
     scale = 1 / max(float(np.linalg.norm(solution.centers - focus, axis=1).mean()), 1e-12)
     if world.length is not None:
         length = world.length
-        found = float(np.linalg.norm(locate(solution, length.start) - locate(solution, length.end)))
-        if not found > 0:
+        measured = float(np.linalg.norm(locate(solution, length.start) - locate(solution, length.end)))
+        if not measured > 0:
             raise InputError("the two ends of --scale are the same place: choose two that are far apart")
-        scale = length.distance / found
+        scale = length.distance / measured
     zero = rotation @ focus
     zero[2] = (rotation @ floor)[2]
-    return solution.moved(rotation, scale, -scale * zero), origin
+    return solution.moved(rotation, scale, -scale * zero), found
 
 
 def focus_point(solution: Solution) -> Vector:

@@ -13,6 +13,7 @@ from nerf_insert.io.files import atomic_write, write_json
 from nerf_insert.reconstruction.alignment import World
 from nerf_insert.reconstruction.diagnosis import Diagnosis
 from nerf_insert.reconstruction.solution import Solution
+from nerf_insert.reconstruction.up_direction import Up
 
 POINTS = "sparse_pc.ply"
 SUMMARY = "capture.json"
@@ -21,7 +22,7 @@ RELIABLE_VIEWS = 3  # photographs that see a point
 
 
 def write_capture(
-    folder: Path, solution: Solution, diagnosis: Diagnosis, source: str, up_from: str, world: World
+    folder: Path, solution: Solution, diagnosis: Diagnosis, source: str, up: Up, world: World
 ) -> None:
     """Write a capture's cameras, points and summary; its photographs are there already.
 
@@ -30,7 +31,7 @@ def write_capture(
         solution: Cameras and points in the capture's world.
         diagnosis: What was found.
         source: What the capture was made from.
-        up_from: What up follows from.
+        up: Up, for what it follows from.
         world: What the user said about the world.
     """
     keep = reliable(solution)
@@ -50,7 +51,8 @@ def write_capture(
         "photographs": len(diagnosis.findings),
         "placed": diagnosis.placed,
         "points": int(keep.sum()),
-        "up": up_from,
+        "up": up.origin,
+        "up_is_sure": up.sure,
         "world": asdict(world),
         "diagnosis": diagnosis.to_dict(),
     }

@@ -36,6 +36,10 @@ from nerf_insert.runtime.progress import SILENT, Progress
 FORMAT = 1
 WORK = "reconstruction"
 LARGE_FILES = ("database.db", "models", "models_global", "unpacked", "pairs.txt")  # of no use at the end
+NOT_SURE = (
+    "which way is up is not sure, for no floor or wall agrees with how the cameras were held: if the scene "
+    "leans in the report, show the floor, on the page or with --floor VIEW=X,Y"
+)
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,11 @@ def make_capture(
         for warning in diagnosis.warnings:
             progress.warn(warning)
         gravities = {p.name: p.gravity for p in photographs if p.gravity is not None}
-        solution, up_from = align(solution, gravities, options.world)
-        write_capture(out, solution, diagnosis, str(source), up_from, options.world)
-        report = write_report(
-            out / "report.html", out, solution, diagnosis, up_from, options.scale is not None
-        )
+        solution, up = align(solution, gravities, options.world)
+        if not up.sure:
+            progress.warn(NOT_SURE)
+        write_capture(out, solution, diagnosis, str(source), up, options.world)
+        report = write_report(out / "report.html", out, solution, diagnosis, up, options.scale is not None)
         for name in LARGE_FILES:
             path = work / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

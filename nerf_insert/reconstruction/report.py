@@ -19,6 +19,7 @@ from nerf_insert.reconstruction.capture_files import reliable
 from nerf_insert.reconstruction.coverage import cover
 from nerf_insert.reconstruction.diagnosis import Diagnosis, Finding
 from nerf_insert.reconstruction.solution import Solution
+from nerf_insert.reconstruction.up_direction import Up
 
 THUMBNAIL = 150  # pixels of the longer side
 MOST_THUMBNAILS = 300
@@ -26,14 +27,14 @@ MOST_POINTS = 6000  # that are drawn
 UP_FROM = {
     "metadata": "the accelerometer's value in the photographs",
     "scene": "the floors and walls of the scene",
-    "cameras": "how the cameras were held",
+    "cameras": "how the cameras were held and moved",
     "--up": "what you said (--up)",
     "--floor": "the floor that you showed",
 }
 
 
 def write_report(
-    path: Path, folder: Path, solution: Solution, diagnosis: Diagnosis, up_from: str, known_length: bool
+    path: Path, folder: Path, solution: Solution, diagnosis: Diagnosis, up: Up, known_length: bool
 ) -> Path:
     """Write the report of a capture.
 
@@ -42,7 +43,7 @@ def write_report(
         folder: The capture, for its photographs.
         solution: Cameras and points in the capture's world.
         diagnosis: What was found.
-        up_from: What up follows from, a key of UP_FROM.
+        up: Up; its origin is a key of UP_FROM.
         known_length: Whether the unit is that of a length the user gave.
 
     Returns:
@@ -58,7 +59,8 @@ def write_report(
         "Reprojection error": f"{diagnosis.error:.2f} px",
         "Points": f"{int(reliable(solution).sum())}",
         "Lens": f"{diagnosis.lens}, {len(solution.lenses)} in use",
-        "Up follows from": UP_FROM[up_from],
+        "Up follows from": UP_FROM[up.origin]
+        + ("" if up.sure else "; not sure, show the floor if this leans"),
         "Unit of length": "yours (--scale)"
         if known_length
         else "the mean distance of the cameras from the scene",

@@ -11,7 +11,7 @@ from nerf_insert.reconstruction.coverage import cover
 from nerf_insert.reconstruction.diagnosis import Finding
 from nerf_insert.reconstruction.places import Pixel, floor_plane, locate
 from nerf_insert.reconstruction.solution import Solution, load_solution
-from nerf_insert.reconstruction.up_direction import find_up, plane_normals, up_of_cameras, up_of_planes
+from nerf_insert.reconstruction.up_direction import find_up, up_of_cameras
 
 TURN = Rotation.from_euler("xyz", [130, -40, 75], degrees=True).as_matrix()
 LENS = {"w": 256, "h": 192, "fl_x": walks.FOCAL, "fl_y": walks.FOCAL, "cx": 128.0, "cy": 96.0}
@@ -63,25 +63,10 @@ def test_cameras_that_look_down_from_one_side_still_tell_up():
 
 
 def test_floors_and_walls_make_it_exact():
-    up, why = find_up(room(look_down()), {})
-    assert why == "scene" and degrees(up, UP) < 0.5
-    up, why = find_up(room(look_down(), planes=False), {})
-    assert why == "cameras" and degrees(up, UP) < 8
-
-
-def test_a_slope_beyond_reach_does_not_pull():
-    """A ramp at 45 degrees is neither floor nor wall."""
-    normals = np.array([[0, 0, 1.0]] * 100 + [[0, np.sqrt(0.5), np.sqrt(0.5)]] * 300)
-    guess = np.array([0, np.sin(np.radians(6)), np.cos(np.radians(6))])
-    assert degrees(up_of_planes(normals, guess), np.array([0, 0, 1])) < 1.5
-    assert up_of_planes(normals[:10], guess) is None
-
-
-def test_normals_of_a_plane():
-    rng = np.random.default_rng(0)
-    points = np.c_[rng.uniform(-1, 1, (500, 2)), rng.normal(0, 1e-3, 500)]
-    assert np.abs(plane_normals(points)[:, 2]).min() > 0.99
-    assert len(plane_normals(points[:5])) == 0
+    up = find_up(room(look_down()), {})
+    assert up.origin == "scene" and degrees(up.direction, UP) < 0.5
+    up = find_up(room(look_down(), planes=False), {})
+    assert up.origin == "cameras" and degrees(up.direction, UP) < 8
 
 
 @pytest.mark.parametrize("sign", [1, -1])  # devices disagree about it
@@ -91,15 +76,15 @@ def test_measured_gravity_wins(sign):
         name: tuple(sign * pose[:, :3].T @ -UP)
         for name, pose in zip(solution.names, solution.c2w, strict=True)
     }
-    up, why = find_up(solution, gravities)
-    assert why == "metadata" and degrees(up, UP) < 1e-3
+    up = find_up(solution, gravities)
+    assert up.origin == "metadata" and up.sure and degrees(up.direction, UP) < 1e-3
     nonsense = {name: tuple(np.random.default_rng(k).normal(size=3)) for k, name in enumerate(solution.names)}
-    assert find_up(solution, nonsense)[1] != "metadata"
+    assert find_up(solution, nonsense).origin != "metadata"
 
 
 def test_the_world_is_level_centered_and_of_unit_size():
-    solution, why = align(room(look_down()), {}, World())
-    assert why == "scene"
+    solution, up = align(room(look_down()), {}, World())
+    assert up.origin == "scene"
     assert np.linalg.norm(focus_point(solution)) < 1e-6
     assert np.linalg.norm(solution.centers, axis=1).mean() == pytest.approx(1)
     rigid = solution.c2w[:, :, :3]
@@ -142,16 +127,16 @@ def test_the_floor_that_is_shown_becomes_zero(count):
     floor = tuple(places_of(solution, (0.3, 0.2, 0), (-0.6, 0.0, 0), (0.2, 0.9, 0))[:count])
     point, normal = floor_plane(solution, floor)
     assert degrees(normal, UP) < 1.5 and point is not None
-    aligned, why = align(solution, {}, World(floor=floor))
+    aligned, up = align(solution, {}, World(floor=floor))
     heights = aligned.points[:1500, 2]  # of the floor
-    assert why == "--floor" and np.abs(heights).max() < 0.03 and aligned.centers[:, 2].min() > 0.3
+    assert up.origin == "--floor" and np.abs(heights).max() < 0.03 and aligned.centers[:, 2].min() > 0.3
 
 
 def test_up_is_in_the_coordinates_without_it():
     solution = room(walks.arc(10))
     plain, _ = align(solution, {}, World())
-    turned, why = align(solution, {}, World(up=(1.0, 0.0, 0.0)))
-    assert why == "--up"
+    turned, up = align(solution, {}, World(up=(1.0, 0.0, 0.0)))
+    assert up.origin == "--up"
     heights = plain.points @ [1, 0, 0]
     assert turned.points[:, 2] - turned.points[0, 2] == pytest.approx(heights - heights[0], abs=1e-9)
     with pytest.raises(InputError, match="no direction"):
