@@ -41,7 +41,10 @@ class World:
 
 
 def align(
-    solution: Solution, gravities: Mapping[str, tuple[float, float, float]], world: World
+    solution: Solution,
+    gravities: Mapping[str, tuple[float, float, float]],
+    world: World,
+    axes_known: bool = True,
 ) -> tuple[Solution, Up]:
     """Bring cameras and points into the world of the capture.
 
@@ -51,6 +54,7 @@ def align(
         solution: As structure from motion left it.
         gravities: Where down was, in the axes of the cameras of some photographs, by name.
         world: What the user says.
+        axes_known: Whether these are the axes of the cameras, and not those of a sensor, in any order.
 
     Returns:
         (the solution in the new world, up in the world of the old one; where the user says it, its origin is
@@ -59,7 +63,7 @@ def align(
     Raises:
         InputError: What the user says does not fit the capture.
     """
-    found = find_up(solution, gravities)
+    found = find_up(solution, gravities, axes_known)
     focus = focus_point(solution)
     floor = focus
     rotation = _z_up(found.direction, solution)

@@ -107,7 +107,8 @@ def make_capture(
         for warning in diagnosis.warnings:
             progress.warn(warning)
         gravities = {p.name: p.gravity for p in photographs if p.gravity is not None}
-        solution, up = align(solution, gravities, options.world)
+        axes_known = not any(p.group for p in photographs)  # of a video's sensor they are not
+        solution, up = align(solution, gravities, options.world, axes_known)
         if not up.sure:
             progress.warn(NOT_SURE)
         write_capture(out, solution, diagnosis, str(source), up, options.world)

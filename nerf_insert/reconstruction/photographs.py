@@ -35,7 +35,8 @@ class Photograph:
         group: Equal for photographs that were taken in a row: frames of one video. "" where that is not
             known.
         focal: The focal length in pixels, where the metadata says it.
-        gravity: Where down was, in the camera's axes, where the metadata says it.
+        gravity: Where down was, where the metadata says it: in the camera's axes, or in the sensor's where it
+            is a frame of a video.
         sharpness: Variance of the Laplacian.
         blurred: Whether it is much less sharp than its neighbors.
     """

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from nerf_insert.reconstruction.scene_planes import ScenePlane, scene_planes
 from nerf_insert.reconstruction.solution import Solution
 
 LEVEL = np.radians(5.0)  # by which people hold cameras off level
 AGREE = np.radians(12.0)  # spread of measured gravities up to which they are believed
+SPREAD = np.radians(4.0)  # of gravities that are measured well
 FEWEST_GRAVITIES = 3
 
 CAMERAS = 6.0  # how many independent cameras all of them together count for
@@ -43,7 +45,7 @@ FLOOR = 1.0  # by how much a floor counts more than a wall, however large it is
 NEAR, SHARP = np.radians(2.5), np.radians(0.7)  # by which planes are off, when they are searched and at last
 SEEN = np.radians(4.0)  # within which a plane is a floor or a wall of the result
 SEEN_SHARE = 0.08  # of the scene that such planes must be, to say that up follows from them
-DOUBT = 0.15  # probability of being farther off than NOT_FAR, above which up is not called sure
+DOUBT = 0.1  # probability of being farther off than NOT_FAR, above which up is not called sure
 
 DIRECTIONS = 10_000  # that are tried
 ZOOM = np.radians([2.0, 0.6, 0.2, 0.06])
@@ -74,15 +76,18 @@ class Up:
         return self.doubt < DOUBT
 
 
-def find_up(solution: Solution, gravities: Mapping[str, tuple[float, float, float]]) -> Up:
+def find_up(
+    solution: Solution, gravities: Mapping[str, tuple[float, float, float]], axes_known: bool = True
+) -> Up:
     """Find up.
 
     Args:
         solution: Cameras and points.
         gravities: Where down was, in the axes of the cameras of some photographs, by name.
+        axes_known: Whether these are the axes of the cameras, and not those of a sensor, in any order.
     """
-    measured = _measured_up(solution, gravities, up_of_cameras(solution.c2w))
-    if measured is not None:
+    measured = _measured_up(solution, gravities, axes_known)
+    if measured is not None and measured.sure:
         return measured
     planes = scene_planes(solution)
     loop = loop_axis(solution)
@@ -168,23 +173,34 @@ def _loop_score(directions: Directions, axis: Vector) -> Scores:
 
 
 def _measured_up(
-    solution: Solution, gravities: Mapping[str, tuple[float, float, float]], held: Vector
+    solution: Solution, gravities: Mapping[str, tuple[float, float, float]], axes_known: bool
 ) -> Up | None:
-    """The mean of the measured directions; None where they are few or disagree."""
-    down = [
-        pose[:, :3] @ np.array(gravities[name])
-        for name, pose in zip(solution.names, solution.c2w, strict=True)
-        if name in gravities
-    ]
-    if len(down) < FEWEST_GRAVITIES:
+    """The direction that most measurements agree about; None where they are few or disagree.
+
+    Sensors differ in the order and signs of their axes. Under a wrong order the measurements of cameras that
+    turned disagree in the world; what is left is decided by how the cameras would have been held.
+    """
+    placed = [k for k, name in enumerate(solution.names) if name in gravities]
+    if len(placed) < FEWEST_GRAVITIES:
         return None
-    mean = -np.median(down, axis=0)
-    mean = mean / max(float(np.linalg.norm(mean)), 1e-9)
-    spread = np.median(np.arccos(np.clip(-np.array(down) @ mean, -1, 1)))
-    if spread > AGREE and np.pi - spread > AGREE:
+    measured = np.array([gravities[solution.names[k]] for k in placed])
+    found, values = [], []
+    for turn in [np.eye(3)] if axes_known else Rotation.create_group("O").as_matrix():
+        down = np.einsum("nij,nj->ni", solution.c2w[placed][:, :, :3], measured @ turn.T)
+        mean = np.median(down, axis=0)
+        mean = mean / max(float(np.linalg.norm(mean)), 1e-9)
+        spread = float(np.median(np.arccos(np.clip(down @ mean, -1, 1))))
+        if spread > AGREE:
+            continue
+        either = np.stack([mean, -mean])  # devices disagree about the sign of acceleration, too
+        found += list(either)
+        values += list(held_score(either, solution.c2w) - 0.5 * (spread / SPREAD) ** 2)
+    if not found:
         return None
-    up = mean if mean @ held > 0 else -mean  # devices disagree about the sign of acceleration
-    return Up(up, "metadata", 0.0)
+    best = found[int(np.argmax(values))]
+    likely = np.exp(np.array(values) - max(values))
+    others = likely[np.array(found) @ best < np.cos(NOT_FAR)]
+    return Up(best, "metadata", float(others.sum() / likely.sum()))
 
 
 def _off(normal: Vector, up: Vector) -> float:

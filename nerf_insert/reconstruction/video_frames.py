@@ -10,6 +10,7 @@ from PIL import Image
 from nerf_insert.errors import InputError, first_few
 from nerf_insert.reconstruction.frame_choice import Choice, check_motion, choose_frames, share_frames
 from nerf_insert.reconstruction.motion import Motion, measure_motion
+from nerf_insert.reconstruction.motion_track import read_motion_track
 from nerf_insert.reconstruction.photographs import Photograph, scaled_note, write_picture
 from nerf_insert.reconstruction.sources import Source
 from nerf_insert.reconstruction.video_reader import VideoInfo, decode, upright_gray, upright_rgb, video_info
@@ -78,6 +79,7 @@ def import_frames(
             size = fit_size(info.size, limit)
             if size != info.size:
                 progress.say(scaled_note("frames", info.size, size, megapixels is not None))
+            track = read_motion_track(file)
             times = [motion.times[index] for index in choice.indices]
             wanted = dict(zip(times, choice.indices, strict=True))
             prefix = f"{chr(ord('a') + number % 26)}_" if len(measured) > 1 else ""
@@ -94,6 +96,7 @@ def import_frames(
                         size=size,
                         lens=f"video {number}",
                         group=f"video {number}",
+                        gravity=track.gravity(time) if track else None,
                         sharpness=motion.sharpness[index],
                         blurred=index in choice.blurred,
                     )
