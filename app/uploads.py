@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from nerf_insert.app import image_sandbox
 from nerf_insert.app.workspace import PAGE, SceneLocation, Workspace
-from nerf_insert.capture.dataparsers import DATA_SUFFIXES
 from nerf_insert.errors import InputError, first_few, warn
 from nerf_insert.io.archives import unpack
 from nerf_insert.io.decoding import NAMES, SUFFIXES
 from nerf_insert.io.files import read_json, write_json
 from nerf_insert.reconstruction.make import is_source
 from nerf_insert.reconstruction.sources import VIDEOS, find_source
+from nerf_insert.reconstruction.zipped_capture import CAPTURE_FILES
 from nerf_insert.splats.files import READABLE, kind_of
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 MAX_UPLOAD = 4 << 30  # bytes of one file
 IMAGES = SUFFIXES
-CAPTURE_FILES = (
-    *IMAGES, *DATA_SUFFIXES, ".geojson", ".ply", ".out",
-)  # fmt: skip
 SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".yml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
 SCENE_FILES += READABLE
 INDICES = ("scene.json", "transforms.json", "transforms_train.json")

@@ -31,6 +31,7 @@ from nerf_insert.reconstruction.sources import Source, find_source, holds_photog
 from nerf_insert.reconstruction.stages import Stages
 from nerf_insert.reconstruction.video_frames import import_frames, measure_video
 from nerf_insert.reconstruction.video_reader import VideoInfo
+from nerf_insert.reconstruction.zipped_capture import holds_poses, is_zip
 from nerf_insert.runtime.progress import SILENT, Progress
 
 FORMAT = 1
@@ -129,7 +130,7 @@ def is_source(path: Path, dataparser: str | None = None) -> bool:
     if dataparser is not None or not holds_photographs(path):
         return False
     if path.is_file():
-        return True
+        return not (is_zip(path) and holds_poses(path))
     folder, _ = capture_folder(path)  # which may be above or below what was named
     return kind_of(folder) is None
 

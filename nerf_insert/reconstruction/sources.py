@@ -72,7 +72,7 @@ def find_source(path: Path, unpacked: Path) -> Source:
             raise InputError(
                 f"{path} holds camera poses already ({kind_of(posed[0])}"
                 + ("" if where == "." else f", in {where}")
-                + "): unzip it, and train on the folder as it is"
+                + "): train on it as it is"
             )
         source = _in_folder(unpacked, path)
         if left_out:

@@ -45,8 +45,9 @@ def train_scene(
     with the same scene.
 
     Args:
-        capture: Folder with `transforms.json` or another layout that nerfstudio reads, or the JSON file; or a
-            video, or a folder or zip of photographs without camera poses.
+        capture: Folder with `transforms.json` or another layout that nerfstudio reads, the JSON file, or a
+            zip of such a folder, which is unpacked in the scene folder; or a video, or a folder or zip of
+            photographs without camera poses.
         out: The scene folder to make. It must not hold a scene yet.
         steps: Training steps. Default: those of `TrainConfig`.
         samples: Samples along rays in one step. Default: those of `TrainConfig`.
@@ -73,17 +74,22 @@ def train_scene(
     from nerf_insert.capture.pose_check.check import load_checked
     from nerf_insert.fields.hash_field import FieldConfig
     from nerf_insert.reconstruction.make import is_source, make_capture
+    from nerf_insert.reconstruction.zipped_capture import is_zip, unpack_capture
     from nerf_insert.rendering.outputs import check_folder
     from nerf_insert.training.scene_trainer import TrainConfig, train_base
 
     out = Path(out)
     check_free(out)
-    if is_source(Path(capture).expanduser(), dataparser):
+    source = Path(capture).expanduser()
+    if is_source(source, dataparser):
         capture = make_capture(capture, out / CAPTURE, making, seed=seed, progress=progress).path
     elif making is not None:
         raise InputError(
             f"{capture} has camera poses already: the options for videos and photographs are without effect"
         )
+    elif is_zip(source):
+        with lock_scene(out), warnings_to(progress.warn):
+            capture = unpack_capture(source, out / CAPTURE)
     with warnings_to(progress.warn):
         found, _ = load_checked(
             capture, dataparser=dataparser, downscale=downscale, axes=axes, progress=progress

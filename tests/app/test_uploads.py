@@ -51,6 +51,16 @@ def test_a_capture_becomes_a_place_to_build_a_scene_in(workspace, capture_folder
     assert again.folder != location.folder and again.capture_path != location.capture_path
 
 
+def test_zips_named_on_the_command_line_are_opened_once(workspace, capture_folder, scene_folder, tmp_path):
+    photographs = Path(zipped(capture_folder, tmp_path / "my photos"))
+    scene = scene_zip(Scene.open(scene_folder), tmp_path / "out")
+    for file, trained in ((photographs, False), (scene, True)):
+        location = workspace.open_path(file)
+        assert location.trained == trained and workspace.open_path(file) == location and file.exists()
+        assert location.trained or location.capture_path.is_relative_to(workspace.folder)
+    assert len(workspace.locations()) == 2
+
+
 @pytest.mark.parametrize("where", ["../secret.png", "/tmp/secret.png"])
 def test_pictures_outside_the_captures_folder_are_refused(workspace, capture_folder, tmp_path, where):
     secret = tmp_path / "secret.png" if where.startswith("..") else None
@@ -284,6 +294,7 @@ def test_a_video_and_photographs_are_sources(workspace, tmp_path):
     location = uploads.take_files([tmp_path / "photos.zip"], workspace)
     assert location.pending and workspace.find(location.key) == location
     assert workspace.open_path(location.source).key == location.key  # once only
+    assert workspace.open_path(tmp_path / "photos.zip").pending
 
     before = sorted(path.name for path in (workspace.folder / "captures").iterdir())
     for files, said in (

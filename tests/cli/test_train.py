@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from dataclasses import astuple
 
 import numpy as np
@@ -84,6 +85,25 @@ def test_training_goes_on_where_it_was_stopped(tiny_folder, tmp_path, capsys, mo
     taken += 8 * [1]
     run(capture, tmp_path / "other", "--downscale", "3")  # other pictures: that has to start again
     assert len(taken) >= 12 + 8 + 12
+
+
+def test_a_zip_of_a_capture_is_trained_on_as_it_is(tiny_folder, tmp_path, capsys):
+    """Unpacked in the scene folder: the zip may go, and the scene still opens."""
+    capture, zipped = tiny_folder / "capture", tmp_path / "my walk.zip"
+    with zipfile.ZipFile(zipped, "w") as archive:  # as Windows and a Mac pack a folder
+        for file in [capture / "transforms.json", *sorted((capture / "images").iterdir())]:
+            archive.write(file, "walk\\" + str(file.relative_to(capture)).replace("/", "\\"))
+        archive.writestr("__MACOSX/walk/._transforms.json", b"\0\5\x16\7")
+    assert main(["check", str(zipped), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["photographs"] == 14
+    assert main(["train", str(zipped), "--out", str(tmp_path / "s"), "--frames", "9", *SHORT]) == 2
+    assert "has camera poses already" in json.loads(capsys.readouterr().out)["error"]
+    run(zipped, tmp_path / "s")
+    zipped.unlink()
+    scene = Scene.open(tmp_path / "s")
+    assert scene.capture.path == tmp_path / "s" / "capture" / "walk" and len(scene.capture.views) == 14
+    run(capture, tmp_path / "of the folder")
+    assert same(weights_of(tmp_path / "s"), weights_of(tmp_path / "of the folder"))
 
 
 def test_few_photographs_are_all_trained_on(capture_folder, scene_folder, tmp_path, capsys):

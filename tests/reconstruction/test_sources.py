@@ -6,9 +6,11 @@ import zipfile
 import pytest
 from PIL import Image
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, InputWarning
 from nerf_insert.io import archives
+from nerf_insert.reconstruction.make import is_source
 from nerf_insert.reconstruction.sources import find_source, holds_photographs
+from nerf_insert.reconstruction.zipped_capture import holds_poses, unpack_capture
 
 
 def photographs(folder, *names):
@@ -114,6 +116,45 @@ def test_links_and_many_files_in_a_zip_are_refused(tmp_path, monkeypatch):
     assert "at most 2" in refused(
         zipped(tmp_path / "many.zip", dict.fromkeys(("a.jpg", "b.jpg", "c.jpg"), b"1")), tmp_path
     )
+
+
+def test_a_zip_of_a_capture_is_told_from_one_of_photographs(tmp_path):
+    photos = {f"walk/images/{k}.jpg": b"1" for k in "abc"}
+    for number, (files, posed) in enumerate(
+        [
+            (photos, False),
+            (photos | {"walk/notes.json": b"{}"}, False),
+            (photos | {"walk/transforms.json": b"{}"}, True),
+            ({name.replace("/", "\\"): data for name, data in photos.items()}, False),
+            ({"walk\\images\\a.jpg": b"1", "walk\\transforms.json": b"{}"}, True),
+            (photos | {"__MACOSX/walk/._transforms.json": b"x"}, False),
+            (photos | {f"walk/sparse/0/{name}.txt": b"" for name in ("cameras", "images")}, True),
+            (photos | {"walk/c.xml": b"<document><chunk></chunk></document>"}, True),
+        ]
+    ):
+        file = zipped(tmp_path / f"{number}.zip", files)
+        assert holds_poses(file) == posed and is_source(file) != posed, files
+    with pytest.raises(InputError, match="no.zip cannot be unpacked"):
+        (tmp_path / "no.zip").write_bytes(b"PK") and is_source(tmp_path / "no.zip")
+
+
+def test_a_zip_is_unpacked_once_and_anew_when_it_changes(tmp_path):
+    files = {"walk/transforms.json": b"{}", "walk/a.jpg": b"1", "walk/prog.exe": b"1"}
+    file, home = zipped(tmp_path / "a.zip", files), tmp_path / "scene" / "capture"
+    with pytest.warns(InputWarning, match="1 files are left out, .*: walk/prog.exe"):
+        assert unpack_capture(file, home) == home
+    (home / "walk" / "a.jpg").write_bytes(b"2")
+    assert unpack_capture(file, home) == home and (home / "walk" / "a.jpg").read_bytes() == b"2"
+    zipped(file, {"transforms.json": b"{}"})
+    unpack_capture(file, home)
+    assert sorted(path.name for path in home.rglob("*")) == ["transforms.json", "unpacked.json"]
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        (tmp_path / "b.zip").write_bytes(b"PK") and unpack_capture(tmp_path / "b.zip", tmp_path / "b")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "keep.txt").write_text("x")
+    with pytest.raises(InputError, match="holds something else"):
+        unpack_capture(file, tmp_path / "mine")
+    assert [path.name for path in tmp_path.iterdir() if "unpacking" in path.name or path.name == "b"] == []
 
 
 def test_holds_photographs(tmp_path):

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         type=path,
         metavar="SCENE_OR_CAPTURE",
-        help="what to open: a scene, a capture, a video, or a folder or zip of photographs (default: the "
-        "page offers the bundled sample, recent scenes and an upload)",
+        help="what to open: a scene or a capture, or a zip of one, a video, or a folder or zip of "
+        "photographs (default: the page offers the bundled sample, recent scenes and an upload)",
     )
     parser.add_argument(
         "--workspace",

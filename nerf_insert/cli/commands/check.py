@@ -8,6 +8,8 @@ named; `train` mends it by itself. The exit code is 1 if the poses do not fit.
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from nerf_insert.cli.argument_types import path
@@ -19,7 +21,7 @@ SUMMARY = "check whether the poses of a capture fit its photographs"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "capture", type=path, metavar="CAPTURE", help="folder of the capture, or its transforms.json"
+        "capture", type=path, metavar="CAPTURE", help="folder of the capture, its transforms.json, or a zip"
     )
     parser.add_argument(
         "--dataparser", metavar="NAME", help="how to read it (default: the format that fits the folder)"
@@ -44,8 +46,16 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
     from nerf_insert.capture.masks_beside import share_note
     from nerf_insert.capture.pose_check.check import check_poses
     from nerf_insert.capture.reading import Reading
+    from nerf_insert.reconstruction.zipped_capture import is_zip, unpack_capture
     from nerf_insert.scene.create import memory_needed
 
+    if is_zip(args.capture):
+        with tempfile.TemporaryDirectory(prefix="nerf-insert-") as home:
+            given = args.capture
+            args.capture = unpack_capture(given, Path(home) / given.stem)
+            data, _ = run(args, console)
+            data["capture"] = str(given)
+            return data, report(data)
     capture = Capture.load(args.capture, dataparser=args.dataparser, reading=Reading(axes=args.axes))
     for warning in (*capture.warnings, share_note(capture.views)):
         if warning:

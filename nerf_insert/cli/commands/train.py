@@ -1,11 +1,11 @@
 """Train the base field of a scene on a capture and make a scene folder.
 
 A capture is a folder of posed photographs as nerfstudio, COLMAP, LLFF, Polycam, Record3D, Metashape,
-RealityCapture, Meshroom or OpenDroneMap leave it. From a video, or a folder or zip of photographs without
-camera positions, a capture is made first, as `nerf-insert capture` does. Whether the poses fit the
-photographs is checked before training. If training was interrupted, run the same command again to resume it.
-With --nerfstudio or --splat nothing is trained: a model trained in nerfstudio, or a file of Gaussian splats,
-becomes the base.
+RealityCapture, Meshroom or OpenDroneMap leave it, or a zip of one, which is unpacked in the scene folder.
+From a video, or a folder or zip of photographs without camera positions, a capture is made first, as
+`nerf-insert capture` does. Whether the poses fit the photographs is checked before training. If training was
+interrupted, run the same command again to resume it. With --nerfstudio or --splat nothing is trained: a model
+trained in nerfstudio, or a file of Gaussian splats, becomes the base.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         nargs="?",
         metavar="CAPTURE",
-        help="folder of the capture, or its transforms.json (with --nerfstudio: only if it was moved; with "
-        "--splat: if there are photographs); or a video, or a folder or zip of photographs",
+        help="folder of the capture, its transforms.json, or a zip of it (with --nerfstudio: only if it was "
+        "moved; with --splat: if there are photographs); or a video, or a folder or zip of photographs",
     )
     parser.add_argument("--out", type=path, required=True, metavar="SCENE", help="scene folder to make")
     group = parser.add_argument_group("training")
