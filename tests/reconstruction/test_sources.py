@@ -134,7 +134,7 @@ def test_a_zip_of_a_capture_is_told_from_one_of_photographs(tmp_path):
     ):
         file = zipped(tmp_path / f"{number}.zip", files)
         assert holds_poses(file) == posed and is_source(file) != posed, files
-    with pytest.raises(InputError, match="no.zip cannot be unpacked"):
+    with pytest.raises(InputError, match=r"no\.zip cannot be unpacked"):
         (tmp_path / "no.zip").write_bytes(b"PK") and is_source(tmp_path / "no.zip")
 
 
