@@ -24,6 +24,7 @@ NAMES = re.compile(rb"^[ \t]*(?:mtllib|comment[ \t]+texturefile)[ \t]+(\S.*?)[ \
 MAPS = re.compile(
     rb"^[ \t]*(?:map_\w+|bump|norm|disp|decal|refl)[ \t]+(\S.*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE
 )
+COMMENT = re.compile(r"\s+#(\s[^#]*)?$")  # names such as 3ds Max's "Material #25" have none
 # The options of a map in an MTL file, and how many values follow each: at least, at most.
 MAP_OPTIONS = {
     "-blendu": (1, 1),
@@ -52,7 +53,8 @@ def find_asset(folder: Path, name: str) -> Path | None:
 
     Returns:
         The file: the one with exactly this name, else with the name decoded, else with other letter case,
-        else one with the same last part of the name; None: there is none.
+        else one with the same last part of the name, else one with the name before a comment; None: there is
+        none.
     """
     folder = folder.resolve()
     spellings = [name, unquote(name), name.replace("\\", "/"), unquote(name).replace("\\", "/")]
@@ -73,7 +75,20 @@ def find_asset(folder: Path, name: str) -> Path | None:
             target = _inside(folder, path)
             if target is not None:
                 return target
-    return None
+    bare = without_comment(name)
+    return find_asset(folder, bare) if bare != name else None
+
+
+def how_lost(name: str) -> str:
+    """Return why `find_asset` did not find a file, and what to do, to follow the file's name."""
+    if ".." in PurePosixPath(unquote(name).replace("\\", "/")).parts:
+        return "is named in a folder outside the mesh's, where nothing is read: put it beside the mesh"
+    return "is missing, put it beside the mesh"
+
+
+def without_comment(text: str) -> str:
+    """Return the value of a line of OBJ or MTL without the last comment behind it."""
+    return COMMENT.sub("", text)
 
 
 def companions(path: str | Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import struct
 
 import numpy as np
@@ -393,6 +394,42 @@ def test_several_materials_and_none(tmp_path):
     assert look_at(mesh, CENTERS) == [GREEN] * 4
 
 
+def test_comments_behind_names_in_obj_and_mtl(tmp_path):
+    """Names that hold # themselves, as 3ds Max gives them, come first."""
+    Image.fromarray(quadrants()).save(tmp_path / "wood #2.png")
+    mtl = (
+        "newmtl wood # oak\nKd 0 0 1 # blue\nmap_Kd wood #2.png # a picture\nnewmtl Material #25\nKd 1 0 0\n"
+    )
+    path = write_obj(tmp_path, mtl, "usemtl wood # the wood\n", library="o.mtl # beside it")
+    mesh = load_mesh(path)
+    assert look_at(mesh, CENTERS) == [RED, GREEN, BLUE, YELLOW] and mesh.warnings == ()
+    assert companions(path) == ["o.mtl", "wood #2.png"]
+    mesh = load_mesh(write_obj(tmp_path, mtl + "newmtl Material #26\nKd 0 1 0\n", "usemtl Material #26\n"))
+    assert look_at(mesh, CENTERS) == [GREEN] * 4
+    mesh = load_mesh(write_obj(tmp_path, mtl, "usemtl Material #26\n"))
+    assert "no material file has the material, which is shown gray: 'Material #26'" in mesh.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("mtl", "faces", "said"),
+    [
+        ("map_Ka t.png", "f 1/1 2/2 3/3 4/4\n", "map_ka is not used, of the material: 'm'"),
+        ("Kd spectral oak.rfl 1", "f 1/1 2/2 3/3 4/4\n", "kd spectral is not used, of the material: 'm'"),
+        ("map_Kd ../t.png", "f 1/1 2/2 3/3\n", r"'\.\./t.png' is named in a folder outside the mesh's"),
+        ("map_Kd t.png", "f 1/1 2/2 3/3\nf 1 3 4\n", "some faces lack texture coordinates .* 'm'"),
+        ("map_Kd t.png", "v 0 0 0 .5 .5 .5\nf 5/1 2/2 3/3\n", "vertices' colors are not used .* 'm'"),
+    ],
+)
+def test_what_an_obj_says_and_is_not_shown_is_told(mtl, faces, said, tmp_path):
+    Image.fromarray(quadrants()).save(tmp_path / "t.png")
+    path = write_obj(tmp_path / "in", f"newmtl m\n{mtl}\n", faces=faces)
+    Image.fromarray(quadrants()).save(tmp_path / "in" / "t.png") if ".." not in mtl else None
+    if "v 0" in faces:
+        path.write_text(path.read_text().replace("v 0 0 0\n", "v 0 0 0 1 1 1\n", 1))
+    (warning,) = load_mesh(path).warnings
+    assert re.search(said, warning)
+
+
 def test_transparent_obj_materials(tmp_path):
     Image.fromarray(disc()[..., 3]).save(tmp_path / "mask.png")
     mesh = load_mesh(write_obj(tmp_path, "newmtl m\nKd 0 1 0\nmap_d mask.png\n"))
@@ -490,6 +527,19 @@ def test_ply_with_a_texture_and_coordinates_of_each_face(tmp_path):
     assert look_at(load_mesh(tmp_path / "m.ply"), CENTERS) == [RED, GREEN, BLUE, YELLOW]
     (tmp_path / "t.png").unlink()
     assert "the image 'T.PNG' is missing" in load_mesh(tmp_path / "m.ply").warnings[0]
+
+
+def test_colors_of_each_corner_in_ply_and_types_that_there_are_not(tmp_path):
+    text = (
+        "ply\nformat ascii 1.0\nelement vertex 4\nproperty float x\nproperty float y\nproperty float z\n"
+        "element face 2\nproperty list uchar int vertex_indices\nproperty list uchar float color\n"
+        "end_header\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2 9 1 0 0 1 0 0 1 0 0\n3 0 2 3 9 0 0 1 0 0 1 0 0 1\n"
+    )
+    (tmp_path / "m.ply").write_text(text)
+    assert look_at(load_mesh(tmp_path / "m.ply"), [(0.7, 0.2), (0.2, 0.7)]) == [RED, BLUE]
+    (tmp_path / "m.ply").write_text(text.replace("float x", "float16 x"))
+    with pytest.raises(InputError, match="values of the type 'float16', which PLY files do not have"):
+        load_mesh(tmp_path / "m.ply")
 
 
 def test_splats_are_no_mesh(tmp_path):

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from nerf_insert.geometry.mesh_assets import find_asset
+from nerf_insert.geometry.mesh_assets import find_asset, how_lost
 from nerf_insert.geometry.mesh_files.parts import Notes, Refusal, listed
 
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -140,9 +140,7 @@ class Document:
             return b""  # a fallback that only extensions replace
         data = self.read_uri(uri)
         if data is None:
-            raise Refusal(
-                f"has its data in the file '{uri}', which is missing: put it beside the mesh, or export a GLB"
-            )
+            raise Refusal(f"has its data in the file '{uri}', which {how_lost(uri)}, or export a GLB")
         return data
 
     def read_uri(self, uri: str) -> bytes | None:

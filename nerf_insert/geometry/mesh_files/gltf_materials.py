@@ -6,6 +6,7 @@ import math
 from functools import cache
 from typing import Any
 
+from nerf_insert.geometry.mesh_assets import how_lost
 from nerf_insert.geometry.mesh_files.gltf import BASISU, KTX2, LEFT_OUT, SUPPORTED, Document
 from nerf_insert.geometry.mesh_files.images import Unreadable, decode
 from nerf_insert.geometry.mesh_files.parts import Material, Texture, TextureUse
@@ -119,7 +120,7 @@ class Materials:
         uri = image["uri"]
         data = self.document.read_uri(uri)
         if data is None:
-            raise Unreadable(f"the image '{uri[:120]}' is missing, put it beside the mesh")
+            raise Unreadable(f"the image '{uri[:120]}' {how_lost(uri)}")
         try:
             return decode(data, self.max_side)
         except Unreadable as error:

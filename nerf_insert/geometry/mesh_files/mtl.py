@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
-from nerf_insert.geometry.mesh_assets import find_asset, map_name
+from nerf_insert.geometry.mesh_assets import find_asset, how_lost, map_name, without_comment
 from nerf_insert.geometry.mesh_files.images import Unreadable, decode
 from nerf_insert.geometry.mesh_files.parts import Material, Notes, Texture, TextureUse
 
@@ -32,6 +32,7 @@ HONORED = ("-s", "-o", "-clamp", "-colorspace")
 WITHOUT_EFFECT = ("-blendu", "-blendv", "-texres", "-type", "-bm", "-cc")
 LINEAR = ("linear", "raw", "non-color", "lin_rec709", "lin_srgb", "scene_linear")  # what -colorspace may say
 USED = ("map_kd", "map_ke", "map_d")
+OTHER_COLORS = ("xyz", "spectral")  # what a color may be written in beside RGB
 
 
 @dataclass
@@ -41,6 +42,7 @@ class Entry:
     name: str
     values: dict[str, list[float]] = field(default_factory=dict)
     maps: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)  # lines that are passed over
 
 
 def parse_mtl(text: str) -> dict[str, Entry]:
@@ -61,8 +63,9 @@ def parse_mtl(text: str) -> dict[str, Entry]:
         elif key.startswith("map_") or key in NOT_USED:
             entry.maps[key] = rest
         elif key in ("kd", "ke", "d", "tr", "pm", "pr"):
-            numbers = _numbers(rest)
-            if numbers:
+            if rest.split()[0].lower() in OTHER_COLORS:
+                entry.unread.append(f"{key} {rest.split()[0]}")
+            elif numbers := _numbers(without_comment(rest)):
                 entry.values[key] = numbers
     return found
 
@@ -77,12 +80,15 @@ class MtlMaterials:
         self._decoded = cache(lambda target: decode(target.read_bytes(), max_side))
 
     def material(self, name: str) -> Material | None:
-        """Return the material of this name, whatever the letter case; None: there is none."""
-        entry = self.entries.get(name)
-        if entry is None:
-            same = [e for other, e in self.entries.items() if other.casefold() == name.casefold()]
-            entry = same[0] if same else None
-        return None if entry is None else self._read(entry)
+        """Return the material of this name, whatever the letter case, also where a comment follows the name.
+
+        None: there is none.
+        """
+        for plain in (str, str.casefold, lambda text: without_comment(text).casefold()):
+            for other, entry in self.entries.items():
+                if plain(other) == plain(name):
+                    return self._read(entry)
+        return None
 
     def _read(self, entry: Entry) -> Material:
         alpha = entry.values["d"][-1] if "d" in entry.values else None
@@ -105,7 +111,9 @@ class MtlMaterials:
             material.metallic = entry.values["pm"][0]
         if "pr" in entry.values:
             material.roughness = entry.values["pr"][0]
-        unused = [key for key in entry.maps if key not in USED and key != "map_ka"]
+        # Exporters write the image of map_Kd once more as map_Ka.
+        unused = [k for k in entry.maps if k not in USED and (k != "map_ka" or "map_kd" not in entry.maps)]
+        unused += entry.unread
         if unused:
             self.notes.add(f"{', '.join(unused)} is not used, of the material", entry.name)
         return material
@@ -162,7 +170,7 @@ class MtlMaterials:
         target = find_asset(self.folder, name)
         lost = f"the texture of the material '{entry.name}' cannot be read: the image '{name}'"
         if target is None:
-            self.notes.add(f"{lost} is missing, put it beside the mesh")
+            self.notes.add(f"{lost} {how_lost(name)}")
             return None, options
         try:
             return self._decoded(target), options

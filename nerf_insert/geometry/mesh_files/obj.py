@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerf_insert.geometry.color import srgb_to_linear
-from nerf_insert.geometry.mesh_assets import as_utf8, find_asset
+from nerf_insert.geometry.mesh_assets import as_utf8, find_asset, how_lost
 from nerf_insert.geometry.mesh_files.mtl import MtlMaterials, parse_mtl
 from nerf_insert.geometry.mesh_files.parts import GRAY_MATERIAL, Material, MeshFile, Notes, Part, Refusal
 from nerf_insert.geometry.mesh_files.polygons import triangulate
@@ -139,7 +139,7 @@ def _materials(
         missing = not found or any(one is None for one in found)
         targets += [one for one in found if one is not None]
         if missing:
-            notes.add("a material file is missing, put it beside the mesh", name)
+            notes.add(f"a material file {how_lost(name)}", name)
     own = find_asset(path.parent, path.with_suffix(".mtl").name)
     if not targets and own is not None and (libraries or wanted):
         notes.add(f"the material file '{own.name}' is used, which has the mesh's own name")
@@ -187,6 +187,10 @@ def _part(
     used, faces = np.unique(corner_vertex[corners], return_inverse=True)
     faces = faces.reshape(-1, 3).astype(np.int64)
     part = Part(vertices[used], faces, material)
+    if colors is not None and material.base_texture is not None and (colors < 1).any():
+        notes.add(
+            "its vertices' colors are not used where there is a texture, of the material", material.name
+        )
     if colors is not None and material.base_texture is None:
         # Colors of vertices take the place of Kd, which would tint them twice.
         part.colors = colors[corner_vertex[corners]]
@@ -197,6 +201,9 @@ def _part(
         values = np.zeros((*index.shape, 2), np.float32)
         values[known] = uv[index[known]]
         part.uv = [values]
+        if known.any() and not known.all():
+            text = "some faces lack texture coordinates and show one color of the texture, of the material"
+            notes.add(text, material.name)
         if not known.any():
             notes.add("a part without texture coordinates is shown without the textures of", material.name)
             part.material = replace(part.material, base_texture=None, emissive_texture=None)

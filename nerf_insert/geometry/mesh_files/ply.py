@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from nerf_insert.geometry.color import srgb_to_linear
-from nerf_insert.geometry.mesh_assets import find_asset
+from nerf_insert.geometry.mesh_assets import find_asset, how_lost
 from nerf_insert.geometry.mesh_files.images import Unreadable, decode
 from nerf_insert.geometry.mesh_files.parts import (
     GRAY_MATERIAL,
@@ -100,6 +100,9 @@ def read_ply(path: Path, max_faces: int, max_side: int, notes: Notes) -> MeshFil
         notes.add("it has a texture but no texture coordinates, so the texture is not shown")
         material, textures = GRAY_MATERIAL, []
     colors = _colors(vertex, face, faces, owner, notes)
+    wedges = _at_corners(face, "color", 3, corners, owner) if colors is None else None
+    if wedges is not None:
+        colors = srgb_to_linear(np.clip(np.nan_to_num(wedges), 0, 1).astype(np.float64))
     if colors is not None and not textures:
         material = Material(name=path.stem)
     number = face.columns.get("texnumber") if face and len(textures) > 1 else None
@@ -133,14 +136,20 @@ def _header(data: bytes) -> tuple[list[_Element], str, list[str], int]:
         elif words[0] == "element":
             elements.append(_Element(words[1], int(words[2])))
         elif words[0] == "property" and words[1] == "list":
-            elements[-1].lists[words[4]] = TYPES[words[2]], TYPES[words[3]]
+            elements[-1].lists[words[4]] = _type(words[2]), _type(words[3])
             elements[-1].order.append(words[4])
         elif words[0] == "property":
-            elements[-1].scalars[words[2]] = TYPES[words[1]]
+            elements[-1].scalars[words[2]] = _type(words[1])
             elements[-1].order.append(words[2])
     if order is None or any(element.count < 0 for element in elements):
         raise Refusal("is damaged: its PLY header cannot be read; export it again")
     return elements, order, images, end.end()
+
+
+def _type(name: str) -> str:
+    if name not in TYPES:
+        raise Refusal(f"has values of the type '{name[:40]}', which PLY files do not have: export it again")
+    return TYPES[name]
 
 
 def _read_binary(data: bytes, at: int, elements: list[_Element], order: str) -> None:
@@ -337,20 +346,31 @@ def _uv(
     vertex: _Element, face: _Element | None, corners: np.ndarray, faces: np.ndarray, owner: np.ndarray
 ) -> Float[np.ndarray, "F 3 2"] | None:
     """Texture coordinates of faces' corners, or else of vertices."""
-    if face and "texcoord" in face.rows and len(corners):
-        values, lengths = face.rows["texcoord"]
-        count = next((face.rows[name][1] for name in INDICES if name in face.rows), np.zeros(0, np.int64))
-        if len(count) == len(lengths) and len(lengths) > owner.max():
-            within = corners - (count.cumsum() - count)[owner][:, None]
-            at = (lengths.cumsum() - lengths)[owner][:, None] + 2 * within
-            known = 2 * within + 1 < lengths[owner][:, None]
-            uv = np.zeros((*corners.shape, 2), np.float32)
-            uv[known] = np.stack([values[at[known]], values[at[known] + 1]], -1)
-            return uv
+    uv = _at_corners(face, "texcoord", 2, corners, owner)
+    if uv is not None:
+        return uv
     for names in UV:
         if set(names) <= vertex.columns.keys():
             return np.stack([vertex.columns[name] for name in names], 1).astype(np.float32)[faces]
     return None
+
+
+def _at_corners(
+    face: _Element | None, name: str, width: int, corners: np.ndarray, owner: np.ndarray
+) -> Float[np.ndarray, "F 3 width"] | None:
+    """Values at the corners of triangles, from lists with `width` numbers for each of a face's corners."""
+    if face is None or name not in face.rows or not len(corners):
+        return None
+    values, lengths = face.rows[name]
+    count = next((face.rows[name][1] for name in INDICES if name in face.rows), np.zeros(0, np.int64))
+    if len(count) != len(lengths) or len(lengths) <= owner.max():
+        return None
+    within = corners - (count.cumsum() - count)[owner][:, None]
+    at = (lengths.cumsum() - lengths)[owner][:, None] + width * within
+    known = width * (within + 1) <= lengths[owner][:, None]
+    out = np.zeros((*corners.shape, width), np.float32)
+    out[known] = np.stack([values[at[known] + k] for k in range(width)], -1)
+    return out
 
 
 def _material(path: Path, images: list[str], max_side: int, notes: Notes) -> tuple[Material, list[Texture]]:
@@ -360,7 +380,7 @@ def _material(path: Path, images: list[str], max_side: int, notes: Notes) -> tup
         target = find_asset(path.parent, name)
         lost = f"its texture cannot be read: the image '{name}'"
         if target is None:
-            notes.add(f"{lost} is missing, put it beside the mesh")
+            notes.add(f"{lost} {how_lost(name)}")
             continue
         try:
             textures.append(Texture(decode(target.read_bytes(), max_side)))
