@@ -5,8 +5,8 @@
 FOLDER holds models of any origin; PYTHON is an interpreter that can `import bpy` (a wheel of its own; Blender
 is no dependency). Each chosen model is rendered from the same place by an orthographic camera: here by the
 rays and colors that the inpainter `mesh` uses, with no light, and in Blender as the base color that Cycles
-reports, after its own importers. Writes OUT/results.json, a picture of each pair, and OUT/worst.png with
-the ten worst. Files are read in this process, which takes less time than one for each.
+reports, after its own importers and without animations. Writes OUT/results.json, a picture of each pair, and
+OUT/worst.png with the ten worst. Files are read in this process, which takes less time than one for each.
 """
 
 import argparse
@@ -75,6 +75,8 @@ SIZE, SAMPLES = int(sys.argv[2]), 16
 for job in json.loads(Path(sys.argv[1]).read_text()):
     try:
         bpy.ops.wm.read_factory_settings(use_empty=True)
+        from io_scene_gltf2.blender.imp.scene import BlenderScene
+        BlenderScene.create_animations = staticmethod(lambda gltf: None)  # it would show their first frame
         path, kind = job["path"], Path(job["path"]).suffix.lower()
         if kind in (".glb", ".gltf"): bpy.ops.import_scene.gltf(filepath=path)
         elif kind == ".obj": bpy.ops.wm.obj_import(filepath=path, forward_axis="Y", up_axis="Z")

@@ -193,8 +193,8 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     """Read a mask that the user drew: true where it is white, or painted on transparency.
 
     The mask is turned as its own EXIF data says, if it has the photograph's size then. The threshold lies at
-    half. Where everything visible has one color and the rest is transparent, the
-    opacity is the mask; otherwise brightness times opacity.
+    half. Where some of it is transparent, the opacity is the mask, unless what is opaque is black and white:
+    then brightness times opacity.
 
     Args:
         path: The mask.
@@ -213,9 +213,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     color, alpha = read_upright(path) if found == size else read_image(path)
     bright = color @ torch.tensor([0.299, 0.587, 0.114])  # Rec. 601 luma, as Pillow's gray
     if alpha is not None and alpha.min() < alpha.max():
-        visible = color[alpha > 0.5]
-        one_color = visible.numel() > 0 and bool((visible.amax(0) - visible.amin(0) < 0.02).all())
-        bright = alpha if one_color else bright * alpha
+        bright = bright * alpha if _is_black_and_white(color[alpha > 0.5], path) else alpha
     elif alpha is not None:
         bright = bright * alpha
     mask = bright > 0.5
@@ -228,6 +226,19 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     if mask.all():
         raise InputError(f"the mask {path} covers the whole image: leave black what must stay as it is")
     return mask
+
+
+def _is_black_and_white(visible: Float[Tensor, "N 3"], path: str | Path) -> bool:
+    """Tell whether what is opaque of a mask is black and white, not paint of one color or a cut-out picture.
+
+    A picture is warned of.
+    """
+    if not len(visible) or bool((visible.amax(0) - visible.amin(0) < 0.02).all()):
+        return False
+    if float(((visible < 0.1).all(-1) | (visible > 0.9).all(-1)).float().mean()) > 0.9:
+        return True
+    warn(f"the mask {path} is a picture that is partly transparent: all that is opaque of it is marked")
+    return False
 
 
 def to_uint8(image: Tensor) -> UInt8[Tensor, "..."]:

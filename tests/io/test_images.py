@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-from nerf_insert.errors import InputError, InputWarning
+from nerf_insert.errors import InputError, InputWarning, warnings_to
 from nerf_insert.io.images import (
     contact_sheet,
     read_image,
@@ -259,6 +259,17 @@ def rgba(color, alpha):
 )
 def test_masks_are_read_the_way_they_were_meant(tmp_path, array):
     assert torch.equal(read_mask(save(tmp_path / "m.png", array), (30, 20)), SHAPE)
+
+
+def test_a_picture_cut_out_of_its_photograph_marks_all_that_is_left_of_it(tmp_path):
+    """What cuts out objects saves them so; half of them, the bright half, was marked."""
+    photograph = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    heard: list[str] = []
+    with warnings_to(heard.append):
+        assert torch.equal(read_mask(save(tmp_path / "m.png", rgba(photograph, WHITE)), (30, 20)), SHAPE)
+    assert "all that is opaque of it is marked" in heard[0] and str(tmp_path / "m.png") in heard[0]
+    black_and_white = rgba(WHITE[..., None], np.where(np.arange(30) < 24, 255, 0)[None].repeat(20, 0))
+    assert torch.equal(read_mask(save(tmp_path / "m.png", black_and_white), (30, 20)), SHAPE)
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2])
