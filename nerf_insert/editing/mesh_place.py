@@ -1,0 +1,80 @@
+"""Whether a mesh lies where it would in nerfstudio's coordinates: there it stands on something, here not."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from nerf_insert.capture.capture import Capture
+from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.geometry.up_axis import upright
+from nerf_insert.regions.checks import MIN_VIEWS
+from nerf_insert.regions.spec import load_pose
+from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.scene.recipe import GuideSpec
+
+FEET = 64  # points of the mesh's underside that are looked at
+FOOT = 0.05  # of the mesh's height that counts as its underside
+STANDS, STANDS_NOT = 0.06, 0.15  # gap between the underside and the scene, relative to the mesh's size
+
+
+def nerfstudio_note(mesh: Mesh, spec: GuideSpec, capture: Capture, stack: LayerStack) -> str | None:
+    """Say that a mesh may have been placed in the coordinates of nerfstudio's viewer and exports.
+
+    Args:
+        mesh: The mesh, relative to the capture's origin.
+        spec: The recipe's guide. A mesh that was given a pose is where somebody wants it.
+        capture: Whose cameras nerfstudio would orient, center and scale.
+        stack: The scene.
+
+    Returns:
+        The text, as warnings are; None where the mesh stands where it is, or would not in those coordinates.
+    """
+    if spec.mesh is None or spec.pose is not None or spec.up_axis == "none":
+        return None
+    world = nerfstudio_to_world(capture)
+    applied = load_pose(spec.pose, capture.origin, spec.up_axis, capture.up)
+    back = torch.eye(4, dtype=torch.float64) if applied is None else torch.linalg.inv(applied.matrix)
+    moved = mesh.transformed(world @ upright(spec.up_axis, torch.tensor([0.0, 0.0, 1.0])) @ back)
+    middle = moved.bounds.mean(0)
+    shown = sum(bool(view.camera.project(middle[None]).inside) for view in capture.views)
+    if shown < MIN_VIEWS or abs(gap_below(mesh, capture.up, stack)) < STANDS_NOT:
+        return None
+    if abs(gap_below(moved, capture.up, stack)) > STANDS:
+        return None
+    return (
+        f"the mesh {spec.mesh} stands on nothing where it is, but would if it had been placed in the "
+        "coordinates of nerfstudio's viewer and of ns-export: --nerfstudio CONFIG, with the config.yml of a "
+        "run of this capture, puts it there"
+    )
+
+
+def nerfstudio_to_world(capture: Capture) -> Float64[Tensor, "4 4"]:
+    """Return the similarity from the coordinates that nerfstudio gives a capture by default to the views'."""
+    from nerfstudio.cameras.camera_utils import auto_orient_and_center_poses
+
+    last = torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+    poses = torch.stack([torch.cat([view.camera.c2w, last]) for view in capture.views])
+    oriented, transform = auto_orient_and_center_poses(poses, method="up", center_method="poses")
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3] = transform.double() / oriented[:, :3, 3].abs().max().clamp_min(1e-9).double()
+    return torch.linalg.inv(matrix)
+
+
+def gap_below(mesh: Mesh, up: Float[Tensor, " 3"], stack: LayerStack) -> float:
+    """Return how far a mesh's underside is above the scene, relative to the mesh's size; below it: negative.
+
+    Rays go down from the mesh's middle height, so that it counts as buried where there is something.
+    """
+    vertices = mesh.vertices[mesh.faces.reshape(-1)]
+    height = vertices @ up
+    low, high = height.aminmax()
+    feet = vertices[height <= low + FOOT * (high - low)]
+    feet = feet[torch.linspace(0, len(feet) - 1, min(FEET, len(feet))).long()]
+    lift = (high - low) / 2
+    rays = Rays((feet + lift * up).contiguous(), (-up).expand(len(feet), 3).contiguous())
+    gap = stack.render(rays).depth - lift - (feet @ up - low)
+    low_corner, high_corner = mesh.bounds
+    return float(gap.median() / (high_corner - low_corner).norm())
