@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 from nerf_insert.app.uploads import IMAGES, MESHES, check_mesh_file
 from nerf_insert.errors import InputError, first_few, warn
 from nerf_insert.geometry.mesh_assets import companions
+from nerf_insert.geometry.mesh_files.images import SUFFIXES as TEXTURES
 from nerf_insert.io.archives import unpack
 
-PARTS = (".zip", ".mtl", ".bin", *IMAGES)  # what may come with a mesh, or hold it
-TAKEN = (*MESHES, *PARTS)
+NEEDED = (".mtl", ".bin", *IMAGES, *TEXTURES)  # what may come with a mesh
+TAKEN = (*MESHES, ".zip", *NEEDED)
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def gathered(files: Sequence[Path]) -> Iterator[Path]:
         home, unused = Path(folder), []
         for file in files:
             if file.suffix.lower() == ".zip":
-                unused += unpack(file, home, (*MESHES, ".mtl", ".bin", *IMAGES))[1]
+                unused += unpack(file, home, (*MESHES, *NEEDED))[1]
             else:
                 shutil.copyfile(file, home / file.name)
         mesh = _only_mesh(home, files)

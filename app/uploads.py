@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nerf_insert.app import image_sandbox
 from nerf_insert.app.workspace import PAGE, SceneLocation, Workspace
 from nerf_insert.errors import InputError, first_few, warn
+from nerf_insert.geometry.mesh_files.images import SUFFIXES as TEXTURES
 from nerf_insert.io.archives import unpack
 from nerf_insert.io.decoding import NAMES, SUFFIXES
 from nerf_insert.io.files import read_json, write_json
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MAX_UPLOAD = 4 << 30  # bytes of one file
 IMAGES = SUFFIXES
 SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".yml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
-SCENE_FILES += READABLE
+SCENE_FILES += (*READABLE, *TEXTURES)
 INDICES = ("scene.json", "transforms.json", "transforms_train.json")
 MAX_MASK_SIDE = 16_384  # pixels
 MAX_REFERENCE_SIDE = 2048  # pixels

@@ -42,8 +42,8 @@ def unpack(file: Path, folder: Path, suffixes: Collection[str]) -> tuple[list[Pa
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
-            infos = [i for i in infos if not any(part in IGNORED for part in PurePosixPath(i.filename).parts)]
+            infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
+            infos = [i for i in infos if not any(part in IGNORED for part in _inside(i.filename).parts)]
             _check_size(infos, file, folder)
             found = [(info, _unpack_one(archive, info, folder, file.name, suffixes)) for info in infos]
             passed_over = [info.filename for info, path in found if path is None]
@@ -73,7 +73,7 @@ def _check_size(infos: list[zipfile.ZipInfo], file: Path, folder: Path) -> None:
 def _unpack_one(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, folder: Path, name: str, suffixes: Collection[str]
 ) -> Path | None:
-    path = PurePosixPath(file_name(info).replace("\\", "/"))
+    path = _inside(file_name(info))
     if path.is_absolute() or ".." in path.parts or stat.S_ISLNK(info.external_attr >> 16):
         raise InputError(
             f"{name} holds {info.filename!r}, which points out of its own folder: zip the folder again"
@@ -90,6 +90,11 @@ def _unpack_one(
                 raise InputError(f"{name} holds {info.filename!r}, which is larger than declared")
             out.write(chunk)
     return target
+
+
+def _inside(name: str) -> PurePosixPath:
+    """The path of a file in a zip, which some programs on Windows write with backslashes."""
+    return PurePosixPath(name.replace("\\", "/"))
 
 
 def file_name(info: zipfile.ZipInfo) -> str:

@@ -55,6 +55,19 @@ def test_a_zip_keeps_its_folders_and_what_is_not_used_is_named(files, tmp_path):
     assert not path.exists()
 
 
+def test_textures_that_are_no_photographs_come_along(files, tmp_path):
+    Image.fromarray(quadrants()).save(tmp_path / "wood.tga")
+    (files / "o.mtl").write_text("newmtl m\nmap_Kd wood.tga\n")
+    with zipfile.ZipFile(tmp_path / "m.zip", "w") as archive:
+        for file in (files / "o.obj", files / "o.mtl", tmp_path / "wood.tga"):
+            archive.write(file, "model\\" + file.name)
+        archive.writestr("model\\", b"")  # a folder, as some programs on Windows write it
+    for given in ([tmp_path / "m.zip"], [files / "o.obj", files / "o.mtl", tmp_path / "wood.tga"]):
+        with gathered(given) as path:
+            mesh = load_mesh(path)
+        assert mesh.warnings == () and np.array_equal(mesh.textures[0].image.numpy(), quadrants())
+
+
 def test_what_is_no_mesh_or_several_is_refused(files, tmp_path):
     for names, says in (
         (["wood.png"], r"wood\.png is not a mesh"),

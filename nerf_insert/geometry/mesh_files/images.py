@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF", "GIF", "DDS", "PPM")
+SUFFIXES = (".tga", ".dds", ".ktx2")  # beside those of photographs; KTX2 is named and not read
 MAX_PIXELS = 1 << 27
 KTX2_START = b"\xabKTX 2"
 
