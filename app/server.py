@@ -66,13 +66,14 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
         check_mcp()
     workspace = Workspace(settings.workspace)
     os.environ["GRADIO_TEMP_DIR"] = str(workspace.temporary())
-    location: SceneLocation | None = workspace.open_path(first) if first is not None else None
+    from nerf_insert.app.uploads import MAX_UPLOAD, open_path
+
+    location: SceneLocation | None = open_path(Path(first), workspace) if first is not None else None
 
     from nerf_insert.app.jobs.queue import JobQueue
     from nerf_insert.app.page import CSS, build
     from nerf_insert.app.services import Services
     from nerf_insert.app.shutdown import IN_FLIGHT
-    from nerf_insert.app.uploads import MAX_UPLOAD
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     jobs = JobQueue(workspace.folder / "queue")

@@ -15,7 +15,7 @@ from nerf_insert.io.decoding import NAMES, SUFFIXES
 from nerf_insert.io.files import read_json, write_json
 from nerf_insert.reconstruction.make import is_source
 from nerf_insert.reconstruction.sources import VIDEOS, find_source
-from nerf_insert.reconstruction.zipped_capture import CAPTURE_FILES
+from nerf_insert.reconstruction.zipped_capture import CAPTURE_FILES, is_zip
 from nerf_insert.splats.files import READABLE, kind_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,35 @@ MAX_UPLOAD = 4 << 30  # bytes of one file
 IMAGES = SUFFIXES
 SCENE_FILES = (*CAPTURE_FILES, ".safetensors", ".yaml", ".yml", ".glb", ".gltf", ".obj", ".mtl", ".stl")
 SCENE_FILES += (*READABLE, *TEXTURES)
+ORIGIN = "zip.json"  # in the page's folder: the zip that was opened from the command line
 INDICES = ("scene.json", "transforms.json", "transforms_train.json")
 MAX_MASK_SIDE = 16_384  # pixels
 MAX_REFERENCE_SIDE = 2048  # pixels
 MESHES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+
+
+def open_path(path: Path, workspace: Workspace) -> SceneLocation:
+    """Return the location of what was named on the command line.
+
+    Args:
+        path: What `Workspace.open_path` takes, or a zip of a capture or scene, unpacked on first use.
+        workspace: Where to.
+
+    Raises:
+        InputError: The path is none of these.
+    """
+    path = path.expanduser().absolute()
+    if not is_zip(path) or is_source(path):
+        return workspace.open_path(path)
+    stat = path.stat()
+    origin = {"path": str(path), "size": stat.st_size, "time": int(stat.st_mtime)}
+    for location in workspace.locations():
+        note = location.page / ORIGIN
+        if note.exists() and read_json(note) == origin:
+            return location
+    location = take_zip(path, workspace)
+    write_json(location.page / ORIGIN, origin)
+    return location
 
 
 def take_files(files: list[Path], workspace: Workspace) -> SceneLocation:

@@ -26,7 +26,6 @@ from nerf_insert.splats.files import READABLE, kind_of
 
 MAX_RECENT = 12
 CAPTURE = "capture"  # folder of a capture that the page makes, in the scene folder
-ORIGIN = "zip.json"  # in the page's folder: the zip that was opened from the command line
 PAGE = "page"  # the page's folder within a scene folder
 
 
@@ -108,7 +107,7 @@ class Workspace:
         """Return the location of a scene folder, or create one.
 
         Args:
-            path: A scene or a capture, or a zip of one; a video, photographs or splats.
+            path: A scene, a capture, a video, photographs or splats.
 
         Raises:
             InputError: The path is none of these.
@@ -120,30 +119,13 @@ class Workspace:
             return SceneLocation(path, path.name)
         from nerf_insert.capture.capture import Capture
         from nerf_insert.reconstruction.make import is_source
-        from nerf_insert.reconstruction.zipped_capture import is_zip
 
         if path.is_file() and path.name.lower().endswith(READABLE):
             kind_of(path)
             return self.for_source(path, path.name.split(".")[0])
         if is_source(path):
             return self.for_source(path, path.stem)
-        if is_zip(path):
-            return self._unpacked(path)
         return self.for_capture(Capture.load(path).path)
-
-    def _unpacked(self, file: Path) -> SceneLocation:
-        """Return the scene folder of a zip of a capture or scene, which is unpacked here on first use."""
-        from nerf_insert.app.uploads import take_zip
-
-        stat = file.stat()
-        origin = {"path": str(file), "size": stat.st_size, "time": int(stat.st_mtime)}
-        for location in self.locations():
-            note = location.page / ORIGIN
-            if note.exists() and read_json(note) == origin:
-                return location
-        location = take_zip(file, self)
-        write_json(location.page / ORIGIN, origin)
-        return location
 
     def for_capture(self, capture: Path, name: str | None = None) -> SceneLocation:
         """Return the scene folder of a capture in this workspace, creating it on first use."""

@@ -55,8 +55,10 @@ def test_zips_named_on_the_command_line_are_opened_once(workspace, capture_folde
     photographs = Path(zipped(capture_folder, tmp_path / "my photos"))
     scene = scene_zip(Scene.open(scene_folder), tmp_path / "out")
     for file, trained in ((photographs, False), (scene, True)):
-        location = workspace.open_path(file)
-        assert location.trained == trained and workspace.open_path(file) == location and file.exists()
+        location = uploads.open_path(file, workspace)
+        assert (
+            location.trained == trained and uploads.open_path(file, workspace) == location and file.exists()
+        )
         assert location.trained or location.capture_path.is_relative_to(workspace.folder)
     assert len(workspace.locations()) == 2
 
@@ -294,7 +296,7 @@ def test_a_video_and_photographs_are_sources(workspace, tmp_path):
     location = uploads.take_files([tmp_path / "photos.zip"], workspace)
     assert location.pending and workspace.find(location.key) == location
     assert workspace.open_path(location.source).key == location.key  # once only
-    assert workspace.open_path(tmp_path / "photos.zip").pending
+    assert uploads.open_path(tmp_path / "photos.zip", workspace).pending
 
     before = sorted(path.name for path in (workspace.folder / "captures").iterdir())
     for files, said in (
