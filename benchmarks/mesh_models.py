@@ -6,10 +6,16 @@ FOLDER holds models of any origin; PYTHON is an interpreter that can `import bpy
 is no dependency). Each chosen model is rendered from the same place by an orthographic camera: here by the
 rays and colors that the inpainter `mesh` uses, with no light, and in Blender as the base color that Cycles
 reports, after its own importers and without animations. Writes OUT/results.json, a picture of each pair, and
-OUT/worst.png with the ten worst. Files are read in this process, which takes less time than one for each.
+OUT/worst.png with the ten worst.
+
+Made equal in Blender is what no standard settles, and what its importers read otherwise on purpose: the color
+without a material, Kd of MTL files (sRGB), and images that are used for colors and for roughness at once. A
+file with the content of an earlier one is passed over. Files are read in this process, which takes less time
+than one for each.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import subprocess
@@ -91,6 +97,21 @@ for job in json.loads(Path(sys.argv[1]).read_text()):
                 n = m.node_tree.nodes.new("ShaderNodeVertexColor")
                 n.layer_name = o.data.color_attributes[0].name
                 m.node_tree.links.new(n.outputs[0], m.node_tree.nodes["Principled BSDF"].inputs["Base Color"])
+        white = kind in (".glb", ".gltf")  # what has no material: white by glTF's standard, else our gray
+        for o in scene.objects:
+            if o.type == "MESH" and not any(o.data.materials):
+                m = bpy.data.materials.new("none"); m.use_nodes = True
+                o.data.materials.clear(); o.data.materials.append(m)
+                n = m.node_tree.nodes["Principled BSDF"].inputs["Base Color"]
+                n.default_value = (1, 1, 1, 1) if white else (0.456, 0.456, 0.456, 1)
+        for i in bpy.data.images:  # one that is also used for roughness would be read as linear light
+            if i.source == "FILE": i.colorspace_settings.name = "sRGB"
+        for m in bpy.data.materials if kind == ".obj" else ():  # Kd is read as linear light by Blender
+            for n in m.node_tree.nodes if m.node_tree and m.name != "none" else ():
+                if n.type == "BSDF_PRINCIPLED" and not n.inputs["Base Color"].is_linked:
+                    c = [v / 12.92 if v < 0.04045 else ((v + 0.055) / 1.055) ** 2.4
+                         for v in n.inputs["Base Color"].default_value[:3]]
+                    n.inputs["Base Color"].default_value = (*c, 1)
         for m in bpy.data.materials:
             for n in m.node_tree.nodes if m.node_tree else ():
                 if n.type != "BSDF_PRINCIPLED": continue
@@ -184,11 +205,14 @@ def main() -> int:
     files = [file for file in files if file.stat().st_size < LARGEST]
     random.Random(args.seed).shuffle(files)
     mesh_reader._read_in_child = read_here
-    jobs, results = [], {}
+    jobs, results, seen = [], {}, set()
     for file in files:
         if len(jobs) == args.count:
             break
-        name = str(file.relative_to(args.folder))
+        name, content = str(file.relative_to(args.folder)), hashlib.sha256(file.read_bytes()).digest()
+        if content in seen:
+            continue
+        seen.add(content)
         try:
             ours, data = render_here(file)
         except InputError as error:

@@ -1,6 +1,11 @@
-"""Whether a mesh lies where it would in nerfstudio's coordinates: there it stands on something, here not."""
+"""Whether a mesh that stands on nothing would stand if it had been placed in other coordinates.
+
+Those of nerfstudio's viewer, or with another axis up. Meshes with a pose are where somebody wants them.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Float64
@@ -9,7 +14,7 @@ from torch import Tensor
 from nerf_insert.capture.capture import Capture
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.mesh import Mesh
-from nerf_insert.geometry.up_axis import upright
+from nerf_insert.geometry.up_axis import standard_up_axis, upright
 from nerf_insert.regions.checks import MIN_VIEWS
 from nerf_insert.regions.spec import load_pose
 from nerf_insert.rendering.stack import LayerStack
@@ -20,34 +25,52 @@ FOOT = 0.05  # of the mesh's height that counts as its underside
 STANDS, STANDS_NOT = 0.06, 0.15  # gap between the underside and the scene, relative to the mesh's size
 
 
-def nerfstudio_note(mesh: Mesh, spec: GuideSpec, capture: Capture, stack: LayerStack) -> str | None:
-    """Say that a mesh may have been placed in the coordinates of nerfstudio's viewer and exports.
+def place_note(mesh: Mesh, spec: GuideSpec, capture: Capture, stack: LayerStack) -> str | None:
+    """Say that a mesh may have been placed in other coordinates than it is taken to be in.
 
     Args:
         mesh: The mesh, relative to the capture's origin.
-        spec: The recipe's guide. A mesh that was given a pose is where somebody wants it.
+        spec: The recipe's guide.
         capture: Whose cameras nerfstudio would orient, center and scale.
         stack: The scene.
 
     Returns:
-        The text, as warnings are; None where the mesh stands where it is, or would not in those coordinates.
+        The text, as warnings are; None where the mesh stands, has a pose, or would stand nowhere else.
     """
-    if spec.mesh is None or spec.pose is not None or spec.up_axis == "none":
+    if spec.mesh is None or spec.pose is not None:
         return None
-    world = nerfstudio_to_world(capture)
+    if abs(gap_below(mesh, capture.up, stack)) < STANDS_NOT:
+        return None
     applied = load_pose(spec.pose, capture.origin, spec.up_axis, capture.up)
-    back = torch.eye(4, dtype=torch.float64) if applied is None else torch.linalg.inv(applied.matrix)
-    moved = mesh.transformed(world @ upright(spec.up_axis, torch.tensor([0.0, 0.0, 1.0])) @ back)
-    middle = moved.bounds.mean(0)
-    shown = sum(bool(view.camera.project(middle[None]).inside) for view in capture.views)
-    if shown < MIN_VIEWS or abs(gap_below(mesh, capture.up, stack)) < STANDS_NOT:
-        return None
-    if abs(gap_below(moved, capture.up, stack)) > STANDS:
-        return None
-    return (
-        f"the mesh {spec.mesh} stands on nothing where it is, but would if it had been placed in the "
-        "coordinates of nerfstudio's viewer and of ns-export: --nerfstudio CONFIG, with the config.yml of a "
-        "run of this capture, puts it there"
+    to_file = torch.eye(4, dtype=torch.float64) if applied is None else torch.linalg.inv(applied.matrix)
+    for matrix, how in _other_places(spec, capture):
+        moved = mesh.transformed(matrix @ to_file)
+        middle = moved.bounds.mean(0)
+        shown = sum(bool(view.camera.project(middle[None]).inside) for view in capture.views)
+        if shown >= MIN_VIEWS and abs(gap_below(moved, capture.up, stack)) < STANDS:
+            return f"the mesh {spec.mesh} stands on nothing where it is, but would {how}"
+    return None
+
+
+def _other_places(spec: GuideSpec, capture: Capture) -> Iterator[tuple[Float64[Tensor, "4 4"], str]]:
+    """Yield where else the file's coordinates may lead, and the words for it."""
+    assert spec.mesh is not None
+    z = torch.tensor([0.0, 0.0, 1.0])
+    yield (
+        nerfstudio_to_world(capture) @ upright(spec.up_axis, z),
+        "if it had been placed in the coordinates of nerfstudio's viewer and of ns-export: --nerfstudio "
+        "CONFIG, with the config.yml of a run of this capture, puts it there",
+    )
+    other = "y" if spec.up_axis is None else "none"
+    if spec.up_axis not in (None, standard_up_axis(spec.mesh)):
+        return  # which somebody chose
+    pose = load_pose(None, capture.origin, other, capture.up)
+    assert pose is not None
+    yield (
+        pose.matrix,
+        "with its y axis up, as Blender and others export it: --up-axis y puts it there"
+        if other == "y"
+        else "with its axes as they are in the file: --up-axis none puts it there",
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from nerf_insert.capture.capture import Capture, camera_distance
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.editing.mesh_hints import explained_by
-from nerf_insert.editing.mesh_place import nerfstudio_note
+from nerf_insert.editing.mesh_place import place_note
 from nerf_insert.editing.painting import BATCH, wrap_inpainter_errors
 from nerf_insert.editing.region_views import MIN_VIEWS, RegionView, find_region_views, scene_reach
 from nerf_insert.editing.schedule import Round, plan_rounds
@@ -265,7 +265,7 @@ def _with_region(
     capture = scene.capture
     stack = scene.stack()
     if guide.mesh is not None:
-        doubt = nerfstudio_note(guide.mesh, recipe.guide, capture, stack)
+        doubt = place_note(guide.mesh, recipe.guide, capture, stack)
         if doubt is not None:
             progress.warn(doubt)
     with progress.task("Building the region", total=1) as task:

@@ -353,6 +353,17 @@ def test_obj_textures_are_found_however_they_are_named(line, file, tmp_path):
     assert look_at(mesh, CENTERS) == [RED, GREEN, BLUE, YELLOW] and mesh.warnings == ()
 
 
+def test_blender_writes_colors_of_mtl_in_linear_light(tmp_path):
+    """Its exporter's own lines for a base color of 128, 188, 25 of 255 in sRGB; other programs write sRGB."""
+    lines = "newmtl m\nKd 0.215861 0.500000 0.010000\nKe 0.215861 0.000000 0.000000\n"
+    blender = "# Blender 4.5.15 LTS MTL File: 'None'\n# www.blender.org\n\n"
+    mesh = load_mesh(write_obj(tmp_path, blender + lines))
+    assert look_at(mesh, [(0.5, 0.5)])[0] == pytest.approx((128 / 255, 188 / 255, 25 / 255), abs=0.5 / 255)
+    assert look_at(mesh, [(0.5, 0.5)], emission=True)[0] == pytest.approx((0.215861, 0, 0), abs=1e-5)
+    mesh = load_mesh(write_obj(tmp_path, "# 3ds Max\n" + lines))
+    assert look_at(mesh, [(0.5, 0.5)])[0] == pytest.approx((0.215861, 0.5, 0.01), abs=1e-5)
+
+
 def test_scale_and_offset_of_obj_textures(tmp_path):
     Image.fromarray(quadrants()).save(tmp_path / "t.png")
     mesh = load_mesh(write_obj(tmp_path, "newmtl m\nmap_Kd -o 0.5 0 -s 2 1 1 t.png\n"))

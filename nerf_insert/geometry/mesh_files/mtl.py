@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.geometry.mesh_assets import find_asset, how_lost, map_name, without_comment
 from nerf_insert.geometry.mesh_files.images import Unreadable, decode
-from nerf_insert.geometry.mesh_files.parts import Material, Notes, Texture, TextureUse
+from nerf_insert.geometry.mesh_files.parts import GRAY, Material, Notes, Texture, TextureUse
 
 NOT_USED = (
     "map_bump",
@@ -32,6 +33,9 @@ HONORED = ("-s", "-o", "-clamp", "-colorspace")
 WITHOUT_EFFECT = ("-blendu", "-blendv", "-texres", "-type", "-bm", "-cc")
 LINEAR = ("linear", "raw", "non-color", "lin_rec709", "lin_srgb", "scene_linear")  # what -colorspace may say
 USED = ("map_kd", "map_ke", "map_d")
+BLENDER = re.compile(
+    r"^#.*\bBlender\b", re.MULTILINE
+)  # writes its colors, which are linear light, as they are
 OTHER_COLORS = ("xyz", "spectral")  # what a color may be written in beside RGB
 
 
@@ -43,12 +47,14 @@ class Entry:
     values: dict[str, list[float]] = field(default_factory=dict)
     maps: dict[str, str] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)  # lines that are passed over
+    linear: bool = False  # whether its colors are linear light, and not sRGB as in most programs
 
 
 def parse_mtl(text: str) -> dict[str, Entry]:
     """Return the materials of an MTL file by their names; lines that are not understood are skipped."""
     found: dict[str, Entry] = {}
     entry: Entry | None = None
+    linear = BLENDER.search(text[:1000]) is not None
     for line in text.replace("\\\n", " ").splitlines():
         key, _, rest = (
             line.strip().partition(" ")
@@ -57,7 +63,7 @@ def parse_mtl(text: str) -> dict[str, Entry]:
         )
         key, rest = key.lower(), rest.strip()
         if key == "newmtl":
-            entry = found.setdefault(rest, Entry(rest))
+            entry = found.setdefault(rest, Entry(rest, linear=linear))
         elif entry is None or not rest:
             continue
         elif key.startswith("map_") or key in NOT_USED:
@@ -99,11 +105,12 @@ class MtlMaterials:
         if material.base_texture is None:
             # An image takes the place of Kd, which exporters often leave black beside one.
             lost = "map_kd" in entry.maps and not any(entry.values.get("kd", [0.0]))
-            material.base_color = _color([0.706] if lost else entry.values.get("kd", [0.8]))
+            given = _color(entry.values.get("kd", [0.8]), entry.linear)
+            material.base_color = (GRAY, GRAY, GRAY) if lost else given
         self._add_alpha(entry, material)
         if any(entry.values.get("ke", [])) or "map_ke" in entry.maps:
             material.emissive_texture = self._texture(entry, "map_ke")
-            glow = _color(entry.values.get("ke", [1.0]))
+            glow = _color(entry.values.get("ke", [1.0]), entry.linear)
             if "map_ke" in entry.maps and material.emissive_texture is None:
                 glow = (0.0, 0.0, 0.0)
             material.emissive = glow if any(glow) or material.emissive_texture is None else (1.0, 1.0, 1.0)
@@ -200,8 +207,9 @@ def _to_srgb(pixels: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W C"]:
     return np.dstack([table[pixels[..., :3]], pixels[..., 3:]])
 
 
-def _color(srgb: list[float]) -> tuple[float, float, float]:
-    """Three channels in linear light, of one or three sRGB values."""
-    values = np.array((srgb * 3)[:3] if len(srgb) < 3 else srgb[:3])
-    red, green, blue = srgb_to_linear(np.clip(np.nan_to_num(values), 0, None)).tolist()
+def _color(values: list[float], linear: bool) -> tuple[float, float, float]:
+    """Three channels in linear light, of one or three values in linear light or sRGB."""
+    channels = np.array((values * 3)[:3] if len(values) < 3 else values[:3])
+    channels = np.clip(np.nan_to_num(channels), 0, None)
+    red, green, blue = (channels if linear else srgb_to_linear(channels)).tolist()
     return red, green, blue
