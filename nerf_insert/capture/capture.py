@@ -49,6 +49,7 @@ class Capture:
             image, world units; None: unknown.
         origin: Where the views' coordinates have their origin, float64 in the capture's own coordinates.
         reading: How what the files leave open was taken.
+        stated_up: Up as the files say, a unit vector; None: they do not.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class Capture:
     reach: Callable[[Camera, Tensor], float | None] | None = None
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     reading: Reading = field(default_factory=Reading)
+    stated_up: tuple[float, float, float] | None = None
 
     @staticmethod
     def load(
@@ -125,6 +127,7 @@ class Capture:
             tuple(warnings),
             origin=parsed.origin,
             reading=replace(reading, origin=parsed.origin if any(parsed.origin) else None),
+            stated_up=parsed.up,
         )
         return capture if downscale is None else capture.scaled(1 / downscale)
 
@@ -213,8 +216,8 @@ class Capture:
 
     @cached_property
     def up(self) -> Float[Tensor, " 3"]:
-        """The direction that is up in the upright photographs: a unit vector, world coordinates."""
-        return up_of(self.views)
+        """Up: as the files say, else as the photographs were held; a unit vector, world coordinates."""
+        return up_of(self.views) if self.stated_up is None else torch.tensor(self.stated_up)
 
     def inside(self, points: Float[Tensor, "*N 3"] | Sequence[float]) -> Float[Tensor, "*N 3"]:
         """Return points of the capture's own coordinates relative to `origin`, float32."""

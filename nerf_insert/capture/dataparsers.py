@@ -79,6 +79,7 @@ class ParsedCapture:
     default_split: str = "fraction"  # the dataparser's own eval_mode
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the views' coordinates, in the capture's
     notes: list[str] = field(default_factory=list)  # for people: what was mended
+    up: tuple[float, float, float] | None = None  # as the files say
 
 
 def read(path: Path, name: str | None = None, reading: Reading | None = None) -> ParsedCapture:
@@ -230,7 +231,9 @@ def place(
         View(frame.name, frame.path, camera_of(frame, pose, reading.lens_scale), frame.mask)
         for frame, pose in zip(frames, poses, strict=True)
     ]
-    return ParsedCapture(views, listing.splits, listing.missing, default_split, origin, listing.notes)
+    return ParsedCapture(
+        views, listing.splits, listing.missing, default_split, origin, listing.notes, listing.up
+    )
 
 
 def reassigned(frames: list[transforms_json.Frame], order: str | None) -> list[transforms_json.Frame]:

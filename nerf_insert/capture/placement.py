@@ -13,6 +13,7 @@ from torch import Tensor
 from nerf_insert.capture.view import View
 
 FAR = 50.0  # distance from zero, in units of the cameras' extent, beyond which float32 gets too coarse
+LEVEL = math.sin(math.radians(5.0))  # by which people hold cameras off level
 SIDEWAYS = 0.2  # by how much more the cameras' right directions have to agree than their up directions
 # Where the top of the upright photograph is in the stored one, by EXIF orientation: (right, up) of the camera
 TOP = {1: (0, 1), 2: (0, 1), 3: (0, -1), 4: (0, -1), 5: (-1, 0), 6: (-1, 0), 7: (1, 0), 8: (1, 0)}
@@ -50,18 +51,36 @@ def place_in_words(point: Float[Tensor, " 3"], extent: float) -> str:
 def up_of(views: Sequence[View]) -> Float[Tensor, " 3"]:
     """Return the direction that is up in photographs held upright: a unit vector, world coordinates.
 
-    It is the mean of the directions that are up in the photographs. EXIF data says which that is in a
-    photograph that is stored turned. Without it, cameras that agree on what is to their right, and not on
-    what is above them, were turned by a quarter: they look down rather than up.
+    EXIF data says which direction is up in a photograph that is stored turned. Without it, cameras that agree
+    on what is to their right, and not on what is above them, were turned by a quarter: they look down rather
+    than up.
     """
     turned = [TOP[view.stored_orientation] for view in views]
     poses = torch.stack([view.camera.c2w for view in views])
     right, up, back = poses[:, :, 0], poses[:, :, 1], poses[:, :, 2]
     sides = torch.tensor(turned, dtype=poses.dtype)
-    mean = (sides[:, :1] * right + sides[:, 1:] * up).mean(0)
+    tops = sides[:, :1] * right + sides[:, 1:] * up
+    rows = sides[:, 1:] * right - sides[:, :1] * up
+    mean = tops.mean(0)
     if all(view.stored_orientation == 1 for view in views):
         across = right.mean(0)
         if across.norm() > mean.norm() + SIDEWAYS:
-            mean = across if float((back @ across).mean()) >= 0 else -across
-    length = mean.norm()
-    return mean / length if length > 1e-6 else torch.tensor([0.0, 0.0, 1.0])
+            tops, rows = right if float((back @ across).mean()) >= 0 else -right, up
+    return level_up(tops, rows)
+
+
+def level_up(tops: Float[Tensor, "N 3"], rows: Float[Tensor, "N 3"]) -> Float[Tensor, " 3"]:
+    """Return the direction that is up in photographs whose rows are level, as far as people hold them so.
+
+    It maximizes the mean cosine with the photographs' tops, minus the mean squared cosine with their rows
+    over 2 LEVEL^2. A mean of the tops leans where cameras look down from one side.
+
+    Args:
+        tops: Where the top of each photograph points, world coordinates.
+        rows: Where its rows run.
+    """
+    tops, rows = tops.double(), rows.double()
+    found = torch.linalg.solve(rows.T @ rows / len(rows) + LEVEL**2 * torch.eye(3).double(), tops.mean(0))
+    length = found.norm()
+    up = found / length if length > 1e-6 else torch.tensor([0.0, 0.0, 1.0])
+    return up.float()

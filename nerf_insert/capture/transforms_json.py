@@ -53,6 +53,7 @@ class Listing:
     splits: dict[str, set[str]] = field(default_factory=dict)  # "train", "val", "test": names of frames
     missing: list[str] = field(default_factory=list)  # names of frames whose image does not exist
     notes: list[str] = field(default_factory=list)  # what was mended, for people
+    up: tuple[float, float, float] | None = None  # as the file says, in its coordinates
 
 
 def read_transforms(source: Path, upright: bool = False) -> Listing:
@@ -87,6 +88,7 @@ def read_blender(folder: Path, upright: bool = False) -> Listing:
         splits={split: {frame.name for frame in listing.frames} for split, listing in listings.items()},
         missing=[name for listing in listings.values() for name in listing.missing],
         notes=list(dict.fromkeys(note for listing in listings.values() for note in listing.notes)),
+        up=listings["train"].up,
     )
 
 
@@ -149,7 +151,20 @@ def list_frames(meta: Any, folder: Path, source: Path, upright: bool = False) ->
             + (f" to {max(scaled):.4g}" if max(scaled) > min(scaled) * (1 + RIGID) else "")
             + "; this was divided out"
         )
-    return Listing(source, found, splits, missing, notes)
+    up = read_up(meta.get("up"))
+    if up is None and meta.get("up") is not None:
+        notes.append(f'"up" in {source.name} is not three numbers that name a direction, and is not used')
+    return Listing(source, found, splits, missing, notes, up)
+
+
+def read_up(value: Any) -> tuple[float, float, float] | None:
+    """Read "up", a direction in the file's coordinates, which instant-ngp has as well; None: it is none."""
+    try:
+        x, y, z = (float(number) for number in value)
+        length = math.hypot(x, y, z)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (x / length, y / length, z / length) if 0 < length < math.inf else None
 
 
 def read_frame(

@@ -37,7 +37,12 @@ from nerf_insert.scene.scene import Scene
 
 MIN_CHANGE = 2 / 255  # between two renders, of a pixel that counts as edited
 DARK = 0.003  # added to linear colors of which a ratio is taken
-KEPT_KEYS = ("applied_transform", "applied_scale", "orientation_override")  # of the capture's transforms.json
+KEPT_KEYS = (
+    "applied_transform",
+    "applied_scale",
+    "orientation_override",
+    "up",
+)  # of the capture's transforms.json
 POINTS = "sparse_pc.ply"
 
 

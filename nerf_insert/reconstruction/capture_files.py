@@ -16,6 +16,7 @@ from nerf_insert.reconstruction.solution import Solution
 from nerf_insert.reconstruction.up_direction import Up
 
 POINTS = "sparse_pc.ply"
+UP = [0.0, 0.0, 1.0]
 SUMMARY = "capture.json"
 RELIABLE_ERROR = 2.0  # pixels
 RELIABLE_VIEWS = 3  # photographs that see a point
@@ -45,7 +46,8 @@ def write_capture(
         }
         for name, lens, pose in zip(solution.names, solution.lens, solution.c2w, strict=True)
     ]
-    write_json(folder / "transforms.json", {**shared, "ply_file_path": POINTS, "frames": frames})
+    listing = {**shared, "ply_file_path": POINTS, "up": UP, "frames": frames}
+    write_json(folder / "transforms.json", listing)
     summary: dict[str, Any] = {
         "source": source,
         "photographs": len(diagnosis.findings),

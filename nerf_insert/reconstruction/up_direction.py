@@ -109,19 +109,6 @@ def find_up(
     return Up(best, "scene" if agreeing > SEEN_SHARE else "cameras", doubt)
 
 
-def up_of_cameras(c2w: Float[np.ndarray, "N 3 4"]) -> Vector:
-    """Return the direction that is up in the pictures and level with their rows.
-
-    It maximizes the mean cosine with the cameras' up axes, minus the mean squared cosine with their right
-    axes over 2 LEVEL^2: cameras that look down from one side still have level rows.
-    """
-    right, up = c2w[:, :, 0], c2w[:, :, 1]
-    mean = up.mean(0)
-    found = np.linalg.solve(right.T @ right / len(right) + LEVEL**2 * np.eye(3), mean)
-    length = np.linalg.norm(found)
-    return found / length if length > 1e-6 else np.array([0.0, 0.0, 1.0])
-
-
 def held_score(directions: Directions, c2w: Float[np.ndarray, "N 3 4"]) -> Scores:
     """Score directions by how the cameras would have been held.
 

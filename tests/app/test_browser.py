@@ -675,13 +675,25 @@ def test_a_video_becomes_a_scene(come, workspace, tmp_path):
     page.get_by_role("button", name="Floor and scale").click()
     shown = page.locator("#align-picture img")
     shown.wait_for()
-    for x, y in ((0.3, 0.85), (0.7, 0.9), (0.5, 0.8)):
-        box = shown.bounding_box()
-        shown.click(position={"x": x * box["width"], "y": y * box["height"]})
-        page.wait_for_function(
-            f"() => (document.querySelector('#align-clicked').innerText.match(/=/g) || []).length === "
-            f"{((0.3, 0.85), (0.7, 0.9), (0.5, 0.8)).index((x, y)) + 1}"
-        )
+    on_floor = [(0.3, 0.85), (0.7, 0.9), (0.5, 0.8)]
+
+    def click(places):
+        known = page.locator("#align-clicked").inner_text().count("=")
+        for number, (x, y) in enumerate(places, known + 1):
+            box = shown.bounding_box()
+            shown.click(position={"x": x * box["width"], "y": y * box["height"]})
+            page.wait_for_function(
+                "n => document.querySelector('#align-clicked').innerText.split('=').length - 1 === n",
+                arg=number,
+            )
+
+    click(on_floor)
+    page.get_by_label("The two ends of a known length").check()
+    click(on_floor[:2])
+    frames = [round(int(Path(view.name).stem) / 100 * walks.FPS) for view in before.views]
+    poses = np.array(walks.arc(14))[frames]
+    ends = [walks.floor_at(poses[0], x * 192, y * 144, (192, 144), 174.0) for x, y in on_floor[:2]]
+    page.locator("#align-length input").fill(f"{np.linalg.norm(ends[0] - ends[1]):.4f}")
     shot(person, "floor")
     page.click("#align-apply")
     browsing.until(
@@ -691,6 +703,9 @@ def test_a_video_becomes_a_scene(come, workspace, tmp_path):
     assert len(after.views) == len(before.views)
     heights = [float(view.camera.c2w[2, 3]) for view in after.views]
     assert min(heights) > 0  # above the floor, which is z = 0
+    found = np.array([view.camera.c2w[:, 3].tolist() for view in after.views])
+    ways = [np.linalg.norm(np.diff(centers, axis=0), axis=1).sum() for centers in (poses[:, :, 3], found)]
+    assert ways[1] == pytest.approx(ways[0], rel=0.05)  # in meters now
     person.job("train-jobs", "done")
 
     page.get_by_label("Quick").check()

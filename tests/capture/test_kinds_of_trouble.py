@@ -1,6 +1,7 @@
 """Captures as they come: turned photographs, foreign paths, places far from zero, masks of other programs."""
 
 import json
+import math
 import shutil
 import unicodedata
 
@@ -8,11 +9,13 @@ import exports
 import numpy as np
 import pytest
 import torch
+import walks
 from PIL import Image, ImageOps
 
 from nerf_insert.capture.axes import parse_axes
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.masks_beside import share_note
+from nerf_insert.capture.placement import level_up
 from nerf_insert.capture.reading import AS_BEFORE, Reading, all_axes
 from nerf_insert.errors import InputError
 from nerf_insert.io.images import orient
@@ -91,6 +94,34 @@ def test_poses_of_stored_pixels_of_a_phone_held_upright(tmp_path, tag, quarter):
         for name, mask in {"stored": stored, "seen": seen}.items():
             Image.fromarray(mask).save(tmp_path / f"{name}.png")
             assert np.array_equal(drawn_mask(view, tmp_path / f"{name}.png")[1].numpy(), stored), name
+
+
+def test_up_is_what_the_file_says(tmp_path):
+    """As in captures that are made here, and in instant-ngp's files; else as the photographs were held."""
+    exports.photographs(tmp_path, exports.names())
+    write(tmp_path, exports.names())
+    data = json.loads((tmp_path / "transforms.json").read_text())
+    held = Capture.load(tmp_path)
+    for said in ([0, 3, 4], [0.0, 0.6, 0.8]):
+        (tmp_path / "transforms.json").write_text(json.dumps(data | {"up": said}))
+        capture = Capture.load(tmp_path)
+        assert capture.up.tolist() == pytest.approx([0, 0.6, 0.8]) and capture.warnings == held.warnings
+        assert capture.scaled(0.5).up.tolist() == pytest.approx([0, 0.6, 0.8])
+    for said in ("z", [0, 0, 0], [1, 2], [0, float("nan"), 1], {"a": 1}):
+        (tmp_path / "transforms.json").write_text(json.dumps(data | {"up": said}))
+        capture = Capture.load(tmp_path)
+        assert torch.equal(capture.up, held.up) and '"up" in transforms.json' in " ".join(capture.warnings)
+
+
+def test_cameras_that_look_down_from_one_side_still_tell_up():
+    poses = [
+        walks.look_at((1.2 * np.cos(t), 1.2 * np.sin(t), 2.5), (0, 0, 0), roll=3 * np.sin(k))
+        for k, t in enumerate(np.radians(np.linspace(0, 90, 14)))
+    ]
+    poses = torch.tensor(np.array(poses))
+    mean, up = poses[:, :, 1].mean(0), level_up(poses[:, :, 1], poses[:, :, 0])
+    off = [math.degrees(math.acos(float(v[2] / v.norm()))) for v in (mean, up)]
+    assert off[0] > 40 and off[1] < 8
 
 
 def test_sizes_that_fit_both_ways_are_taken_as_stored_unless_told(tmp_path):

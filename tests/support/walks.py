@@ -48,6 +48,12 @@ def arc(count, degrees=100.0, height=1.3, distance=2.4):
     return poses
 
 
+def floor_at(c2w, x, y, size=SIZE, focal=FOCAL):
+    """Return the point of the floor that a pixel shows."""
+    direction = c2w[:, :3] @ [(x - size[0] / 2) / focal, (size[1] / 2 - y) / focal, -1.0]
+    return c2w[:, 3] - c2w[2, 3] / direction[2] * direction
+
+
 def picture(c2w, size=SIZE, focal=FOCAL, other=0):
     """uint8 [H, W, 3]; `other` gives the same room other textures: somebody else's kitchen."""
     width, height = size
