@@ -24,11 +24,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nerf_insert.capture.photo_files import FolderListing, compose
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.evaluation.edit_metrics import Captions, EditMetrics
 from nerf_insert.evaluation.image_metrics import grow, load_lpips, psnr, ssim
 from nerf_insert.io.images import read_image, resize, to_uint8
+from nerf_insert.rendering.outputs import relative_path
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene
@@ -92,11 +94,30 @@ class Truth:
 
 
 def _image_of(folder: Path, view: View) -> Path | None:
-    """Return a view's image: at the photograph's path, with or without its first folder, or by its name."""
-    _, _, below = view.name.partition("/")
-    paths = [Path(name) for name in (view.name, below, view.path.name) if name]
-    names = [name for path in paths for name in (path, path.with_suffix(".png"), path.with_suffix(".jpg"))]
-    return next((file for name in names if (file := folder / name).is_file()), None)
+    """Return a view's image: at the photograph's path, with or without its first folder, or by its name.
+
+    Another suffix, letter case or Unicode form, or a suffix behind the photograph's own, makes no difference.
+    """
+    name = relative_path(view.name)  # never the photograph itself, which an absolute name leads to
+    for path in filter(None, (name, name.partition("/")[2], view.path.name)):
+        *parents, base = path.split("/")
+        home = folder
+        for part in parents:
+            home = next(
+                (child for child in (home / part, *_alike(home, part)) if child.is_dir()), home / part
+            )
+        listing = FolderListing(home)
+        found = listing.find(base) or listing.find(f"{base}.png")
+        if found is not None:
+            return found
+    return None
+
+
+def _alike(folder: Path, name: str) -> list[Path]:
+    """Return what is in a folder under this name in another Unicode form."""
+    if not folder.is_dir():
+        return []
+    return [child for child in folder.iterdir() if compose(child.name) == compose(name)]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def file_stems(names: Iterable[str]) -> list[str]:
     These are the photographs' own names; if two share one, with their folders; if that is not enough, with
     their suffixes or with numbers.
     """
-    paths = [_relative_path(name) for name in names]
+    paths = [relative_path(name) for name in names]
     bare = [_without_suffix(path) for path in paths]
     short = [posixpath.basename(path) for path in bare]
     numbered = [f"{path}-{k:05d}" for k, path in enumerate(paths)]
@@ -192,8 +192,8 @@ def depth_preview(depth: Float[Tensor, "H W"]) -> Float[Tensor, "H W 3"]:
     return apply_depth_colormap(filled, hit[..., None].float(), near_plane=near, far_plane=far)
 
 
-def _relative_path(name: str) -> str:
-    """Return a relative path without "..", for names such as ../photos/a.jpg or C:/a.jpg."""
+def relative_path(name: str) -> str:
+    """Return the path without ".." that renders of ../photos/a.jpg, /photos/a.jpg or C:/photos/a.jpg get."""
     parts = [part.rstrip(":") for part in name.replace("\\", "/").split("/")]
     return "/".join(part for part in parts if part not in ("", ".", "..")) or "picture"
 

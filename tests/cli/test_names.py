@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 
-from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.capture import Capture, View
 from nerf_insert.cli.main import main
+from nerf_insert.evaluation.evaluate import Truth
+from nerf_insert.io.images import write_image
 
 KITCHEN = "images/K\N{LATIN SMALL LETTER U WITH DIAERESIS}che 1/a b.c.png"
 NAMES = {
@@ -67,6 +70,33 @@ def test_eval_finds_what_render_wrote(scene, tmp_path, capsys):
     shutil.copy(out / files[0], flat / Path(files[0]).name)
     assert main(["eval", str(scene), "--truth", str(flat), "--json"]) == 2
     assert "both" in json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("images/K\u00fcche/01.png", "K\u00fcche/01.png"),  # the truth's names composed, the listed ones too
+        ("images/K\u00fcche/01.png", "Ku\u0308che/01.png"),  # as a Mac copies the folder of the truth
+        ("images/Ku\u0308che 1.png", "K\u00fcche 1.png"),
+        ("images/a..png", "a..jpg"),
+        ("images/0001.v2.JPG", "0001.v2.png"),
+        ("images/a.jpg", "a.jpg.png"),  # as `render` names it where there is an a.png, too
+        ("images/a.jpg", "A.JPG"),
+        ("images/frame.0001", "frame.0001.png"),
+        ("..\\images\\a.jpg", "a.png"),
+        ("/images/a.jpg", "a.png"),
+    ],
+)
+def test_the_truth_of_a_photograph_is_found_whatever_forms_names_have(name, kept, tmp_path):
+    camera = tiny.tiny_cameras()[0]
+    photograph = tmp_path / "capture" / name.replace("\\", "/").rpartition("/")[2]
+    write_image(photograph, torch.zeros(camera.height, camera.width, 3))
+    for home in ("images", ""):
+        folder = tmp_path / f"truth {home}"
+        write_image(folder / home / kept, torch.rand(camera.height, camera.width, 3))
+        write_image(folder / "other.png", torch.zeros(4, 4, 3))
+        image, _ = Truth(folder).load(View(name, photograph, camera))
+        assert image.shape == (camera.height, camera.width, 3)
 
 
 def test_a_dataset_has_every_photograph_under_a_name_of_its_own(scene, tiny_folder, tmp_path, capsys):
