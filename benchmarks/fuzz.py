@@ -30,6 +30,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -228,15 +229,17 @@ def mutated_tree(data: Any, rng: random.Random) -> str:
         node, key = rng.choice(spots)
         kind = rng.randrange(6)
         if kind <= 2:
-            node[key] = rng.choice(ODD_VALUES)
+            node[key] = deepcopy(rng.choice(ODD_VALUES))
         elif kind == 3:
             del node[key]
         elif kind == 4 and isinstance(node[key], int | float) and not isinstance(node[key], bool):
             node[key] = node[key] * rng.choice((-1, 0.5, 1e6, 1e-6)) + rng.choice((0, 0.5))
         elif isinstance(node, list):
-            node.insert(key, rng.choice((node[key], rng.choice(ODD_VALUES))))
+            node.insert(key, deepcopy(rng.choice((node[key], rng.choice(ODD_VALUES)))))
         else:
-            node[rng.choice(("frames", "masks", "k5", "union", "", "crop", "__proto__"))] = node[key]
+            node[rng.choice(("frames", "masks", "k5", "union", "", "crop", "__proto__"))] = deepcopy(
+                node[key]
+            )
     text = json.dumps(data)
     if rng.random() < 0.15:
         text = mutated_bytes(text.encode(), rng, [text.encode()]).decode("utf-8", "replace")
@@ -332,10 +335,11 @@ def read_recipe(name: str, data: bytes, folder: Path) -> None:
     (folder / name).write_bytes(data)
     found = Recipe.load(folder / name)
     found.save(folder / "again.yaml")
-    need(
-        Recipe.load(folder / "again.yaml").to_dict() == found.to_dict(),
-        "it reads differently when written again",
+    # A file may be named with more .. than there are folders above; written again, it has fewer.
+    before, after = (
+        recipe.map_files(os.path.normpath).to_dict() for recipe in (found, Recipe.load(folder / "again.yaml"))
     )
+    need(before == after, "it reads differently when written again")
 
 
 def read_transforms(name: str, data: bytes, folder: Path) -> None:
