@@ -98,16 +98,20 @@ for job in json.loads(Path(sys.argv[1]).read_text()):
                 n.layer_name = o.data.color_attributes[0].name
                 m.node_tree.links.new(n.outputs[0], m.node_tree.nodes["Principled BSDF"].inputs["Base Color"])
         white = kind in (".glb", ".gltf")  # what has no material: white by glTF's standard, else our gray
+        color = (1, 1, 1, 1) if white else (0.456, 0.456, 0.456, 1)
+        none = bpy.data.materials.new("none"); none.use_nodes = True
+        none.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = color
+        no_mtl = any("material file" in w and "used" not in w for w in job["warnings"])
         for o in scene.objects:
-            if o.type == "MESH" and not any(o.data.materials):
-                m = bpy.data.materials.new("none"); m.use_nodes = True
-                o.data.materials.clear(); o.data.materials.append(m)
-                n = m.node_tree.nodes["Principled BSDF"].inputs["Base Color"]
-                n.default_value = (1, 1, 1, 1) if white else (0.456, 0.456, 0.456, 1)
+            if o.type != "MESH": continue
+            if not len(o.data.materials): o.data.materials.append(none)
+            for k, m in enumerate(o.data.materials):
+                if m is None or no_mtl: o.data.materials[k] = none
         for i in bpy.data.images:  # one that is also used for roughness would be read as linear light
             if i.source == "FILE": i.colorspace_settings.name = "sRGB"
-        for m in bpy.data.materials if kind == ".obj" else ():  # Kd is read as linear light by Blender
-            for n in m.node_tree.nodes if m.node_tree and m.name != "none" else ():
+        head = open(path, "rb").read(300)
+        for m in bpy.data.materials if kind == ".obj" and b"Blender" not in head else ():  # Kd, see above
+            for n in m.node_tree.nodes if m.node_tree and m != none else ():
                 if n.type == "BSDF_PRINCIPLED" and not n.inputs["Base Color"].is_linked:
                     c = [v / 12.92 if v < 0.04045 else ((v + 0.055) / 1.055) ** 2.4
                          for v in n.inputs["Base Color"].default_value[:3]]

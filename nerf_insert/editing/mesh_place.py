@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture
@@ -20,7 +20,7 @@ from nerf_insert.regions.spec import load_pose
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.scene.recipe import GuideSpec
 
-FEET = 64  # points of the mesh's underside that are looked at
+FEET, VIEWS = 32, 12  # points of the mesh's underside, and photographs from which they are looked at
 FOOT = 0.05  # of the mesh's height that counts as its underside
 STANDS, STANDS_NOT = 0.06, 0.15  # gap between the underside and the scene, relative to the mesh's size
 
@@ -39,15 +39,13 @@ def place_note(mesh: Mesh, spec: GuideSpec, capture: Capture, stack: LayerStack)
     """
     if spec.mesh is None or spec.pose is not None:
         return None
-    if abs(gap_below(mesh, capture.up, stack)) < STANDS_NOT:
+    if abs(gap_below(mesh, capture, stack)) < STANDS_NOT:
         return None
     applied = load_pose(spec.pose, capture.origin, spec.up_axis, capture.up)
     to_file = torch.eye(4, dtype=torch.float64) if applied is None else torch.linalg.inv(applied.matrix)
     for matrix, how in _other_places(spec, capture):
         moved = mesh.transformed(matrix @ to_file)
-        middle = moved.bounds.mean(0)
-        shown = sum(bool(view.camera.project(middle[None]).inside) for view in capture.views)
-        if shown >= MIN_VIEWS and abs(gap_below(moved, capture.up, stack)) < STANDS:
+        if abs(gap_below(moved, capture, stack)) < STANDS:
             return f"the mesh {spec.mesh} stands on nothing where it is, but would {how}"
     return None
 
@@ -86,18 +84,24 @@ def nerfstudio_to_world(capture: Capture) -> Float64[Tensor, "4 4"]:
     return torch.linalg.inv(matrix)
 
 
-def gap_below(mesh: Mesh, up: Float[Tensor, " 3"], stack: LayerStack) -> float:
-    """Return how far a mesh's underside is above the scene, relative to the mesh's size; below it: negative.
+def gap_below(mesh: Mesh, capture: Capture, stack: LayerStack) -> float:
+    """Return how far a mesh's underside is above what photographs show there, relative to the mesh's size.
 
-    Rays go down from the mesh's middle height, so that it counts as buried where there is something.
+    It is negative where they show something above it, and infinite where too few of them look there.
     """
     vertices = mesh.vertices[mesh.faces.reshape(-1)]
-    height = vertices @ up
+    height = vertices @ capture.up
     low, high = height.aminmax()
     feet = vertices[height <= low + FOOT * (high - low)]
     feet = feet[torch.linspace(0, len(feet) - 1, min(FEET, len(feet))).long()]
-    lift = (high - low) / 2
-    rays = Rays((feet + lift * up).contiguous(), (-up).expand(len(feet), 3).contiguous())
-    gap = stack.render(rays).depth - lift - (feet @ up - low)
+    cameras = [view.camera for view in capture.train if view.camera.project(feet).inside.all()]
+    if len(cameras) < MIN_VIEWS:
+        return float("inf")
+    chosen = [cameras[k] for k in torch.linspace(0, len(cameras) - 1, min(VIEWS, len(cameras))).long()]
+    gaps = []
+    for camera in chosen:
+        along = torch.nn.functional.normalize(feet - camera.center, dim=-1)
+        depth = stack.render(Rays(camera.center.expand(len(feet), 3).contiguous(), along)).depth
+        gaps.append((feet - camera.center - depth[:, None] * along) @ capture.up)
     low_corner, high_corner = mesh.bounds
-    return float(gap.median() / (high_corner - low_corner).norm())
+    return float(torch.cat(gaps).nan_to_num(float("inf")).median() / (high_corner - low_corner).norm())
