@@ -278,6 +278,22 @@ def test_draco_is_decoded(tmp_path):
     assert look_at(mesh, CENTERS) == [RED, GREEN, BLUE, YELLOW] and mesh.warnings == ()
 
 
+def test_draco_with_normalized_integers(tmp_path):
+    """What gltf-transform writes with quantization: the decoder gives the integers as floats."""
+    DracoPy = pytest.importorskip("DracoPy")
+    name = "KHR_draco_mesh_compression"
+    file = GltfFile(extensionsUsed=[name, "KHR_mesh_quantization"], extensionsRequired=[name])
+    data = DracoPy.encode(SQUARE * 32767, faces=SQUARE_FACES, quantization_bits=20)
+    squeezed = {"bufferView": file.view(data), "attributes": {"POSITION": 0}}
+    accessor = {"componentType": 5122, "normalized": True, "count": 4, "type": "VEC3"}
+    file.tree["accessors"].append(accessor)
+    file.mesh({"POSITION": 0}, extensions={name: squeezed})
+    file.write(tmp_path / "m.glb")
+    assert torch.allclose(
+        load_mesh(tmp_path / "m.glb").bounds, torch.tensor([[0.0, 0, 0], [1, 1, 0]]), atol=1e-5
+    )
+
+
 @pytest.mark.parametrize(
     "more, says",
     [

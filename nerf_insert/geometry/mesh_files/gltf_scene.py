@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from nerf_insert.geometry.mesh_files.gltf import COMPRESSED, DRACO, Document, as_fractions
+from nerf_insert.geometry.mesh_files.gltf import COMPONENTS, COMPRESSED, DRACO, Document
 from nerf_insert.geometry.mesh_files.gltf_materials import Materials
 from nerf_insert.geometry.mesh_files.parts import MeshFile, Notes, Part, Refusal
 
@@ -199,8 +199,11 @@ class _Reader:
                 raise Refusal(f"is damaged: its compressed data has no {name}; export it again")
             values = np.asarray(attribute["data"])
             values = values.reshape(len(values), -1)
-            normalized = accessors[names[name]].get("normalized") if name in names else False
-            found[name] = as_fractions(values) if normalized else values.astype(np.float64)
+            accessor = accessors[names[name]] if name in names else {}
+            found[name] = values.astype(np.float64)
+            kind = np.dtype(COMPONENTS[accessor["componentType"]]) if accessor.get("normalized") else None
+            if kind is not None and kind.kind in "iu":  # which the decoder may give as floats
+                found[name] = np.maximum(found[name] / np.iinfo(kind).max, -1.0)
         return found, np.asarray(decoded.faces, dtype=np.int64).reshape(-1)
 
 
