@@ -61,6 +61,7 @@ def test_cameras_are_where_they_were(made):
     turns = rotation @ found[:, :, :3] @ true[:, :, :3].transpose(0, 2, 1)
     assert np.degrees(np.arccos(np.clip((turns.trace(axis1=1, axis2=2) - 1) / 2, -1, 1))).max() < 0.5
     assert np.degrees(np.arccos(rotation[2, 2])) < 1.5  # z is up, from floor and walls
+    assert capture.up.tolist() == [0, 0, 1]
     assert capture.views[0].camera.fx == pytest.approx(walks.FOCAL, rel=0.02)
     assert made.diagnosis.placed == COUNT and made.diagnosis.error < 0.5
 
