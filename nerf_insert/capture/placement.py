@@ -14,6 +14,7 @@ from nerf_insert.capture.view import View
 
 FAR = 50.0  # distance from zero, in units of the cameras' extent, beyond which float32 gets too coarse
 LEVEL = math.sin(math.radians(5.0))  # by which people hold cameras off level
+DOWN = 0.02  # weight of cameras' looking down, which tells up where a drone looks straight down
 SIDEWAYS = 0.2  # by how much more the cameras' right directions have to agree than their up directions
 # Where the top of the upright photograph is in the stored one, by EXIF orientation: (right, up) of the camera
 TOP = {1: (0, 1), 2: (0, 1), 3: (0, -1), 4: (0, -1), 5: (-1, 0), 6: (-1, 0), 7: (1, 0), 8: (1, 0)}
@@ -80,7 +81,8 @@ def level_up(tops: Float[Tensor, "N 3"], rows: Float[Tensor, "N 3"]) -> Float[Te
         rows: Where its rows run.
     """
     tops, rows = tops.double(), rows.double()
-    found = torch.linalg.solve(rows.T @ rows / len(rows) + LEVEL**2 * torch.eye(3).double(), tops.mean(0))
+    mean = (tops + DOWN * torch.linalg.cross(rows, tops)).mean(0)
+    found = torch.linalg.solve(rows.T @ rows / len(rows) + LEVEL**2 * torch.eye(3).double(), mean)
     length = found.norm()
     up = found / length if length > 1e-6 else torch.tensor([0.0, 0.0, 1.0])
     return up.float()

@@ -11,6 +11,7 @@ import pytest
 import torch
 import walks
 from PIL import Image, ImageOps
+from scipy.spatial.transform import Rotation
 
 from nerf_insert.capture.axes import parse_axes
 from nerf_insert.capture.capture import Capture
@@ -122,6 +123,13 @@ def test_cameras_that_look_down_from_one_side_still_tell_up():
     mean, up = poses[:, :, 1].mean(0), level_up(poses[:, :, 1], poses[:, :, 0])
     off = [math.degrees(math.acos(float(v[2] / v.norm()))) for v in (mean, up)]
     assert off[0] > 40 and off[1] < 8
+
+
+def test_a_drone_that_looks_straight_down_knows_up():
+    for tilt in (-1.0, 1.0):  # degrees by which the gimbal is off
+        turns = Rotation.from_euler("zx", [(40.0 * k, tilt) for k in range(20)], degrees=True).as_matrix()
+        poses = torch.tensor(turns)
+        assert float(level_up(poses[:, :, 1], poses[:, :, 0])[2]) > 0.98
 
 
 def test_sizes_that_fit_both_ways_are_taken_as_stored_unless_told(tmp_path):
