@@ -6,8 +6,31 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 MAX_NAME_BYTES = 255  # of one file or folder name, on all common file systems
+
+
+class Once(argparse.Action):
+    """Stores the value of an option that names what is edited: of two, one would be lost in silence."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the value.
+
+        Raises:
+            argparse.ArgumentError: The option was given before.
+        """
+        if getattr(namespace, self.dest, self.default) != self.default:
+            raise argparse.ArgumentError(
+                self, "it is given twice: one edit has one, others are edits of their own"
+            )
+        setattr(namespace, self.dest, values)
 
 
 def nonempty(text: str) -> str:

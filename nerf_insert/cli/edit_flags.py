@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from nerf_insert.cli import diffusion_flags
-from nerf_insert.cli.argument_types import integer, nonempty, number, numbers, path
+from nerf_insert.cli.argument_types import Once, integer, nonempty, number, numbers, path
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.up_axis import UpAxis
 from nerf_insert.runtime.extras import require
@@ -73,6 +73,7 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--mesh",
+        action=Once,
         type=path,
         metavar="FILE",
         help="GLB, glTF, OBJ, PLY or STL file, in world coordinates; need not be watertight. It is also the "
@@ -86,6 +87,7 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--pose",
+        action=Once,
         type=nonempty,
         metavar="M",
         help="transform from the mesh's coordinates to world coordinates: 16 numbers row by row, a 4x4 "
@@ -94,6 +96,7 @@ def _add_region_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--box",
+        action=Once,
         type=numbers(6, 9),
         metavar="CX,CY,CZ,SX,SY,SZ[,RX,RY,RZ]",
         help="box: center, side lengths and, in degrees, rotation, in world coordinates",
@@ -168,6 +171,7 @@ def _add_fit_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("recipe and fit")
     group.add_argument(
         "--recipe",
+        action=Once,
         type=path,
         metavar="FILE",
         help="recipe to run; other flags override it, and --point, --mask, --mesh and --box replace its "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, warnings_to
 from nerf_insert.io.files import replacing, write_json
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene, check_free, lock_scene
@@ -52,7 +52,7 @@ def adopt_splats(
     Args:
         file: A .ply, .splat, .spz or .sog file.
         out: The scene folder to make. It must not hold a scene yet.
-        capture: Photographs whose cameras are in the splats' coordinates.
+        capture: Photographs whose cameras are in the splats' coordinates: a capture, or a zip of one.
         cameras: Without photographs: a transforms.json or a camera path; the splats' renders from there stand
             for photographs. Without both, cameras are placed around the content.
         up: Points up in the splats' coordinates, for cameras that are placed. Default: +y for .spz, else -y.
@@ -71,6 +71,7 @@ def adopt_splats(
     """
     from nerf_insert.capture.capture import Capture
     from nerf_insert.fields.splat_field import SplatField
+    from nerf_insert.reconstruction.zipped_capture import is_zip, unpack_capture
     from nerf_insert.rendering.outputs import check_folder
     from nerf_insert.splats.files import kind_of, read_splats
     from nerf_insert.splats.splats import Splats
@@ -83,6 +84,9 @@ def adopt_splats(
     splats, warnings = read_splats(file)
     found = None
     if capture is not None:
+        if is_zip(Path(capture)):
+            with lock_scene(out), warnings_to(progress.warn):
+                capture = unpack_capture(Path(capture), out / "capture")
         found = Capture.load(capture, dataparser=dataparser, downscale=downscale)
         warnings += found.warnings
     for warning in warnings:

@@ -171,6 +171,13 @@ def test_missing_files_are_found_before_anything_is_loaded(capsys):
     assert "stool.glb" in json.loads(capsys.readouterr().out)["error"]
 
 
+@pytest.mark.parametrize("flag", ["--mesh", "--pose", "--box", "--recipe"])
+def test_what_is_edited_is_given_once(flag, capsys):
+    value = "1,1,1,2,2,2" if flag == "--box" else "x"
+    assert main(["edit", "scene", flag, value, flag, value]) == 2
+    assert f"argument {flag}: it is given twice" in capsys.readouterr().err
+
+
 def test_flags_of_diffusion_are_options_of_it(tmp_path):
     (tmp_path / "style.safetensors").write_bytes(b"")
     words = [

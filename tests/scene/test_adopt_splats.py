@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -52,6 +53,12 @@ def transforms(cameras, folder) -> str:
     ]
     (folder / "cameras.json").write_text(json.dumps({"camera_model": "OPENCV", "frames": frames}))
     return str(folder / "cameras.json")
+
+
+def test_the_photographs_may_come_in_a_zip(file, capture_folder, tmp_path):
+    zipped = shutil.make_archive(str(tmp_path / "photos"), "zip", capture_folder)
+    scene = adopt_splats(file, tmp_path / "scene", capture=zipped)
+    assert len(scene.capture.views) == 14 and scene.capture.path.is_relative_to(tmp_path / "scene")
 
 
 def test_without_photographs_the_renders_are_the_photographs(file, tmp_path, small):
