@@ -443,6 +443,7 @@ def test_comments_behind_names_in_obj_and_mtl(tmp_path):
         ("map_Ka t.png", "f 1/1 2/2 3/3 4/4\n", "map_ka is not used, of the material: 'm'"),
         ("Kd spectral oak.rfl 1", "f 1/1 2/2 3/3 4/4\n", "kd spectral is not used, of the material: 'm'"),
         ("map_Kd ../t.png", "f 1/1 2/2 3/3\n", r"'\.\./t.png' is named in a folder outside the mesh's"),
+        ("map_Kd a.png", "f 1/1 2/2 3/3\n", "partly transparent, which counts only with a map_d, .* 'm'"),
         ("map_Kd t.png", "f 1/1 2/2 3/3\nf 1 3 4\n", "some faces lack texture coordinates .* 'm'"),
         ("map_Kd t.png", "v 0 0 0 .5 .5 .5\nf 5/1 2/2 3/3\n", "vertices' colors are not used .* 'm'"),
     ],
@@ -450,6 +451,7 @@ def test_comments_behind_names_in_obj_and_mtl(tmp_path):
 def test_what_an_obj_says_and_is_not_shown_is_told(mtl, faces, said, tmp_path):
     Image.fromarray(quadrants()).save(tmp_path / "t.png")
     path = write_obj(tmp_path / "in", f"newmtl m\n{mtl}\n", faces=faces)
+    Image.fromarray(disc()).save(tmp_path / "in" / "a.png")
     Image.fromarray(quadrants()).save(tmp_path / "in" / "t.png") if ".." not in mtl else None
     if "v 0" in faces:
         path.write_text(path.read_text().replace("v 0 0 0\n", "v 0 0 0 1 1 1\n", 1))
@@ -585,6 +587,12 @@ def test_colors_in_stl(header, bits, tmp_path):
     data += struct.pack("<12fH", 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, bits)
     (tmp_path / "m.stl").write_bytes(data)
     assert look_at(load_mesh(tmp_path / "m.stl"), [(0.2, 0.2)]) == [RED]
+
+
+def test_gltf_1_is_told_where_it_does_not_say_so(tmp_path):
+    (tmp_path / "m.gltf").write_text(json.dumps({"asset": {}, "accessors": {"a": {}}, "meshes": {"m": {}}}))
+    with pytest.raises(InputError, match=r"is glTF version 1\.0, only version 2 is read"):
+        load_mesh(tmp_path / "m.gltf")
 
 
 def test_json_that_is_no_gltf_is_refused(tmp_path):

@@ -47,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="CAPTURE",
         help="folder of the capture, a zip of it, or its transforms.json (with --nerfstudio: no zip, only if "
-        "it was moved; with --splat: if there are photographs); or a video, or a folder or zip of photographs",
+        "it was moved; with --splat: if there are photographs); or a video, or a folder or zip of "
+        "photographs",
     )
     parser.add_argument("--out", type=path, required=True, metavar="SCENE", help="scene folder to make")
     group = parser.add_argument_group("training")

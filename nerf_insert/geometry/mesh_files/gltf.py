@@ -86,14 +86,18 @@ class Document:
             data, self._chunk = _split_glb(data)
         try:
             self.tree: dict[str, Any] = json.loads(data)
-            counts = sum(int(accessor["count"]) for accessor in self.list("accessors"))
             version = str(self.tree.get("asset", {}).get("version", "2.0"))
+            if isinstance(self.tree.get("accessors"), dict):  # glTF 1.0, which often names no version
+                version = "1.0"
+            if version.split(".")[0] != "2":
+                raise Refusal(
+                    f"is glTF version {version}, only version 2 is read: export it again as glTF 2.0"
+                )
+            counts = sum(int(accessor["count"]) for accessor in self.list("accessors"))
             required = [str(name) for name in self.list("extensionsRequired")]
             used = [str(name) for name in self.list("extensionsUsed")]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise Refusal("is damaged: its glTF description cannot be read; export it again") from None
-        if version.split(".")[0] != "2":
-            raise Refusal(f"is glTF version {version}, only version 2 is read: export it again as glTF 2.0")
         if counts > max_values:
             raise Refusal(
                 f"asks for {counts:,} values, more than the {max_values:,} that are allowed; simplify it"

@@ -160,7 +160,10 @@ class MtlMaterials:
         if options.get("-colorspace", ["srgb"])[0].lower() in LINEAR:
             pixels = _to_srgb(pixels)
         if key == "map_kd" and pixels.shape[-1] == 4 and "map_d" not in entry.maps:
-            pixels = pixels[..., :3]  # its alpha counts where map_d says so
+            if (pixels[..., 3] < 128).any():
+                text = "its image is partly transparent, which counts only with a map_d, of the material"
+                self.notes.add(text, entry.name)
+            pixels = pixels[..., :3]
         self._texture_of(entry, key, pixels)
         scale, offset = _pair(options.get("-s", []), 1.0), _pair(options.get("-o", []), 0.0)
         matrix = ((scale[0], 0.0, offset[0]), (0.0, scale[1], offset[1]))
