@@ -86,8 +86,8 @@ def _samples(data: bytes) -> Iterator[tuple[str, Float[np.ndarray, "n 3"]]]:
         with suppress(struct.error, ValueError, IndexError):
             yield from _gpmf(data)
     elif len(data) == CAMM_ACCELERATION.size:
-        _, kind, *values = CAMM_ACCELERATION.unpack(data)
-        if kind == CAMM_ACCELERATION_TYPE and np.isfinite(values).all():
+        reserved, kind, *values = CAMM_ACCELERATION.unpack(data)
+        if reserved == 0 and kind == CAMM_ACCELERATION_TYPE and np.isfinite(values).all():
             yield "CAMM", np.array([values])
 
 
