@@ -51,7 +51,7 @@ class RegionOverlays:
         complete: Whether occluders are known in all photographs.
     """
 
-    masks: dict[str, Bool[Tensor, "h w"]] = field(default_factory=dict)
+    masks: dict[str, Bool[Tensor, "_ _"]] = field(default_factory=dict)
     words: str = ""
     problem: bool = False
     complete: bool = True

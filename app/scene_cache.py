@@ -52,7 +52,7 @@ class OpenScene:
         self.stamp = _stamp(location)
         self.lock = threading.RLock()
         self.regions: OrderedDict[str, Region] = OrderedDict()
-        self.depths: dict[str, Float[Tensor, "h w"]] = {}
+        self.depths: dict[str, Float[Tensor, "_ _"]] = {}
         self._scene: Scene | None = None
         self._stack: LayerStack | None = None
         self._selector: Selector | None = None

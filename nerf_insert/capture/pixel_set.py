@@ -26,7 +26,7 @@ class PixelSet:
     """
 
     def __init__(
-        self, cameras: Sequence[Camera], images: Sequence[UInt8[Tensor, "H W C"]] | UInt8[Tensor, "P C"]
+        self, cameras: Sequence[Camera], images: Sequence[UInt8[Tensor, "_ _ C"]] | UInt8[Tensor, "P C"]
     ):
         if isinstance(images, Tensor):
             self.colors = images
@@ -67,7 +67,7 @@ class PixelSet:
                 directions[own] = self._cameras[number].rays_through(pixels[own]).directions
         return Rays(poses[:, :, 3].contiguous(), directions, self._cameras, view)
 
-    def images(self) -> list[UInt8[Tensor, "H W C"]]:
+    def images(self) -> list[UInt8[Tensor, "_ _ C"]]:
         """Return the source images, one per view."""
         ends, widths = self._ends.tolist(), self._widths.tolist()
         parts = zip([0, *ends], ends, widths, strict=False)

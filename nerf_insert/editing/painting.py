@@ -45,7 +45,7 @@ def inpaint_view(inpainter: Inpainter, seen: RegionView, current: LayerStack) ->
 
 def run_inpainter(
     name: str, inpainter: Inpainter, views: Sequence[InpaintView], guide: Guide, strength: float, seed: int
-) -> list[Float[Tensor, "H W 3"]]:
+) -> list[Float[Tensor, "_ _ 3"]]:
     """Call the inpainter and check its images.
 
     Args:

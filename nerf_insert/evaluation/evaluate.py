@@ -241,7 +241,7 @@ def outside_regions(stack: LayerStack, view: View) -> Bool[Tensor, "H W"]:
 
 def _view_metrics(
     view: View,
-    renders: Mapping[str, Float[Tensor, "H W 3"]],
+    renders: Mapping[str, Float[Tensor, "_ _ 3"]],
     outside: Bool[Tensor, "H W"],
     true: TrueView | None,
     lpips: Callable[..., float | None] | None,

@@ -146,7 +146,7 @@ class Inpainter(ABC):
     @abstractmethod
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
-    ) -> list[Float[Tensor, "H W 3"]]:
+    ) -> list[Float[Tensor, "_ _ 3"]]:
         """Paint each view where its mask is true.
 
         Args:

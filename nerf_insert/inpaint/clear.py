@@ -27,7 +27,7 @@ class ClearInpainter(Inpainter):
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
-    ) -> list[Float[torch.Tensor, "H W 3"]]:
+    ) -> list[Float[torch.Tensor, "_ _ 3"]]:
         """Paint the scene without the region's content, as the layer will show it."""
         return [self._paint(view) for view in views]
 

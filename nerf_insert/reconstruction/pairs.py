@@ -26,7 +26,7 @@ Pair = tuple[int, int]
 
 
 def choose_pairs(
-    groups: Sequence[str], descriptors: Sequence[UInt8[np.ndarray, "n 128"]], seed: int
+    groups: Sequence[str], descriptors: Sequence[UInt8[np.ndarray, "_ 128"]], seed: int
 ) -> list[Pair]:
     """Choose the pairs of photographs to compare, as (smaller index, larger index), ascending.
 
@@ -54,7 +54,7 @@ def choose_pairs(
     return sorted(pairs)
 
 
-def vlad_similarity(descriptors: Sequence[UInt8[np.ndarray, "n 128"]], seed: int) -> Float[np.ndarray, "N N"]:
+def vlad_similarity(descriptors: Sequence[UInt8[np.ndarray, "_ 128"]], seed: int) -> Float[np.ndarray, "N N"]:
     """Return the cosine similarity of the VLAD of each two photographs."""
     rng = np.random.default_rng(seed)
     sample = [_rooted(d[rng.permutation(len(d))[:PER_PHOTOGRAPH]]) for d in descriptors]

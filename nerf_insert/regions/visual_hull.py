@@ -58,7 +58,7 @@ class VisualHull(Region):
 
     def __init__(
         self,
-        views: Sequence[tuple[Camera, Bool[Tensor, "H W"]]],
+        views: Sequence[tuple[Camera, Bool[Tensor, "_ _"]]],
         bounds: Float[Tensor, "2 3"] | None = None,
         names: Sequence[str] | None = None,
         within: Float[Tensor, "2 3"] | None = None,

@@ -162,7 +162,7 @@ def _points_of(piece: int, labels: np.ndarray, lattice: Lattice) -> Float[Tensor
 
 def _ask(
     piece: int, labels: np.ndarray, lattice: Lattice, views: Sequence[View], seen: Sequence[DepthView]
-) -> list[tuple[int, Float[Tensor, "K 3"]]]:
+) -> list[tuple[int, Float[Tensor, "_ 3"]]]:
     """Return the views in front of which a piece lies free, and points of it."""
     points = _points_of(piece, labels, lattice)
     points = points[torch.linspace(0, len(points) - 1, min(RAYS, len(points))).long()]
@@ -179,7 +179,7 @@ def _votes(
     scene: LayerStack,
     region: GridRegion,
     views: Sequence[View],
-    asked: Sequence[Sequence[tuple[int, Float[Tensor, "K 3"]]]],
+    asked: Sequence[Sequence[tuple[int, Float[Tensor, "_ 3"]]]],
 ) -> list[tuple[int, int]]:
     """Return for each piece how many photographs were asked and how many of them confirm it."""
     worse: dict[tuple[int, int], bool] = {}

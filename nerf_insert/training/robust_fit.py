@@ -71,7 +71,7 @@ class PatchWeights:
 
     def __init__(
         self,
-        images: Sequence[UInt8[Tensor, "H W 3"]],
+        images: Sequence[UInt8[Tensor, "_ _ 3"]],
         view: Int64[Tensor, " N"],
         xy: Int64[Tensor, "N 2"],
     ):

@@ -120,7 +120,7 @@ class DiffusionInpainter(Inpainter):
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
-    ) -> list[Float[Tensor, "H W 3"]]:
+    ) -> list[Float[Tensor, "_ _ 3"]]:
         """Inpaint each view where its mask is true; see Inpainter.inpaint.
 
         Raises:

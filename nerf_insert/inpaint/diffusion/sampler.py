@@ -94,7 +94,7 @@ class Sampler:
 
     def sample(
         self, inputs: Sequence[SamplerInput], params: SamplerParams, seed: int
-    ) -> list[Float[Tensor, "h w 3"]]:
+    ) -> list[Float[Tensor, "_ _ 3"]]:
         """Inpaint images of one size, each from the same noise.
 
         An image that cannot be used (rejected, black, not finite) is inpainted again with the next seed.

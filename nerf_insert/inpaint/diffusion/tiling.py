@@ -33,7 +33,7 @@ class Sheet:
         return Sheet(count, columns, math.ceil(count / columns))
 
     def join(
-        self, images: Sequence[Shaped[Tensor, "h w *C"]], blank: bool = False
+        self, images: Sequence[Shaped[Tensor, "_ _ *C"]], blank: bool = False
     ) -> Shaped[Tensor, "H W *C"]:
         """Join images of one size into a sheet.
 
@@ -48,7 +48,7 @@ class Sheet:
         ]
         return torch.cat(lines, 0)
 
-    def split(self, sheet: Shaped[Tensor, "H W *C"]) -> list[Shaped[Tensor, "h w *C"]]:
+    def split(self, sheet: Shaped[Tensor, "H W *C"]) -> list[Shaped[Tensor, "_ _ *C"]]:
         """Split a sheet into its `count` images."""
         height, width = sheet.shape[0] // self.rows, sheet.shape[1] // self.columns
         cells = [

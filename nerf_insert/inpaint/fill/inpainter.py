@@ -112,7 +112,7 @@ class FillInpainter(Inpainter):
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
-    ) -> list[Float[Tensor, "H W 3"]]:
+    ) -> list[Float[Tensor, "_ _ 3"]]:
         """Paint the scene without the region's content; `strength` and `seed` make no difference."""
         return [self._paint(view) for view in views]
 
@@ -130,7 +130,7 @@ class FillInpainter(Inpainter):
 
     def _shades(
         self, view: InpaintView, owners: Int64[Tensor, "H W"]
-    ) -> Iterator[tuple[int, Float[Tensor, "H W 3"]]]:
+    ) -> Iterator[tuple[int, Float[Tensor, "_ _ 3"]]]:
         """Yield each shiny surface, and by how much it is lighter here than its texture, as logarithms."""
         if not any(self.shiny) or not bool(view.mask.any()):
             return
@@ -177,7 +177,7 @@ class FillInpainter(Inpainter):
 def _varies(
     surface: TexturedPlane,
     views: Sequence[RegionDepthView],
-    photographs: Sequence[UInt8[Tensor, "H W 3"]],
+    photographs: Sequence[UInt8[Tensor, "_ _ 3"]],
     center: Float[Tensor, " 3"],
     size: float,
 ) -> bool:

@@ -91,7 +91,7 @@ def align_height(
     plane: Plane,
     points: Float[Tensor, "N 3"],
     views: Sequence[RegionDepthView],
-    photographs: Sequence[UInt8[Tensor, "H W 3"]],
+    photographs: Sequence[UInt8[Tensor, "_ _ 3"]],
 ) -> Plane:
     """Move a plane along its normal to where the photographs agree best about its colors.
 

@@ -93,7 +93,7 @@ class TexelGrid:
         center: Float[Tensor, " 3"],
         radius: float,
         views: Sequence[RegionDepthView],
-        photographs: Sequence[UInt8[Tensor, "H W 3"]],
+        photographs: Sequence[UInt8[Tensor, "_ _ 3"]],
     ) -> TexelGrid:
         """Lay out a square of a plane, as fine as the nearer photographs show it.
 

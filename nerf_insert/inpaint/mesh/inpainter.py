@@ -133,7 +133,7 @@ class MeshInpainter(Inpainter):
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float = 1.0, seed: int = 0
-    ) -> list[Float[Tensor, "H W 3"]]:
+    ) -> list[Float[Tensor, "_ _ 3"]]:
         """Composite the mesh into the photographs; `strength` and `seed` make no difference.
 
         Raises:

@@ -119,7 +119,7 @@ class RemoteInpainter(Inpainter):
 
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
-    ) -> list[Float[Tensor, "H W 3"]]:
+    ) -> list[Float[Tensor, "_ _ 3"]]:
         """Have the server paint the views; see Inpainter.inpaint.
 
         Raises:
