@@ -7,6 +7,7 @@
     composite           packed samples into color, accumulation and depth (arXiv 2003.08934, equation 3)
     transmittance       the fraction of light that reaches each sample
     median_depth        where half of the light is stopped
+    render_rays         all of these at once: rays through a field, to pixels
     project             Gaussian splats into an image (arXiv 2308.04079)
     rasterize           projected splats into color, accumulation and depth
     splat_hits          the splats that each pixel meets
@@ -26,6 +27,7 @@ The module of an operation checks its arguments and calls the function of the sa
     transmittance       x           x     x
     median_depth        x           x     x
     distortion_loss     x           x
+    render_rays         x           x
     splats (all)        x           x
 
 `reference` (the backend named "torch") is plain PyTorch, in any dtype on any device, and defines the meaning.
@@ -41,6 +43,7 @@ from nerf_insert.kernels.hashgrid import GridSpec, HashedGridSpec, hash_encode, 
 from nerf_insert.kernels.marching import march
 from nerf_insert.kernels.mlp import mlp
 from nerf_insert.kernels.precision import use_precision
+from nerf_insert.kernels.rendering import FieldWeights, RenderedRays, render_rays, renders_in_one_pass
 from nerf_insert.kernels.samples import Samples, merge
 from nerf_insert.kernels.splat_cells import SplatCells, splat_cells, splat_density
 from nerf_insert.kernels.splatting import (
@@ -59,12 +62,14 @@ from nerf_insert.kernels.splatting import (
 
 __all__ = [
     "Composite",
+    "FieldWeights",
     "GridSpec",
     "HashedGridSpec",
     "ImagePlane",
     "Projected",
     "Raster",
     "RasterPlan",
+    "RenderedRays",
     "Samples",
     "SplatCells",
     "SplatHits",
@@ -81,6 +86,8 @@ __all__ = [
     "project",
     "rasterize",
     "ray_hits",
+    "render_rays",
+    "renders_in_one_pass",
     "spherical_harmonics",
     "splat_cells",
     "splat_density",

@@ -104,6 +104,12 @@ def implementation(name: str, like: Tensor) -> Callable[..., Any]:
     return _function(name, like, dict.fromkeys([active_backend(like.device), *BACKENDS]))
 
 
+def provides(name: str, like: Tensor) -> bool:
+    """Tell whether the active backend has the operation `name` itself, for tensors like this one."""
+    backend = active_backend(like.device)
+    return BACKENDS[backend].serves(like.device.type, like.dtype) and hasattr(_module(backend), name)
+
+
 def after(backend: str, name: str, like: Tensor) -> Callable[..., Any]:
     """Return the function `name` of the next backend, for what `backend` cannot do."""
     order = list(BACKENDS)

@@ -24,6 +24,7 @@ from nerf_insert.kernels.reference_splatting import (
     splat_density,
     splat_hits,
 )
+from nerf_insert.kernels.rendering import FieldWeights, RenderedRays
 from nerf_insert.kernels.samples import Samples
 
 __all__ = [
@@ -153,6 +154,37 @@ def merge(
     ray_index = torch.cat([_ray_index(one_offsets), _ray_index(two_offsets)])
     order = torch.argsort(torch.cat([one, two]), stable=True)
     return order[torch.argsort(ray_index[order], stable=True)]
+
+
+def render_rays(
+    origins: Float[Tensor, "N 3"],
+    directions: Float[Tensor, "N 3"],
+    view_features: Float[Tensor, "N F"],
+    field: FieldWeights,
+    occupancy: Bool[Tensor, "R R R"],
+    step: float,
+    near: float,
+    far: float,
+    stop: float,
+) -> RenderedRays:
+    """Render rays, one operation after the other; see `kernels.rendering.render_rays`."""
+    nothing = torch.zeros_like(origins[:, 0])
+    samples = march_contracted(origins, directions, occupancy, nothing, step, near, far)
+    points = samples.midpoints(origins, directions)
+    size = points.abs().amax(-1, keepdim=True).clamp_min(1)
+    unit = ((2 - 1 / size) / size * points + 2) / 4
+    found = mlp(hash_encode(unit, field.table, field.spec), field.trunk)
+    optical_depth = (found[:, 0] + field.density_bias).clamp_max(15).exp() * samples.lengths
+    color = found[:, 1:]
+    if field.head:
+        color = mlp(torch.cat([color, view_features[samples.ray_index]], -1), field.head)
+    reached = transmittance(optical_depth, samples.offsets)
+    shows = (reached >= stop) & (reached * -torch.expm1(-optical_depth) >= stop)
+    out = composite(
+        optical_depth, torch.where(shows, 1, 0)[:, None] * color[:, :3].sigmoid(), shows.to(unit), samples.offsets
+    )
+    depth = median_depth(optical_depth, samples.distances, samples.offsets)
+    return RenderedRays(out.rgb, out.depth, depth)
 
 
 def _ray_index(offsets: Int64[Tensor, " N_plus_1"]) -> Int64[Tensor, " M"]:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from nerfstudio.utils.math import components_from_spherical_harmonics
 from torch import Tensor, nn
 
-from nerf_insert.kernels import GridSpec, hash_encode, mlp
+from nerf_insert.kernels import FieldWeights, GridSpec, hash_encode, mlp
 
 GEOMETRY_FEATURES = 15
 HARMONICS = 16  # spherical harmonics up to degree 3
@@ -88,9 +88,20 @@ class HashField(nn.Module):
         features = self._features(unit)
         if not self.config.view_dependent:
             return features[:, 0], features[:, 1:].sigmoid()
-        harmonics = components_from_spherical_harmonics(4, directions)
-        color = mlp(torch.cat([features[:, 1:], harmonics], -1), list(self.head))
+        color = mlp(torch.cat([features[:, 1:], self.view_features(directions)], -1), list(self.head))
         return features[:, 0], color.sigmoid()
+
+    def view_features(self, directions: Float[Tensor, "M 3"]) -> Float[Tensor, "M H"]:
+        """Return what the color depends on besides the point: none without view dependence."""
+        if not self.config.view_dependent:
+            return directions[:, :0]
+        return components_from_spherical_harmonics(4, directions)
+
+    def weights(self, density_bias: float) -> FieldWeights:
+        """Return the field as `kernels.render_rays` takes it."""
+        return FieldWeights(
+            self.config.grid, self.table, list(self.trunk), list(self.head), density_bias
+        )
 
     def raw_density(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """Return the raw density alone."""

@@ -118,9 +118,16 @@ class SplatField(nn.Module):
 
     # --- rays of cameras
 
+    renders_itself = True
+
     @torch.no_grad()
-    def render(self, rays: Rays) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"], Float[Tensor, " N"]]:
-        """Return the rays' colors over the background, opacities and depths (infinity: nothing is there)."""
+    def render(
+        self, rays: Rays, stop: float = 0.0
+    ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """Return the rays' colors over the background, opacities and depths (infinity: nothing is there).
+
+        `stop` is not used: splats have a limit of their own.
+        """
         rgb = self.background.expand(rays.count, 3).clone()
         accumulation = torch.zeros(rays.count)
         depth = torch.full((rays.count,), math.inf)

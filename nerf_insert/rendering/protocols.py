@@ -60,12 +60,27 @@ class RadianceField(Protocol):
 
 
 @runtime_checkable
-class SplatBase(RadianceField, Protocol):
-    """A base that is rendered as a whole and not sampled point by point: Gaussian splats."""
+class RenderingBase(RadianceField, Protocol):
+    """A base that can render rays by itself, without listing its samples."""
 
-    def render(self, rays: Rays) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"], Float[Tensor, " N"]]:
-        """Return colors over the background, opacities, and depths along the rays."""
+    @property
+    def renders_itself(self) -> bool:
+        """Whether it does so here, on its device."""
         ...
+
+    def render(
+        self, rays: Rays, stop: float = 0.0
+    ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"], Float[Tensor, " N"]]:
+        """Return colors over the background, opacities, and depths along the rays.
+
+        Samples that less than the fraction `stop` of the light reaches may be left out.
+        """
+        ...
+
+
+@runtime_checkable
+class SplatBase(RenderingBase, Protocol):
+    """A base that is not sampled point by point: Gaussian splats."""
 
     def splat_samples(self, rays: Rays, certain: Float[Tensor, " N"] | None = None) -> SplatSamples:
         """Return the splats along rays; nothing is taken away before the distances `certain`."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Samples, composite, median_depth, merge, transmittance
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.protocols import RadianceField, SplatBase, Volume
+from nerf_insert.rendering.protocols import RadianceField, RenderingBase, SplatBase, Volume
 
 SPLAT_STOP = 1e-4  # transmittance from which splats are left out
 QUERY_CHUNKS = (6, 12, 24)  # ranks of a ray's samples before which its transmittance is looked at
@@ -72,11 +72,11 @@ class ShadedSamples(NamedTuple):
         return ShadedSamples(self.samples.select(keep), self.density[keep], self.rgb[keep], depth)
 
 
-def render_field(field: RadianceField, rays: Rays, early_stop_eps: float = 0.0) -> Rendered:
-    """Render a field by itself; for `early_stop_eps` see `shade_field`."""
-    if isinstance(field, SplatBase):
-        return Rendered(*field.render(rays))
-    return composite_over(*shade_field(field, rays, early_stop_eps))
+def rendered_alone(field: RadianceField, rays: Rays, early_stop_eps: float = 0.0) -> Rendered | None:
+    """Render a field that does so by itself; None if it has to be sampled (see `shade_field`)."""
+    if not isinstance(field, RenderingBase) or not field.renders_itself:
+        return None
+    return Rendered(*field.render(rays, early_stop_eps))
 
 
 def batches(field: RadianceField, rays: Rays) -> list[slice]:

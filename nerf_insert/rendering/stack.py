@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.kernels import Samples
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.protocols import LayerField, RadianceField, ShadeField, SplatBase, Volume
+from nerf_insert.rendering.protocols import LayerField, RadianceField, ShadeField, Volume
 from nerf_insert.rendering.render_cache import RenderCache
 from nerf_insert.rendering.shaded_samples import (
     Background,
@@ -38,7 +38,7 @@ from nerf_insert.rendering.shaded_samples import (
     interleave,
     mix,
     outside,
-    render_field,
+    rendered_alone,
     shade_field,
 )
 
@@ -214,12 +214,14 @@ class LayerStack:
             shaded |= hits(shade.region, rays)
         index, only_shaded = (mask.nonzero()[:, 0].to(self.device) for mask in (hit, shaded & ~hit))
         rays = rays.to(self.device)
-        as_a_whole, eps = isinstance(self.base, SplatBase), self.options.early_stop_eps
-        listed = None if as_a_whole else shade_field(self.base, rays, eps)
-        rendered = render_field(self.base, rays, eps) if listed is None else composite_over(*listed)
+        eps = self.options.early_stop_eps
+        rendered, listed = rendered_alone(self.base, rays, eps), None
+        if rendered is None:
+            listed = shade_field(self.base, rays, eps)
+            rendered = composite_over(*listed)
         for some in batches(self.base, rays[only_shaded]) if len(only_shaded) else []:
             few = only_shaded[some]
-            if listed is None:  # only the splats of these rays are listed
+            if listed is None:  # only these rays' samples are listed
                 shaded = self._shaded(*shade_field(self.base, rays[few], eps), rays[few], _all(few))
             else:
                 shaded = self._shaded(*listed, rays, few)

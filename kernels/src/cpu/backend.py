@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from nerf_insert.kernels.compositing import Composite
-from nerf_insert.kernels.cpu import compositing, hashgrid, marching, samples
+from nerf_insert.kernels.cpu import compositing, hashgrid, marching, rendering, samples
 from nerf_insert.kernels.cpu import mlp as mlp_kernels
 from nerf_insert.kernels.cpu.malloc import keep_memory
 from nerf_insert.kernels.cpu.splat_backend import (
@@ -29,6 +29,7 @@ from nerf_insert.kernels.cpu.splat_backend import (
 from nerf_insert.kernels.cpu.threads import run
 from nerf_insert.kernels.dispatch import after
 from nerf_insert.kernels.hashgrid import GridSpec
+from nerf_insert.kernels.rendering import FieldWeights, RenderedRays
 from nerf_insert.kernels.samples import Samples
 
 __all__ = [
@@ -286,3 +287,32 @@ def _march(
     offsets = torch.zeros(rays + 1, dtype=torch.int64)
     torch.cumsum(counts, 0, out=offsets[1:])
     return Samples(starts, ends, torch.arange(rays).repeat_interleave(counts), offsets)
+
+
+def render_rays(
+    origins, directions, view_features, field: FieldWeights, occupancy, step, near, far, stop
+) -> RenderedRays:
+    """Render rays in one pass; see `kernels.rendering.render_rays`."""
+    if field.spec.n_features != hashgrid.FEATURES:
+        names = (origins, directions, view_features, field, occupancy, step, near, far, stop)
+        return after("cpu", "render_rays", field.table)(*names)
+    trunk, trunk_widths = _flat(field.trunk)
+    head, head_widths = _flat(field.head) if field.head else (torch.zeros(0), torch.tensor([4]))
+    geometry = field.head[0].shape[1] - view_features.shape[1] if field.head else 3
+    cells, sums = _array(occupancy), np.empty((origins.shape[0], 5))
+    limits = tuple(map(float, (step, near, far, stop, field.density_bias)))
+    run(
+        rendering.render,
+        _blocks(origins.shape[0], RAYS),
+        RAYS,
+        *_arrays(origins, directions, view_features),
+        cells,
+        marching.coarse(cells),
+        limits,
+        _levels(field.spec),
+        *_arrays(field.table, trunk, trunk_widths, head, head_widths),
+        geometry,
+        sums,
+    )
+    rows = torch.from_numpy(sums).float()
+    return RenderedRays(rows[:, :3].contiguous(), rows[:, 3].contiguous(), rows[:, 4].contiguous())

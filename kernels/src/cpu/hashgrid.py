@@ -158,6 +158,23 @@ def forward(task, block, scales, shift, resolutions, dense, offsets, points, tab
 
 
 @jit
+def encode_tile(levels, points, table, count, planes):
+    """Encode the first `count` points of a tile, rounded up to sixteen, on all levels.
+
+    `levels` are scales, shift, resolutions, dense and offsets.
+    """
+    dense = levels[3]
+    for number in range(dense.shape[0]):
+        level, first, end = _level(number, levels[0], levels[1], levels[2], levels[4])
+        entries, out = table[first:end], planes[2 * number : 2 * number + 2]
+        for i in range(0, count, LANES):
+            if dense[number]:
+                _encode(True, level, points, i, entries, out)
+            else:
+                _encode(False, level, points, i, entries, out)
+
+
+@jit
 def backward(task, scales, shift, resolutions, dense, offsets, points, planes, grad_table):
     """Overwrite one level of `grad_table` with the sum of all points' gradients."""
     number = scales.shape[0] - 1 - task  # the finest, slowest first

@@ -61,7 +61,7 @@ def _leave(o, inverse, cell, width, low, scale):
 
 
 @jit
-def _three(rows, i):
+def three(rows, i):
     return np.float64(rows[i, 0]), np.float64(rows[i, 1]), np.float64(rows[i, 2])
 
 
@@ -103,7 +103,7 @@ def box(task, block, origins, directions, occupancy, shifts, counts, blocks, ste
     starts, ends = np.empty(16 * block, np.float32), np.empty(16 * block, np.float32)
     n = 0
     for ray in range(task * block, min((task + 1) * block, origins.shape[0])):
-        o, d = _three(origins, ray), _three(directions, ray)
+        o, d = three(origins, ray), three(directions, ray)
         entry, leave = near, far
         for axis in range(3):
             a, b = _slab(o[axis], d[axis], low[axis], high[axis])
@@ -160,7 +160,7 @@ def contracted(task, block, origins, directions, occupancy, shifts, counts, step
     starts, ends = np.empty(16 * block, np.float32), np.empty(16 * block, np.float32)
     n = 0
     for ray in range(task * block, min((task + 1) * block, origins.shape[0])):
-        o, d = _three(origins, ray), _three(directions, ray)
+        o, d = three(origins, ray), three(directions, ray)
         before = n
         start, part = near, 1 - np.float64(shifts[ray])
         while start < far:

@@ -144,7 +144,8 @@ def _write(tile, planes, start):
 
 
 @jit
-def _forward_tile(flat, widths, tiles):
+def forward_tile(flat, widths, tiles):
+    """Apply all layers to a tile of points: from the first of `tiles` to the last."""
     layers = widths.shape[0] - 1
     for number in range(layers):
         weights, _ = _layer(flat, widths, number)
@@ -158,30 +159,31 @@ def _forward_tile(flat, widths, tiles):
 
 
 @jit
-def _tiles(widths):
+def tiles_of(widths):
+    """Return room for a tile's inputs and for what each layer returns."""
     return [np.empty((width, TILE), np.float32) for width in widths]
 
 
 @jit
 def forward(task, block, flat, widths, inputs, outputs):
     """Apply all layers to a block of points, tile by tile."""
-    tiles = _tiles(widths)
+    tiles = tiles_of(widths)
     for start in range(task * block, min((task + 1) * block, inputs.shape[1]), TILE):
         _read(inputs, start, tiles[0])
-        _forward_tile(flat, widths, tiles)
+        forward_tile(flat, widths, tiles)
         _write(tiles[-1], outputs, start)
 
 
 @jit
 def backward(task, block, flat, widths, inputs, gradients, grad_inputs, sums):
     """Add up gradients over a block of points. `grad_inputs` has no columns if it is not wanted."""
-    tiles, slopes = _tiles(widths), _tiles(widths)
+    tiles, slopes = tiles_of(widths), tiles_of(widths)
     total = sums[task]
     total[:] = 0
     layers = widths.shape[0] - 1
     for start in range(task * block, min((task + 1) * block, inputs.shape[1]), TILE):
         _read(inputs, start, tiles[0])
-        _forward_tile(flat, widths, tiles)
+        forward_tile(flat, widths, tiles)
         _read(gradients, start, slopes[layers])
         for number in range(layers - 1, -1, -1):
             weights, at = _layer(flat, widths, number)
