@@ -8,6 +8,7 @@
     transmittance       the fraction of light that reaches each sample
     median_depth        where half of the light is stopped
     render_rays         all of these at once: rays through a field, to pixels
+    query_along         encoding and networks at once, along rays as far as light reaches
     project             Gaussian splats into an image (arXiv 2308.04079)
     rasterize           projected splats into color, accumulation and depth
     splat_hits          the splats that each pixel meets
@@ -28,6 +29,7 @@ The module of an operation checks its arguments and calls the function of the sa
     median_depth        x           x     x
     distortion_loss     x           x
     render_rays         x           x
+    query_along         x           x
     splats (all)        x           x
 
 `reference` (the backend named "torch") is plain PyTorch, in any dtype on any device, and defines the meaning.
@@ -43,7 +45,13 @@ from nerf_insert.kernels.hashgrid import GridSpec, HashedGridSpec, hash_encode, 
 from nerf_insert.kernels.marching import march
 from nerf_insert.kernels.mlp import mlp
 from nerf_insert.kernels.precision import use_precision
-from nerf_insert.kernels.rendering import FieldWeights, RenderedRays, render_rays, renders_in_one_pass
+from nerf_insert.kernels.rendering import (
+    FieldWeights,
+    RenderedRays,
+    query_along,
+    render_rays,
+    renders_in_one_pass,
+)
 from nerf_insert.kernels.samples import Samples, merge
 from nerf_insert.kernels.splat_cells import SplatCells, splat_cells, splat_density
 from nerf_insert.kernels.splatting import (
@@ -84,6 +92,7 @@ __all__ = [
     "new_table",
     "plan_raster",
     "project",
+    "query_along",
     "rasterize",
     "ray_hits",
     "render_rays",

@@ -1,7 +1,8 @@
 """Marching rays through an occupancy grid, into packed samples.
 
-N rays, M samples, R cells a side; distances are in the unit of the rays' origins, directions have unit
-length. Everything is computed in float64, so that every backend keeps exactly the same samples.
+N rays, M samples; X, Y, Z cells along the sides. Distances are in the unit of the rays' origins, directions
+have unit length. Everything is computed in float64, so that every backend keeps exactly the same
+samples.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from nerf_insert.kernels.samples import Samples
 def march(
     origins: Float[Tensor, "N 3"],
     directions: Float[Tensor, "N 3"],
-    occupancy: Bool[Tensor, "R R R"],
+    occupancy: Bool[Tensor, "X Y Z"],
     *,
     bounds: Float[Tensor, "2 3"],
     step: float,

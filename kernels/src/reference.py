@@ -172,19 +172,48 @@ def render_rays(
     samples = march_contracted(origins, directions, occupancy, nothing, step, near, far)
     points = samples.midpoints(origins, directions)
     size = points.abs().amax(-1, keepdim=True).clamp_min(1)
-    unit = ((2 - 1 / size) / size * points + 2) / 4
-    found = mlp(hash_encode(unit, field.table, field.spec), field.trunk)
-    optical_depth = (found[:, 0] + field.density_bias).clamp_max(15).exp() * samples.lengths
-    color = found[:, 1:]
-    if field.head:
-        color = mlp(torch.cat([color, view_features[samples.ray_index]], -1), field.head)
-    reached = transmittance(optical_depth, samples.offsets)
-    shows = (reached >= stop) & (reached * -torch.expm1(-optical_depth) >= stop)
-    out = composite(
-        optical_depth, torch.where(shows, 1, 0)[:, None] * color[:, :3].sigmoid(), shows.to(unit), samples.offsets
-    )
+    units = ((2 - 1 / size) / size * points + 2) / 4
+    density, rgb = _query(units, samples.ray_index, view_features, field)
+    optical_depth = density * samples.lengths
+    shows = _shows(optical_depth, samples.offsets, stop).to(units)
+    out = composite(optical_depth, shows[:, None] * rgb, shows, samples.offsets)
     depth = median_depth(optical_depth, samples.distances, samples.offsets)
     return RenderedRays(out.rgb, out.depth, depth)
+
+
+def query_along(
+    units: Float[Tensor, "M 3"],
+    lengths: Float[Tensor, " M"],
+    offsets: Int64[Tensor, " N_plus_1"],
+    view_features: Float[Tensor, "N F"],
+    field: FieldWeights,
+    stop: float,
+) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+    """Query samples along rays, one operation after the other; see `kernels.rendering.query_along`."""
+    density, rgb = _query(units, _ray_index(offsets), view_features, field)
+    shows = _shows(density * lengths, offsets, stop).to(units)
+    return shows * density, shows[:, None] * rgb
+
+
+def _query(
+    units: Float[Tensor, "M 3"],
+    ray: Int64[Tensor, " M"],
+    view_features: Float[Tensor, "N F"],
+    field: FieldWeights,
+) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+    found = mlp(hash_encode(units, field.table, field.spec), field.trunk)
+    color = found[:, 1:]
+    if field.head:
+        color = mlp(torch.cat([color, view_features[ray]], -1), field.head)
+    return (found[:, 0] + field.density_bias).clamp_max(15).exp(), color[:, :3].sigmoid()
+
+
+def _shows(
+    optical_depth: Float[Tensor, " M"], offsets: Int64[Tensor, " N_plus_1"], stop: float
+) -> Bool[Tensor, " M"]:
+    """Tell which samples enough light reaches and which add enough to their pixels."""
+    reached = transmittance(optical_depth, offsets)
+    return (reached >= stop) & (reached * -torch.expm1(-optical_depth) >= stop)
 
 
 def _ray_index(offsets: Int64[Tensor, " N_plus_1"]) -> Int64[Tensor, " M"]:

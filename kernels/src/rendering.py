@@ -1,6 +1,7 @@
-"""Rendering rays through a hash-grid field of contracted space, in one pass where a backend has one.
+"""Rendering rays through a hash-grid field, in one pass where a backend has one.
 
-N rays, F view features. Distances are in the unit of the rays' origins, directions have unit length.
+N rays, M samples in all, F view features. Distances are in the unit of the rays' origins, directions have
+unit length.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.kernels.dispatch import implementation, provides
@@ -71,6 +72,32 @@ def render_rays(
     """
     run = implementation("render_rays", field.table)
     return run(origins, directions, view_features, field, occupancy, step, near, far, stop)
+
+
+@torch.no_grad()
+def query_along(
+    units: Float[Tensor, "M 3"],
+    lengths: Float[Tensor, " M"],
+    offsets: Int64[Tensor, " N_plus_1"],
+    view_features: Float[Tensor, "N F"],
+    field: FieldWeights,
+    stop: float = 0.0,
+) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+    """Return density and color of samples along rays, as far as light reaches.
+
+    A sample that less than the fraction `stop` of the light reaches, or that adds less than `stop` to its
+    pixel, gets density and color 0. The result for a ray does not depend on the other rays.
+
+    Args:
+        units: The samples' points in the unit cube of the hash grid.
+        lengths: Of the samples, in the unit of the field's density.
+        offsets: Where each ray's samples begin, and the end of the last ray's.
+        view_features: What the field's head is told of each ray.
+        field: The field.
+        stop: At least 0.
+    """
+    run = implementation("query_along", field.table)
+    return run(units, lengths, offsets, view_features, field, stop)
 
 
 def renders_in_one_pass(like: Tensor) -> bool:

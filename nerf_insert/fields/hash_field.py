@@ -99,9 +99,7 @@ class HashField(nn.Module):
 
     def weights(self, density_bias: float) -> FieldWeights:
         """Return the field as `kernels.render_rays` takes it."""
-        return FieldWeights(
-            self.config.grid, self.table, list(self.trunk), list(self.head), density_bias
-        )
+        return FieldWeights(self.config.grid, self.table, list(self.trunk), list(self.head), density_bias)
 
     def raw_density(self, unit: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:
         """Return the raw density alone."""

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float, Int64
 from nerfstudio.cameras.camera_utils import auto_orient_and_center_poses
-from nerfstudio.utils.math import components_from_spherical_harmonics
 from torch import Tensor, nn
 
 from nerf_insert.errors import InputError
@@ -23,7 +22,7 @@ from nerf_insert.fields.hash_field import FieldConfig, HashField, truncated_exp
 from nerf_insert.fields.old_names import accept_old_buffers
 from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.io.files import read_tensors, write_tensors
-from nerf_insert.kernels import FieldWeights, Samples, march, render_rays, renders_in_one_pass
+from nerf_insert.kernels import Samples, march, query_along, render_rays, renders_in_one_pass
 
 RESOLUTION = 128  # cells of the occupancy grid along each side of [-2, 2]^3
 STEP = 1 / 128  # length of a sample inside [-1, 1]^3, field units
@@ -86,13 +85,13 @@ class SceneField(nn.Module):
 
     @property
     def renders_itself(self) -> bool:
-        """Whether `render` is quicker than sampling and querying."""
+        """Whether `render` and `query_along` are quicker than `query`."""
         return renders_in_one_pass(self.field.table)
 
     def render(
         self, rays: Rays, stop: float = 0.0
     ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, " N"], Float[Tensor, " N"]]:
-        """Return colors over the background, opacities, and depths along the rays (infinity: nothing is there).
+        """Return colors over the background, opacities, and depths along the rays (infinity: nothing there).
 
         Args:
             rays: N rays, world coordinates.
@@ -110,6 +109,27 @@ class SceneField(nn.Module):
         )
         rgb = out.rgb + (1 - out.accumulation)[:, None] * self.background
         return rgb.clamp(0, 1), out.accumulation, out.depth / self.scale
+
+    def query_along(
+        self, points: Float[Tensor, "M 3"], samples: Samples, rays: Rays, stop: float
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+        """Return density and color of samples at their points, as far as light reaches.
+
+        Args:
+            points: The samples' midpoints, world coordinates.
+            samples: M samples of the rays.
+            rays: N rays, world coordinates.
+            stop: Samples that less of the light reaches, or that add less to their pixel, get density 0.
+        """
+        density, rgb = query_along(
+            self._unit(points),
+            samples.lengths * self.scale,
+            samples.offsets,
+            self.field.view_features(rays.directions),
+            self.field.weights(DENSITY_BIAS),
+            stop,
+        )
+        return density * self.scale, rgb
 
     def query(
         self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]

@@ -15,11 +15,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nerf_insert.errors import InputError
 from nerf_insert.fields.sparse_grid import POINTS, SparseGrid
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.regions.box import BoxRegion
@@ -42,6 +43,10 @@ class ShadeLayer(nn.Module):
         """
         super().__init__()
         self.region, self.change, self.strength = BoxRegion(*change.support()), change, strength
+
+    def meets(self, rays: Rays) -> Bool[Tensor, " N"]:
+        """Tell which rays in the region come near a point whose color changes; no others meet one."""
+        return self.region.entry(rays).isfinite() & self.change.meets(rays)
 
     def ratio(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:
         """Return the factor on the linear colors below; exactly 1 where nothing changes."""

@@ -284,14 +284,18 @@ def fill_shell(
     while np.prod(shape) > MAX_GRID:  # only a grid of one huge, thin box
         cell *= 1.25
         shape = [int(n) for n in ((high - low) / cell).ceil() + 1]
+    # At the grid points next to samples the quantity is interpolated; others take the nearest one's.
     empty = np.ones(shape, bool)
     at = ((kept - low) / cell).round().long()
     empty[tuple(at.T.numpy())] = False
-    near = np.asarray(distance_transform_edt(empty)) * cell <= thickness
-    index = torch.from_numpy(np.stack(np.nonzero(near), -1))
-    grid_points = low + cell * index
-    nearest, weight = nearest_samples(points, None, grid_points, None, cell)
-    values = (weight[..., None] * change[nearest]).sum(1)
+    far, source = distance_transform_edt(empty, return_indices=True)
+    near = np.nonzero(np.asarray(far) * cell <= thickness)
+    index = torch.from_numpy(np.stack(near, -1))
+    flat = np.ravel_multi_index(tuple(axis[near] for axis in np.asarray(source)), tuple(shape))
+    surface, number = np.unique(flat, return_inverse=True)
+    places = low + cell * torch.from_numpy(np.stack(np.unravel_index(surface, shape), -1))
+    nearest, weight = nearest_samples(points, None, places, None, cell)
+    values = (weight[..., None] * change[nearest]).sum(1)[torch.from_numpy(number)]
     values = torch.where(values.abs() < MIN_CHANGE, 0.0, values)
     used = (values != 0).any(-1)
     return SparseGrid.from_points(low, cell, shape, index[used], values[used])

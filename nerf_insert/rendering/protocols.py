@@ -79,6 +79,20 @@ class RenderingBase(RadianceField, Protocol):
 
 
 @runtime_checkable
+class MarchedBase(RenderingBase, Protocol):
+    """One that can also go along its rays by itself to query samples."""
+
+    def query_along(
+        self, points: Float[Tensor, "M 3"], samples: Samples, rays: Rays, stop: float
+    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
+        """Return density and color of samples at their midpoints.
+
+        Samples that less than the fraction `stop` of the light reaches, or that add less, get density 0.
+        """
+        ...
+
+
+@runtime_checkable
 class SplatBase(RenderingBase, Protocol):
     """A base that is not sampled point by point: Gaussian splats."""
 
@@ -122,6 +136,10 @@ class ShadeField(Protocol):
     @property
     def region(self) -> Region:
         """What holds all points whose colors change."""
+        ...
+
+    def meets(self, rays: Rays) -> Bool[Tensor, " N"]:
+        """Return the rays that may pass through a point whose color changes."""
         ...
 
     def shade(self, points: Float[Tensor, "M 3"], rgb: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:

@@ -12,13 +12,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.kernels import Samples, composite, median_depth, merge, transmittance
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.protocols import RadianceField, RenderingBase, SplatBase, Volume
+from nerf_insert.rendering.protocols import MarchedBase, RadianceField, RenderingBase, SplatBase, Volume
 
 SPLAT_STOP = 1e-4  # transmittance from which splats are left out
 QUERY_CHUNKS = (6, 12, 24)  # ranks of a ray's samples before which its transmittance is looked at
@@ -72,11 +72,30 @@ class ShadedSamples(NamedTuple):
         return ShadedSamples(self.samples.select(keep), self.density[keep], self.rgb[keep], depth)
 
 
-def rendered_alone(field: RadianceField, rays: Rays, early_stop_eps: float = 0.0) -> Rendered | None:
-    """Render a field that does so by itself; None if it has to be sampled (see `shade_field`)."""
+def rendered_alone(
+    field: RadianceField, rays: Rays, early_stop_eps: float, index: Int64[Tensor, " K"]
+) -> Rendered | None:
+    """Render some of N rays of a field that does so by itself.
+
+    Returns:
+        N pixels, of which those of the rays `index` are set; None if the field has to be sampled (see
+        `shade_field`).
+    """
     if not isinstance(field, RenderingBase) or not field.renders_itself:
         return None
-    return Rendered(*field.render(rays, early_stop_eps))
+    if len(index) == rays.count:
+        return Rendered(*field.render(rays, early_stop_eps))
+    some, none = rays.origins, rays.origins[:, 0]
+    whole = Rendered(torch.zeros_like(some), torch.zeros_like(none), torch.full_like(none, math.inf))
+    if len(index):
+        put(whole, index, Rendered(*field.render(rays[index], early_stop_eps)))
+    return whole
+
+
+def put(image: Rendered, index: Int64[Tensor, " K"], part: Rendered) -> None:
+    """Write some pixels into an image."""
+    for whole, values in zip(image, part, strict=True):
+        whole[index] = values
 
 
 def batches(field: RadianceField, rays: Rays) -> list[slice]:
@@ -110,8 +129,9 @@ def shade_field(
     """Sample and query a field along N rays, outside the regions `exclude`.
 
     With `early_stop_eps`, samples that less than this fraction of the light reaches get density and color
-    0 without a query: a ray's samples are queried in a few chunks, and a ray stops when it is opaque. A
-    field without a background color is always queried as a whole, for its last samples are its background.
+    0 without a query. A field that does not go along its rays by itself is queried in steps: a ray's samples
+    in a few chunks, until it is opaque. A field without a background color is always queried as a whole, for
+    its last samples are its background.
     """
     if isinstance(field, SplatBase):
         return shade_splats(field, rays, exclude)
@@ -120,6 +140,9 @@ def shade_field(
     if exclude:
         free = outside(exclude, points)
         samples, points = samples.select(free), points[free]
+    if early_stop_eps and isinstance(field, MarchedBase) and field.renders_itself:
+        shaded = ShadedSamples(samples, *field.query_along(points, samples, rays, early_stop_eps))
+        return shaded, _background(field, shaded)
     density, rgb = points.new_zeros(samples.count), points.new_zeros(samples.count, 3)
     rank = torch.arange(samples.count, device=points.device) - samples.offsets[samples.ray_index]
     optical_depth = points.new_zeros(rays.count)

@@ -38,6 +38,7 @@ from nerf_insert.rendering.shaded_samples import (
     interleave,
     mix,
     outside,
+    put,
     rendered_alone,
     shade_field,
 )
@@ -205,29 +206,35 @@ class LayerStack:
         return Rendered(*(torch.cat(column).to(home) for column in zip(*parts, strict=True)))
 
     def _render(self, rays: Rays, exclude: Region | None) -> Rendered:
-        """Render one batch: the base by itself, then the rays that meet a region once more."""
+        """Render one batch: the base by itself, then the rays that meet a region.
+
+        A base that renders itself does so ray by ray: rays that meet a region need not be among its rays.
+        """
         home = rays.origins.device
         hit, shaded = (torch.zeros_like(rays.origins[:, 0], dtype=torch.bool) for _ in range(2))
         for region in [layer.region for _, layer in self.fields] + ([] if exclude is None else [exclude]):
             hit |= hits(region, rays)
         for _, shade in self.shades:
-            shaded |= hits(shade.region, rays)
-        index, only_shaded = (mask.nonzero()[:, 0].to(self.device) for mask in (hit, shaded & ~hit))
+            shaded |= shade.meets(rays)
+        shaded &= ~hit
+        index, only_shaded, untouched = (
+            mask.nonzero()[:, 0].to(self.device) for mask in (hit, shaded, ~(hit | shaded))
+        )
         rays = rays.to(self.device)
         eps = self.options.early_stop_eps
-        rendered, listed = rendered_alone(self.base, rays, eps), None
+        rendered, listed = rendered_alone(self.base, rays, eps, untouched), None
         if rendered is None:
             listed = shade_field(self.base, rays, eps)
             rendered = composite_over(*listed)
         for some in batches(self.base, rays[only_shaded]) if len(only_shaded) else []:
             few = only_shaded[some]
             if listed is None:  # only these rays' samples are listed
-                shaded = self._shaded(*shade_field(self.base, rays[few], eps), rays[few], _all(few))
+                part = self._shaded(*shade_field(self.base, rays[few], eps), rays[few], _all(few))
             else:
-                shaded = self._shaded(*listed, rays, few)
-            _put(rendered, few, shaded)
+                part = self._shaded(*listed, rays, few)
+            put(rendered, few, part)
         for some in batches(self.base, rays[index]) if len(index) else []:
-            _put(rendered, index[some], composite_over(*self._overlay(rays[index[some]], exclude)))
+            put(rendered, index[some], composite_over(*self._overlay(rays[index[some]], exclude)))
         return Rendered(*(column.to(home) for column in rendered))
 
     def _shaded(
@@ -237,8 +244,9 @@ class LayerStack:
         position = torch.full((rays.count,), -1, device=index.device)
         position[index] = torch.arange(len(index), device=index.device)
         ray = position.index_select(0, base.samples.ray_index)
-        kept = (ray >= 0).nonzero()[:, 0]
-        some = base.select(ray >= 0)
+        seen = (ray >= 0) & (base.density > 0)
+        kept = seen.nonzero()[:, 0]
+        some = base.select(seen)
         samples, rgb = some.samples, self._under_shades(some.points(rays), some.rgb, -1)
         samples = Samples.packed(samples.starts, samples.ends, ray.index_select(0, kept), len(index))
         part = some._replace(samples=samples, rgb=rgb)
@@ -286,12 +294,6 @@ class LayerStack:
 def _all(index: Int64[Tensor, " K"]) -> Int64[Tensor, " K"]:
     """Return the numbers of the rays that were chosen by `index`."""
     return torch.arange(len(index), device=index.device)
-
-
-def _put(image: Rendered, index: Int64[Tensor, " K"], part: Rendered) -> None:
-    """Write some pixels into an image."""
-    for whole, values in zip(image, part, strict=True):
-        whole[index] = values
 
 
 def hits(region: Region, rays: Rays) -> Bool[Tensor, " N"]:

@@ -1,13 +1,21 @@
 """Rays in one pass: the twin against closed forms, the compiled pass against the twin in float64."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nerf_insert.kernels import FieldWeights, GridSpec, render_rays, renders_in_one_pass, use_backend
+from nerf_insert.kernels import (
+    FieldWeights,
+    GridSpec,
+    query_along,
+    render_rays,
+    renders_in_one_pass,
+    use_backend,
+)
 
 SPEC = GridSpec(n_levels=8, log2_hashmap_size=10, base_resolution=4, max_resolution=64)
 LIMITS = {"step": 1 / 32, "near": 0.02, "far": 50.0}
@@ -15,7 +23,7 @@ FULL = torch.ones(8, 8, 8, dtype=torch.bool)
 
 
 def layers(widths, generator):
-    pairs = zip(widths, widths[1:], strict=False)
+    pairs = pairwise(widths)
     return [torch.randn(b, a, generator=generator) * (2 / a) ** 0.5 for a, b in pairs]
 
 
@@ -34,19 +42,17 @@ def some_rays(count, seed=0):
     return torch.randn(count, 3, generator=generator), directions, torch.randn(count, 5, generator=generator)
 
 
+def doubled(field):
+    """The same field in float64."""
+    trunk, head = ([weight.double() for weight in weights] for weights in (field.trunk, field.head))
+    return field._replace(table=field.table.double(), trunk=trunk, head=head)
+
+
 def in_double(origins, directions, features, field, occupancy, **limits):
     """The twin."""
-    doubled = FieldWeights(
-        field.spec,
-        field.table.double(),
-        [weight.double() for weight in field.trunk],
-        [weight.double() for weight in field.head],
-        field.density_bias,
-    )
     with use_backend("torch"):
-        return render_rays(
-            origins.double(), directions.double(), features.double(), doubled, occupancy, **limits
-        )
+        rays = (origins.double(), directions.double(), features.double())
+        return render_rays(*rays, doubled(field), occupancy, **limits)
 
 
 def test_a_field_of_one_density_is_beers_law():
@@ -101,9 +107,7 @@ def test_a_ray_is_the_same_bits_whatever_is_beside_it():
     field, (origins, directions, features) = a_field(), some_rays(700)
     whole = render_rays(origins, directions, features, field, FULL, stop=1e-4, **LIMITS)
     some = torch.randperm(700, generator=torch.Generator().manual_seed(1))[:55]
-    part = render_rays(
-        origins[some], directions[some], features[some], field, FULL, stop=1e-4, **LIMITS
-    )
+    part = render_rays(origins[some], directions[some], features[some], field, FULL, stop=1e-4, **LIMITS)
     assert all(torch.equal(a[some], b) for a, b in zip(whole, part, strict=True))
 
 
@@ -118,3 +122,22 @@ def test_no_rays_and_no_cells():
 def test_only_a_backend_that_has_the_pass_is_asked_for_it():
     assert renders_in_one_pass(torch.zeros(1))
     assert not renders_in_one_pass(torch.zeros(1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("head", [True, False])
+@settings(max_examples=8)
+@given(seed=st.integers(0, 1000), stop=st.sampled_from([0.0, 1e-3, 0.1]))
+def test_samples_along_rays_in_one_pass_are_the_twin(head, seed, stop):
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.randint(0, 30, (90,), generator=generator)
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    units = torch.rand(int(offsets[-1]), 3, generator=generator)
+    lengths = torch.rand(len(units), generator=generator) / 10
+    features, field = torch.randn(90, 5, generator=generator), a_field(head, seed=seed)
+    density, rgb = query_along(units, lengths, offsets, features, field, stop)
+    with use_backend("torch"):
+        twin = query_along(units.double(), lengths.double(), offsets, features.double(), doubled(field), stop)
+    alike = (density > 0) == (twin[0] > 0)  # a weight within rounding of `stop` may fall on either side
+    assert alike.float().mean() > 0.99
+    assert torch.allclose(density[alike].double(), twin[0][alike], rtol=1e-4)
+    assert (rgb - twin[1])[alike].abs().amax() < 1e-5

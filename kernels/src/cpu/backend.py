@@ -294,13 +294,9 @@ def render_rays(
 ) -> RenderedRays:
     """Render rays in one pass; see `kernels.rendering.render_rays`."""
     if field.spec.n_features != hashgrid.FEATURES:
-        names = (origins, directions, view_features, field, occupancy, step, near, far, stop)
-        return after("cpu", "render_rays", field.table)(*names)
-    trunk, trunk_widths = _flat(field.trunk)
-    head, head_widths = _flat(field.head) if field.head else (torch.zeros(0), torch.tensor([4]))
-    geometry = field.head[0].shape[1] - view_features.shape[1] if field.head else 3
+        arguments = (origins, directions, view_features, field, occupancy, step, near, far, stop)
+        return after("cpu", "render_rays", field.table)(*arguments)
     cells, sums = _array(occupancy), np.empty((origins.shape[0], 5))
-    limits = tuple(map(float, (step, near, far, stop, field.density_bias)))
     run(
         rendering.render,
         _blocks(origins.shape[0], RAYS),
@@ -308,11 +304,36 @@ def render_rays(
         *_arrays(origins, directions, view_features),
         cells,
         marching.coarse(cells),
-        limits,
-        _levels(field.spec),
-        *_arrays(field.table, trunk, trunk_widths, head, head_widths),
-        geometry,
+        tuple(map(float, (step, near, far, stop, field.density_bias))),
+        *_weights(field, view_features),
         sums,
     )
     rows = torch.from_numpy(sums).float()
     return RenderedRays(rows[:, :3].contiguous(), rows[:, 3].contiguous(), rows[:, 4].contiguous())
+
+
+def query_along(units, lengths, offsets, view_features, field: FieldWeights, stop) -> tuple[Tensor, Tensor]:
+    """Query samples along rays in one pass; see `kernels.rendering.query_along`."""
+    if field.spec.n_features != hashgrid.FEATURES:
+        arguments = (units, lengths, offsets, view_features, field, stop)
+        return after("cpu", "query_along", field.table)(*arguments)
+    density, rgb = torch.empty(lengths.shape), torch.empty(units.shape)
+    run(
+        rendering.query,
+        _blocks(offsets.shape[0] - 1, RAYS),
+        RAYS,
+        *_arrays(offsets, units, lengths, view_features),
+        (float(stop), float(field.density_bias)),
+        *_weights(field, view_features),
+        *_arrays(density, rgb),
+    )
+    return density, rgb
+
+
+def _weights(field: FieldWeights, view_features: Tensor) -> tuple:
+    """Return a field as the kernels take it."""
+    trunk, trunk_widths = _flat(field.trunk)
+    head, head_widths = _flat(field.head) if field.head else (torch.zeros(0), torch.tensor([4]))
+    geometry = field.head[0].shape[1] - view_features.shape[1] if field.head else 3
+    arrays = _arrays(field.table, trunk, trunk_widths, head, head_widths)
+    return _levels(field.spec), *arrays, geometry

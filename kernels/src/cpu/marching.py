@@ -62,6 +62,7 @@ def _leave(o, inverse, cell, width, low, scale):
 
 @jit
 def three(rows, i):
+    """Return a row of three as float64."""
     return np.float64(rows[i, 0]), np.float64(rows[i, 1]), np.float64(rows[i, 2])
 
 

@@ -1,6 +1,6 @@
-"""Compiled rendering of rays through a field of contracted space, in one pass (see `kernels.rendering`).
+"""Compiled rendering of rays through a hash-grid field, in one pass (see `kernels.rendering`).
 
-A task is a block of rays. It keeps SLOTS rays under way: each marches a few samples on, all of these are
+A task is a block of rays. It keeps SLOTS rays under way: each goes a few samples on, all of these are
 encoded and go through the trunk together, as one tile that stays in the cache. Samples that show in their
 pixel wait until they fill a tile for the head. A ray that is opaque or has left makes room for the next one.
 What is computed for a ray does not depend on the rays beside it.
@@ -63,7 +63,7 @@ def _next_sample(o, d, inverse, start, far, occupancy, blocks, step):
 
 @jit
 def _leave(o, d, inverse, cell, scale):
-    """Return where a ray leaves, along one axis, the block of cells that holds `cell`, or the cube [-1, 1]^3."""
+    """Return where a ray leaves, along one axis, the block that holds `cell`, or the cube [-1, 1]^3."""
     border = -2.0 + (cell // COARSE + (d > 0)) * COARSE / scale
     return (min(max(border, -1.0), 1.0) - o) * inverse if d != 0 else np.inf
 
@@ -89,6 +89,110 @@ def _add_colors(count, head, widths, stages, weights, rays, sums):
 
 
 @jit
+def _put_colors(count, head, widths, stages, samples, rgb):
+    """Compute the colors of a tile of samples and write them to the rows of `rgb`."""
+    if widths.shape[0] > 1:
+        forward_tile(head, widths, stages)
+    values = stages[-1]
+    for i in range(count):
+        for channel in range(3):
+            rgb[samples[i], channel] = 1 / (1 + math.exp(-np.float64(values[channel, i])))
+
+
+@jit
+def _put_inputs(inputs, column, found, i, geometry, view_features, ray, view_count):
+    """Write what the head is told of a sample."""
+    for row in range(geometry):
+        inputs[row, column] = found[row + 1, i]
+    for row in range(view_count):
+        inputs[geometry + row, column] = view_features[ray, row]
+
+
+@jit
+def query(
+    task,
+    block,
+    offsets,
+    units,
+    lengths,
+    view_features,
+    limits,
+    levels,
+    table,
+    trunk,
+    trunk_widths,
+    head,
+    head_widths,
+    geometry,
+    density,
+    rgb,
+):
+    """Write density and color of the samples of a block of rays, as far as light reaches; else zero.
+
+    Samples lie at the rows of `units`; those of a ray begin at its offset. `limits` are stop and density
+    bias. The rest is as for `render`.
+    """
+    stop, bias = limits
+    stages, color_stages = tiles_of(trunk_widths), tiles_of(head_widths)
+    encoded, found, color_inputs = stages[0], stages[-1], color_stages[0]
+    encoded[:], color_inputs[:] = 0, 0
+    view_count = view_features.shape[1] if head_widths.shape[0] > 1 else 0
+    points = np.zeros((3, TILE), np.float32)
+    sample_of, waiting = np.empty(TILE, np.int64), 0
+    slot_ray, begin = np.full(SLOTS, -1), np.zeros(SLOTS + 1, np.int64)
+    light, at = np.empty(SLOTS), np.zeros(SLOTS, np.int64)
+    following, last = task * block, min((task + 1) * block, offsets.shape[0] - 1)
+    density[offsets[following] : offsets[last]] = 0
+    rgb[offsets[following] : offsets[last]] = 0
+    under_way = True
+    while under_way:
+        count = 0
+        for slot in range(SLOTS):
+            if slot_ray[slot] < 0 and following < last:
+                slot_ray[slot], at[slot], light[slot] = following, offsets[following], 1.0
+                following += 1
+            if slot_ray[slot] >= 0:
+                for i in range(at[slot], min(at[slot] + BURST, offsets[slot_ray[slot] + 1])):
+                    points[0, count], points[1, count], points[2, count] = (
+                        units[i, 0],
+                        units[i, 1],
+                        units[i, 2],
+                    )
+                    count += 1
+            begin[slot + 1] = count
+        if count > 0:
+            encode_tile(levels, points, table, count, encoded)
+            forward_tile(trunk, trunk_widths, stages)
+        under_way = following < last
+        for slot in range(SLOTS):
+            ray = slot_ray[slot]
+            if ray < 0:
+                continue
+            for i in range(begin[slot], begin[slot + 1]):
+                sample = at[slot]
+                at[slot] += 1
+                dense = math.exp(min(np.float64(found[0, i]) + bias, MAX_LOG_DENSITY))
+                behind = light[slot] * math.exp(-dense * lengths[sample])
+                weight = light[slot] - behind
+                light[slot] = behind
+                if weight >= stop:
+                    density[sample] = dense
+                    _put_inputs(color_inputs, waiting, found, i, geometry, view_features, ray, view_count)
+                    sample_of[waiting] = sample
+                    waiting += 1
+                    if waiting == TILE:
+                        _put_colors(waiting, head, head_widths, color_stages, sample_of, rgb)
+                        waiting = 0
+                if behind < stop:
+                    break
+            if at[slot] >= offsets[ray + 1] or light[slot] < stop:
+                slot_ray[slot] = -1
+            else:
+                under_way = True
+    _put_colors(waiting, head, head_widths, color_stages, sample_of, rgb)
+
+
+@jit
 def render(
     task,
     block,
@@ -109,11 +213,9 @@ def render(
 ):
     """Write color, opacity and median depth of a block of rays to the rows of `sums` [N, 5].
 
-    Args:
-        limits: step, near, far, stop and density bias.
-        levels: Of the hash grid, see `encode_tile`.
-        geometry: How many of the trunk's outputs after the first go on to the color.
-        head_widths: One width: there is no head, and these outputs are the color.
+    `limits` are step, near, far, stop and density bias; `levels` are those of `encode_tile`. The trunk's
+    first output is the density, the next `geometry` go on to the color. If `head_widths` is one number, there
+    is no head, and these outputs are the color.
     """
     step, near, far, stop, bias = limits
     stages, color_stages = tiles_of(trunk_widths), tiles_of(head_widths)
@@ -123,7 +225,12 @@ def render(
     points = np.zeros((3, TILE), np.float32)
     lengths, middles, weights = np.empty(TILE), np.empty(TILE), np.empty(TILE)
     weight_ray, waiting = np.empty(TILE, np.int64), 0
-    slot_ray, begin, light, at = np.full(SLOTS, -1), np.zeros(SLOTS + 1, np.int64), np.empty(SLOTS), np.empty(SLOTS)
+    slot_ray, begin, light, at = (
+        np.full(SLOTS, -1),
+        np.zeros(SLOTS + 1, np.int64),
+        np.empty(SLOTS),
+        np.empty(SLOTS),
+    )
     following, last = task * block, min((task + 1) * block, origins.shape[0])
     under_way = True
     while under_way:
@@ -163,10 +270,7 @@ def render(
                 if weight >= stop:
                     sums[ray, 3] += weight
                     weights[waiting], weight_ray[waiting] = weight, ray
-                    for row in range(geometry):
-                        color_inputs[row, waiting] = found[row + 1, i]
-                    for row in range(view_count):
-                        color_inputs[geometry + row, waiting] = view_features[ray, row]
+                    _put_inputs(color_inputs, waiting, found, i, geometry, view_features, ray, view_count)
                     waiting += 1
                     if waiting == TILE:
                         _add_colors(waiting, head, head_widths, color_stages, weights, weight_ray, sums)
