@@ -44,6 +44,7 @@ VIEW_SPREAD = 0.1  # spread of colors between views at which a sample counts hal
 INDEPENDENT_SAMPLES = 250.0  # that the samples are worth; texture is alike nearby
 SKY_SPREAD = 0.1  # of the log radiance of a sky that looks alike everywhere
 MIN_SKY_DIRECTIONS = 3  # above the horizon that photographs have to show
+MAX_NEWTON_STEPS, SETTLED = 8, 1e-3  # of the search for a level; log levels that do not matter
 MIN_IRRADIANCE = 1e-4
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
 
@@ -242,9 +243,12 @@ def usual_level(
     """Return the factor on added irradiance that makes the geometric mean of the albedos ALBEDO."""
     mean = float((samples.color @ LUMINANCE).log() @ samples.weight) - math.log(ALBEDO)
     log_level = torch.zeros(len(added))
-    for _ in range(8):  # Newton's method; the left side is convex
+    for _ in range(MAX_NEWTON_STEPS):  # the left side is convex
         irradiance = (known + log_level.exp()[:, None] * added).clamp_min(MIN_IRRADIANCE)
         slope = (log_level.exp()[:, None] * added / irradiance) @ samples.weight
         error = irradiance.log() @ samples.weight - mean
-        log_level = log_level - (error / slope.clamp_min(1e-3)).clamp(-3, 3)
+        change = (error / slope.clamp_min(1e-3)).clamp(-3, 3)
+        log_level = log_level - change
+        if float(change.abs().amax()) < SETTLED:
+            break
     return log_level.clamp(-12, 12).exp()

@@ -275,8 +275,6 @@ def fill_shell(
         cell: Distance of neighboring grid points, world units.
         thickness: How far from the surface they are filled, world units.
     """
-    from scipy.ndimage import distance_transform_edt
-
     kept = points[changed]
     margin = thickness + 2 * cell
     low, high = kept.amin(0) - margin, kept.amax(0) + margin
@@ -285,20 +283,30 @@ def fill_shell(
         cell *= 1.25
         shape = [int(n) for n in ((high - low) / cell).ceil() + 1]
     # At the grid points next to samples the quantity is interpolated; others take the nearest one's.
-    empty = np.ones(shape, bool)
     at = ((kept - low) / cell).round().long()
-    empty[tuple(at.T.numpy())] = False
-    far, source = distance_transform_edt(empty, return_indices=True)
-    near = np.nonzero(np.asarray(far) * cell <= thickness)
-    index = torch.from_numpy(np.stack(near, -1))
-    flat = np.ravel_multi_index(tuple(axis[near] for axis in np.asarray(source)), tuple(shape))
-    surface, number = np.unique(flat, return_inverse=True)
+    surface = np.unique(np.ravel_multi_index(tuple(at.T.numpy()), shape))
+    nearest_on_surface = np.full(int(np.prod(shape)), -1, np.int32)
+    for offset in _ball(thickness / cell):
+        beside = int(offset @ np.array([shape[1] * shape[2], shape[2], 1]))
+        nearest_on_surface[surface + beside] = np.arange(len(surface))
+    filled = np.nonzero(nearest_on_surface >= 0)[0]
+    number = nearest_on_surface[filled]
+    index = torch.from_numpy(np.stack(np.unravel_index(filled, shape), -1))
     places = low + cell * torch.from_numpy(np.stack(np.unravel_index(surface, shape), -1))
     nearest, weight = nearest_samples(points, None, places, None, cell)
-    values = (weight[..., None] * change[nearest]).sum(1)[torch.from_numpy(number)]
+    values = (weight[..., None] * change[nearest]).sum(1)[torch.from_numpy(number).long()]
     values = torch.where(values.abs() < MIN_CHANGE, 0.0, values)
     used = (values != 0).any(-1)
     return SparseGrid.from_points(low, cell, shape, index[used], values[used])
+
+
+def _ball(radius: float) -> Int64[np.ndarray, "K 3"]:
+    """Return the steps from a grid point to those within a radius, in cells: the farthest first."""
+    steps = np.arange(-int(radius), int(radius) + 1)
+    offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(-1, 3)
+    squared = (offsets**2).sum(-1)
+    order = np.argsort(-squared, kind="stable")
+    return offsets[order][squared[order] <= radius**2]
 
 
 def _distance_to_box(points: Float[Tensor, "N 3"], bounds: Float[Tensor, "2 3"]) -> Float[Tensor, " N"]:
