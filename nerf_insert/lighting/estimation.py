@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from nerf_insert.geometry.frames import orthonormal_frame
-from nerf_insert.lighting.light import DiskLight, Light, Occluders, fibonacci_sphere
+from nerf_insert.lighting.light import DiskLight, Light, Occluders, fibonacci_sphere, relative_irradiances
 from nerf_insert.lighting.light_color import color_lights
 from nerf_insert.lighting.light_samples import (
     ALBEDO,
@@ -45,6 +46,7 @@ SURE_GAIN, UNSURE_ANGLE = 15.0, 8.0
 WIDEST = 50.0  # degrees
 SEARCHED = 700  # samples in the search of all places
 SEARCH_DIRECTIONS = 256
+DIRECTIONS_AT_ONCE = 16
 SEARCH_DISTANCES = (0.7, 1.1, 1.8, 3.0, 100.0)  # of the scene's size
 REFINED = 4  # places that are refined
 SEARCH_SAMPLES = 8  # rays to a key light for each sample
@@ -147,6 +149,7 @@ class _Search:
         up: Float[Tensor, "3"],
     ) -> None:
         self.samples, self.occluders, self.center, self.size, self.up = samples, occluders, center, size, up
+        self._known: dict[DiskLight, Tensor] = {}  # relative irradiances
 
     def regrouped(self, found: Hypothesis) -> _Search:
         """Return a search with samples grouped by their albedo under the light that was found."""
@@ -188,13 +191,21 @@ class _Search:
 
     def evaluate(self, keys: tuple[DiskLight, ...]) -> Hypothesis:
         """Return the keys with the strengths that explain the samples best."""
-        return Hypothesis(keys, *fit_strengths(self.samples, LUMINANCE, self._lit(keys)))
+        return self.evaluate_all([keys])[0]
 
-    def _lit(self, keys: Sequence[DiskLight], count: int = SEARCH_SAMPLES) -> Float[Tensor, "L P"]:
+    def evaluate_all(self, tried: Sequence[tuple[DiskLight, ...]]) -> list[Hypothesis]:
+        """Evaluate several hypotheses of as many keys each; at once that is much quicker."""
+        lit = self._lit([key for keys in tried for key in keys]).view(len(tried), len(tried[0]), -1)
+        fit = fit_strengths(self.samples, LUMINANCE, lit)
+        rows = zip(tried, fit.cost.tolist(), fit.sky.tolist(), fit.strengths.tolist(), strict=True)
+        return [Hypothesis(keys, cost, sky, tuple(each)) for keys, cost, sky, each in rows]
+
+    def _lit(self, keys: Sequence[DiskLight]) -> Float[Tensor, "L P"]:
         samples = self.samples
-        return torch.stack(
-            [key.relative_irradiance(samples.points, samples.normals, self.occluders, count) for key in keys]
-        )
+        new = [key for key in dict.fromkeys(keys) if key not in self._known]
+        rows = relative_irradiances(new, samples.points, samples.normals, self.occluders, SEARCH_SAMPLES)
+        self._known.update(zip(new, rows, strict=True))
+        return torch.stack([self._known[key] for key in keys])
 
     def _candidates(self, keys: tuple[DiskLight, ...]) -> list[DiskLight]:
         """Return the places that explain the samples best as sources of sharp light, well apart."""
@@ -206,21 +217,22 @@ class _Search:
             base = base + torch.tensor(start.strengths) @ self._lit(keys)
         places, costs = [], []
         shares = torch.tensor(SHARES)[:, None]
-        for direction in fibonacci_sphere(SEARCH_DIRECTIONS):
-            if (
-                float(direction @ self.up) < LOWEST
-                or float((few.normals @ direction > 0).float().mean()) < MIN_LIT_FRACTION
-            ):
-                continue
-            for distance in SEARCH_DISTANCES:
-                key = DiskLight(self.center, direction, distance * self.size, 0.01, torch.ones(3))
-                lit = key.relative_irradiance(few.points, few.normals, self.occluders, 1)
-                if float((lit > 0).float().mean()) < MIN_LIT_FRACTION:
-                    continue
-                scale = float(base @ few.weight) / max(1e-6, float(lit @ few.weight))
-                added = (1 - shares) * base + shares * scale * lit
-                places.append(key)
-                costs.append(float(_costs(few, LUMINANCE, given, added).min()))
+        directions = fibonacci_sphere(SEARCH_DIRECTIONS)
+        faced = (few.normals @ directions.T > 0).float().mean(0) >= MIN_LIT_FRACTION
+        for some in directions[faced & (directions @ self.up >= LOWEST)].split(DIRECTIONS_AT_ONCE):
+            tried = [
+                DiskLight(self.center, direction, distance * self.size, 0.01, torch.ones(3))
+                for direction in some
+                for distance in SEARCH_DISTANCES
+            ]
+            lit = relative_irradiances(tried, few.points, few.normals, self.occluders, 1)
+            reached = ((lit > 0).float().mean(-1) >= MIN_LIT_FRACTION).nonzero()[:, 0]
+            lit = lit[reached]
+            scale = float(base @ few.weight) / (lit @ few.weight).clamp_min(1e-6)
+            added = (1 - shares) * base + shares * (scale[:, None] * lit)[:, None]
+            places += [tried[k] for k in reached.tolist()]
+            cost = _costs(few, LUMINANCE, given, added.flatten(0, 1))
+            costs += cost.view(len(lit), len(SHARES)).amin(-1).tolist()
         chosen: list[DiskLight] = []
         near = math.cos(math.radians(MIN_CANDIDATE_ANGLE))
         for k in torch.tensor(costs).argsort().tolist():
@@ -245,11 +257,9 @@ class _Search:
     def _turned(self, best: Hypothesis, degrees: float) -> Hypothesis:
         """Move the last key light's direction in steps as long as that helps."""
         for _ in range(6):
-            tried = [
-                self._with_last(best, replace(best.keys[-1], direction=d))
-                for d in ring(best.keys[-1].direction, degrees)
-            ]
-            better = min(tried, key=_cost)
+            around = ring(best.keys[-1].direction, degrees)
+            tried = [(*best.keys[:-1], replace(best.keys[-1], direction=d)) for d in around]
+            better = min(self.evaluate_all(tried), key=_cost)
             if better.cost >= best.cost:
                 break
             best = better
@@ -269,8 +279,8 @@ class _Search:
     def _widened(self, best: Hypothesis) -> Hypothesis:
         """Choose the last key light's angle; a sharper light unless a wider one explains more."""
         chosen: Hypothesis | None = None
-        for degrees in ANGLES:
-            tried = self._with_last(best, replace(best.keys[-1], angle=math.radians(degrees)))
+        keys = [replace(best.keys[-1], angle=math.radians(degrees)) for degrees in ANGLES]
+        for tried in self.evaluate_all([(*best.keys[:-1], key) for key in keys]):
             if chosen is None or tried.cost < chosen.cost - SHARPNESS_PRIOR:
                 chosen = tried
         assert chosen is not None
@@ -278,24 +288,27 @@ class _Search:
 
     def shadow_evidence(self, best: Hypothesis, index: int) -> float:
         """Return the log likelihood by which a key light's shadows explain the samples better than none."""
-        lit = self._lit(best.keys)
+        lit = self._lit(best.keys).clone()
         samples = self.samples
         lit[index] = best.keys[index].relative_irradiance(samples.points, samples.normals, (), SEARCH_SAMPLES)
-        return fit_strengths(samples, LUMINANCE, lit)[0] - best.cost
+        return float(fit_strengths(samples, LUMINANCE, lit[None]).cost[0]) - best.cost
 
     def doubt(self, best: Hypothesis, index: int) -> float:
         """Return how far a key light may be from its direction, radians: the spread of the likelihood."""
         key = best.keys[index]
-        total, spread = 1.0, 0.0
+        areas, angles, tried = [], [], []
         inner = 0.0
         for degrees in RINGS:
-            area = (degrees**2 - inner**2) / RINGS[0] ** 2
             for direction in ring(key.direction, degrees):
                 moved = replace(key, direction=direction)
-                cost = self.evaluate((*best.keys[:index], moved, *best.keys[index + 1 :])).cost
-                weight = area / RING * math.exp(min(0.0, best.cost - cost))
-                total, spread = total + weight, spread + weight * math.radians(degrees) ** 2
+                tried.append((*best.keys[:index], moved, *best.keys[index + 1 :]))
+                areas.append((degrees**2 - inner**2) / RINGS[0] ** 2 / RING)
+                angles.append(math.radians(degrees))
             inner = degrees
+        total, spread = 1.0, 0.0
+        for found, area, angle in zip(self.evaluate_all(tried), areas, angles, strict=True):
+            weight = area * math.exp(min(0.0, best.cost - found.cost))
+            total, spread = total + weight, spread + weight * angle**2
         return math.sqrt(spread / total)
 
 
@@ -325,42 +338,49 @@ def _costs(
     return neg_log_likelihood(samples, light, samples.color @ channel)
 
 
+class Strengths(NamedTuple):
+    """How strong B hypotheses' lights are, and how badly they explain the samples then."""
+
+    cost: Float[Tensor, " B"]
+    sky: Float[Tensor, " B"]  # radiance of far directions that no photograph shows
+    strengths: Float[Tensor, "B L"]  # irradiance of each key light
+
+
 def fit_strengths(
-    samples: LightSamples, channel: Float[Tensor, "3"], lit: Float[Tensor, "L P"]
-) -> tuple[float, float, tuple[float, ...]]:
+    samples: LightSamples, channel: Float[Tensor, "3"], lit: Float[Tensor, "B L P"]
+) -> Strengths:
     """Find the best proportion of sky and key lights in one channel, at the usual level of albedos.
 
     Args:
         samples: See `gather_samples`.
         channel: Weights of red, green and blue.
-        lit: Each key light's relative irradiance of each sample.
-
-    Returns:
-        The cost, the sky's radiance and each key light's irradiance.
+        lit: For each of B hypotheses, each key light's relative irradiance of each sample.
     """
-    known = samples.known @ channel
-    parts = torch.cat([samples.unseen[None], lit])
-    log_share = torch.zeros(len(parts))
-    best = float("inf")
-    level = torch.ones(())
-    step = 1.5
+    known, count = samples.known @ channel, len(lit)
+    parts = torch.cat([samples.unseen.expand(count, 1, -1), lit], 1)
+    log_share = torch.zeros(parts.shape[:2])
+    best, level = torch.full((count,), float("inf")), torch.ones(count)
+    step, all_of_them = 1.5, torch.arange(count)
     for _ in range(6):
-        for k in range(1, len(parts)):
-            tried = log_share.repeat(5, 1)
-            tried[:, k] += torch.linspace(-2, 2, 5) * step
+        for k in range(1, parts.shape[1]):
+            tried = log_share[:, None].repeat(1, 5, 1)
+            tried[..., k] += torch.linspace(-2, 2, 5) * step
             share = tried.softmax(-1)
-            added = share @ parts
+            added = (share @ parts).flatten(0, 1)
             levels = usual_level(samples, known, added)
             light = (known + levels[:, None] * added).clamp_min(MIN_IRRADIANCE)
             cost = neg_log_likelihood(samples, light, samples.color @ channel)
             if samples.sky is not None:  # of its level and of usual albedos, each tells as much as it is sure
-                off = (levels * share[:, 0] / (samples.sky @ channel).clamp_min(MIN_IRRADIANCE)).log()
+                sky = (samples.sky @ channel).clamp_min(MIN_IRRADIANCE)
+                off = (levels * share[..., 0].flatten() / sky).log()
                 variance = ALBEDO_SPREAD**2 + samples.sky_spread**2
                 cost = cost + off**2 / variance / 2
                 change = -off * ALBEDO_SPREAD**2 / variance
                 levels = levels * change.clamp(-MAX_LEVEL_CHANGE, MAX_LEVEL_CHANGE).exp()
-            index = int(cost.argmin())
-            best, log_share, level = float(cost[index]), tried[index], levels[index]
+            cost = cost.view(count, 5)
+            index = cost.argmin(1)
+            best, log_share = cost[all_of_them, index], tried[all_of_them, index]
+            level = levels.view(count, 5)[all_of_them, index]
         step = step / 2
-    strengths = level * log_share.softmax(-1)
-    return best, float(strengths[0]), tuple(strengths[1:].tolist())
+    strengths = level[:, None] * log_share.softmax(-1)
+    return Strengths(best, strengths[:, 0], strengths[:, 1:])

@@ -24,6 +24,7 @@ from nerf_insert.geometry.mesh import Hits
 
 DIRECTIONS = 256
 DISK_SAMPLES = 24
+RAYS_AT_ONCE = 1 << 17  # towards several lights
 POINTS_AT_ONCE = 4096
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 
@@ -98,15 +99,31 @@ class DiskLight:
             occluders: What may hide the disk.
             count: Points on the disk that are averaged over.
         """
-        toward = self.samples(count) - points[:, None]
+        return relative_irradiances([self], points, normals, occluders, count)[0]
+
+
+def relative_irradiances(
+    keys: Sequence[DiskLight],
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    occluders: Occluders,
+    count: int = DISK_SAMPLES,
+) -> Float[Tensor, "L N"]:
+    """Return what `DiskLight.relative_irradiance` does of several lights at the same points, all at once."""
+    rows = [points.new_zeros(0, len(points))]
+    at_once = max(1, RAYS_AT_ONCE // max(1, count * len(points)))
+    for start in range(0, len(keys), at_once):
+        some = keys[start : start + at_once]
+        toward = torch.stack([key.samples(count) for key in some])[:, None] - points[:, None]
         distance = toward.norm(dim=-1)
         toward = toward / distance[..., None]
         cosine = (toward * normals[:, None]).sum(-1).clamp_min(0)
-        point, sample = cosine.nonzero().unbind(-1)
-        rays = Rays(points[point], toward[point, sample])
-        occluded = is_occluded(occluders, rays, distance[point, sample])
-        cosine[point[occluded], sample[occluded]] = 0
-        return (cosine * (self.distance / distance) ** 2).mean(-1)
+        at = cosine.nonzero().unbind(-1)
+        occluded = is_occluded(occluders, Rays(points[at[1]], toward[at]), distance[at])
+        cosine[tuple(axis[occluded] for axis in at)] = 0
+        away = torch.tensor([key.distance for key in some])[:, None, None]
+        rows.append((cosine * (away / distance) ** 2).mean(-1))
+    return torch.cat(rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nerf_insert.lighting.light import DiskLight, Light, Occluders
+from nerf_insert.lighting.light import DiskLight, Light, Occluders, relative_irradiances
 from nerf_insert.lighting.light_samples import (
     LUMINANCE,
     MIN_IRRADIANCE,
@@ -51,7 +51,7 @@ def color_lights(
         occluders: What hides the key lights.
         far: Radiance from each direction of `fibonacci_sphere(K)`; NaN where no photograph shows it.
     """
-    lit = torch.stack([key.relative_irradiance(samples.points, samples.normals, occluders) for key in keys])
+    lit = relative_irradiances(keys, samples.points, samples.normals, occluders)
     luminance = torch.tensor([sky, *strengths])
     parts = torch.cat([samples.unseen[None], lit])
     tint = _common_tint(samples, luminance, parts, _relative_tints(samples, luminance, parts))
