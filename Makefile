@@ -48,6 +48,9 @@ clean:
 	rm -rf out build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
+# As pip does, so that Python need not compile libraries at every start where it must not write beside them.
+COMPILE := --compile-bytecode
+
 # uv installs in a minute what takes pip many, and leaves out what only other parts of nerfstudio
 # use (see pyproject.toml); without uv on the PATH it is put into .venv itself.
 $(VENV)/demo: EXTRAS :=
@@ -58,7 +61,7 @@ $(VENV)/demo $(VENV)/ready: pyproject.toml setup.py | $(BIN)/python
 		$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null; \
 		$(BIN)/python -m pip install --quiet --upgrade pip && $(BIN)/python -m pip install --quiet uv; \
 		uv=$(BIN)/uv; fi; \
-	if [ -x "$$uv" ]; then "$$uv" pip install --python $(BIN)/python --editable '.$(EXTRAS)'; \
+	if [ -x "$$uv" ]; then "$$uv" pip install $(COMPILE) --python $(BIN)/python --editable '.$(EXTRAS)'; \
 	else $(BIN)/python -m pip install --editable '.$(EXTRAS)'; fi
 	@touch $@
 
@@ -66,7 +69,7 @@ $(VENV)/demo $(VENV)/ready: pyproject.toml setup.py | $(BIN)/python
 # --no-config: pyproject.toml tells uv to leave it out. Where it cannot be had, one test is skipped.
 $(VENV)/ns-export: $(VENV)/ready
 	@uv="$(UV)"; [ -n "$$uv" ] || uv=$(BIN)/uv; if [ -x "$$uv" ]; then \
-		"$$uv" pip install --quiet --no-config --python $(BIN)/python open3d pymeshlab xatlas || \
+		"$$uv" pip install $(COMPILE) --quiet --no-config --python $(BIN)/python open3d pymeshlab xatlas || \
 		echo "open3d, pymeshlab or xatlas cannot be had: the test of ns-export will be skipped." >&2; fi
 	@touch $@
 
