@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ from nerf_insert.regions.region import Region
 from nerf_insert.regions.triangle_distance import near_distances, split, to_triangles
 
 POINTS = 2_000_000  # points of the grid: about 128 along each side of a cube
+KEPT = 4  # grids of meshes
 EXACT_BAND = math.sqrt(3) + 0.01  # spacings: reaches the corners of every cell that the surface crosses
 SHEET = 0.9  # spacings: half the width from which interpolation cannot lose a sheet (sqrt(3) / 2 and a bit)
+
+_kept: dict[bytes, DistanceGrid] = {}
 
 
 class MeshRegion(Region):
@@ -48,7 +52,7 @@ class MeshRegion(Region):
                 f"a mesh can be dilated by a distance of 0 or more (world units), not by {dilate}"
             )
         self.mesh, self.dilate = mesh, float(dilate)
-        self._grid = _bake(mesh, self.dilate)
+        self._grid = _baked(mesh, self.dilate)
         spacing = self._grid.lattice.spacing
         self.precision, self.min_width = spacing, 2 * SHEET * spacing
         self.bounds = _bounds(self._grid)
@@ -80,6 +84,19 @@ class MeshRegion(Region):
         """
         surface, _ = read_tensors(folder / "mesh.safetensors")
         return MeshRegion(Mesh.plain(surface["vertices"], surface["faces"]), data["dilate"])
+
+
+def _baked(mesh: Mesh, dilate: float) -> DistanceGrid:
+    """Return the grid of a region; that of the last few is kept, for scenes that are opened again."""
+    digest = hashlib.sha256(repr((dilate, mesh.vertices.shape)).encode())
+    for numbers in (mesh.vertices, mesh.faces):
+        digest.update(np.ascontiguousarray(numbers.numpy()).data)
+    key = digest.digest()
+    grid = _kept.pop(key, None) or _bake(mesh, dilate)
+    _kept[key] = grid
+    while len(_kept) > KEPT:
+        _kept.pop(next(iter(_kept)), None)
+    return grid
 
 
 def _bake(mesh: Mesh, dilate: float) -> DistanceGrid:
