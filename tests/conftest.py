@@ -23,7 +23,8 @@ PACKAGES = (
     "rendering runtime scene selection training inpaint.api inpaint.guide inpaint.registry inpaint.diffusion "
     "inpaint.mesh inpaint.remote inpaint.clear inpaint.fill.shading inpaint.fill.depth_views "
     "inpaint.fill.inpainter inpaint.fill.surfaces inpaint.fill.texture "
-    "kernels.compositing kernels.hashgrid kernels.marching kernels.mlp kernels.samples kernels.reference"
+    "kernels.compositing kernels.hashgrid kernels.marching kernels.mlp kernels.rendering kernels.samples "
+    "kernels.reference"
 )
 install_import_hook([f"nerf_insert.{name}" for name in PACKAGES.split()], "type_checks.checked")
 

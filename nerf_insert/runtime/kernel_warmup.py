@@ -13,7 +13,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-KERNELS = ("compositing", "hashgrid", "marching", "mlp", "samples")
+KERNELS = ("compositing", "hashgrid", "marching", "mlp", "rendering", "samples")
 SPLAT_KERNELS = ("splat_numbers", "splatting")  # only compiled ahead for those who have splats
 
 _started: subprocess.Popen | None = None
@@ -81,6 +81,10 @@ def compile_all() -> None:
         optical_depth = shown[:, 0].detach().exp()
         kernels.transmittance(optical_depth, offsets)
         kernels.median_depth(optical_depth, optical_depth, offsets)
+        field = kernels.FieldWeights(spec, table.detach(), [weight.detach() for weight in weights])
+        cells, features = torch.ones(2, 2, 2, dtype=torch.bool), torch.zeros(2, 0)
+        kernels.render_rays(torch.rand(2, 3), directions, features, field, cells, step=0.5, near=0.1, far=2.0)
+        kernels.query_along(points.detach(), optical_depth, offsets, features[:1], field)
 
 
 def compile_splats() -> None:

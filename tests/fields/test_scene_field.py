@@ -8,13 +8,14 @@ from analytic import look_at
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.errors import InputError
-from nerf_insert.fields.hash_field import FieldConfig
+from nerf_insert.fields.hash_field import FieldConfig, HashField
 from nerf_insert.fields.layer import Layer
 from nerf_insert.fields.scene_field import SceneField, contract
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.io.files import read_tensors, write_tensors
 from nerf_insert.regions import BoxRegion
-from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.rendering.shaded_samples import Background, Rendered, ShadedSamples, composite_over
+from nerf_insert.rendering.stack import LayerStack, RenderOptions
 from nerf_insert.training.losses import mean_distortion_loss
 
 SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=16)
@@ -23,6 +24,48 @@ SMALL = FieldConfig(n_levels=4, log2_hashmap_size=10, max_resolution=64, width=1
 def small_base(seed=0):
     eyes = [(1.5, 0.2, 0.8), (-1.2, 0.9, 0.7), (0.1, -1.6, 1.1)]
     return SceneField.for_cameras([look_at(eye) for eye in eyes], SMALL, seed).requires_grad_(False)
+
+
+# --- rendering
+
+
+@pytest.mark.parametrize("view_dependent", [True, False])
+def test_rendering_by_itself_is_sampling_querying_and_compositing(view_dependent):
+    """In one pass against the separate operations, and those against the torch backend in float64."""
+    base = small_base()
+    base.field = HashField(SMALL.with_view_dependence(view_dependent), torch.Generator().manual_seed(1))
+    base.field.requires_grad_(False)
+    base.field.table.uniform_(-3, 3, generator=torch.Generator().manual_seed(2))
+    base.background.copy_(torch.tensor([0.2, 0.5, 0.9]))
+    base.occupancy.copy_(torch.rand(base.occupancy.shape, generator=torch.Generator().manual_seed(3)) < 0.1)
+    base.occupancy[:64] = False
+    rays = look_at((1.2, -1.0, 0.9)).rays()
+    ours = Rendered(*base.render(rays))
+    samples = base.sample(rays)
+    density, rgb = base.query(
+        samples.midpoints(rays.origins, rays.directions), rays.directions[samples.ray_index]
+    )
+    behind = Background(base.background.expand(rays.count, 3), torch.full((rays.count,), torch.inf))
+    theirs = composite_over(ShadedSamples(samples, density, rgb), behind)
+    assert 0.1 < float(ours.accumulation.mean()) < 0.99
+    for one, two in zip(ours[:2], theirs[:2], strict=True):  # float32 sums of some 60 samples
+        assert float((one - two).abs().max()) < 2e-5
+    same = ours.depth == theirs.depth
+    assert (
+        torch.allclose(ours.depth[~same], theirs.depth[~same], rtol=1e-5) and float(same.float().mean()) > 0.1
+    )
+    along = base.query_along(samples.midpoints(rays.origins, rays.directions), samples, rays, 0.0)
+    assert torch.allclose(along[0], density, rtol=1e-4) and torch.allclose(along[1], rgb, atol=1e-5)
+
+
+def test_a_picture_that_stops_early_is_the_picture():
+    """Less than half a step of 8 bits is lost with the stack's threshold."""
+    base = small_base()
+    base.field.table.uniform_(-6, 6, generator=torch.Generator().manual_seed(2))
+    rays = look_at((1.2, -1.0, 0.9)).rays()
+    whole, quick = base.render(rays), base.render(rays, RenderOptions().early_stop_eps)
+    assert float((whole[0] - quick[0]).abs().max()) < 0.5 / 255 * 8  # every one of 8 samples in turn
+    assert float((whole[0] - quick[0]).abs().mean()) < 0.5 / 255
 
 
 # --- coordinates
