@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import rendering
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,3 +23,13 @@ def test_the_kernels_benchmark_compares_what_it_says(part, tmp_path):
     rows = json.loads(file.read_text())
     assert len(rows) == {"step": 1, "operations": 3}[part]
     assert all(row["ours_ms"] > 0 and row["torch_ms"] > 0 for row in rows)
+
+
+def test_the_rendering_benchmark_compares_both_ways(scene_folder, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "figures.json"
+    command = ["rendering", scene_folder, "--rounds", "1", "--rays", "3000", "--json", file]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+    rendering.main()
+    base = json.loads(file.read_text())["base"]
+    assert base["one pass"] > 0 and base["operations"] > 0 and base["difference"] < 2
+    assert "rays/s" in capsys.readouterr().out

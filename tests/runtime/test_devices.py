@@ -54,7 +54,7 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name, error):
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    # The modules that have taken the name first: one imported after it was replaced would keep the replacement.
+    # Modules that have taken the name come first: one imported later would keep the replacement.
     monkeypatch.setattr("nerf_insert.training.scene_trainer.device", lambda: DEVICE)
     monkeypatch.setattr("nerf_insert.fields.load.device", lambda: DEVICE)
     monkeypatch.setattr("nerf_insert.runtime.devices.device", lambda: DEVICE)
