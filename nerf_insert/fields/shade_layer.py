@@ -46,6 +46,8 @@ class ShadeLayer(nn.Module):
 
     def meets(self, rays: Rays) -> Bool[Tensor, " N"]:
         """Tell which rays in the region come near a point whose color changes; no others meet one."""
+        if self.strength == 0:
+            return torch.zeros(rays.count, dtype=torch.bool, device=rays.origins.device)
         return self.region.entry(rays).isfinite() & self.change.meets(rays)
 
     def ratio(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, "M 3"]:

@@ -94,6 +94,9 @@ class Half:
 
     region: Ball
 
+    def meets(self, rays):
+        return self.region.entry(rays).isfinite()
+
     def shade(self, points, rgb):
         dark = linear_to_srgb(0.5 * srgb_to_linear(rgb))
         return torch.where(self.region.contains(points)[:, None], dark, rgb)

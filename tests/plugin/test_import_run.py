@@ -126,7 +126,8 @@ def test_other_nerfactos_and_corrections_render_what_nerfstudio_renders(home, ti
         ours = LayerStack(found.base).render_image(found.capture.view(name).camera).rgb
         assert float(outputs["rgb"].std()) > 0.02
         torch.testing.assert_close(ours, outputs["rgb"], rtol=0, atol=5e-4)  # as above
-        assert float((ours - outputs["rgb"]).abs().mean()) < 1e-5
+        # float32 in another order; wider networks add up more, and the weights differ from run to run
+        assert float((ours - outputs["rgb"]).abs().mean()) < 3e-5
 
 
 def test_the_corrections_matter(plain_run):
