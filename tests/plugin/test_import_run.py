@@ -126,8 +126,9 @@ def test_other_nerfactos_and_corrections_render_what_nerfstudio_renders(home, ti
         ours = LayerStack(found.base).render_image(found.capture.view(name).camera).rgb
         assert float(outputs["rgb"].std()) > 0.02
         torch.testing.assert_close(ours, outputs["rgb"], rtol=0, atol=5e-4)  # as above
-        # float32 in another order; wider networks add up more, and the weights differ from run to run
-        assert float((ours - outputs["rgb"]).abs().mean()) < 3e-5
+        # float32 in another order, and more of it in layers of 256; the first weights are not seeded
+        most = 3e-5 if kind == "nerfacto-huge" else 1e-5
+        assert float((ours - outputs["rgb"]).abs().mean()) < most
 
 
 def test_the_corrections_matter(plain_run):
