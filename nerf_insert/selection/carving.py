@@ -11,20 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from scipy.ndimage import binary_closing, binary_fill_holes, label
 from torch import Tensor
 
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.planes import Plane
 from nerf_insert.regions.distance_grid import Lattice
-from nerf_insert.regions.grid_region import GridRegion
 from nerf_insert.selection.cloud import SeenPart
 
 POINTS = 300_000  # of the lattice
 SHARE = 0.85  # of the views that have to show a point within the outline
 SURFACE_SHARE = 0.6  # the same for points where the thing's surface was seen
 MIN_VOTES = 3
+STRIDE = 5  # between views that vote one after the other
 SMALLEST_PIECE = 0.02  # of the largest piece: smaller ones are noise
 
 
@@ -41,8 +41,8 @@ def carve(
     supports: Sequence[Plane],
     tolerance: float,
     ball: tuple[Float[Tensor, " 3"], float],
-) -> GridRegion:
-    """Return the region that the outlines agree about.
+) -> tuple[Lattice, Bool[Tensor, "X Y Z"]]:
+    """Return the cells that the outlines agree about.
 
     Args:
         outlines: Views with the thing's pixels.
@@ -58,27 +58,41 @@ def carve(
     margin = 0.08 * float((bounds[1] - bounds[0]).norm()) + 2 * tolerance
     lattice = Lattice.over(bounds, margin, POINTS)
     points = lattice.points()
-    votes, inside = torch.zeros(len(points)), torch.zeros(len(points))
-    for part, mask in outlines:
-        projection = part.camera.project(points)
-        index = projection.inside.nonzero()[:, 0]
-        x, y = projection.pixels[index].long().unbind(-1)
-        within = mask[y, x]
-        seen = within | (part.valid[y, x] & (part.depth[y, x] > projection.distance[index] - tolerance))
-        votes[index] += seen.float()
-        inside[index] += within.float()
-    share = inside / votes.clamp_min(1)
-    shown = torch.zeros(lattice.shape, dtype=torch.bool)
     cells = ((surface - lattice.low) / lattice.spacing).round().long()
+    shown = torch.zeros(lattice.shape, dtype=torch.bool)
     shown[tuple(cells.T)] = True
-    filled = (share >= SHARE) | (shown.view(-1) & (share >= SURFACE_SHARE))
-    filled &= (votes >= MIN_VOTES) & ((points - ball[0]).norm(dim=-1) < ball[1])
+    possible = (points - ball[0]).norm(dim=-1) < ball[1]
     for plane in supports:
-        filled &= plane.height(points) > -plane.tolerance
+        possible &= plane.height(points) > -plane.tolerance
+    left = possible.nonzero()[:, 0]
+    enough = torch.where(shown.view(-1)[left], SURFACE_SHARE, SHARE)
+    filled = torch.zeros(len(points), dtype=torch.bool)
+    filled[left[_elected(points[left], enough, outlines, tolerance)]] = True
     solid = _tidy(filled.view(lattice.shape).numpy())
     if not solid.any():
         raise InputError("the photographs do not agree about where the thing is: click on another part of it")
-    return GridRegion.of_cells(lattice, torch.from_numpy(solid))
+    return lattice, torch.from_numpy(solid)
+
+
+def _elected(
+    points: Float[Tensor, "N 3"], enough: Float[Tensor, " N"], outlines: Sequence[Outline], tolerance: float
+) -> Int64[Tensor, " K"]:
+    """The indices of the points that a large enough share of the views shows within the outline."""
+    left = torch.arange(len(points))
+    votes, against = torch.zeros(len(points)), torch.zeros(len(points))
+    for k in range(STRIDE):  # views from all sides first
+        for part, mask in outlines[k::STRIDE]:
+            projection = part.camera.project(points[left])
+            seen = projection.inside.nonzero()[:, 0]
+            x, y = projection.pixels[seen].long().unbind(-1)
+            within = mask[y, x]
+            free = part.valid[y, x] & (part.depth[y, x] > projection.distance[seen] - tolerance)
+            votes[left[seen]] += (within | free).float()
+            against[left[seen]] += (free & ~within).float()
+            # Those that lose even if all other views show them within drop out.
+            left = left[against[left] <= (1 - enough[left]) * len(outlines)]
+    for_it = votes[left] - against[left]
+    return left[(votes[left] >= MIN_VOTES) & (for_it >= enough[left] * votes[left])]
 
 
 def _tidy(filled: np.ndarray) -> np.ndarray:

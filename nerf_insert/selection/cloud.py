@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from nerf_insert.capture.view import View
 from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.io.images import to_uint8
 from nerf_insert.rendering.depth_view import Renderer
 
 CELLS = 112  # grid points across a ball
@@ -20,6 +23,7 @@ RAYS_AT_ONCE = 1 << 14
 OPAQUE = 0.6931  # optical depth that stops half of the light
 EDGE = 0.04  # second difference of inverse depth, relative to it, above which a pixel mixes two surfaces
 PROBE_SIDE = 64  # pixels, of the images in which the rays that come near a point are counted
+PAD = 12  # pixels around a ball that a view shows of it, too
 
 Occlusion = Callable[[View, Camera, float], Bool[Tensor, "h w"]]
 
@@ -37,22 +41,41 @@ class Scene(Renderer, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SeenPart:
-    """What one view shows within a ball: depth at the pixels that are `valid`, infinity elsewhere."""
+    """What one view shows within a ball: depth at the pixels that are `valid`, infinity elsewhere.
+
+    Attributes:
+        view: The photograph.
+        camera: The view's, scaled, and cut to the part of the image around the ball.
+        size: (width, height) of the scaled image.
+        corner: (x, y) of the part's first pixel in it.
+        depth: Distance along the rays.
+        valid: The pixels at which nothing hides the ball.
+    """
 
     view: View
-    camera: Camera  # the view's, scaled
+    camera: Camera
+    size: tuple[int, int]
+    corner: tuple[int, int]
     depth: Float[Tensor, "h w"]
     valid: Bool[Tensor, "h w"]
 
-    @property
+    @cached_property
     def solid(self) -> Bool[Tensor, "h w"]:
         """The pixels that show one surface, rather than the edge between two."""
-        return self.valid & self.depth.isfinite() & ~_on_edge(self.depth)
+        return self.valid & self.depth.isfinite() & ~on_edge(self.depth)
 
+    @cached_property
     def points(self) -> Float[Tensor, "h w 3"]:
-        """Return the points that the pixels show; meaningful where `valid`."""
+        """The points that the pixels show; meaningful where `valid`."""
         depth = torch.where(self.depth.isfinite() & self.valid, self.depth, 0)
         return self.camera.rays().at(depth.reshape(-1)).view(*self.depth.shape, 3)
+
+    @cached_property
+    def colors(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The photograph's colors, sRGB."""
+        x, y = self.corner
+        height, width = self.depth.shape
+        return to_uint8(self.view.photograph(self.size)).numpy()[y : y + height, x : x + width]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,27 +155,47 @@ def see_ball(ball: DensityBall, views: Sequence[View], hidden: Occlusion, total_
         hidden: Tells where the scene hides the ball from a camera.
         total_rays: Rays of all views together.
     """
-    center, radius = ball.center, ball.radius
     tiny = [view.camera.scaled(min(1, PROBE_SIDE / max(view.size))) for view in views]
-    fractions = [float(near_ball(camera, center, radius).float().mean()) for camera in tiny]
+    fractions = [float(near_ball(camera, ball.center, ball.radius).float().mean()) for camera in tiny]
     pixels = sum(f * view.size[0] * view.size[1] for f, view in zip(fractions, views, strict=True))
     scale = min(1.0, (total_rays / max(pixels, 1)) ** 0.5)
-    parts = []
-    for view in views:
-        camera = view.camera.scaled(scale)
-        near = near_ball(camera, center, radius)
-        if not bool(near.any()):
-            continue
-        depth = torch.full(near.shape, float("inf"))
-        depth[near] = ball.depth(camera.rays()[near.reshape(-1)])
-        free = ~hidden(view, camera, float((center - camera.center).norm()) - radius)
-        parts.append(SeenPart(view, camera, depth, near & free))
-    return parts
+    parts = (see_in_view(ball, view, scale, hidden) for view in views)
+    return [part for part in parts if part is not None]
+
+
+def see_in_view(ball: DensityBall, view: View, scale: float, hidden: Occlusion) -> SeenPart | None:
+    """Return what one view shows within a ball; None if it does not show it.
+
+    Args:
+        ball: The scene's density there.
+        view: The photograph.
+        scale: Of the photograph's size.
+        hidden: Tells where the scene hides the ball from a camera.
+    """
+    center, radius = ball.center, ball.radius
+    whole = view.camera.scaled(scale)
+    probe = view.camera.scaled(min(scale, PROBE_SIDE / max(view.size)))
+    shown = near_ball(probe, center, radius)
+    if not bool(shown.any()):
+        return None
+    window = []
+    for axis, (small, large) in enumerate(((probe.height, whole.height), (probe.width, whole.width))):
+        index = shown.any(1 - axis).nonzero()[:, 0]
+        first = int((int(index[0]) - 1) * large / small) - PAD
+        last = int((int(index[-1]) + 2) * large / small) + PAD
+        window.append((max(first, 0), min(last, large)))
+    (top, bottom), (left, right) = window
+    camera = replace(whole, cx=whole.cx - left, cy=whole.cy - top, width=right - left, height=bottom - top)
+    near = near_ball(camera, center, radius)
+    depth = torch.full(near.shape, float("inf"))
+    depth[near] = ball.depth(camera.rays()[near.reshape(-1)])
+    free = ~hidden(view, whole, float((center - camera.center).norm()) - radius)[top:bottom, left:right]
+    return SeenPart(view, camera, (whole.width, whole.height), (left, top), depth, near & free)
 
 
 def solid_points(camera: Camera, depth: Float[Tensor, "h w"]) -> Float[Tensor, "N 3"]:
     """Return the points that a depth map shows, without those between two surfaces."""
-    solid = depth.isfinite() & ~_on_edge(depth)
+    solid = depth.isfinite() & ~on_edge(depth)
     return camera.rays()[solid.reshape(-1)].at(depth[solid])
 
 
@@ -164,8 +207,8 @@ def near_ball(camera: Camera, center: Float[Tensor, " 3"], radius: float) -> Boo
     return (gap < radius).view(camera.height, camera.width)
 
 
-def _on_edge(depth: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
-    """The pixels at which inverse depth bends; on a plane it is linear in the image."""
+def on_edge(depth: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+    """Return the pixels at which inverse depth bends; on a plane it is linear in the image."""
     inverse = torch.where(depth.isfinite(), 1 / depth.clamp_min(1e-9), 0)
     edge = torch.zeros(depth.shape, dtype=torch.bool)
     for axis in (0, 1):

@@ -6,7 +6,7 @@ clicks -> points in space -> roughly where the thing ends -> its outline in many
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -17,7 +17,6 @@ from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.geometry.planes import Plane
 from nerf_insert.regions.csg import UnionRegion
 from nerf_insert.regions.grid_region import GridRegion
 from nerf_insert.regions.region import Region
@@ -25,12 +24,11 @@ from nerf_insert.regions.spec import Points
 from nerf_insert.regions.visual_hull import VisualHull
 from nerf_insert.rendering.depth_view import DepthView
 from nerf_insert.runtime.progress import SILENT, Progress
-from nerf_insert.selection.carving import Outline, carve
 from nerf_insert.selection.clicks import MIN_VIEWS, Click, locate
-from nerf_insert.selection.cloud import DensityBall, Scene, SeenPart, Voxels, see_ball, solid_points
-from nerf_insert.selection.partition import nearer_to_first
+from nerf_insert.selection.cloud import DensityBall, Scene, SeenPart, see_ball, see_in_view, solid_points
+from nerf_insert.selection.correction import correct
 from nerf_insert.selection.remains import find_remains
-from nerf_insert.selection.silhouettes import refine
+from nerf_insert.selection.shape import Selection
 from nerf_insert.selection.strokes import depth_box, under_stroke, within_strokes
 from nerf_insert.selection.support import (
     MIN_POINTS,
@@ -41,19 +39,17 @@ from nerf_insert.selection.support import (
     is_flat,
     rises,
 )
+from nerf_insert.selection.thing import AROUND, MARGIN, carved, cell_size, rough_height, select_thing
 
 OVERVIEW_RAYS = 40_000  # of the depth maps of all photographs together
 CLICK_RAYS = 10_000  # of the depth map of a photograph that was clicked
 REMAINS_RAYS = 60_000  # of those that look for what remains
 FINE_RAYS = 120_000  # of all depth maps around the thing together
 MAX_VIEWS = 32  # whose outlines make the region
-MARGIN = 1.25  # radius that is looked at, in that of the thing
-AROUND = 2.5  # radius within which supports are looked for, in that of the thing
-CELL_PIXELS = 2.0  # side of a voxel, in pixels
 PASSING = 0.15  # of a thing's radius, within which the ray of a click passes it
 MIN_MISSED = 0.02  # fraction of a thing's surface outside a hull, from which the hull cuts through it
-ROUGH = 4.0  # tolerances of a support, up to which what rises from it may be its own rough depth
-TOP, LOW = 0.95, 0.35  # quantile of a thing's heights that is its own; share of it that may be rough depth
+LARGER = 1.6  # times a thing's radius: what a further click finds there that is larger is something around it
+MAX_KEPT = 8  # things that were selected
 FLAT = 0.25  # radius, relative to the distance, within which a click on a flat surface has to be all flat
 
 
@@ -72,9 +68,13 @@ class Selector:
     def __init__(self, scene: Scene, capture: Capture, progress: Progress = SILENT, forgiving: bool = False):
         self.scene, self.capture, self.progress, self.forgiving = scene, capture, progress, forgiving
         self._clicked: dict[str, Float[Tensor, "N 3"]] = {}
+        self._things_kept: dict[str, _Thing] = {}  # by the click that selected them
 
-    def select(self, points: Points) -> GridRegion:
+    def select(self, points: Points) -> Region:
         """Return the region of the thing that was clicked.
+
+        The first click on a thing selects it, as everyone does by one click. Further clicks on it, or on
+        what does not belong to it, correct that where they are.
 
         Args:
             points: Clicks on it, and on what does not belong to it.
@@ -82,18 +82,19 @@ class Selector:
         Raises:
             InputError: A click shows nothing, or no thing that ends somewhere; the message names it.
         """
-        with self.progress.task("Finding what was clicked", total=4) as task:
+        with self.progress.task("Finding what was clicked", total=3) as task:
             chosen = locate(self.scene, self.capture, points.points)
             others = locate(self.scene, self.capture, points.not_points or {})
             task.advance(1)
-            extent, chosen = self._extent(chosen)
+            found = self._things(chosen)
             task.advance(1)
-            ball = DensityBall.bake(self.scene, extent.center, MARGIN * extent.radius)
-            parts = see_ball(ball, self._views(extent), self._hides, FINE_RAYS)
+            regions = []
+            for thing, clicks in found:
+                thing = self._widened(thing, clicks)
+                adding, taking = self._seen(thing, clicks), self._seen(thing, others)
+                regions.append(correct(thing.selection, adding, taking).region())
             task.advance(1)
-            region = _region(parts, extent, self._eyes, chosen, others, self._overview)
-            task.advance(1)
-        return region
+        return regions[0] if len(regions) == 1 else UnionRegion(regions)
 
     def complete(self, hull: VisualHull) -> Region:
         """Return a region that holds all of what drawn masks meant, where their hull cuts through it.
@@ -116,7 +117,7 @@ class Selector:
             return hull
         ball = DensityBall.bake(self.scene, extent.center, MARGIN * extent.radius)
         parts = see_ball(ball, views, self._hides, FINE_RAYS)
-        points = [part.points()[part.solid] for part in parts]
+        points = [part.points[part.solid] for part in parts]
         solid = torch.cat(points) if points else torch.zeros(0, 3)
         within = solid[hull.contains(solid)]
         if len(within) < MIN_POINTS:
@@ -126,23 +127,23 @@ class Selector:
         within = within[rises(within, supports)]
         if len(within) < MIN_POINTS:
             return hull
-        cell = _cell(parts, extent)
+        cell = cell_size(parts, extent)
         meant = solid[within_strokes(hull, solid)]
         thing = meant[connected(meant, within, supports, cell)]
         missed = float((hull.distance(thing) > cell / 2).float().mean())
         if missed < MIN_MISSED and not alone:
             return hull
         try:
-            carved = _carved(parts, thing, supports, cell, extent)
+            whole = GridRegion.of_cells(*carved(parts, thing, supports, cell, extent))
         except InputError:  # the photographs do not agree about it: the person's masks stand
             return hull
         if alone:
-            return carved
+            return whole
         self.progress.warn(
             f"the masks cut through a thing: {100 * missed:.0f} % of its surface lies outside their hull. "
             "The region was widened to hold all of it; --exact-masks keeps the masks as they are"
         )
-        return UnionRegion([hull, carved])
+        return UnionRegion([hull, whole])
 
     def remains(self, region: Region, after: Scene) -> tuple[GridRegion, float] | None:
         """Look for what remains of a thing beside the region in which it was removed.
@@ -162,7 +163,7 @@ class Selector:
         for scene in (self.scene, after):
             ball = DensityBall.bake(scene, extent.center, MARGIN * extent.radius)
             parts = see_ball(ball, views, self._hides, REMAINS_RAYS)
-            clouds.append(torch.cat([part.points()[part.solid] for part in parts]))
+            clouds.append(torch.cat([part.points[part.solid] for part in parts]))
         before = clouds[0]
         within = before[region.contains(before)]
         if len(within) < MIN_POINTS:
@@ -170,8 +171,8 @@ class Selector:
         near = self._overview[(self._overview - extent.center).norm(dim=-1) < AROUND * extent.radius]
         surroundings = torch.cat([before, near])
         planes = find_supports(surroundings, within.mean(0), self._eyes, AROUND * extent.radius)
-        supports = [(plane, _rough_height(plane, within)) for plane in planes]
-        return find_remains(before, clouds[1], region, supports, _cell(parts, extent))
+        supports = [(plane, rough_height(plane, within)) for plane in planes]
+        return find_remains(before, clouds[1], region, supports, cell_size(parts, extent))
 
     def depth_box(self, view: View, mask: Bool[Tensor, "H W"]) -> Float[Tensor, "2 3"]:
         """See `nerf_insert.selection.strokes.depth_box`."""
@@ -203,6 +204,10 @@ class Selector:
 
     def _hides(self, view: View, camera: Camera, distance: float) -> Bool[Tensor, "h w"]:
         """Return the pixels at which the scene is nearer to a view's camera than a distance."""
+        if view.name not in self._depth_views:  # only a few of many photographs are looked at
+            coarse = view.camera.scaled(min(1.0, (CLICK_RAYS / (view.size[0] * view.size[1])) ** 0.5))
+            depth = self.scene.render_image(coarse).depth
+            self._depth_views[view.name] = DepthView(camera=coarse, depth=depth)
         coarse = self._depth_views[view.name].depth[None, None]
         size = (camera.height, camera.width)
         return torch.nn.functional.interpolate(coarse, size, mode="nearest")[0, 0] < distance
@@ -211,34 +216,83 @@ class Selector:
     def _eyes(self) -> Float[Tensor, "V 3"]:
         return torch.stack([view.camera.center for view in self.capture.train])
 
-    def _extent(self, clicks: Sequence[Click]) -> tuple[Extent, list[Click]]:
-        """Return roughly where the things at all clicks are, and the clicks.
+    def _things(self, clicks: Sequence[Click]) -> list[tuple[_Thing, list[Click]]]:
+        """Return the things that clicks are on, each with its clicks.
 
-        A click on or beside what another one has found already is a part of that. One that passes it and
-        shows what is behind, as at an edge that the scene blurs, is moved to where it passes.
+        A click that passes a thing and shows what is behind it, as at an edge that the scene blurs, is moved
+        to where it passes.
         """
-        cloud = torch.cat([self._overview, *(self._around(click) for click in clicks)])
-        found = [
-            find_extent(cloud, self._overview, click.point, self._eyes, click.distance) for click in clicks
-        ]
-        moved = []
-        for k, click in enumerate(clicks):
-            others = [other for j, other in enumerate(found) if other is not None and j != k]
-            passed = next((p for other in others if (p := _passes(click, other)) is not None), None)
-            if passed is not None:
-                found[k], click = None, replace(click, point=passed)
-            elif found[k] is None and not any(_is_part(click, other) for other in others):
+        found: list[tuple[_Thing, list[Click]]] = []
+        unsure = []
+        for click in clicks:
+            if not _join(click, found):
+                extent = self._extent(click)
+                around = [thing for thing, _ in found if _away(click, thing.extent) < MARGIN]
+                if extent is None or any(extent.radius > LARGER * thing.extent.radius for thing in around):
+                    unsure.append(click)
+                else:
+                    found.append((self._thing(click, extent), [click]))
+        for click in unsure:
+            if not _join(click, found, near=True):
+                cloud = torch.cat([self._overview, self._around(click)])
                 raise InputError(self._why_not(click, cloud))
-            moved.append(click)
-        clicks, extents = moved, [extent for extent in found if extent is not None]
+        extents = [thing.extent for thing, _ in found]
         if len(_groups(extents)) > 1:
             self.progress.warn(
                 f"the clicks are on {len(_groups(extents))} different things, all of which are selected; to "
                 "edit one of them alone, click on that one only"
             )
-        supports = max(extents, key=lambda extent: extent.radius).supports
-        points = torch.cat([*(extent.points for extent in extents), *(click.point[None] for click in clicks)])
-        return Extent(points, supports), clicks
+        return found
+
+    def _extent(self, click: Click) -> Extent | None:
+        """Return roughly where the thing at a click is, None where there is none."""
+        key = click.label
+        if key in self._things_kept:
+            return self._things_kept[key].extent
+        cloud = torch.cat([self._overview, self._around(click)])
+        return find_extent(cloud, self._overview, click.point, self._eyes, click.distance)
+
+    def _thing(self, click: Click, extent: Extent) -> _Thing:
+        """Return what one click alone selects; kept, so that further clicks are quick."""
+        key = click.label
+        if key not in self._things_kept:
+            ball, scale, parts = self._look(extent, MARGIN * extent.radius)
+            selection = select_thing(parts, extent, self._eyes, click, self._overview)
+            by_view = {part.view.name: part for part in parts}
+            self._things_kept[key] = _Thing(extent, ball, scale, by_view, selection)
+            while len(self._things_kept) > MAX_KEPT:
+                self._things_kept.pop(next(iter(self._things_kept)))
+        return self._things_kept[key]
+
+    def _widened(self, thing: _Thing, clicks: Sequence[Click]) -> _Thing:
+        """Return a thing with what is around clicks that lie farther out than was looked at."""
+        away = max(float((click.point - thing.extent.center).norm()) for click in clicks)
+        if away < thing.ball.radius:
+            return thing
+        ball, scale, parts = self._look(thing.extent, MARGIN * away)
+        selection = replace(thing.selection, parts=parts)
+        return _Thing(thing.extent, ball, scale, {part.view.name: part for part in parts}, selection)
+
+    def _look(self, extent: Extent, radius: float) -> tuple[DensityBall, float, list[SeenPart]]:
+        """Return the density around a thing, and what photographs show of it, in which scale."""
+        ball = DensityBall.bake(self.scene, extent.center, radius)
+        parts = see_ball(ball, self._views(extent), self._hides, FINE_RAYS)
+        return ball, parts[0].size[0] / parts[0].view.size[0], parts
+
+    def _seen(self, thing: _Thing, clicks: Sequence[Click]) -> list[tuple[Click, SeenPart]]:
+        """Return the clicks whose rays come near a thing, with what their photographs show of it."""
+        seen = []
+        for click in clicks:
+            name = click.view.name
+            if name not in thing.parts:
+                part = see_in_view(thing.ball, click.view, thing.scale, self._hides)
+                if part is None:
+                    continue
+                thing.parts[name] = part
+            part = thing.parts[name]
+            if bool(part.camera.project(click.point[None]).inside):
+                seen.append((click, part))
+        return seen
 
     def _around(self, click: Click) -> Float[Tensor, "N 3"]:
         """Points that the clicked photograph shows, finely."""
@@ -267,74 +321,34 @@ class Selector:
         )
 
 
-def _region(
-    parts: Sequence[SeenPart],
-    extent: Extent,
-    eyes: Float[Tensor, "V 3"],
-    chosen: Sequence[Click],
-    others: Sequence[Click],
-    overview: Float[Tensor, "N 3"],
-) -> GridRegion:
-    """Return the region of a thing from fine depth around it."""
-    cell = _cell(parts, extent)
-    solid = torch.cat([part.points()[part.solid] for part in parts])
-    away = (overview - extent.center).norm(dim=-1)
-    near = torch.cat([solid, overview[away < AROUND * extent.radius]])
-    supports = find_supports(near, extent.center, eyes, AROUND * extent.radius) or extent.supports
-    seeds = torch.stack([click.point for click in chosen])
-    thing = solid[connected(solid, torch.cat([seeds, extent.points]), supports, cell)]
-    if others:
-        thing = thing[nearer_to_first(thing, seeds, torch.stack([click.point for click in others]), cell)]
-    if not len(thing):
-        raise InputError("nothing is left of the thing: the clicks that take away are too near the others")
-    return _carved(parts, thing, supports, cell, extent, chosen, others)
+@dataclass
+class _Thing:
+    """What one click selected, and what further clicks need."""
+
+    extent: Extent
+    ball: DensityBall
+    scale: float  # of the photographs
+    parts: dict[str, SeenPart]  # by the photographs' names
+    selection: Selection
 
 
-def _carved(
-    parts: Sequence[SeenPart],
-    thing: Float[Tensor, "N 3"],
-    supports: Sequence[Plane],
-    cell: float,
-    extent: Extent,
-    chosen: Sequence[Click] = (),
-    others: Sequence[Click] = (),
-) -> GridRegion:
-    """Return the region of a thing from points of its surface: its outlines, and their hull."""
-    voxels = Voxels(thing, cell)
-    rough = [_rough_height(plane, thing) for plane in supports]
-    outlines = []
-    for part in parts:
-        points, shape = part.points().view(-1, 3), part.valid.shape
-        mask = part.valid & part.depth.isfinite()
-        mask &= (rises(points, supports) & voxels.contain(points)).view(shape)
-        low = [plane.height(points) < height for plane, height in zip(supports, rough, strict=True)]
-        doubtful = torch.stack(low).any(0).view(shape) if low else None
-        clicks = [
-            [_pixel_of(click, part) for click in group if click.view.name == part.view.name]
-            for group in (chosen, others)
-        ]
-        outlines.append(Outline(part, refine(part, mask, clicks[0], clicks[1], doubtful)))
-    shown = [outline for outline in outlines if bool(outline.mask.any())]
-    return carve(shown, thing, supports, cell, (extent.center, MARGIN * extent.radius))
+def _join(click: Click, found: list[tuple[_Thing, list[Click]]], near: bool = False) -> bool:
+    """Give a click to the thing that it is on, passes, or (`near`) is beside; whether there is one."""
+    for thing, clicks in found:
+        passed = _passes(click, thing.extent)
+        if passed is not None or _is_part(click, thing.extent):
+            clicks.append(click if passed is None else replace(click, point=passed))
+            return True
+    nearest = min(found, key=lambda each: _away(click, each[0].extent), default=None)
+    if not near or nearest is None or _away(click, nearest[0].extent) > AROUND:
+        return False
+    nearest[1].append(click)
+    return True
 
 
-def _rough_height(plane: Plane, thing: Float[Tensor, "N 3"]) -> float:
-    """The height over a support up to which what rises may be its own rough depth, not the thing."""
-    return min(ROUGH * plane.tolerance, LOW * float(plane.height(thing).quantile(TOP)))
-
-
-def _cell(parts: Sequence[SeenPart], extent: Extent) -> float:
-    """The side of the voxels that a thing is looked at in."""
-    return CELL_PIXELS * sorted(_pixel(part, extent.center) for part in parts)[len(parts) // 2]
-
-
-def _pixel(part: SeenPart, at: Float[Tensor, " 3"]) -> float:
-    """The width of a pixel at a point, world units."""
-    return float((at - part.camera.center).norm()) / part.camera.fx
-
-
-def _pixel_of(click: Click, part: SeenPart) -> Float[Tensor, " 2"]:
-    return part.camera.project(click.point[None]).pixels[0]
+def _away(click: Click, extent: Extent) -> float:
+    """The distance of a click from the middle of a thing, in radii of that."""
+    return float((click.point - extent.center).norm()) / extent.radius
 
 
 def _is_part(click: Click, extent: Extent) -> bool:

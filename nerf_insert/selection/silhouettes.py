@@ -15,11 +15,9 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from nerf_insert.io.images import to_uint8
-from nerf_insert.selection.cloud import SeenPart
+from nerf_insert.selection.cloud import PAD, SeenPart
 
 BAND = 2.5  # pixels to each side of the outline within which colors decide
-PAD = 12  # pixels around a thing whose colors are looked at
 ITERATIONS = 2
 MIN_PIXELS = 30  # of a thing, for its colors to be modelled
 MAX_CHANGE = 0.3  # fraction of the thing's pixels that colors may add or take
@@ -32,7 +30,6 @@ def refine(
     part: SeenPart,
     mask: Bool[Tensor, "h w"],
     inside: Sequence[Float[Tensor, " 2"]] = (),
-    outside: Sequence[Float[Tensor, " 2"]] = (),
     doubtful: Bool[Tensor, "h w"] | None = None,
 ) -> Bool[Tensor, "h w"]:
     """Move a thing's outline to where the photograph's colors change.
@@ -43,16 +40,14 @@ def refine(
         doubtful: Those of them that may belong to what the thing stands on, where depth is rough: colors
             alone tell.
         inside: Clicks on the thing, in pixels (x, y) of the part's camera.
-        outside: Clicks on what is not the thing, likewise.
 
     Returns:
         The thing's pixels. `mask` with the clicks in it, where it is too small or colors tell nothing.
     """
-    known = np.zeros(mask.shape, dtype=np.int8)
-    for sign, clicks in ((1, inside), (-1, outside)):
-        for click in clicks:
-            _disc(known, click, sign)
-    shape = (mask.numpy() | (known > 0)) & (known >= 0)
+    known = np.zeros(mask.shape, dtype=bool)
+    for click in inside:
+        _disc(known, click)
+    shape = mask.numpy() | known
     if shape.sum() < MIN_PIXELS:
         return torch.from_numpy(shape)
     rows, columns = (np.flatnonzero(shape.any(axis)) for axis in (1, 0))
@@ -65,14 +60,13 @@ def refine(
     labels = np.where(shape_in, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     labels[depth_in > BAND] = cv2.GC_FGD
     labels[depth_out > BAND] = cv2.GC_BGD
-    photograph = to_uint8(part.view.photograph((part.camera.width, part.camera.height))).numpy()
-    colors = np.ascontiguousarray(photograph[window][..., ::-1])
+    colors = np.ascontiguousarray(part.colors[window][..., ::-1])
     if doubtful is not None:
         unsure = doubtful.numpy()[window] & shape_in
         surely = shape_in & ~unsure, ~shape_in & (depth_out > BAND)
         labels[unsure] = cv2.GC_PR_FGD
         labels[unsure & _looks_like_second(colors, *surely)] = cv2.GC_PR_BGD
-    labels[known_in > 0], labels[known_in < 0] = cv2.GC_FGD, cv2.GC_BGD
+    labels[known_in] = cv2.GC_FGD
     start = int(((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).sum())
     if start < MIN_PIXELS:
         return torch.from_numpy(shape)
@@ -102,8 +96,8 @@ def _looks_like_second(
     return away[1] < CLEARLY * away[0]
 
 
-def _disc(image: np.ndarray, center: Float[Tensor, " 2"], value: int) -> None:
+def _disc(image: np.ndarray, center: Float[Tensor, " 2"]) -> None:
     """Set the pixels around a point."""
     height, width = image.shape
     y, x = np.mgrid[:height, :width] + 0.5
-    image[np.hypot(x - float(center[0]), y - float(center[1])) <= SEED_RADIUS] = value
+    image[np.hypot(x - float(center[0]), y - float(center[1])) <= SEED_RADIUS] = True

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from scipy.ndimage import label
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from nerf_insert.geometry.planes import Plane, find_planes
@@ -162,13 +163,10 @@ def connected(
     filled[tuple(index.T.numpy())] = True
     labels, _ = cast(tuple[np.ndarray, int], label(filled, structure=np.ones((3, 3, 3))))
     of_point = torch.from_numpy(labels[tuple(index.T.numpy())])
-    wanted = set()
-    for seed in seeds:
-        gap, nearest = (points[above] - seed).norm(dim=-1).min(0)
-        if float(gap) <= 2 * cell:
-            wanted.add(int(of_point[nearest]))
+    gap, nearest = KDTree(points[above].numpy()).query(seeds.numpy(), distance_upper_bound=2 * cell)
+    wanted = of_point[torch.from_numpy(np.asarray(nearest)[np.isfinite(gap)])].unique()
     result = torch.zeros(len(points), dtype=torch.bool)
-    result[above] = torch.isin(of_point, torch.tensor(sorted(wanted), dtype=of_point.dtype))
+    result[above] = torch.isin(of_point, wanted)
     return result
 
 

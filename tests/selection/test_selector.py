@@ -9,7 +9,7 @@ import torch
 from analytic import AnalyticField, look_at
 
 from nerf_insert.capture.capture import Capture
-from nerf_insert.editing.region_views import dilate
+from nerf_insert.editing.region_views import dilate, visible_mask
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
 from nerf_insert.io.images import write_image
@@ -107,8 +107,48 @@ def test_a_click_more_and_a_click_less(two):
     both = selector.select(Points(click)).project(camera)
     assert overlap(both, outline(camera, RED) | outline(camera, BLUE)) > 0.85  # they touch: one thing
     alone = selector.select(Points(click, other)).project(camera)
-    # the border between the two is where a person's would be, within the bridge of voxels that joins them
-    assert overlap(alone, outline(camera, RED) & ~(outline(camera, BLUE) & ~outline(camera, RED))) > 0.75
+    # what is left of the other one is no more than the bridge of voxels that joins them
+    assert overlap(alone, outline(camera, RED) & ~(outline(camera, BLUE) & ~outline(camera, RED))) > 0.85
+
+
+def sees(scene, region, view, at):
+    """Whether a photograph shows a region at a pixel."""
+    mask = visible_mask(region, scene.stack, scene.capture.view(view))
+    return bool(mask[int(at[1]), int(at[0])])
+
+
+def test_every_click_holds_and_leaves_the_rest_alone(one):
+    """A click above the ball is made a part of it, one on its rim taken from it, in this photograph."""
+    selector, camera = Selector(one.stack, one.capture), one.capture.view("002").camera
+    at = pixel(one, "002", RED)
+    first = selector.select(Points({"002": [at]}))
+    rows, columns = first.project(camera).nonzero().unbind(-1)
+    middle = float(columns.float().mean())
+    below = (middle + 0.5, float(rows.max()) + 2.5)  # on the floor, two pixels below the ball
+    rim = (float(columns.max()) - 1.5, float(rows[columns == columns.max()].float().mean()) + 0.5)
+    more = selector.select(Points({"002": [at, below]}))
+    assert not sees(one, first, "002", below) and sees(one, more, "002", below)
+    less = selector.select(Points({"002": [at]}, {"002": [rim]}))
+    assert sees(one, first, "002", rim) and not sees(one, less, "002", rim)
+    both = selector.select(Points({"002": [at, below]}, {"002": [rim]}))
+    assert sees(one, both, "002", below) and not sees(one, both, "002", rim) and sees(one, both, "002", at)
+    for region, (x, y) in ((more, below), (less, rim)):
+        changed = (region.project(camera) != first.project(camera)).nonzero().float()
+        # a click reaches as far again as the outline is from it, 4 pixels at least, and a cell more
+        assert float((changed + 0.5 - torch.tensor([y, x])).norm(dim=-1).max()) < 8
+        for view in one.capture.views:  # a ball of 20 pixels across: a bite of 4 by 4 of it is a twentieth
+            assert overlap(region.project(view.camera), first.project(view.camera)) > 0.85, view.name
+
+
+def test_a_selection_does_not_depend_on_what_was_selected_before(one):
+    at = pixel(one, "002", RED)
+    rim = (at[0] + 7, at[1])
+    kept = Selector(one.stack, one.capture)
+    kept.select(Points({"002": [at]}))
+    again = kept.select(Points({"002": [at]}, {"003": [rim]}))
+    anew = Selector(one.stack, one.capture).select(Points({"002": [at]}, {"003": [rim]}))
+    points = torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)) - torch.tensor([0.5, 0.5, 0.3])
+    assert torch.equal(again.distance(points), anew.distance(points))
 
 
 def test_clicks_on_two_things_select_both_with_a_warning(one):

@@ -1,0 +1,109 @@
+"""A thing and its cells, from what the photographs show around it. World coordinates and units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from nerf_insert.errors import InputError
+from nerf_insert.geometry.planes import Plane
+from nerf_insert.regions.distance_grid import Lattice
+from nerf_insert.selection.carving import Outline, carve
+from nerf_insert.selection.clicks import Click
+from nerf_insert.selection.cloud import SeenPart, Voxels
+from nerf_insert.selection.shape import Selection
+from nerf_insert.selection.silhouettes import refine
+from nerf_insert.selection.support import Extent, connected, find_supports, rises
+
+MARGIN = 1.25  # radius that is looked at, in that of the thing
+AROUND = 2.5  # radius within which supports are looked for, in that of the thing
+CELL_PIXELS = 2.0  # side of a voxel, in pixels
+ROUGH = 4.0  # tolerances of a support, up to which what rises from it may be its own rough depth
+TOP, LOW = 0.95, 0.35  # quantile of a thing's heights that is its own; share of it that may be rough depth
+
+
+def select_thing(
+    parts: Sequence[SeenPart],
+    extent: Extent,
+    eyes: Float[Tensor, "V 3"],
+    click: Click,
+    overview: Float[Tensor, "N 3"],
+) -> Selection:
+    """Return a thing from fine depth around it.
+
+    Args:
+        parts: What the photographs show around it.
+        extent: Roughly where it is.
+        eyes: The cameras' centers.
+        click: On it.
+        overview: What the photographs show of the scene, coarsely.
+
+    Raises:
+        InputError: The photographs do not agree about it.
+    """
+    cell = cell_size(parts, extent)
+    solid = torch.cat([part.points[part.solid] for part in parts])
+    away = (overview - extent.center).norm(dim=-1)
+    near = torch.cat([solid, overview[away < AROUND * extent.radius]])
+    supports = find_supports(near, extent.center, eyes, AROUND * extent.radius) or extent.supports
+    thing = solid[connected(solid, torch.cat([click.point[None], extent.points]), supports, cell)]
+    if not len(thing):
+        raise InputError(f"the photographs do not agree about what is at the click {click.label}")
+    return Selection(parts, supports, *carved(parts, thing, supports, cell, extent, click))
+
+
+def carved(
+    parts: Sequence[SeenPart],
+    thing: Float[Tensor, "N 3"],
+    supports: Sequence[Plane],
+    cell: float,
+    extent: Extent,
+    click: Click | None = None,
+) -> tuple[Lattice, Bool[Tensor, "X Y Z"]]:
+    """Return the cells of a thing from points of its surface: its outlines, and their hull.
+
+    Args:
+        parts: What the photographs show around it.
+        thing: Points of its surface.
+        supports: The planes that it stands on.
+        cell: See `cell_size`.
+        extent: Roughly where it is.
+        click: On it, if there was one.
+
+    Raises:
+        InputError: The photographs do not agree about it.
+    """
+    voxels = Voxels(thing, cell)
+    rough = [rough_height(plane, thing) for plane in supports]
+    outlines = []
+    for part in parts:
+        points, shape = part.points.view(-1, 3), part.valid.shape
+        mask = part.valid & part.depth.isfinite()
+        mask &= (rises(points, supports) & voxels.contain(points)).view(shape)
+        low = [plane.height(points) < height for plane, height in zip(supports, rough, strict=True)]
+        doubtful = torch.stack(low).any(0).view(shape) if low else None
+        known = []
+        if click is not None and click.view.name == part.view.name:
+            known.append(part.camera.project(click.point[None]).pixels[0])
+        outlines.append(Outline(part, refine(part, mask, known, doubtful)))
+    shown = [outline for outline in outlines if bool(outline.mask.any())]
+    return carve(shown, thing, supports, cell, (extent.center, MARGIN * extent.radius))
+
+
+def rough_height(plane: Plane, thing: Float[Tensor, "N 3"]) -> float:
+    """Return the height over a support up to which what rises may be its own rough depth, not the thing."""
+    return min(ROUGH * plane.tolerance, LOW * float(plane.height(thing).quantile(TOP)))
+
+
+def cell_size(parts: Sequence[SeenPart], extent: Extent) -> float:
+    """Return the side of the voxels that a thing is looked at in."""
+    pixels = sorted(pixel_width(part, extent.center) for part in parts)
+    return CELL_PIXELS * pixels[len(pixels) // 2]
+
+
+def pixel_width(part: SeenPart, at: Float[Tensor, " 3"]) -> float:
+    """Return the width of a pixel at a point, world units."""
+    return float((at - part.camera.center).norm()) / part.camera.fx
