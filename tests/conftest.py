@@ -4,9 +4,10 @@ import os
 import shutil
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
+from type_checks import checked_once
 
 # The same examples in every run; a busy machine is no failure. `make check` takes the profile quick.
 settings.register_profile("all", derandomize=True, deadline=None)
@@ -26,7 +27,8 @@ PACKAGES = (
     "kernels.compositing kernels.hashgrid kernels.marching kernels.mlp kernels.rendering kernels.samples "
     "kernels.reference"
 )
-install_import_hook([f"nerf_insert.{name}" for name in PACKAGES.split()], "type_checks.checked")
+jaxtyping.jaxtyped = checked_once
+jaxtyping.install_import_hook([f"nerf_insert.{name}" for name in PACKAGES.split()], "type_checks.checked")
 
 import nerf_insert  # noqa: E402, F401  # before torch: it says how OpenMP's threads are to wait
 

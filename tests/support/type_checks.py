@@ -3,9 +3,14 @@
 An int passes for a float, as in PEP 484, and whatever can be written to for a text stream.
 """
 
-from typing import Protocol, TextIO, runtime_checkable
+import dataclasses
+import functools
+import inspect
+from types import FunctionType, SimpleNamespace
+from typing import Any, Protocol, TextIO, get_type_hints, runtime_checkable
 
 from beartype import BeartypeConf, FrozenDict, beartype
+from jaxtyping import jaxtyped
 
 
 @runtime_checkable
@@ -15,3 +20,55 @@ class Writable(Protocol):
 
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict({TextIO: Writable})))
+
+
+def checked_once(typechecker):
+    """Stand in for `jaxtyping.jaxtyped`, which looks at the arguments of every call twice: once is enough.
+
+    In array annotations, sizes of one name agree among arguments and result of a call. Generators are left to
+    jaxtyping: a size has to be known while their body runs.
+    """
+    sized = jaxtyped(typechecker=typechecker)
+
+    def decorate(thing):
+        if inspect.isclass(thing):
+            if dataclasses.is_dataclass(thing) and isinstance(thing.__init__, FunctionType):
+                thing.__init__ = decorate(thing.__init__)
+            return thing
+        if inspect.isgeneratorfunction(thing) or inspect.iscoroutinefunction(thing):
+            return sized(thing)
+        strict = typechecker(_with_known_annotations(thing))
+
+        @functools.wraps(thing)
+        def call(*args, **kwargs):
+            with jaxtyped("context"):
+                return strict(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def _with_known_annotations(function):
+    """Copy a function; annotations that name what is not imported, or defined only later, are Any."""
+    copy = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    functools.update_wrapper(copy, function)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__annotations__ = {
+        name: _known(hint, function.__globals__) for name, hint in function.__annotations__.items()
+    }
+    del copy.__wrapped__
+    return copy
+
+
+def _known(hint, names):
+    try:
+        return get_type_hints(SimpleNamespace(__annotations__={"it": hint}), names, include_extras=True)["it"]
+    except Exception:  # whatever it is that evaluating it raises
+        return Any
