@@ -63,7 +63,9 @@ def mesh(tiny_folder):
 
 @pytest.fixture(scope="module")
 def server(workspace):
-    running = browsing.Server(workspace, workspace / "scenes" / "one")
+    running = browsing.Server(
+        workspace, workspace / "scenes" / "one", program=("-c", browsing.SHORT_TRAININGS)
+    )
     yield running
     assert running.end() == 0
     assert not any("Traceback" in line for line in running.said), "".join(running.said)
@@ -426,7 +428,7 @@ def with_mesh(come, mesh):
     person.wait_for_words("The region is visible in")
     person.step("3 Content")
     person.page.get_by_role("button", name="Advanced").last.click()
-    person.number("fit-steps", 120)
+    person.number("fit-steps", 40)
     person.page.fill("#layer-name textarea, #layer-name input", "my thing")
     person.page.keyboard.press("Tab")
     return person
@@ -643,7 +645,7 @@ def test_a_capture_is_uploaded_and_its_scene_begun(come, workspace):
     person = come()
     person.upload(workspace / "tiny.zip")
     person.page.wait_for_function("() => document.querySelectorAll('#stage .film button').length === 14")
-    person.page.get_by_label("Quick").check()
+    person.page.get_by_label("Fine").check()
     person.page.click("#train")
     person.page.wait_for_selector("#train-jobs .job[data-state=running] progress", timeout=browsing.LATE)
     shot(person, "train")

@@ -14,7 +14,7 @@ from nerf_insert.app.services.jobs import job_stages, job_warnings
 from nerf_insert.errors import InputError
 from nerf_insert.scene.scene import Scene
 
-BOX = ["--box", "0.5,-0.4,0.25,0.4,0.4,0.4", "--inpainter", "fill", "--steps", "40"]
+BOX = ["--box", "0.5,-0.4,0.25,0.4,0.4,0.4", "--inpainter", "fill", "--shadow", "none", "--steps", "40"]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_jobs_run_one_after_the_other_and_say_how_they_ended(jobs, scene_folder,
 def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_path):
     """The server is killed in the middle of an edit; the edit is not, and the next server hears its end."""
     page = scene_folder / "page"
-    words = ["edit", str(scene_folder), *BOX[:-1], "400"]
+    words = ["edit", str(scene_folder), *BOX[:-1], "100"]
     code = (
         "import sys, time; from pathlib import Path; from nerf_insert.app.jobs.queue import JobQueue\n"
         f"jobs = JobQueue(); jobs.add(Path({str(page)!r}), 'edit', 'edit', lambda folder: {words!r})\n"
@@ -83,7 +83,7 @@ def test_a_job_goes_on_without_its_server_and_is_found_again(scene_folder, tmp_p
 
 def test_closing_the_server_stops_what_runs_and_the_next_one_goes_on(scene_folder, tmp_path):
     page = scene_folder / "page"
-    words = ["edit", str(scene_folder), *BOX[:-1], "300"]
+    words = ["edit", str(scene_folder), *BOX[:-1], "150"]
     first = JobQueue(tmp_path / "queue")
     job = first.add(page, "edit", "edit", lambda folder: words)
     until(lambda: any(event.get("task", "").startswith("Fitting") for event in first.progress(page, job.key)))

@@ -120,12 +120,13 @@ def half_of_the_sample(folder):
 
 @pytest.mark.slow
 def test_the_readme_s_python_runs(tmp_path, monkeypatch):
-    """As it stands, but on half of the sample, with few steps and frames, and masks instead of the click."""
+    """As it stands, but on half of the sample, with few steps and frames, masks instead of the click, and a
+    removal that leaves the shadow (taken back in tests/examples)."""
     (code,) = python_blocks((ROOT / "README.md").read_text())
     for old, new in (
         ('train_scene("data/sample", "my-scene")', 'train_scene("data/sample", "my-scene", steps=60)'),
         ("edit(scene, mesh=", "edit(scene, steps=20, mesh="),
-        ("edit(scene, region=", "edit(scene, steps=20, region="),
+        ("edit(scene, region=", 'edit(scene, steps=20, shadow="none", region='),
         ('Points({"022": [(67, 108)]})', "masks"),  # a click needs a base that shows where things are
         ("orbit_cameras(scene)", "orbit_cameras(scene, 2)"),
     ):

@@ -108,10 +108,11 @@ def test_a_mesh_is_inserted(scene_folder, tiny_folder):
 
 
 def test_a_thing_is_removed(scene_folder):
-    """By the inpainter `fill`: the ball goes, the floor comes back."""
+    """By the inpainter `fill`: the ball goes, the floor comes back. The ball has cast no shadow there."""
     scene = Scene.open(scene_folder)
     region = {"box": {"center": [0, 0, 0.28], "size": [0.6, 0.6, 0.62]}}
-    edit(scene, recipe("fill", region, steps=120, schedule={"rays": 1024}), SILENT)
+    wanted = recipe("fill", region, steps=120, schedule={"rays": 1024}, shadow={"kind": "none"})
+    edit(scene, wanted, SILENT)
     bare = LayerStack(tiny.TinyField([], step=0.02))
     for view in scene.capture.test:
         truth = bare.render_image(view.camera).rgb

@@ -62,6 +62,7 @@ class Story:
             "second",
             *("--load-dir", self.resumed / "nerfstudio_models", "--pipeline.edit.mask", *masks),
             *("--pipeline.edit.inpainter", "fill", "--pipeline.edit.name", "gone", *STEPS),
+            *("--pipeline.edit.shadow", "none"),
         )
         config = self.resumed / "config.yml"
         runs.ns(

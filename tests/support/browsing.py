@@ -24,6 +24,14 @@ FLAGS = [
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NO_BROWSER = "no Chromium on this machine (on Debian: apt install chromium)"
+# The command `nerf-insert`, but "Quick" is a training of few steps: for tests that do not look at its result.
+SHORT_TRAININGS = """
+import sys
+from nerf_insert.app.steps import open as step
+from nerf_insert.cli.main import main
+step.QUALITIES = [("Quick (20 steps)", 20), *step.QUALITIES[1:]]
+sys.exit(main())
+"""
 # Run in a page first: the end of Gradio's stream of answers comes late, as it may on a busy machine.
 LATE_END = r"""
 const real = window.fetch;
@@ -48,17 +56,9 @@ SOON, LATE = 120_000, 480_000  # milliseconds; generous, for machines on which e
 class Server:
     """`nerf-insert app` on a workspace, started `here`."""
 
-    def __init__(self, workspace, *words, here=None):
+    def __init__(self, workspace, *words, here=None, program=("-m", "nerf_insert")):
         self.here = here
-        command = [
-            sys.executable,
-            "-m",
-            "nerf_insert",
-            "app",
-            *map(str, words),
-            "--workspace",
-            str(workspace),
-        ]
+        command = [sys.executable, *program, "app", *map(str, words), "--workspace", str(workspace)]
         self.process = subprocess.Popen(
             [*command, "--port", str(free_port())],
             stderr=subprocess.PIPE,
