@@ -14,6 +14,7 @@ from nerf_insert.regions.distance_grid import Lattice
 from nerf_insert.selection.carving import Outline, carve
 from nerf_insert.selection.clicks import Click
 from nerf_insert.selection.cloud import SeenPart, Voxels
+from nerf_insert.selection.footing import Footing
 from nerf_insert.selection.shape import Selection
 from nerf_insert.selection.silhouettes import refine
 from nerf_insert.selection.support import Extent, connected, find_supports, rises
@@ -76,21 +77,26 @@ def carved(
     Raises:
         InputError: The photographs do not agree about it.
     """
+    solid = torch.cat([part.points[part.solid] for part in parts])
+    pixel = cell / CELL_PIXELS
+    footings = [Footing.find(plane, rough_height(plane, thing), thing, pixel) for plane in supports]
+    surface = torch.cat([thing, *(solid[footing.under(solid)] for footing in footings)])
     voxels = Voxels(thing, cell)
-    rough = [rough_height(plane, thing) for plane in supports]
     outlines = []
     for part in parts:
         points, shape = part.points.view(-1, 3), part.valid.shape
-        mask = part.valid & part.depth.isfinite()
-        mask &= (rises(points, supports) & voxels.contain(points)).view(shape)
-        low = [plane.height(points) < height for plane, height in zip(supports, rough, strict=True)]
-        doubtful = torch.stack(low).any(0).view(shape) if low else None
+        own = rises(points, supports) & voxels.contain(points)
+        doubtful = torch.zeros_like(own)
+        for footing in footings:
+            own |= footing.under(points)
+            doubtful |= footing.doubts(points)
+        mask, doubtful = part.valid & part.depth.isfinite() & own.view(shape), doubtful.view(shape)
         known = []
         if click is not None and click.view.name == part.view.name:
             known.append(part.camera.project(click.point[None]).pixels[0])
         outlines.append(Outline(part, refine(part, mask, known, doubtful)))
     shown = [outline for outline in outlines if bool(outline.mask.any())]
-    return carve(shown, thing, supports, cell, (extent.center, MARGIN * extent.radius))
+    return carve(shown, surface, supports, cell, (extent.center, MARGIN * extent.radius))
 
 
 def rough_height(plane: Plane, thing: Float[Tensor, "N 3"]) -> float:
