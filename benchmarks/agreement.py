@@ -5,13 +5,18 @@
 CAPTURE has truth/, object_mask/ and object.ply; SCENE is a trained scene of it without layers. Stand-in
 inpainters (benchmarks/standins.py) start from the true images:
 
-    agree    they are the true images
-    a        color and brightness differ        b    small warps of shape and position
-    c        one view in five is another object  d    a, b and c together
-    e        a and b, starting from the input image: the lower the strength, the more of it is kept
-    f        e, and one view in five is another object
-    g        e, and each view paints one of three colorings of the object (anchors the same one), of which
-             the layer is compared with the most similar
+    agree        they are the true images
+    colors       color and brightness differ       shapes       small warps of shape and position
+    wrong        one view in five is another thing  all          the three together
+    x1.5         the same, one and a half times as strong
+    pasted       all, but outside the mask they return the photograph itself, as some pipelines do
+    drift        the change of color varies across the image      blur     as an autoencoder leaves it
+    proportions  the thing is higher or wider in each view        texture  a pattern of its own in each view
+    halo         the photograph shows through along the mask's border
+    follow       colors and shapes, starting from the input image; at lower strength more of it is kept
+    follow wrong follow, and one view in five is another thing
+    kinds        follow, and each view paints one of three colorings of the thing (anchors the same one), of
+                 which the layer is compared with the most similar
 
 Rows are schedules. The table has the in-object PSNR in dB on views that nothing was fitted to (the mean over
 views that show at least 50 pixels of the object), the number of images the inpainter painted, and the steps
@@ -46,39 +51,46 @@ from nerf_insert.scene.scene import Scene
 
 CASES = {
     "agree": {},
-    "a": {"color": 1.0},
-    "b": {"warp": 1.0},
-    "c": {"wrong": 20},
-    "d": {"color": 1.0, "warp": 1.0, "wrong": 20},
-    "e": {"color": 1.0, "warp": 1.0, "follow": True},
-    "f": {"color": 1.0, "warp": 1.0, "wrong": 20, "follow": True},
-    "g": {"color": 1.0, "warp": 1.0, "kinds": 3, "follow": True},
+    "colors": {"color": 1.0},
+    "shapes": {"warp": 1.0},
+    "wrong": {"wrong": 20},
+    "all": {"color": 1.0, "warp": 1.0, "wrong": 20},
+    "colors x1.5": {"color": 1.5},
+    "shapes x1.5": {"warp": 1.5},
+    "all x1.5": {"color": 1.5, "warp": 1.5, "wrong": 30},
+    "pasted": {"color": 1.0, "warp": 1.0, "wrong": 20, "pasted": True},
+    "drift": {"drift": 1.0},
+    "blur": {"blur": 1.0},
+    "proportions": {"proportions": 1.0},
+    "texture": {"texture": 1.0},
+    "halo": {"halo": 4.0},
+    "follow": {"color": 1.0, "warp": 1.0, "follow": True},
+    "follow wrong": {"color": 1.0, "warp": 1.0, "wrong": 20, "follow": True},
+    "kinds": {"color": 1.0, "warp": 1.0, "kinds": 3, "follow": True},
 }
+EVERY = tuple(CASES)
+MIXED = ("follow", "follow wrong", "kinds")
 PLAIN = {"match_color": False, "match_warp": False, "robust_weights": False}
 ONCE = {"rounds": 1, "anchors": 0, **PLAIN}
 # name: (schedule, cases, views that share a tile)
-WAYS: dict[str, tuple[dict, str, int]] = {
-    "paint once and fit": (ONCE, "agree a b c d e f g", 1),
-    "paper's schedule, 15 rounds": ({"rounds": 15, "anchors": 0, **PLAIN}, "agree a b c d e f g", 1),
-    "ours": ({}, "agree a b c d e f g", 1),
-    "once, colors matched": ({**ONCE, "match_color": True}, "agree a d", 1),
-    "once, shapes matched": ({**ONCE, "match_warp": True}, "agree b d", 1),
-    "once, weighed": ({**ONCE, "robust_weights": True}, "agree c d", 1),
-    "once, all three": ({"rounds": 1}, "agree a b c d e f g", 1),
-    "ours without colors": ({"match_color": False}, "a d e", 1),
-    "ours without shapes": ({"match_warp": False}, "b d e", 1),
-    "ours without weights": ({"robust_weights": False}, "c d e", 1),
-    "ours without anchors": ({"anchors": 0}, "c d e f g", 1),
-    "ours, strength kept at 1": ({"strength_decay": 0.0}, "e f g", 1),
-    "ours, strength as the paper's": ({"strength_decay": 0.8}, "e f g", 1),
-    "ours, 4 rounds": ({"rounds": 4}, "e", 1),
-    "ours, 5 rounds": ({"rounds": 5}, "e", 1),
-    "ours, 4 anchors": ({"anchors": 4}, "e", 1),
-    "ours, 16 anchors": ({"anchors": 16}, "e g", 1),
-    "ours, everything again at last": ({"repaint": "all"}, "e g", 1),
-    "ours, nothing again": ({"repaint": "none"}, "c d f", 1),
-    "ours, own seed for each call": ({"share_seed": False}, "e", 1),
-    "ours, anchors tiled by four": ({}, "e", 4),
+WAYS: dict[str, tuple[dict, tuple[str, ...], int]] = {
+    "paint once and fit": (ONCE, EVERY, 1),
+    "paper's schedule, 15 rounds": ({"rounds": 15, "anchors": 0, **PLAIN}, EVERY, 1),
+    "ours": ({}, EVERY, 1),
+    "once, all three": ({"rounds": 1}, EVERY, 1),
+    "once, colors matched": ({**ONCE, "match_color": True}, ("agree", "colors", "all", "drift"), 1),
+    "once, shapes matched": ({**ONCE, "match_warp": True}, ("agree", "shapes", "all", "proportions"), 1),
+    "once, weighed": ({**ONCE, "robust_weights": True}, ("agree", "wrong", "all", "texture"), 1),
+    "ours without colors": ({"match_color": False}, ("colors", "all", "drift", "follow"), 1),
+    "ours without shapes": ({"match_warp": False}, ("shapes", "all", "proportions", "follow"), 1),
+    "ours without weights": ({"robust_weights": False}, ("wrong", "all", "texture", "halo", "follow"), 1),
+    "ours without anchors": ({"anchors": 0}, ("wrong", "all", *MIXED), 1),
+    "ours, strength kept at 1": ({"strength_decay": 0.0}, MIXED, 1),
+    "ours, strength as the paper's": ({"strength_decay": 0.8}, MIXED, 1),
+    "ours, 16 anchors": ({"anchors": 16}, ("follow", "kinds"), 1),
+    "ours, everything again at last": ({"repaint": "all"}, ("follow", "kinds"), 1),
+    "ours, nothing again": ({"repaint": "none"}, ("wrong", "all", "follow wrong"), 1),
+    "ours, anchors tiled by four": ({}, ("follow",), 4),
 }
 
 
@@ -161,7 +173,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=INCONSISTENT.steps)
     parser.add_argument("--rays", type=int, default=Schedule.rays)
     parser.add_argument("--only", action="append", help="rows by their names; may be given again")
-    parser.add_argument("--cases", help="columns, such as 'a b'")
+    parser.add_argument("--case", action="append", help="columns by their names; may be given again")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
 
@@ -171,9 +183,9 @@ def main() -> None:
     for name, (schedule, cases, tiles) in WAYS.items():
         if args.only and name not in args.only:
             continue
-        for case in cases.split():
+        for case in cases:
             key = f"{name} | {case} | {fit}"
-            if key in known or (args.cases and case not in args.cases.split()):
+            if key in known or (args.case and case not in args.case):
                 continue
             bench = bench or Benchmark(args.capture, args.scene, args.out, args.steps, args.rays)
             known[key] = bench.run(case, schedule, tiles, name)
@@ -184,17 +196,18 @@ def main() -> None:
 
 
 def show(known: dict[str, dict], fit: str) -> None:
+    present = [case for case in CASES if any(f"{name} | {case} | {fit}" in known for name in WAYS)]
     table = Table(title=f"in-object PSNR on unseen views, dB; steps x rays {fit}")
-    for column in ("", *CASES, "pictures", "steps"):
+    for column in ("", *present, "pictures", "steps"):
         table.add_column(column)
     for name in WAYS:
-        row = {case: known.get(f"{name} | {case} | {fit}") for case in CASES}
+        row = {case: known.get(f"{name} | {case} | {fit}") for case in present}
         found = [value for value in row.values() if value]
         if found:
             cells = [f"{value['in_object']:.2f}" if value else "" for value in row.values()]
             pictures = "-".join(str(f(v["pictures"] for v in found)) for f in (min, max))
             table.add_row(name, *cells, pictures, str(found[0]["steps"]))
-    Console(width=140).print(table)
+    Console(width=200).print(table)
 
 
 if __name__ == "__main__":

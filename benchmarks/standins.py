@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
 
 from nerf_insert.inpaint.api import Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
@@ -31,6 +33,12 @@ class Standin(Inpainter):
         truth: Folder with truth/ and object_mask/.
         color: Factor on a random gain (15 %) and offset (0.05) of each channel.
         warp: Factor on a random shift and smooth bending (0.5 % of the width each) and scale (1.5 %).
+        blur: Standard deviation of a blur of the whole image, as an autoencoder leaves it, in pixels.
+        drift: Factor on a change of color that varies across the image (0.06, over a third of its width).
+        proportions: Factor on another height and width of the object (8 %), about its middle.
+        texture: Factor on a pattern of its own on the object (0.15, about four waves across it).
+        halo: Width of a soft border along which the photograph shows through, in pixels inside the mask.
+        pasted: Whether the photograph itself is returned outside the mask.
         wrong: Percentage of views that show a striped ellipse in place of the object.
         follow: Whether the part of the input is kept that survives noise of the given strength: its low
             frequencies, the more of them the lower the strength.
@@ -42,6 +50,12 @@ class Standin(Inpainter):
     truth: str
     color: float = 0.0
     warp: float = 0.0
+    blur: float = 0.0
+    drift: float = 0.0
+    proportions: float = 0.0
+    texture: float = 0.0
+    halo: float = 0.0
+    pasted: bool = False
     wrong: int = 0
     follow: bool = False
     kinds: int = 1
@@ -60,7 +74,8 @@ class Standin(Inpainter):
         for number, view in enumerate(views):
             first = views[number - number % self.tiles].name  # of its tile
             idea = self.idea(view, first, seed if self.follow else 0)
-            painted.append(follow(view.image, idea, view.mask, strength) if self.follow else idea)
+            image = follow(view.image, idea, view.mask, strength) if self.follow else idea
+            painted.append(torch.where(view.mask[..., None], image, view.original) if self.pasted else image)
         return painted
 
     def idea(self, view: InpaintView, first: str, seed: int) -> Float[Tensor, "H W 3"]:
@@ -75,6 +90,9 @@ class Standin(Inpainter):
             whose = "all of the first call" if self.calls == 1 else view.name
             which = torch.randint(self.kinds, (), generator=source(whose, seed))
             image = torch.where(view.mask[..., None], of_kind(image, int(which)), image)
+        if self.proportions or self.texture:
+            mask = read_mask(Path(self.truth) / "object_mask" / name, size=(image.shape[1], image.shape[0]))
+            image = other_make(image, mask, self.proportions, self.texture, source(view.name, seed + 2))
         if self.warp:
             own, common = (field(image, generator) for generator in (here, shared))
             moved = own if self.tiles == 1 else (own + common) / 2
@@ -82,6 +100,14 @@ class Standin(Inpainter):
         if self.color:
             gain = 1 + 0.15 * self.color * torch.randn(3, generator=shared)
             image = image * gain + 0.05 * self.color * torch.randn(3, generator=shared)
+        if self.drift:
+            image = image + 0.06 * self.drift * smooth_noise(image, 3, (3, 4), source(view.name, seed + 3))
+        if self.blur:
+            image = gaussian_blur(image.movedim(-1, 0), [4 * math.ceil(self.blur) + 1] * 2, [self.blur] * 2)
+            image = image.movedim(0, -1)
+        if self.halo:
+            depth = torch.from_numpy(distance_transform_edt(view.mask.numpy())).float()
+            image = torch.lerp(view.original, image, (depth / self.halo).clamp(0, 1)[..., None])
         return image.clamp(0, 1)
 
 
@@ -112,14 +138,47 @@ def other_object(
     return torch.where(inside[..., None], draw[4:7] * stripes[..., None], photograph)
 
 
+def other_make(
+    image: Float[Tensor, "H W 3"],
+    mask: Bool[Tensor, "H W"],
+    proportions: float,
+    texture: float,
+    generator: torch.Generator,
+) -> Float[Tensor, "H W 3"]:
+    """The object with other proportions, and with a pattern of waves on it."""
+    if not bool(mask.any()):
+        return image
+    y, x = torch.meshgrid(*(torch.arange(n).float() for n in mask.shape), indexing="ij")
+    middle = torch.stack([x[mask].mean(), y[mask].mean()])
+    extent = float(torch.stack([x[mask].std(), y[mask].std()]).mean())
+    from_middle = torch.stack([x, y], -1) - middle
+    draw = torch.randn(4, generator=generator)
+    if texture:
+        waves = torch.sin(from_middle @ draw[:2] / draw[:2].norm() * 2 * math.pi / extent + 6 * draw[2])
+        image = torch.where(mask[..., None], image + 0.15 * texture * waves[..., None], image)
+    if proportions:
+        near = torch.exp(-0.5 * (from_middle.norm(dim=-1) / (3 * extent)) ** 4)[..., None]
+        image = bend(image, near * 0.08 * proportions * draw[2:] * from_middle)
+    return image
+
+
+def smooth_noise(
+    image: Float[Tensor, "H W 3"], channels: int, points: tuple[int, int], generator: torch.Generator
+) -> Float[Tensor, "H W C"]:
+    """Normal noise at a grid of points, rows by columns, bicubic in between."""
+    noise = torch.randn(1, channels, *points, generator=generator)
+    size = image.shape[:2]
+    between = torch.nn.functional.interpolate(noise, size, mode="bicubic", align_corners=True)
+    return between[0].movedim(0, -1)
+
+
 def field(image: Float[Tensor, "H W 3"], generator: torch.Generator) -> Float[Tensor, "H W 2"]:
     """A random smooth displacement in pixels: shift, scale about the middle, and bending."""
     height, width = image.shape[:2]
     shift, scale = torch.randn(2, generator=generator), float(torch.randn((), generator=generator))
-    noise = torch.randn(1, 2, 7, 9, generator=generator)
-    bending = torch.nn.functional.interpolate(noise, (height, width), mode="bicubic", align_corners=True)[0]
+    bending = smooth_noise(image, 2, (7, 9), generator)
     y, x = torch.meshgrid(*(torch.arange(n) - n / 2 for n in (height, width)), indexing="ij")
-    return 0.005 * width * (shift + bending.movedim(0, -1)) + 0.015 * scale * torch.stack([x, y], -1)
+    return 0.005 * width * (shift + bending) + 0.015 * scale * torch.stack([x, y], -1)
 
 
 def bend(image: Float[Tensor, "H W 3"], moved: Float[Tensor, "H W 2"]) -> Float[Tensor, "H W 3"]:

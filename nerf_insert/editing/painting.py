@@ -19,6 +19,7 @@ from nerf_insert.inpaint.api import Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.io.images import read_image, resize, to_uint8, write_image
 from nerf_insert.rendering.stack import LayerStack
+from nerf_insert.training.surroundings import Surroundings, compare_surroundings
 
 MAX_DEVIATION = 1.0  # from 0.5; values within it are clamped to 0..1, as a model may overshoot a little
 BATCH = 8  # most views in one call of an inpainter, unless it says otherwise
@@ -133,3 +134,19 @@ class PaintedViews:
     def image(self, index: int) -> UInt8[Tensor, "H W 3"]:
         """Return the photograph with the latest painted image in the region."""
         return paste(self.views[index], self.latest.get(index))
+
+    def image_and_surroundings(self, index: int) -> tuple[UInt8[Tensor, "H W 3"], Surroundings | None]:
+        """Return what `image` returns, as far beyond the region as the painted image can be used.
+
+        That is all of it if it shows the photograph around the part to be painted, changed (`Surroundings`);
+        else that part.
+        """
+        seen, file = self.views[index], self.latest.get(index)
+        photograph = to_uint8(seen.view.photograph())
+        if file is None:
+            return photograph, None
+        painted = to_uint8(read_image(file)[0])
+        around = compare_surroundings(painted, photograph, seen.wide_mask)
+        if around is not None:
+            return painted, around
+        return torch.where(seen.wide_mask[..., None], painted, photograph), None

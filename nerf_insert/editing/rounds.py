@@ -32,6 +32,7 @@ from nerf_insert.scene.recipe import MAX_SEED, Recipe
 from nerf_insert.training.checkpoint import Checkpoint
 from nerf_insert.training.layer_trainer import FitConfig, fit_stages, fit_steps
 from nerf_insert.training.ray_cache import CachedRays
+from nerf_insert.training.surroundings import Surroundings
 from nerf_insert.training.view_corrections import ViewCorrections, view_motions
 
 REPAINT_TRUST = 0.5  # trust below which a view is painted again
@@ -236,16 +237,23 @@ class EditRounds:
         """Return the rays of all views that have an image, and what they should show."""
         session = self.session
         cameras = [seen.view.camera for seen in session.views]
-        pixels = PixelSet(cameras, [self.painted.image(v) for v in range(len(session.views))])
+        corrected, every = session.correction_options.any, range(len(session.views))
+        around: dict[int, Surroundings] = {}
+        if corrected:
+            images, found = zip(*map(self.painted.image_and_surroundings, every), strict=True)
+            around = {v: there for v, there in enumerate(found) if there is not None}
+        else:
+            images = [self.painted.image(v) for v in every]
+        pixels = PixelSet(cameras, images)
         cached = session.cached_rays(config, self.progress)
         if len(self.painted.latest) < len(session.views):
             is_painted = torch.zeros(len(session.views), dtype=torch.bool)
             is_painted[list(self.painted.latest)] = True
             cached = cached.take(is_painted[pixels.view_and_xy(cached.pixels)[0]].nonzero()[:, 0])
-        if not session.correction_options.any:
+        if not corrected:
             return cached, pixels.rgba(cached.pixels)[0]
         motions = view_motions(cameras, session.region.bounds.mean(0))
-        corrections = ViewCorrections(pixels, cached.pixels, session.correction_options, motions)
+        corrections = ViewCorrections(pixels, cached.pixels, session.correction_options, motions, around)
         if this.number:
             estimates = read_tensors(self._corrections_file(this.number - 1))[0]
             corrections.start_from(estimates, [v for v in self.painted.latest if v not in new])

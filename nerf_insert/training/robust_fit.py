@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 SOFT_RESIDUAL = 0.1  # residual at which a pixel counts half
-# How firmly a channel's offset, its gain, and the mixing of channels are held to no change. Without this,
-# gains of a layer that shows nothing clear yet would be near 0, and removing their mean would amplify the
-# differences.
-OFFSET_PRIOR, GAIN_PRIOR, MIXING_PRIOR = 2e-3, 2e-2, 1e-1
+# Changes of color as they usually are, as standard deviations: of an offset, of a gain, of what one channel
+# gets from another. They count against as many pixels, whose errors are what is left unexplained: gains of a
+# layer that shows nothing clear yet would come out near 0 otherwise, and removing their mean would amplify
+# the differences.
+USUAL_OFFSET, USUAL_GAIN, USUAL_MIXING = 0.05, 0.15, 0.03
+INDEPENDENT_PIXELS = 50
+LEAST_ERROR = 0.01  # of a pixel
+COLOR_ITERATIONS = 4
+CLIPPED_WEIGHT = 0.01  # of a pixel whose color is at an end of the range, for a transform of color
 MIN_LOG_SPREAD = 0.25  # least spread of views' log errors, so that equally good views stay equally good
 INCONSISTENT, REJECTED = (
     2.0,
@@ -30,20 +35,44 @@ def recolor(color: Float[Tensor, "*B 3 4"], rgb: Float[Tensor, "B 3"]) -> Float[
     return (color[..., :3] @ rgb[..., None])[..., 0] + color[..., 3]
 
 
-def fit_color(rendered: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"]) -> Float[Tensor, "3 4"]:
+def is_clipped(target: Float[Tensor, "B 3"]) -> Bool[Tensor, "B 3"]:
+    """Return where an image is at an end of its range: it may have cut off what was beyond."""
+    return (target <= 1.5 / 255) | (target >= 253.5 / 255)
+
+
+def clip_alike(predicted: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"]) -> Float[Tensor, "B 3"]:
+    """Clip predicted colors to 0..1 where the image has done so, too: there it contradicts nothing beyond."""
+    return torch.where(is_clipped(target), predicted.clamp(0, 1), predicted)
+
+
+def fit_color(
+    rendered: Float[Tensor, "B 3"],
+    target: Float[Tensor, "B 3"],
+    importance: Float[Tensor, " B"] | None = None,
+) -> Float[Tensor, "3 4"]:
     """Find the affine color transform that takes `rendered` to `target`.
 
-    Least squares, reweighted three times so that large residuals count less, with a prior for no change.
+    Least squares, reweighted so that large residuals count less, with a prior for small changes.
+
+    Args:
+        rendered: Colors, sRGB.
+        target: What they become.
+        importance: How much each pixel counts, 1 in the mean; alike without it.
     """
-    prior = torch.full((3, 4), MIXING_PRIOR)
-    prior[:, 3] = OFFSET_PRIOR
-    prior[range(3), range(3)] = GAIN_PRIOR
+    stiffness = torch.full((3, 4), USUAL_MIXING**-2)
+    stiffness[:, 3] = USUAL_OFFSET**-2
+    stiffness[range(3), range(3)] = USUAL_GAIN**-2
+    usable = torch.where(is_clipped(target).any(-1), CLIPPED_WEIGHT, 1.0)
+    usable = usable if importance is None else usable * importance
     color = torch.eye(3, 4)
     inputs = torch.nn.functional.pad(rendered, (0, 1), value=1.0)
-    for _ in range(3):
-        weight = soft_weights(recolor(color, rendered) - target)
+    for _ in range(COLOR_ITERATIONS):
+        residual = recolor(color, rendered) - target
+        weight = usable * soft_weights(residual)
         square = (inputs * weight[:, None]).T @ inputs / len(inputs)
         right = (inputs * weight[:, None]).T @ (target - rendered) / len(inputs)
+        variance = max(float((weight[:, None] * residual**2).mean()), LEAST_ERROR**2)
+        prior = stiffness * variance / INDEPENDENT_PIXELS
         change = torch.linalg.solve(square + torch.diag_embed(prior), right.T[:, :, None])  # per channel
         color = torch.eye(3, 4) + change[:, :, 0]
     return color

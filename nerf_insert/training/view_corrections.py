@@ -20,11 +20,14 @@ from torch import Tensor, nn
 
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.training.image_warp import CONTROL_POINTS, WarpedCrop
-from nerf_insert.training.robust_fit import SOFT_RESIDUAL, PatchWeights, fit_color, recolor, view_trust
+from nerf_insert.training.image_warp import CONTROL_POINTS, to_present_grid
+from nerf_insert.training.robust_fit import SOFT_RESIDUAL, PatchWeights, clip_alike, recolor, view_trust
+from nerf_insert.training.surroundings import Surroundings
+from nerf_insert.training.view_evidence import ViewEvidence
 
 BURN_IN = 2  # revisions before warps are estimated and patches weighed: until then the layer is too coarse
 USUAL = 0.05  # fraction of a view's pixels that may be contradicted without making the view stand out
+JUDGED_VIEWS = 12  # by which it is judged whether the surroundings of the region tell about the inside
 SAMPLED_RAYS = 20_000  # rays of all views that a revision compares
 OLD_NAMES = {"colour": "color"}  # buffers and corrections files of version 0.1.0
 
@@ -71,8 +74,9 @@ class ViewCorrections(nn.Module):
         chosen: Int64[Tensor, " N"],
         options: CorrectionOptions,
         motions: Float[Tensor, "V 2 3"] | None = None,
+        around: Mapping[int, Surroundings] | None = None,
     ):
-        """Start without any corrections.
+        """Start with the corrections that the surroundings tell, or without any.
 
         Args:
             pixels: The pixels of the images.
@@ -80,6 +84,7 @@ class ViewCorrections(nn.Module):
             options: Which corrections are estimated.
             motions: How the region moves in each view (`view_motions`); without them the part that all
                 warps have in common is kept.
+            around: What is known around the region, by the number of the view.
         """
         super().__init__()
         self.options, self.motions = options, motions
@@ -87,9 +92,14 @@ class ViewCorrections(nn.Module):
         images = pixels.images()
         self.sampled = torch.arange(0, len(self.view), max(1, len(self.view) // SAMPLED_RAYS))
         self.patches = PatchWeights(images, self.view, self.xy)
-        self.crops: dict[int, WarpedCrop] = {
-            v: WarpedCrop(images[v], self.xy[self.view == v]) for v in self.view.unique().tolist()
+        around = around or {}
+        self.evidence: dict[int, ViewEvidence] = {
+            v: ViewEvidence(images[v], self.xy[self.view == v], around.get(v))
+            for v in self.view.unique().tolist()
         }
+        self.around_tells = dict.fromkeys(
+            ("color", "warp"), any(e.has_surroundings for e in self.evidence.values())
+        )
         self._on_device: tuple[Tensor, ...] | None = None  # what the loss needs, on the device of the layer
         count = len(images)
         self.register_buffer("color", torch.eye(3, 4).repeat(count, 1, 1))
@@ -98,7 +108,12 @@ class ViewCorrections(nn.Module):
         self.register_buffer("weight", torch.ones(len(self.view)))
         self.register_buffer("revisions", torch.zeros((), dtype=torch.int64))
         self.register_buffer("targets", torch.zeros(len(self.view), 3))
-        self.register_load_state_dict_pre_hook(_rename_old_buffers)
+        self.register_load_state_dict_pre_hook(_accept_old_buffers)
+        for v, evidence in self.evidence.items():
+            if options.color:
+                self.color[v] = evidence.color
+            if options.warp:
+                self.warp[v] = evidence.warp
         self._warp_targets()
 
     def estimates(self) -> dict[str, Tensor]:
@@ -110,6 +125,7 @@ class ViewCorrections(nn.Module):
         """Take over the estimates of an earlier round for views whose images are still the same."""
         estimates = {OLD_NAMES.get(name, name): tensor for name, tensor in estimates.items()}
         index, self._on_device = torch.tensor(sorted(views), dtype=torch.int64), None
+        estimates["warp"] = to_present_grid(estimates["warp"])
         for name, tensor in self.estimates().items():
             tensor[index] = estimates[name][index]
         self.weight.copy_(self.trust[self.view])
@@ -126,7 +142,9 @@ class ViewCorrections(nn.Module):
         view, color, targets, weights = self._on_device
         if self.options.color:
             rendered = recolor(color[view[batch]], rendered)
-        error = torch.nn.functional.huber_loss(rendered, targets[batch], reduction="none", delta=huber)
+        target = targets[batch]
+        rendered = clip_alike(rendered, target)
+        error = torch.nn.functional.huber_loss(rendered, target, reduction="none", delta=huber)
         weight = weights[batch]
         return (weight * error.mean(-1)).sum() / weight.sum().clamp_min(1e-6)
 
@@ -137,32 +155,59 @@ class ViewCorrections(nn.Module):
         view, xy = self.view[self.sampled], self.xy[self.sampled].float()
         error = torch.zeros(len(view))
         settled = int(self.revisions) >= BURN_IN
-        for v, crop in self.crops.items():
+        if settled:
+            self._judge_surroundings(view, xy, rendered)
+        for v, evidence in self.evidence.items():
             rays = (view == v).nonzero()[:, 0]
             if not len(rays):
                 continue
-            shown, at, warp = rendered[rays], xy[rays], self.warp[v]
+            at, shown, around = xy[rays], rendered[rays], self.around_tells
             if self.options.color:
-                self.color[v] = fit_color(shown, crop.colors(at + crop.displacement(at, warp)))
+                self.color[v] = evidence.fit_color(at, shown, self.warp[v], around["color"])
             if self.options.warp and settled:
-                warp = crop.align(at, recolor(self.color[v], shown), warp)
-                self.warp[v] = warp
+                self.warp[v] = evidence.fit_warp(at, shown, self.color[v], self.warp[v], around["warp"])
                 if self.options.color:
-                    self.color[v] = fit_color(shown, crop.colors(at + crop.displacement(at, warp)))
-            target = crop.colors(at + crop.displacement(at, warp))
-            error[rays] = (recolor(self.color[v], shown) - target).abs().mean(-1)
-        if self.options.color:
+                    self.color[v] = evidence.fit_color(at, shown, self.warp[v], around["color"])
+            error[rays] = evidence.error(at, shown, self.color[v], self.warp[v])
+        if self.options.color and not self.around_tells["color"]:
             self._center_colors()
         if self.options.warp:
-            self._center_warps()
+            if not self.around_tells["warp"]:
+                self._center_warps()
             self._warp_targets()
         if self.options.weights:
             self._update_weights(view, error, settled)
         self.revisions += 1
 
+    def _judge_surroundings(
+        self, view: Int64[Tensor, " B"], xy: Float[Tensor, "B 2"], rendered: Float[Tensor, "B 3"]
+    ) -> None:
+        """Find out whether what happened around the region foretells what happened inside it.
+
+        It does if the corrections that follow from the surroundings alone take away at least half of the
+        error that those take away which are fitted to the inside.
+        """
+        judged = [v for v, evidence in self.evidence.items() if evidence.has_surroundings]
+        judged = [v for v in judged[:: max(1, len(judged) // JUDGED_VIEWS)] if bool((view == v).any())]
+        if not judged:
+            return
+        errors = torch.zeros(len(judged), 2, 3)
+        for number, v in enumerate(judged):
+            evidence, rays = self.evidence[v], (view == v).nonzero()[:, 0]
+            at, shown, color, warp = xy[rays], rendered[rays], self.color[v], self.warp[v]
+            inside = evidence.fit_color(at, shown, warp, around=False)
+            for way, tried in enumerate((torch.eye(3, 4), evidence.color, inside)):
+                errors[number, 0, way] = evidence.error(at, shown, tried, warp).mean()
+            moved = evidence.fit_warp(at, shown, color, torch.zeros_like(warp), around=False)
+            for way, tried in enumerate((torch.zeros_like(warp), evidence.warp, moved)):
+                errors[number, 1, way] = evidence.error(at, shown, color, tried).mean()
+        none, around, inside = errors.median(0).values.unbind(-1)
+        tells = around <= (none + inside) / 2
+        self.around_tells = dict(zip(("color", "warp"), tells.tolist(), strict=True))
+
     def _center_colors(self) -> None:
         """Make the trusted views' mean color transform the identity: the layer takes on what they share."""
-        present = torch.tensor(sorted(self.crops))
+        present = torch.tensor(sorted(self.evidence))
         fraction = self.trust[present] / self.trust[present].sum()
         mean = (fraction[:, None, None] * self.color[present]).sum(0)
         linear = self.color[:, :, :3] @ torch.linalg.inv(mean[:, :3])
@@ -176,11 +221,11 @@ class ViewCorrections(nn.Module):
         """
         if self.motions is None:
             return
-        present = torch.tensor(sorted(self.crops))
+        present = torch.tensor(sorted(self.evidence))
         moved = []
         for v in present.tolist():
             xy = self.xy[self.sampled[self.view[self.sampled] == v]].float()
-            mean = self.crops[v].displacement(xy, self.warp[v]).mean(0) if len(xy) else torch.zeros(2)
+            mean = self.evidence[v].crop.displacement(xy, self.warp[v]).mean(0) if len(xy) else torch.zeros(2)
             moved.append(mean)
         weight = self.trust[present].sqrt()[:, None]
         motions = self.motions[present]
@@ -190,10 +235,9 @@ class ViewCorrections(nn.Module):
 
     def _warp_targets(self) -> None:
         """Sample every ray's target from its warped image."""
-        for v, crop in self.crops.items():
+        for v, evidence in self.evidence.items():
             rays = (self.view == v).nonzero()[:, 0]
-            xy = self.xy[rays].float()
-            self.targets[rays] = crop.colors(xy + crop.displacement(xy, self.warp[v]))
+            self.targets[rays] = evidence.target(self.xy[rays].float(), self.warp[v])
 
     def _update_weights(self, view: Int64[Tensor, " B"], error: Float[Tensor, " B"], patches: bool) -> None:
         """Set the trust of views, and the weights of rays, from the errors of the sampled rays."""
@@ -207,11 +251,13 @@ class ViewCorrections(nn.Module):
             self.weight *= self.patches.evaluate(self.sampled, error, self.weight)
 
 
-def _rename_old_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Accept state under the names of version 0.1.0."""
+def _accept_old_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Accept state under the names of version 0.1.0, and warps of an older grid."""
     for old, new in OLD_NAMES.items():
         if prefix + old in state:
             state[prefix + new] = state.pop(prefix + old)
+    if prefix + "warp" in state:
+        state[prefix + "warp"] = to_present_grid(state[prefix + "warp"])
 
 
 def view_motions(cameras: Sequence[Camera], point: Float[Tensor, "3"]) -> Float[Tensor, "V 2 3"]:

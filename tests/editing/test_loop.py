@@ -14,7 +14,7 @@ from PIL import Image
 
 from nerf_insert.editing import painting
 from nerf_insert.editing.loop import edit, edit_steps
-from nerf_insert.editing.painting import inpaint_view, run_inpainter
+from nerf_insert.editing.painting import PaintedViews, inpaint_view, run_inpainter
 from nerf_insert.editing.region_views import RegionView
 from nerf_insert.editing.session import prepare
 from nerf_insert.errors import InputError, RunError, Stopped
@@ -572,14 +572,36 @@ def test_only_the_region_of_a_photograph_changes(scene_folder):
         pasted.append((to_uint8(seen.view.photograph()), original(seen, file), seen))
         return pasted[-1][1]
 
+    plain = {"match_color": False, "match_warp": False, "robust_weights": False}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(painting, "paste", paste)
-        edit(scene, recipe("painters:Quick"), SILENT)
+        edit(scene, recipe("painters:Quick", schedule=plain), SILENT)
     assert len(pasted) == 12
     for photograph, picture, seen in pasted:
         assert isinstance(seen, RegionView) and bool((seen.wide_mask | ~seen.mask).all())
         assert torch.equal(picture[~seen.mask], photograph[~seen.mask])
         assert bool((picture[seen.mask] == torch.tensor([0, 255, 0], dtype=torch.uint8)).all())
+
+
+def test_images_that_may_be_warped_reach_to_the_end_of_what_was_to_be_painted(scene_folder):
+    """The rays of the fit are those of the region; what is beyond shows where a warp moves them."""
+    scene, used = Scene.open(scene_folder), []
+
+    def image_and_surroundings(self, index, original=PaintedViews.image_and_surroundings):
+        used.append((self.views[index], *original(self, index)))
+        return used[-1][1:]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PaintedViews, "image_and_surroundings", image_and_surroundings)
+        edit(scene, recipe("painters:Quick"), SILENT)
+    assert len(used) == 12
+    for seen, picture, around in used:
+        photograph = to_uint8(seen.view.photograph())
+        assert around is None  # all of the image is green
+        assert isinstance(seen, RegionView) and bool((seen.wide_mask | ~seen.mask).all())
+        assert torch.equal(picture[~seen.wide_mask], photograph[~seen.wide_mask])
+        green = torch.tensor([0, 255, 0], dtype=torch.uint8)
+        assert bool((picture[seen.wide_mask] == green).all())
 
 
 # --- regions that cannot be edited

@@ -6,30 +6,11 @@ import numpy as np
 import pytest
 import torch
 from analytic import look_at
+from waved_pictures import SIZE, pixels, places, texture, true_colors
 
-from nerf_insert.capture.pixel_set import PixelSet
-from nerf_insert.io.images import to_uint8
 from nerf_insert.training import image_warp
 from nerf_insert.training.robust_fit import fit_color, recolor, view_trust
 from nerf_insert.training.view_corrections import CorrectionOptions, ViewCorrections, view_motions
-
-SIZE = (64, 48)
-
-
-def texture(x, y):
-    """A smooth picture, by its formula: float [..., 3] in 0..1 at places in pixels."""
-    waves = [0.31 * x + 0.17 * y, 0.23 * y - 0.19 * x + 1, 0.13 * x + 0.29 * y + 2]
-    return 0.5 + 0.3 * torch.stack([wave.sin() for wave in waves], -1)
-
-
-def places():
-    y, x = torch.meshgrid(torch.arange(SIZE[1]).float(), torch.arange(SIZE[0]).float(), indexing="ij")
-    return x, y
-
-
-def pixels(pictures):
-    camera = look_at((1.6, 0.0, 0.9), size=SIZE, focal=40.0)
-    return PixelSet([camera] * len(pictures), [to_uint8(picture) for picture in pictures])
 
 
 def chosen(count, margin=6):
@@ -37,11 +18,6 @@ def chosen(count, margin=6):
     x, y = places()
     inside = (x >= margin) & (x < SIZE[0] - margin) & (y >= margin) & (y < SIZE[1] - margin)
     return torch.cat([inside.reshape(-1)] * count).nonzero()[:, 0]
-
-
-def true_colors(agree):
-    x, y = agree.xy.float().unbind(-1)
-    return texture(x, y)
 
 
 def revised(pictures, corrections, times=4, motions=None):
@@ -139,7 +115,8 @@ def test_warps_that_a_move_in_space_explains_are_none():
 def mean_moves(agree):
     """By how many pixels each view's warp moves its rays, in the mean."""
     moved = [
-        crop.displacement(agree.xy[agree.view == v].float(), agree.warp[v]) for v, crop in agree.crops.items()
+        view.crop.displacement(agree.xy[agree.view == v].float(), agree.warp[v])
+        for v, view in agree.evidence.items()
     ]
     return torch.stack([move.mean(0) for move in moved])
 
@@ -198,3 +175,20 @@ def test_state_and_estimates_of_version_0_1_are_read():
     later = ViewCorrections(pixels(images), chosen(3), CorrectionOptions())
     later.start_from({"colour": found.color, "warp": found.warp, "trust": found.trust}, [0, 1])
     assert torch.equal(later.color[:2], found.color[:2]) and torch.equal(later.color[2], torch.eye(3, 4))
+
+
+def test_a_warp_of_the_first_version_moves_the_rays_as_it_did():
+    """Its grid had 5 x 5 points over the rays; a field that is linear over them is the same on any grid."""
+    crop = ViewCorrections(pixels([texture(*places())]), chosen(1), NONE).evidence[0].crop
+    unit = torch.linspace(0, 1, 5)
+    rows, columns = torch.meshgrid(unit, unit, indexing="ij")
+    old = torch.stack([1.5 * columns - 0.5 * rows, 0.3 + rows], -1).view(1, 25, 2)
+    x, y = ((axis - axis.amin()) / (axis.amax() - axis.amin()) for axis in places_of_rays())
+    moved = crop.displacement(torch.stack(places_of_rays(), -1), image_warp.to_present_grid(old)[0])
+    torch.testing.assert_close(moved, torch.stack([1.5 * x - 0.5 * y, 0.3 + y], -1), atol=1e-5, rtol=0)
+
+
+def places_of_rays(margin=6):
+    """The columns and rows of `chosen` in one view."""
+    x, y = places()
+    return [axis[margin:-margin, margin:-margin].reshape(-1) for axis in (x, y)]
