@@ -80,18 +80,18 @@ class Standin(Inpainter):
 
     def idea(self, view: InpaintView, first: str, seed: int) -> Float[Tensor, "H W 3"]:
         """The image that it would paint from nothing."""
-        name = Path(view.name).name
-        image = read_image(Path(self.truth) / "truth" / name)[0]
+        truth, mask_file = (find(Path(self.truth) / kind, view.name) for kind in ("truth", "object_mask"))
+        image = read_image(truth)[0]
         here, shared = source(view.name, seed), source(first, seed)
         if self.wrong and float(torch.rand((), generator=source(view.name, seed + 1))) < self.wrong / 100:
-            mask = read_mask(Path(self.truth) / "object_mask" / name, size=(image.shape[1], image.shape[0]))
+            mask = read_mask(mask_file, size=(image.shape[1], image.shape[0]))
             image = other_object(view.original, mask, here)
         if self.kinds > 1:
             whose = "all of the first call" if self.calls == 1 else view.name
             which = torch.randint(self.kinds, (), generator=source(whose, seed))
             image = torch.where(view.mask[..., None], of_kind(image, int(which)), image)
         if self.proportions or self.texture:
-            mask = read_mask(Path(self.truth) / "object_mask" / name, size=(image.shape[1], image.shape[0]))
+            mask = read_mask(mask_file, size=(image.shape[1], image.shape[0]))
             image = other_make(image, mask, self.proportions, self.texture, source(view.name, seed + 2))
         if self.warp:
             own, common = (field(image, generator) for generator in (here, shared))
@@ -109,6 +109,11 @@ class Standin(Inpainter):
             depth = torch.from_numpy(distance_transform_edt(view.mask.numpy())).float()
             image = torch.lerp(view.original, image, (depth / self.halo).clamp(0, 1)[..., None])
         return image.clamp(0, 1)
+
+
+def find(folder: Path, view: str) -> Path:
+    """Return the image of a view in a folder, whatever its format."""
+    return next(path for path in sorted(folder.glob(f"{Path(view).stem}.*")))
 
 
 def source(name: str, seed: int) -> torch.Generator:
