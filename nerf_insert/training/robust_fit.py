@@ -17,6 +17,7 @@ SOFT_RESIDUAL = 0.1  # residual at which a pixel counts half
 # layer that shows nothing clear yet would come out near 0 otherwise, and removing their mean would amplify
 # the differences.
 USUAL_OFFSET, USUAL_GAIN, USUAL_MIXING = 0.05, 0.15, 0.03
+MOST_USUAL = 3.0  # standard deviations: a change beyond would explain images of something else
 INDEPENDENT_PIXELS = 50
 LEAST_ERROR = 0.01  # of a pixel
 COLOR_ITERATIONS = 4
@@ -74,7 +75,8 @@ def fit_color(
         variance = max(float((weight[:, None] * residual**2).mean()), LEAST_ERROR**2)
         prior = stiffness * variance / INDEPENDENT_PIXELS
         change = torch.linalg.solve(square + torch.diag_embed(prior), right.T[:, :, None])  # per channel
-        color = torch.eye(3, 4) + change[:, :, 0]
+        most = MOST_USUAL / stiffness.sqrt()
+        color = torch.eye(3, 4) + change[:, :, 0].clamp(-most, most)
     return color
 
 

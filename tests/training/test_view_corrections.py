@@ -54,6 +54,17 @@ def test_a_change_of_color_is_found(outliers):
     assert float((recolor(found, shown) - recolor(change, shown)).abs().max()) < 0.04 + 0.1 * outliers
 
 
+def test_something_else_is_not_explained_by_a_change_of_color():
+    """One color would explain an image of another thing, with all gains at 0: that is no change of color."""
+    generator = torch.Generator().manual_seed(0)
+    shown = torch.rand(4000, 3, generator=generator)
+    target = torch.tensor([0.1, 0.9, 0.2]).expand(4000, 3)
+    found = fit_color(shown, target)
+    assert float((found - torch.eye(3, 4)).abs().max()) <= 0.45 + 1e-6  # three times a usual gain
+    left = (recolor(found, shown) - target).abs().mean()
+    assert float(left) > 0.4 * float((shown - target).abs().mean())
+
+
 def test_equal_views_are_trusted_alike():
     assert bool((view_trust(torch.full((20,), 0.03)) == 1).all())
     errors = 0.03 * torch.linspace(0.9, 1.1, 20)
