@@ -230,8 +230,8 @@ def test_anchors_come_first_and_the_others_are_painted_after_them(scene_folder):
     edit(scene, recipe("painters:Green", steps=480, schedule=schedule), SILENT)
     calls, again = painters.Green.calls[:2], painters.Green.calls[2:]
     assert [len(call[0]) for call in calls] == [4, 8]
-    # All views are the same green. After 240 steps the layer is still thin at its border, more so from some
-    # sides than from others; a third of the views may be painted again for that.
+    # So small a layer misses some views after so few steps: three of twelve when this was written, with one
+    # thread and with two. A false alarm costs a painting and no more.
     assert sum(len(call[0]) for call in again) <= 4
     assert [call[2] for call in calls] == pytest.approx([1.0, 1 - 0.3 * (1 / 3) ** 0.5])
     names = [view.name for call in calls for view in call[0]]
