@@ -68,6 +68,7 @@ def loaded_by(statement: str) -> set[str]:
         "import nerf_insert",
         "import nerf_insert.errors, nerf_insert.io.files, nerf_insert.scene.recipe",
         "import nerf_insert.scene.scene, nerf_insert.cli.main, nerf_insert.inpaint.registry",
+        "from nerf_insert.inpaint.diffusion.inventory import survey; survey()",
     ],
 )
 def test_light_imports_stay_light(statement):

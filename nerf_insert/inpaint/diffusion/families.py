@@ -6,11 +6,13 @@ To add a family, write another class and add it to FAMILIES.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nerf_insert.errors import InputError
 from nerf_insert.hub.weights import Model
-from nerf_insert.inpaint.diffusion.request import InpaintRequest
+
+if TYPE_CHECKING:  # it needs torch, which takes seconds to load; listing models does not
+    from nerf_insert.inpaint.diffusion.request import InpaintRequest
 
 
 class Family:
