@@ -83,6 +83,16 @@ def scene_folder(tiny_folder, tmp_path):
     return shutil.copytree(tiny_folder / "scene", tmp_path / "scene")
 
 
+@pytest.fixture(scope="module")
+def coarse_light():
+    """The scene's light and shadows are found quickly and coarsely (see support/less_work.py)."""
+    import less_work
+
+    with pytest.MonkeyPatch.context() as patch:
+        less_work.coarse_light(patch.setattr)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """A function from a family's name to the folder of a small random model (support/tiny_models.py)."""

@@ -3,8 +3,8 @@
 import json
 import shutil
 import zipfile
-from dataclasses import astuple
 
+import less_work
 import numpy as np
 import pytest
 import torch
@@ -12,7 +12,6 @@ from PIL import Image
 
 from nerf_insert.cli.main import main
 from nerf_insert.evaluation.image_metrics import psnr
-from nerf_insert.fields.hash_field import FieldConfig
 from nerf_insert.io.files import read_tensors
 from nerf_insert.scene import create
 from nerf_insert.scene.scene import Scene
@@ -22,9 +21,7 @@ SHORT = ["--steps", "12", "--samples", "2048", "--json"]
 
 @pytest.fixture(autouse=True)
 def small_fields(monkeypatch):
-    """A base of ordinary size takes a second a step here."""
-    small = FieldConfig(n_levels=4, log2_hashmap_size=12, width=32)
-    monkeypatch.setattr(FieldConfig.__init__, "__defaults__", astuple(small))
+    less_work.small_bases(monkeypatch.setattr)
 
 
 def run(capture, out, *words):

@@ -21,6 +21,8 @@ from nerf_insert.io.files import read_json, read_tensors
 from nerf_insert.scene.renders import layer_stack
 from nerf_insert.scene.scene import Scene
 
+pytestmark = pytest.mark.usefixtures("coarse_light")  # shade layers, which the first version did not know
+
 ARCHIVE = Path(__file__).parents[1] / "data" / "first_version" / "first_version.tar.xz"
 TOLERANCE = 0.5 / 255  # of colors and opacities: what no written image shows
 

@@ -119,6 +119,7 @@ def half_of_the_sample(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("coarse_light")
 def test_the_readme_s_python_runs(tmp_path, monkeypatch):
     """As it stands, but on half of the sample, with few steps and frames, masks instead of the click, and a
     removal that leaves the shadow (taken back in tests/examples)."""

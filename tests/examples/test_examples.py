@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from nerf_insert import Scene
+from nerf_insert import Scene, Schedule
 from nerf_insert.io.images import read_image, write_image
+
+pytestmark = pytest.mark.usefixtures("coarse_light")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TESTED_ELSEWHERE = ("07_drive_the_page",)  # in tests/app, with a running page
+FEW_RAYS = Schedule(rays=1024)  # of 48 x 36 pixels a step sees enough with a quarter of the usual number
 
 
 def load(name, monkeypatch):
@@ -67,7 +70,7 @@ def test_open_a_scene(places, monkeypatch, capsys):
 @pytest.mark.slow
 def test_open_a_scene_trains_one_from_the_command_line(places, tmp_path):
     folder, script = tmp_path / "new", EXAMPLES / "00_open_a_scene.py"
-    flags = {"capture": places["capture"], "folder": folder, "out": places["out"], "train-steps": 20}
+    flags = {"capture": places["capture"], "folder": folder, "out": places["out"], "train-steps": 3}
     words = [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
     subprocess.run([sys.executable, str(script), *words], check=True, cwd=tmp_path)
     assert Scene.open(folder).layers == []
@@ -76,7 +79,9 @@ def test_open_a_scene_trains_one_from_the_command_line(places, tmp_path):
 @pytest.mark.slow
 def test_insert_a_mesh(places, monkeypatch, capsys):
     capture = places["capture"]
-    load("01_insert_a_mesh", monkeypatch).main(
+    example = load("01_insert_a_mesh", monkeypatch)
+    monkeypatch.setattr(example, "make_recipe", partial(example.make_recipe, schedule=FEW_RAYS))
+    example.main(
         **places,
         mesh=capture / "object.ply",
         truth=capture / "truth",
@@ -92,7 +97,9 @@ def test_insert_a_mesh(places, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_remove_with_masks(places, masks, monkeypatch):
-    load("02_remove_with_masks", monkeypatch).main(**places, masks=masks, steps=40)
+    example = load("02_remove_with_masks", monkeypatch)
+    monkeypatch.setattr(example, "edit", partial(example.edit, schedule=FEW_RAYS))
+    example.main(**places, masks=masks, steps=40)
     before, after = (read_image(places["out"] / when / "003.png")[0] for when in ("before", "after"))
     changed = (before - after).abs().amax(-1) > 0.1
     assert 0.005 < float(changed.float().mean()) < 0.3
@@ -112,7 +119,9 @@ def test_own_inpainter(places, monkeypatch):
 def test_layers(places, monkeypatch, capsys):
     shutil.rmtree(places["folder"] / "layers", ignore_errors=True)
     places.pop("out")
-    load("04_layers", monkeypatch).main(**places, mesh=places["capture"] / "object.ply", steps=20)
+    example = load("04_layers", monkeypatch)
+    monkeypatch.setattr(example, "edit", partial(example.edit, schedule=FEW_RAYS))
+    example.main(**places, mesh=places["capture"] / "object.ply", steps=20)
     said = capsys.readouterr().out
     assert "identical: True" in said and "refused: the region lies outside the scene" in said
     assert "undo: two, the first\n" in said
@@ -128,7 +137,8 @@ def test_camera_path(places, monkeypatch):
 def test_sweep_over_seeds(places, masks, monkeypatch):
     capture, example = places["capture"], load("06_sweep_over_seeds", monkeypatch)
     # Three edits: without the shadow, which 02 takes back.
-    monkeypatch.setattr(example, "make_recipe", partial(example.make_recipe, shadow="none"))
+    quick = partial(example.make_recipe, shadow="none", schedule=FEW_RAYS)
+    monkeypatch.setattr(example, "make_recipe", quick)
     example.main(
         **places, masks=masks, truth=capture / "truth", object_mask=capture / "object_mask", steps=20
     )

@@ -53,6 +53,13 @@ def test_a_device_that_is_not_there_is_named(monkeypatch, name, error):
 
 
 @pytest.fixture
+def short_walks(monkeypatch):
+    """Rays are walked along nearby and in long steps: the twin takes its time."""
+    monkeypatch.setattr("nerf_insert.fields.scene_field.FAR", 20.0)
+    monkeypatch.setattr("nerf_insert.fields.scene_field.STEP", 1 / 16)
+
+
+@pytest.fixture
 def elsewhere(monkeypatch):
     # Modules that have taken the name come first: one imported later would keep the replacement.
     monkeypatch.setattr("nerf_insert.training.scene_trainer.device", lambda: DEVICE)
@@ -106,8 +113,7 @@ def small_training(capture, path):
     return train_base(capture, config, field, SILENT, path / "checkpoint")
 
 
-def test_training_takes_the_device(capture_folder, tmp_path, request, monkeypatch):
-    monkeypatch.setattr("nerf_insert.fields.scene_field.FAR", 20.0)  # the twin's walk takes its time
+def test_training_takes_the_device(short_walks, capture_folder, tmp_path, request):
     capture = fewer(capture_folder)
     expected = on_the_processor(lambda: small_training(capture, tmp_path / "a"))
     request.getfixturevalue("elsewhere")
@@ -133,8 +139,7 @@ def small_edit(folder, capture, base):
     return read_tensors(scene.layer_folder(entry) / "field.safetensors")[0], picture, stack
 
 
-def test_edits_and_pictures_take_the_device(capture_folder, scene_folder, tmp_path, request, monkeypatch):
-    monkeypatch.setattr("nerf_insert.fields.scene_field.FAR", 20.0)
+def test_edits_and_pictures_take_the_device(short_walks, capture_folder, scene_folder, tmp_path, request):
     capture, base = fewer(capture_folder), Scene.open(scene_folder).base
     for name in ("here", "there"):
         (tmp_path / name).mkdir()

@@ -177,13 +177,14 @@ def test_what_does_not_fit_together(file, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("coarse_light")
 def test_an_edit_leaves_the_other_pixels_as_they_were(file, tmp_path, small):
     """A box of splats removed by `fill`: the same bits wherever rays miss the box."""
     from nerf_insert import Box, edit
     from nerf_insert.rendering.stack import hits
 
     scene = adopt_splats(file, tmp_path / "scene", up=(0, 0, 1))
-    edit(scene, region=Box((0.0, 0.0, 0.9), (1.0, 1.0, 0.6)), seed=1)
+    edit(scene, region=Box((0.0, 0.0, 0.9), (1.0, 1.0, 0.6)), seed=1, schedule={"steps": 60, "rays": 1024})
     stack = scene.stack()
     changed = 0.0
     for view in scene.capture.views:

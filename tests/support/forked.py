@@ -1,7 +1,7 @@
 """Console commands in processes of their own, forked from one that has imported nerfstudio already.
 
 Importing it takes each of its commands ten seconds. The command itself is what its entry point names, with
-its own `sys.argv`, environment, working directory and output.
+its own `sys.argv`, environment, working directory and output; but light is found coarsely.
 """
 
 import importlib.metadata
@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import sys
 from pathlib import Path
+
+from less_work import coarse_light
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
@@ -18,6 +20,8 @@ _server.set_forkserver_preload(
         "nerfstudio.scripts.eval",
         "nerfstudio.scripts.viewer.run_viewer",
         "nerf_insert.plugin.pipeline",
+        "nerf_insert.inpaint.mesh.inpainter",
+        "nerf_insert.editing.shades",
     ]
 )
 
@@ -55,5 +59,6 @@ def _run(name: str, words: list[str], cwd: Path, env: dict[str, str], output: Pa
     os.dup2(written, 2)
     sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
     sys.argv = [name, *words]
+    coarse_light()
     (entry,) = importlib.metadata.entry_points(group="console_scripts", name=name)
     sys.exit(entry.load()())

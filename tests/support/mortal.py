@@ -5,10 +5,12 @@
 
 Files come to be, and change, by `os.replace` alone (nerf_insert.io.files), so the moments before and after
 each of them are all that a kill can tell apart on the disk. The nursery imports everything once and forks
-for every command, which saves the seconds that importing torch takes.
+for every command, which saves the seconds that importing torch takes. What it trains is small, and light is
+found coarsely.
 """
 
 import fnmatch
+import importlib
 import json
 import os
 import signal
@@ -17,6 +19,20 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from less_work import coarse_light, small_bases
+
+from nerf_insert.runtime import kernel_warmup
+
+LATE = [
+    *(f"nerf_insert.cli.commands.{name}" for name in ("edit", "train")),
+    "nerf_insert.editing.loop",
+    "nerf_insert.inpaint.fill.inpainter",
+    "nerf_insert.inpaint.mesh.inpainter",
+    "nerf_insert.rendering.outputs",
+    "nerf_insert.training.scene_trainer",
+    "scipy.spatial",
+    "torchvision.transforms.functional",
+]
 SUPPORT = Path(__file__).parent
 
 
@@ -108,12 +124,11 @@ def command(task, out, err):
 
 
 def nurse():
-    # whatever commands import late, so that it is there before they start
-    import nerf_insert.cli.commands.edit
-    import nerf_insert.cli.commands.train
-    import nerf_insert.editing.loop
-    import nerf_insert.rendering.outputs
-    import nerf_insert.training.scene_trainer  # noqa: F401
+    for late in LATE:  # so that it is there before commands start
+        importlib.import_module(late)
+    kernel_warmup.compile_all()
+    coarse_light()
+    small_bases()
 
     for line in sys.stdin:
         out, err = os.pipe(), os.pipe()  # files would be subject to the limit

@@ -296,6 +296,7 @@ def test_depth_for_z_image(tiny_model, spy):
     assert given["control_image"].shape == given["image"].shape
 
 
+@pytest.mark.usefixtures("coarse_light")
 def test_the_meshs_depth_stands_in_for_what_is_not_yet_there(tiny_model, tiny_folder, spy):
     ball = trimesh.creation.icosphere(subdivisions=3, radius=tiny.OBJECT[3])
     ball.apply_translation(tiny.OBJECT[:3])
