@@ -83,14 +83,12 @@ def scene_folder(tiny_folder, tmp_path):
     return shutil.copytree(tiny_folder / "scene", tmp_path / "scene")
 
 
-@pytest.fixture(scope="module")
-def coarse_light():
+@pytest.fixture
+def coarse_light(monkeypatch):
     """The scene's light and shadows are found quickly and coarsely (see support/less_work.py)."""
     import less_work
 
-    with pytest.MonkeyPatch.context() as patch:
-        less_work.coarse_light(patch.setattr)
-        yield
+    less_work.coarse_light(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

@@ -394,6 +394,7 @@ def test_outside_the_mask_nothing_changes(floor):
     assert torch.equal(nothing, floor.pictures[0])
 
 
+@pytest.mark.usefixtures("coarse_light")
 def test_the_same_again_is_the_same_to_the_bit(behind):
     first, second = (behind.paint(ball(), k=1) for _ in range(2))
     assert torch.equal(first, second)
