@@ -62,6 +62,8 @@ def serve(settings: Settings, first: str | Path | None, ready: Callable[[str], N
         RunError: The server cannot listen on the address.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    # Gradio sums up all calls so far anew after every call, for statistics that nobody sees here: never.
+    os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(1 << 62)
     if settings.mcp:
         check_mcp()
     workspace = Workspace(settings.workspace)

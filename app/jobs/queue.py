@@ -49,6 +49,7 @@ from nerf_insert.inpaint.registry import ONLY_REGISTERED
 from nerf_insert.io.files import read_json, write_json, write_yaml
 from nerf_insert.scene.recipe import Recipe
 
+PROGRAM = (sys.executable, "-m", "nerf_insert")
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 MAX_ENDED = 8  # jobs of each kind and scene that are kept after their end
 POLL = 0.5  # seconds between looks at a process that another server started
@@ -315,7 +316,7 @@ class JobQueue:
         try:
             with open(folder / "log.jsonl", "w") as stderr, open(folder / "out.json", "w") as stdout:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "nerf_insert", *job.arguments, "--json"],
+                    [*PROGRAM, *job.arguments, "--json"],
                     stdin=subprocess.DEVNULL,
                     stdout=stdout,
                     stderr=stderr,

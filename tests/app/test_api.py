@@ -27,7 +27,7 @@ def workspace(tiny_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(workspace, tmp_path_factory):
-    running = browsing.Server(workspace, here=tmp_path_factory.mktemp("here"))
+    running = browsing.Server(workspace, here=tmp_path_factory.mktemp("here"), program=browsing.QUICK)
     yield running
     assert running.end() == 0
     assert list((workspace / "temporary").iterdir()) == []
@@ -187,35 +187,38 @@ def test_files_of_the_machine_are_not_served(server):
         assert caught.value.code in (403, 404)
 
 
-def test_a_password_is_asked_for(tmp_path):
+@pytest.fixture(scope="module")
+def guarded(workspace):
+    """Another server, with a password; the last test ends it."""
+    running = browsing.Server(workspace, "--auth", "me:secret")
+    yield running
+    assert running.end() == 0
+
+
+def test_a_password_is_asked_for(guarded):
     import urllib.error
     import urllib.request
 
-    running = browsing.Server(tmp_path, "--auth", "me:secret")
-    try:
-        assert running.url.startswith("http://127.0.0.1:")
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(running.url + "gradio_api/info")
-        assert caught.value.code == 401
-        request = urllib.request.Request(
-            running.url + "gradio_api/component_server", b"{}", {"Content-Type": "application/json"}
-        )
-        with pytest.raises(urllib.error.HTTPError) as caught:  # what the widgets ask
-            urllib.request.urlopen(request)
-        assert caught.value.code == 401
-    finally:
-        assert running.end() == 0
+    assert guarded.url.startswith("http://127.0.0.1:")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(guarded.url + "gradio_api/info")
+    assert caught.value.code == 401
+    request = urllib.request.Request(
+        guarded.url + "gradio_api/component_server", b"{}", {"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:  # what the widgets ask
+        urllib.request.urlopen(request)
+    assert caught.value.code == 401
 
 
-def test_it_ends_cleanly_while_it_renders(workspace):
+def test_it_ends_cleanly_while_it_renders(guarded):
     from gradio_client import Client
 
-    running = browsing.Server(workspace)
-    client = Client(running.url, verbose=False)
+    client = Client(guarded.url, auth=("me", "secret"), verbose=False)
     (scene,) = [p["scene"] for p in client.predict(api_name="/scenes") if p["title"] == "tiny"]
     draft, box = "ending0123456789", ([0.5, -0.4, 0.25], [0.4, 0.4, 0.4], [0, 0, 0])
     client.predict(scene, draft, *box, api_name="/set_box")
     for k in range(6):  # what stands in front is rendered in all views meanwhile
         client.submit(scene, draft, api_name="/region")
         client.submit(scene, f"images/{k:03d}.png", None, 640, "edited", api_name="/render")
-    assert running.end() == 0
+    assert guarded.end() == 0

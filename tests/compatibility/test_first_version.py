@@ -6,12 +6,11 @@ bit-identical on the machine that made them; other CPUs round sums in another or
 
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+import runs
 import torch
 import yaml
 
@@ -168,11 +167,7 @@ def test_an_edit_killed_in_nerfstudio_resumes(first_version, tmp_path):
     words = "ns-train nerf-insert --output-dir nerfstudio --experiment-name e --machine.device-type cpu"
     words += " --vis tensorboard --viewer.quit-on-train-completion True --timestamp resumed"
     words += " --load-dir nerfstudio/e/nerf-insert/killed/nerfstudio_models"
-    program, *rest = words.split()
-    done = subprocess.run(
-        [Path(sys.executable).parent / program, *rest], cwd=root, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    runs.ns(*words.split(), cwd=root)
     scene = Scene.open(root / "nerfstudio/e/nerf-insert/resumed/scene")
     made = [e.folder for e in scene.layers if e.shade_of is None]
     assert made == ["001-object", "002-no-ball", "003-killed-in-nerfstudio"]

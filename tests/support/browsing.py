@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 FLAGS = [
     "--no-sandbox",
@@ -24,14 +25,7 @@ FLAGS = [
 ]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NO_BROWSER = "no Chromium on this machine (on Debian: apt install chromium)"
-# The command `nerf-insert`, but "Quick" is a training of few steps: for tests that do not look at its result.
-SHORT_TRAININGS = """
-import sys
-from nerf_insert.app.steps import open as step
-from nerf_insert.cli.main import main
-step.QUALITIES = [("Quick (20 steps)", 20), *step.QUALITIES[1:]]
-sys.exit(main())
-"""
+QUICK = (str(Path(__file__).with_name("quick_program.py")),)  # for tests that do not look at results
 # Run in a page first: the end of Gradio's stream of answers comes late, as it may on a busy machine.
 LATE_END = r"""
 const real = window.fetch;
