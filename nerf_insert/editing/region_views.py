@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.capture.capture import Capture, View
+from nerf_insert.editing.edited_view import EditedView
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.images import resize
@@ -24,6 +25,7 @@ MARGIN = 0.25  # around the scene, as a fraction of its longest side: inserted o
 DILATION = 0.04  # diameter of the disc that dilates masks, as a fraction of the image's width
 MIN_PIXELS = 8  # a view with no more shows nothing of the region
 MIN_VIEWS = 3
+MAX_TAKEN = 0.1  # of a pixel's light, by layers in front of the region: an image of both fits neither
 REACH_SIDE = 96  # pixels of the image that tells where the scene ends within a mask
 REACH_QUANTILE, REACH_MARGIN = 0.98, 0.05  # of the depths there; in proportion to the distance
 
@@ -32,7 +34,7 @@ REACH_QUANTILE, REACH_MARGIN = 0.98, 0.05  # of the depths there; in proportion 
 class RegionView:
     """A view and the pixels that show the region."""
 
-    view: View
+    view: View  # with the layers below
     mask: Bool[Tensor, "H W"]
 
     @cached_property
@@ -93,7 +95,7 @@ def find_region_views(
         for view in capture.train:
             mask = visible_mask(region, stack, view, keep)
             if int(mask.sum()) > max(MIN_PIXELS, min_coverage * mask.numel()):
-                views.append(RegionView(view, mask))
+                views.append(RegionView(EditedView.of(view, stack), mask))
             task.advance(1)
     if len(views) < min_views:
         raise InputError(
@@ -139,7 +141,8 @@ def visible_mask(region: Region, stack: LayerStack, view: View, keep: bool = Fal
     """Return the pixels of a view in which the scene outside the region does not hide it.
 
     What lies in front of the region is the same with and without the region's content, so the render of the
-    scene shows it.
+    scene shows it. Pixels are left out on which another layer in front of the region shows, too, as at its
+    silhouette: what is painted there would be fitted through it.
 
     Args:
         region: World coordinates.
@@ -154,5 +157,7 @@ def visible_mask(region: Region, stack: LayerStack, view: View, keep: bool = Fal
         # The region begins somewhere in the step before its first sample; its own surface hides nothing.
         rendered = stack.render_image(camera, keep=True) if keep else stack.render_masked(camera, mask)
         mask &= entry - region.step < rendered.depth
+        rays, at = camera.rays(), mask.view(-1).nonzero()[:, 0]
+        mask.view(-1)[at] = stack.light_taken(rays[at], entry.view(-1)[at]) <= MAX_TAKEN
     valid = view.valid()
     return mask if valid is None else mask & valid

@@ -87,6 +87,36 @@ class LayerStack:
         """The shade layers, with their levels."""
         return [(n, layer) for n, layer in enumerate(self.layers) if isinstance(layer, ShadeField)]
 
+    def meets_layer(self, rays: Rays) -> Bool[Tensor, " N"]:
+        """Tell which rays meet the region of a layer, shade layers included."""
+        met = torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
+        for _, layer in self.fields:
+            met |= hits(layer.region, rays)
+        for _, shade in self.shades:
+            met |= shade.meets(rays)
+        return met
+
+    @torch.no_grad()
+    def light_taken(self, rays: Rays, distance: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        """Return the share of each ray's light that the layers take before a distance; the base left out.
+
+        Args:
+            rays: World coordinates; the result is on their device.
+            distance: World units.
+        """
+        home, rays, distance = rays.origins.device, rays.to(self.device), distance.to(self.device)
+        depth = torch.zeros_like(distance)
+        for order, (_, layer) in enumerate(self.fields):
+            samples = layer.sample(rays)
+            samples = samples.select(samples.starts < distance[samples.ray_index])
+            points = samples.midpoints(rays.origins, rays.directions)
+            density, _ = layer.query(points, rays.directions[samples.ray_index])
+            share = layer.weight(points)
+            for _, above in self.fields[order + 1 :]:
+                share = share * (1 - above.weight(points) * above.region.contains(points))
+            depth.index_add_(0, samples.ray_index, share * density * (samples.ends - samples.starts))
+        return -torch.expm1(-depth).to(home)
+
     def with_shade(self, shade: ShadeField) -> LayerStack:
         """Return a stack with a shade layer on top."""
         return LayerStack(self.base, (*self.layers, shade), self.options)

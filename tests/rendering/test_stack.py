@@ -256,3 +256,22 @@ def test_early_ended_rays_lose_nothing_that_shows():
     whole = LayerStack(base, options=RenderOptions(early_stop_eps=0.0)).render_image(camera)
     assert (quick.rgb - whole.rgb).abs().max() <= 1e-4
     assert torch.equal(quick.depth, whole.depth)
+
+
+@pytest.mark.parametrize("layers", PIECES.values(), ids=PIECES.keys())
+def test_the_light_that_layers_take(layers):
+    """All along the ray it is what they stop by themselves; layers that are hidden by others take none."""
+    rays = straight_rays(48)
+    alone = brute_force(Haze(density=0.0), layers, rays)[1]
+    taken = LayerStack(Haze(), layers).light_taken(rays, torch.full((rays.count,), torch.inf))
+    assert (taken - alone).abs().max() < 2 * BORDER
+
+
+def test_the_light_that_is_taken_before_a_distance():
+    """A box 0.5 long, of density 3, from 1.5 to 2 along a ray: Beer's law."""
+    ray = Rays(torch.tensor([[0.0, 0.0, 2.0]]), torch.tensor([[0.0, 0.0, -1.0]]))
+    stack = LayerStack(Haze(), [FormulaLayer(BoxRegion((0.0, 0.0, 0.25), (0.5, 0.5, 0.5)), 3.0, RED)])
+    for end, length in ((1.0, 0.0), (1.75, 0.25), (3.0, 0.5)):
+        taken = float(stack.light_taken(ray, torch.tensor([end])))
+        # one sample more or less, which is a 300th of the box's diagonal or shorter
+        assert taken == pytest.approx(1 - math.exp(-3 * length), abs=3 * 0.01)
