@@ -91,8 +91,13 @@ def test_one_pass_is_the_twin(head, cells, seed, stop):
     exact = (out.rgb - twin.rgb).abs().amax(-1) < 2e-5
     assert exact.float().mean() > 0.97
     assert torch.equal(out.depth.isfinite(), twin.depth.isfinite())
-    there = twin.depth.isfinite()
-    assert torch.allclose(out.depth[there].double(), twin.depth[there], rtol=1e-5)
+    # Half of the light may be stopped just where a sample ends, with nothing behind it for a while: then
+    # rounding decides, as a little more or less density does.
+    little = (field._replace(density_bias=field.density_bias + change) for change in (-1e-4, 1e-4))
+    less, more = (in_double(*rays, denser, occupancy, stop=stop, **LIMITS).depth for denser in little)
+    sure = twin.depth.isfinite() & torch.isclose(less, more, rtol=1e-5)
+    assert sure.sum() >= twin.depth.isfinite().sum() - 3
+    assert torch.allclose(out.depth[sure].double(), twin.depth[sure], rtol=1e-5)
 
 
 def test_stopping_early_takes_no_more_than_it_may():
