@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-import torch
 from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 

@@ -207,8 +207,8 @@ class EditRounds:
         self, this: Round, layer: Layer, new: Sequence[int]
     ) -> Generator[EditState, None, Float[Tensor, " V"]]:
         """Fit the layer to the latest images, of which some are `new`, and return the views' trust."""
-        session, last = self.session, this.number > 0 and this is self.rounds[-1]
-        config = session.fit_config(this.steps, last)
+        session = self.session
+        config = session.fit_config(this.steps, first=not this.number)
         cached, targets = self._targets(this, config, new)
         module = fit_module(layer, targets) if isinstance(targets, ViewCorrections) else layer
         same = {"identity": f"{self.identity}-{this.number}"}

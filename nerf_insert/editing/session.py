@@ -51,7 +51,7 @@ class FitPreset(NamedTuple):
     Attributes:
         steps: Steps of the whole edit.
         lr: Learning rate.
-        final_lr: That of the last of several rounds.
+        later_lr: That of all rounds but the first.
         warmup_steps: Steps in which the learning rate grows; fewer in a short fit.
         mlp_lr_scale: Factor on the learning rate of the MLPs.
         density_bias: Logarithm of the layer's optical depth at the start.
@@ -59,15 +59,15 @@ class FitPreset(NamedTuple):
 
     steps: int
     lr: float
-    final_lr: float
+    later_lr: float
     warmup_steps: int
     mlp_lr_scale: float
     density_bias: float
 
 
 # Consistent images: fit fast, starting at low density and with slow MLPs, because a dense initial field
-# collapses to empty and stays so. Inconsistent images: fit slowly, so that views can be judged before the
-# layer overfits them, and faster in the last round, when they have been.
+# collapses to empty and stays so. Inconsistent images: fit the anchors slowly, which are few and easily
+# overfitted, and all views faster: they can be judged by a layer that has taken shape.
 CONSISTENT = FitPreset(FitConfig.steps, FitConfig.lr, FitConfig.lr, 64, mlp_lr_scale=0.2, density_bias=-1.0)
 INCONSISTENT = FitPreset(800, 1e-2, 3e-2, warmup_steps=32, mlp_lr_scale=1.0, density_bias=0.0)
 
@@ -171,13 +171,13 @@ class EditSession:
             return CONSISTENT._replace(steps=HEAL_STEPS)
         return INCONSISTENT if self.correction_options.any else CONSISTENT
 
-    def fit_config(self, steps: int, last: bool = False) -> FitConfig:
-        """Return the config of one fit of the layer, the last of several rounds or another one."""
+    def fit_config(self, steps: int, first: bool = True) -> FitConfig:
+        """Return the config of one fit of the layer, in the first round or in a later one."""
         preset, schedule = self.preset, self.recipe.schedule
         return FitConfig(
             steps=steps,
             rays=schedule.rays,
-            lr=preset.final_lr if last else preset.lr,
+            lr=preset.lr if first else preset.later_lr,
             warmup_steps=min(preset.warmup_steps, max(FitConfig.warmup_steps, steps // 6)),
             mlp_lr_scale=preset.mlp_lr_scale,
             seed=self.recipe.seed,

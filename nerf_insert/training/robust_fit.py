@@ -5,6 +5,7 @@ N is the number of rays, V that of views, B that of rays compared; positions are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +23,9 @@ INDEPENDENT_PIXELS = 50
 LEAST_ERROR = 0.01  # of a pixel
 COLOR_ITERATIONS = 4
 CLIPPED_WEIGHT = 0.01  # of a pixel whose color is at an end of the range, for a transform of color
-MIN_LOG_SPREAD = 0.25  # least spread of views' log errors, so that equally good views stay equally good
+ALIKE = 0.6  # of the views, at least: so many are taken to be right
+NORMAL_LENGTH = 1.68  # of the shortest interval with so much of a normal distribution, in standard deviations
+MIN_LOG_SPREAD = 0.12  # least spread of views' log errors, so that equally good views stay equally good
 INCONSISTENT, REJECTED = (
     2.0,
     4.0,
@@ -83,13 +86,20 @@ def fit_color(
 def view_trust(errors: Float[Tensor, " V"]) -> Float[Tensor, " V"]:
     """Return 1 for views whose error is typical, falling to 0 for views whose error is far above.
 
-    Errors are compared by their logarithm, in robust standard deviations from the median.
+    Errors are compared by their logarithm, in standard deviations from what is usual: the middle of the
+    shortest interval that holds `ALIKE` of the views. A smaller part that contradicts the others moves it
+    hardly (Rousseeuw 1984, for one half); where more contradict, nobody knows which of them are right.
     """
-    logs = errors.clamp_min(1e-4).log()
-    middle = logs.median()
-    spread = max(1.4826 * float((logs - middle).abs().median()), MIN_LOG_SPREAD)
+    logs, order = errors.clamp_min(1e-4).log().sort()
+    inside = math.ceil(ALIKE * len(logs))
+    lengths = logs[inside - 1 :] - logs[: len(logs) - inside + 1]
+    first = int(lengths.argmin())
+    middle = (logs[first] + logs[first + inside - 1]) / 2
+    spread = max(float(lengths[first]) / NORMAL_LENGTH, MIN_LOG_SPREAD)
     over = (logs - middle) / spread
-    return ((REJECTED - over) / (REJECTED - INCONSISTENT)).clamp(0, 1)
+    trust = torch.empty_like(errors)
+    trust[order] = ((REJECTED - over) / (REJECTED - INCONSISTENT)).clamp(0, 1)
+    return trust
 
 
 def soft_weights(residual: Float[Tensor, "B 3"]) -> Float[Tensor, " B"]:

@@ -27,6 +27,7 @@ from nerf_insert.training.view_evidence import ViewEvidence
 
 BURN_IN = 2  # revisions before warps are estimated and patches weighed: until then the layer is too coarse
 USUAL = 0.05  # fraction of a view's pixels that may be contradicted without making the view stand out
+SHARED_STEP = 0.3  # of what views from one side have in common, removed at each revision
 JUDGED_VIEWS = 12  # by which it is judged whether the surroundings of the region tell about the inside
 SAMPLED_RAYS = 20_000  # rays of all views that a revision compares
 OLD_NAMES = {"colour": "color"}  # buffers and corrections files of version 0.1.0
@@ -206,13 +207,26 @@ class ViewCorrections(nn.Module):
         self.around_tells = dict(zip(("color", "warp"), tells.tolist(), strict=True))
 
     def _center_colors(self) -> None:
-        """Make the trusted views' mean color transform the identity: the layer takes on what they share."""
+        """Make the trusted views' mean color transform the identity: the layer takes on what they share.
+
+        Views from one side have a part of their own in common, too: how one side of the layer looks can be
+        exchanged for how its views are changed. It is removed step by step.
+        """
         present = torch.tensor(sorted(self.evidence))
         fraction = self.trust[present] / self.trust[present].sum()
         mean = (fraction[:, None, None] * self.color[present]).sum(0)
-        linear = self.color[:, :, :3] @ torch.linalg.inv(mean[:, :3])
-        self.color[:, :, 3] -= linear @ mean[:, 3]
-        self.color[:, :, :3] = linear
+        self.color[:] = _after(self.color, mean)
+        if self.motions is None:
+            return
+        towards = torch.nn.functional.normalize(torch.linalg.cross(self.motions[:, 0], self.motions[:, 1]))
+        alike = (towards[present] @ towards[present].T).clamp_min(0) ** 2 * self.trust[present]
+        fraction = alike / alike.sum(1, keepdim=True).clamp_min(1e-6)
+        shared = torch.einsum("uv,vij->uij", fraction, self.color[present])
+        seen = alike.sum(1)[:, None, None] > 0
+        shared = torch.where(
+            seen, torch.lerp(torch.eye(3, 4).expand_as(shared), shared, SHARED_STEP), torch.eye(3, 4)
+        )
+        self.color[present] = _after(self.color[present], shared)
 
     def _center_warps(self) -> None:
         """Remove from the trusted views' warps what one translation in space explains.
@@ -249,6 +263,12 @@ class ViewCorrections(nn.Module):
         self.weight.copy_(self.trust[self.view])
         if patches:
             self.weight *= self.patches.evaluate(self.sampled, error, self.weight)
+
+
+def _after(color: Float[Tensor, "V 3 4"], other: Float[Tensor, "... 3 4"]) -> Float[Tensor, "V 3 4"]:
+    """Return the transforms that, applied after `other`, do what `color` does."""
+    linear = color[..., :3] @ torch.linalg.inv(other[..., :3])
+    return torch.cat([linear, color[..., 3:] - linear @ other[..., 3:]], -1)
 
 
 def _accept_old_buffers(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:

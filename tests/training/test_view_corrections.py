@@ -81,6 +81,21 @@ def test_views_that_are_far_off_are_not_trusted(scale):
     assert bool((more[:10].diff() <= 0).all())  # never more trust for a larger error
 
 
+def test_a_minority_that_is_not_much_worse_is_told_apart():
+    """Fourteen of 48 views err twice as much: far more than the others ever do (normal, 12 %)."""
+    logs = 0.12 * torch.distributions.Normal(0, 1).icdf((torch.arange(34) + 0.5) / 34)
+    wrong = torch.full((14,), math.log(2.0))
+    trust = view_trust(0.2 * torch.cat([logs, wrong]).exp())
+    assert float(trust[34:].max()) < 0.5
+    assert float(trust[:34].min()) > 0.9
+
+
+def test_where_many_views_contradict_none_is_to_blame():
+    """Five of twelve, twice as far off: nobody knows which of them are right."""
+    trust = view_trust(torch.tensor([0.1] * 7 + [0.2] * 5))
+    assert bool((trust == 1).all())
+
+
 def test_a_warp_is_found():
     """A shift and a stretch, to a tenth of a pixel where the picture tells."""
     x, y = places()
@@ -148,6 +163,29 @@ def test_colors_are_relative_to_what_the_views_have_in_common():
     wanted = torch.tensor([0.7, 0.8, 0.9, 0.75]) / (sum((0.7, 0.8, 0.9, 0.75)) / 4)
     torch.testing.assert_close(gains, wanted, atol=0.06, rtol=0)  # held back by a third, see GAIN
     assert float((gains - 1).abs().max()) > 0.05
+
+
+def test_what_views_from_one_side_have_in_common_goes_into_the_layer():
+    """A layer that is redder on one side, and views whose changes of color undo that, explain plain images as
+    well: they come back to the images' own colors, as fits of one and of the other take turns."""
+    angles = torch.arange(12) * (2 * math.pi / 12)
+    cameras = [look_at((1.7 * math.cos(a), 1.7 * math.sin(a), 0.3), size=SIZE, focal=40.0) for a in angles]
+    pictures = [0.2 + 0.6 * texture(*places())] * 12
+    off = {}
+    for name, motions in (("by side", view_motions(cameras, torch.zeros(3) + 0.2)), ("at once", None)):
+        colors = CorrectionOptions(color=True, warp=False, weights=False)
+        agree = ViewCorrections(pixels(pictures), chosen(12), colors, motions)
+        view = agree.view[agree.sampled]
+        drift = torch.zeros(12, 3)
+        drift[:, 0] = 0.1 * angles.cos()
+        shown = agree.targets[agree.sampled] + drift[view]
+        for _ in range(12):
+            agree.revise(shown)
+            change = agree.color[view]
+            shown = torch.linalg.solve(change[..., :3], agree.targets[agree.sampled] - change[..., 3])
+        off[name] = float((shown - agree.targets[agree.sampled]).abs().max())
+    assert off["at once"] > 0.07  # held towards none by the prior alone
+    assert off["by side"] < 0.02
 
 
 def test_a_view_and_a_patch_that_contradict_weigh_less():
