@@ -34,7 +34,7 @@ class InpaintView:
     Attributes:
         name: The photograph's file_path in the capture, e.g. "images/007.png".
         image: The photograph with the current render of the edited scene pasted inside the region.
-        original: The photograph.
+        original: The photograph, with what the layers below have changed.
         mask: The pixels to paint. It is a little wider than the region.
         depth: Distance along each ray to the current scene, in world units; inf where there is nothing.
         camera: World coordinates, OpenGL axes.
