@@ -85,6 +85,7 @@ def test_what_is_painted_is_there_from_views_never_painted(edited, tiny_folder):
         assert all(torch.equal(a[missed], b[missed]) for a, b in zip(after, before, strict=True))
 
 
+@pytest.mark.usefixtures("coarse_light")
 def test_a_mesh_is_inserted(scene_folder, tiny_folder):
     """By the inpainter `mesh`, in flat light as the tiny scene has it."""
     scene, mesh = Scene.open(scene_folder), str(tiny_folder / "capture" / "object.ply")
