@@ -241,3 +241,13 @@ def places_of_rays(margin=6):
     """The columns and rows of `chosen` in one view."""
     x, y = places()
     return [axis[margin:-margin, margin:-margin].reshape(-1) for axis in (x, y)]
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.77, 1.0, 3.8])
+def test_blurring_is_torchvisions(sigma):
+    """Which takes seconds to import; float32 sums of up to 21 terms."""
+    from torchvision.transforms.functional import gaussian_blur
+
+    image = torch.rand(3, 40, 50, generator=torch.Generator().manual_seed(0))
+    wanted = gaussian_blur(image, [2 * max(1, round(2.5 * sigma)) + 1] * 2, [max(sigma, 0.3)] * 2)
+    torch.testing.assert_close(image_warp.blurred(image, sigma), wanted, atol=2e-6, rtol=0)
