@@ -10,14 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+import torch
 from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 
 from nerf_insert.capture.view import View
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.io.images import resize, to_uint8
 from nerf_insert.rendering.stack import LayerStack
 
 CHANGED = 2  # of 255: what layers change by no more is the photograph's, which is sharper than the base
+DARKEST = 1e-3  # linear; below, a ratio of shade means nothing
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,25 @@ class EditedView(View):
 
     @cached_property
     def _changes(self) -> tuple[Int32[Tensor, " K"], UInt8[Tensor, "K 3"]]:
-        """Return the pixels that the layers change, and their new colors."""
+        """Return the pixels that the layers change, and their new colors.
+
+        What a layer covers is rendered. What is only shaded stays the photograph's, times the ratio of shade.
+        """
         assert self.stack is not None
         rays = self.camera.rays()
         index = self.stack.meets_layer(rays).nonzero()[:, 0]
-        base = LayerStack(self.stack.base, (), self.stack.options)
-        before, after = (to_uint8(stack.render(rays[index]).rgb) for stack in (base, self.stack))
-        changed = (after.int() - before.int()).abs().amax(-1) > CHANGED
-        return index[changed].int(), after[changed]
+        rays = rays[index]
+        bare, covered = (
+            LayerStack(self.stack.base, layers, self.stack.options).render(rays).rgb
+            for layers in ((), [layer for _, layer in self.stack.fields])
+        )
+        after = self.stack.render(rays).rgb if self.stack.shades else covered
+        ratio = srgb_to_linear(after) / srgb_to_linear(covered).clamp_min(DARKEST)
+        shaded = linear_to_srgb(srgb_to_linear(super().photograph().view(-1, 3)[index]) * ratio).clamp(0, 1)
+        is_covered, is_shaded = (
+            (to_uint8(new).int() - to_uint8(old).int()).abs().amax(-1) > CHANGED
+            for old, new in ((bare, covered), (covered, after))
+        )
+        rgb = to_uint8(torch.where(is_covered[:, None], after, shaded))
+        changed = is_covered | is_shaded
+        return index[changed].int(), rgb[changed]

@@ -7,6 +7,9 @@ from formula import FormulaLayer
 from nerf_insert.capture.view import View
 from nerf_insert.editing.edited_view import EditedView
 from nerf_insert.editing.region_views import visible_mask
+from nerf_insert.fields.shade_layer import ShadeLayer
+from nerf_insert.fields.sparse_grid import SparseGrid
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.io.images import write_image
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
@@ -38,6 +41,26 @@ def test_it_is_the_photograph_but_where_layers_change_something(tmp_path):
     middle = seen[20:26, 29:35]  # where rays pass through all of the box: all but exp(-12) of the light
     assert (middle - torch.tensor([0.1, 0.2, 0.9])).abs().max() <= 1 / 255
     assert EditedView.of(view, stack).photograph((32, 24)).shape == (24, 32, 3)
+
+
+def test_where_it_is_only_shaded_the_photograph_keeps_its_detail(tmp_path):
+    """A box in which the light is 0.4 as much, over a floor whose grain the base does not know."""
+    base = AnalyticField(balls=())
+    plain = LayerStack(base).render_image(CAMERA)
+    noise = torch.rand(48, 64, 1, generator=torch.Generator().manual_seed(0)) * 0.3
+    write_image(tmp_path / "a.png", (plain.rgb + noise).clamp(0, 1))
+    index = torch.cartesian_prod(*(torch.arange(n) for n in (17, 17, 9)))
+    grid = SparseGrid.from_points(
+        torch.tensor([-0.4, -0.4, -0.2]), 0.05, (17, 17, 9), index, torch.full((len(index), 3), -0.6)
+    )
+    view = View("a.png", tmp_path / "a.png", CAMERA)
+    seen = EditedView.of(view, LayerStack(base, [ShadeLayer(grid)])).photograph()
+    points = CAMERA.rays().at(plain.depth.view(-1))
+    deep = ((points > torch.tensor([-0.3, -0.3, -1])) & (points < torch.tensor([0.3, 0.3, 1]))).all(-1)
+    deep = deep.view(48, 64)
+    wanted = linear_to_srgb(0.4 * srgb_to_linear(view.photograph()))
+    # where tiles meet, the base blends them in sRGB, before one and after the other
+    assert (seen - wanted)[deep].abs().quantile(0.95) < 0.01 and int(deep.sum()) > 50
 
 
 def test_pixels_that_another_layer_half_covers_are_left_out(tmp_path):
