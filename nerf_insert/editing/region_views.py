@@ -150,14 +150,14 @@ def visible_mask(region: Region, stack: LayerStack, view: View, keep: bool = Fal
         view: Pixels that its own mask excludes are not visible.
         keep: Whether the whole image is rendered, and kept by the stack.
     """
-    camera = view.camera
-    entry = region.entry(camera.rays()).view(camera.height, camera.width)
+    camera, rays = view.camera, view.camera.rays()
+    entry = region.entry(rays).view(camera.height, camera.width)
     mask = entry.isfinite()
     if bool(mask.any()):
         # The region begins somewhere in the step before its first sample; its own surface hides nothing.
         rendered = stack.render_image(camera, keep=True) if keep else stack.render_masked(camera, mask)
         mask &= entry - region.step < rendered.depth
-        rays, at = camera.rays(), mask.view(-1).nonzero()[:, 0]
+        at = mask.view(-1).nonzero()[:, 0]
         mask.view(-1)[at] = stack.light_taken(rays[at], entry.view(-1)[at]) <= MAX_TAKEN
     valid = view.valid()
     return mask if valid is None else mask & valid

@@ -31,7 +31,6 @@ LATE = [
     "nerf_insert.rendering.outputs",
     "nerf_insert.training.scene_trainer",
     "scipy.spatial",
-    "torchvision.transforms.functional",
 ]
 SUPPORT = Path(__file__).parent
 
