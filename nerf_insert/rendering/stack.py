@@ -87,15 +87,6 @@ class LayerStack:
         """The shade layers, with their levels."""
         return [(n, layer) for n, layer in enumerate(self.layers) if isinstance(layer, ShadeField)]
 
-    def meets_layer(self, rays: Rays) -> Bool[Tensor, " N"]:
-        """Tell which rays meet the region of a layer, shade layers included."""
-        met = torch.zeros_like(rays.origins[:, 0], dtype=torch.bool)
-        for _, layer in self.fields:
-            met |= hits(layer.region, rays)
-        for _, shade in self.shades:
-            met |= shade.meets(rays)
-        return met
-
     @torch.no_grad()
     def light_taken(self, rays: Rays, distance: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Return the share of each ray's light that the layers take before a distance; the base left out.

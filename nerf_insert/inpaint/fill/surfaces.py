@@ -153,6 +153,9 @@ def make_texture(
     # A small hole on its own is an error; what is connected to a large opening is its border.
     ended = np.asarray(binary_propagation(_opened(open_, hole) & open_, mask=open_), bool)
     hidden = covered | texels.grid(seen.on + seen.through < MIN_VIEWS) | (open_ & ~ended)
+    # A surface that lies behind the object goes on outside of the region. What lies in its plane but only
+    # in the region is the object's own, such as its top, level with a shelf beside it.
+    kept &= binary_propagation(kept & ~_dilated(inside, FRINGE), mask=kept | hidden)
     shown = (seen.shown >= MIN_VIEWS) & (seen.shown > seen.barred / 2)
     wanted = (texels.grid(shown) & hidden | inside) & ~kept & ~ended
     gaps = ~_opened(~(kept | wanted), hole) & _dilated(wanted, hole)
