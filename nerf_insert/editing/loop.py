@@ -96,14 +96,15 @@ def edit_steps(
         if not (folder / "region" / "region.json").exists():
             write_yaml(folder / "recipe.yaml", session.recipe.copied_into(folder).to_dict())
             write_json(folder / "region" / "region.json", session.region.save(folder / "region"))
-        session = resume_wider(with_kept_shade(session, folder), folder, scene.capture, progress)
+        unshaded = resume_wider(session, folder, scene.capture, progress)
+        session = with_kept_shade(unshaded, folder, progress)
         if not (folder / "field.safetensors").exists():
             if session.inpainter.empties:
                 Layer.empty(session.region, session.field_config).save(folder / "field.safetensors")
             else:
                 yield from EditRounds(session, folder, identity, progress).steps()
-        if (wider := widen_once(session, folder, scene.capture, progress)) is not None:
-            session = wider
+        if (wider := widen_once(session, unshaded, folder, scene.capture, progress)) is not None:
+            session = with_kept_shade(wider, folder, progress)
             yield from EditRounds(session, folder, identity, progress).steps()
         shade = shade_of_edit(session, folder, progress)
         tidy(folder)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerf_insert.editing.edited_view import EditedView
 from nerf_insert.editing.painting import inpaint_view, run_inpainter
 from nerf_insert.editing.region_views import RegionView, visible_mask
 from nerf_insert.editing.schedule import select_anchors
@@ -142,14 +143,16 @@ def _write_masks(
 
 def _paint(session: EditSession, chosen: Sequence[RegionView], seed: int, progress: Progress) -> list[Tensor]:
     images: list[Tensor] = []
-    size, name = session.joint_batch, session.recipe.inpainter
+    size, name, shade = session.joint_batch, session.recipe.inpainter, session.inpainter.shade
+    shaded = None if shade is None else session.over(shade).stack
     strength = session.recipe.schedule.strength  # that of the first round
     with progress.task(f"Painting some views, seed {seed}", total=len(chosen)) as task:
         for batch in (chosen[first : first + size] for first in range(0, len(chosen), size)):
             views = [inpaint_view(session.inpainter, seen, session.stack) for seen in batch]
             made = run_inpainter(name, session.inpainter, views, session.guide, strength, seed)
             for seen, view, painted in zip(batch, views, made, strict=True):
-                images.append(torch.where(seen.mask[..., None], painted, view.original))
+                around = view.original if shaded is None else EditedView.of(seen.view, shaded).photograph()
+                images.append(torch.where(seen.mask[..., None], painted, around))
             task.advance(len(batch))
     return images
 

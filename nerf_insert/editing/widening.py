@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nerf_insert.capture.capture import Capture
 from nerf_insert.editing.session import EditSession
+from nerf_insert.editing.shades import drop_kept_shade
 from nerf_insert.fields.layer import Layer
 from nerf_insert.io.files import read_json, write_json
 from nerf_insert.regions import load_region
@@ -40,19 +41,20 @@ def resume_wider(session: EditSession, folder: Path, capture: Capture, progress:
 
 
 def widen_once(
-    session: EditSession, folder: Path, capture: Capture, progress: Progress
+    session: EditSession, unshaded: EditSession, folder: Path, capture: Capture, progress: Progress
 ) -> EditSession | None:
     """Look for what remains of a removed thing in the edited scene.
 
     Args:
         session: The edit.
+        unshaded: The same without a shade layer of its own.
         folder: The layer's folder, in which its field is.
         capture: The photographs.
         progress: Is told what was found.
 
     Returns:
-        The session with the wider region, in which everything is to be painted and fitted again; None if
-        nothing remains, or this was done already.
+        The session with the wider region, in which everything is to be made again; None if nothing remains,
+        or this was done already.
 
     Raises:
         InputError: The wider region cannot be used.
@@ -75,12 +77,13 @@ def widen_once(
     shutil.rmtree(folder / "painted", ignore_errors=True)
     for file in [*folder.glob("round*.*"), folder / "checkpoint.safetensors", folder / "field.safetensors"]:
         file.unlink(missing_ok=True)
+    drop_kept_shade(folder)
     write_json(folder / RECORD, {"share": round(share, 4)})
     progress.warn(
         f"{100 * share:.1f} % of the thing's surface remained beside the region: the region was widened to "
         "hold it, and everything is fitted once more"
     )
-    return resume_wider(session, folder, capture, progress)
+    return resume_wider(unshaded, folder, capture, progress)
 
 
 def selects(region: RegionSpec) -> bool:

@@ -110,8 +110,10 @@ class Inpainter(ABC):
         removes: Whether it takes away what is in the region; a shade layer then takes back its shadow.
         empties: Whether the region is left empty: nothing is fitted then, and no shadow taken back.
         shadow: The shade layer that an edit gets, unless the recipe says otherwise.
-        shade: The shade layer that `prepare` has computed, which is put below the edit's own layer; None: if
-            one is wanted, it is computed from the finished layer.
+        shades: Whether `prepare` computes the shade layer, if one is wanted. If not, it is computed from the
+            finished layer.
+        shade: The shade layer that `prepare` has computed, which is put below the edit's own layer; None:
+            the edit changes no light, as far as can be told.
     """
 
     rounds: int = 3
@@ -124,6 +126,7 @@ class Inpainter(ABC):
     removes: bool = False
     empties: bool = False
     shadow: ShadowKind = "none"
+    shades: bool = False
     shade: ShadeLayer | None = None
 
     def check(self, guide: Guide) -> None:  # noqa: B027 (optional to implement)

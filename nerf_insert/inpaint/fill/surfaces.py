@@ -15,6 +15,7 @@ from numpy import ndarray
 from scipy.ndimage import binary_propagation, distance_transform_edt, gaussian_filter
 from torch import Tensor
 
+from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.geometry.masks import inner_distance
 from nerf_insert.geometry.planes import Plane
 from nerf_insert.geometry.sampling import sample_bilinear
@@ -74,6 +75,39 @@ class TexturedPlane:
 
 
 @dataclass(frozen=True, eq=False)
+class UnfinishedPlane:
+    """A plane whose texture still lacks what the region's content hid.
+
+    Attributes:
+        surface: The plane, with what photographs show of it.
+        points: Its texels, world coordinates.
+        kept: The texels whose colors are known.
+        wanted: Those that are to be completed from them.
+    """
+
+    surface: TexturedPlane
+    points: Float[Tensor, "N 3"]
+    kept: Bool[ndarray, "n n"]
+    wanted: Bool[ndarray, "n n"]
+
+    def complete(self, shade: ShadeLayer | None, seed: int) -> TexturedPlane:
+        """Return the plane with all of its texture.
+
+        Args:
+            shade: A change of the light that photographs do not show yet: a shadow that is taken back.
+            seed: Random seed of the completion.
+        """
+        texture = self.surface.texture
+        if shade is not None:
+            texture = shade.shade(self.points, texture.view(-1, 3)).view_as(texture)
+        colors = complete(texture.numpy(), self.kept, self.wanted, seed)
+        blank = ~(self.kept | self.wanted)
+        nearest = np.asarray(distance_transform_edt(blank, return_distances=False, return_indices=True))
+        colors = colors[tuple(nearest)]  # colors never mix with texels that have none
+        return replace(self.surface, texture=torch.from_numpy(colors))
+
+
+@dataclass(frozen=True, eq=False)
 class TexelGrid:
     """The texels of a plane whose texture is still to be made, as points."""
 
@@ -121,15 +155,14 @@ class TexelGrid:
         return values.view(n, n, *values.shape[1:]).numpy()
 
 
-def make_texture(
+def draw_texture(
     texels: TexelGrid,
     seen: PlaneObservations,
     scene: LayerStack,
     region: Region,
     keep_seen: bool,
-    seed: int,
-) -> TexturedPlane | None:
-    """Draw a plane's texture from photographs and complete what the region's content hid.
+) -> UnfinishedPlane | None:
+    """Draw a plane's texture from photographs, and find what the region's content hid of it.
 
     Args:
         texels: The texels.
@@ -137,10 +170,9 @@ def make_texture(
         scene: The scene, with the region's content.
         region: The region.
         keep_seen: Whether what photographs show in the region stays.
-        seed: Random seed of the completion.
 
     Returns:
-        The plane with its texture; None if there is nothing to paint on it.
+        The plane with what is known of its texture; None if there is nothing to paint on it.
     """
     hole = MAX_HOLE * texels.radius / texels.texel
     margin = 2 * texels.texel + texels.plane.tolerance + CONTACT_MARGIN * texels.radius
@@ -155,7 +187,7 @@ def make_texture(
     hidden = covered | texels.grid(seen.on + seen.through < MIN_VIEWS) | (open_ & ~ended)
     # A surface that lies behind the object goes on outside of the region. What lies in its plane but only
     # in the region is the object's own, such as its top, level with a shelf beside it.
-    kept &= binary_propagation(kept & ~_dilated(inside, FRINGE), mask=kept | hidden)
+    kept &= np.asarray(binary_propagation(kept & ~_dilated(inside, FRINGE), mask=kept | hidden), bool)
     shown = (seen.shown >= MIN_VIEWS) & (seen.shown > seen.barred / 2)
     wanted = (texels.grid(shown) & hidden | inside) & ~kept & ~ended
     gaps = ~_opened(~(kept | wanted), hole) & _dilated(wanted, hole)
@@ -165,15 +197,11 @@ def make_texture(
     drawn = (wanted | (kept & _dilated(inside, CUT_MARGIN))) & texels.grid(texels.near)
     if not kept.any() or not drawn.any():
         return None
-    texture = complete(texels.grid(seen.color()), kept, wanted, seed)
-    blank = ~(kept | wanted)
-    nearest = np.asarray(distance_transform_edt(blank, return_distances=False, return_indices=True))
     fading = np.minimum(2 * gaussian_filter(drawn.astype(np.float32), FADE_TEXELS), 1) * kept
     opacity = np.maximum(fading, drawn.astype(np.float32))
-    texture = texture[tuple(nearest)]  # colors never mix with texels that have none
     solid = (~_opened(~(kept | wanted), hole) & ~ended & texels.grid(texels.near)).astype(np.float32)
-    maps = (torch.from_numpy(values) for values in (texture, opacity, solid))
-    return TexturedPlane(texels.plane, texels.texel, *maps)
+    maps = (torch.from_numpy(values) for values in (texels.grid(seen.color()), opacity, solid))
+    return UnfinishedPlane(TexturedPlane(texels.plane, texels.texel, *maps), texels.points, kept, wanted)
 
 
 def is_hidden_by_object(texels: TexelGrid, seen: PlaneObservations, region: Region) -> bool:

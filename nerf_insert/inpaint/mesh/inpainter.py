@@ -48,6 +48,7 @@ class MeshInpainter(Inpainter):
     consistent = True
     view_dependent = True  # for the highlights
     shadow = "cast"
+    shades = True
     uses_render = "mask"
 
     @no_type_check  # options come from recipes, unchecked
