@@ -33,6 +33,10 @@ class View:
         """(width, height) of the camera, and of the images unless another size is asked for."""
         return self.camera.width, self.camera.height
 
+    def as_taken(self) -> View:
+        """Return the view whose photograph is the one that was taken, without edits in it."""
+        return self
+
     @cached_property
     def full_size(self) -> tuple[int, int]:
         """(width, height) of the photograph in the file, turned by `orientation`.

@@ -42,6 +42,10 @@ class EditedView(View):
             return view
         return cls(**{field.name: getattr(view, field.name) for field in fields(View)}, stack=stack)
 
+    def as_taken(self) -> View:
+        """Return the view without the layers in its photograph."""
+        return View(**{field.name: getattr(self, field.name) for field in fields(View)})
+
     def photograph(self, size: tuple[int, int] | None = None) -> Float[Tensor, "H W 3"]:
         """Read the photograph and put the layers into it: sRGB in 0..1.
 

@@ -22,10 +22,8 @@ from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.color import linear_to_srgb
 from nerf_insert.io.images import contact_sheet, write_image
-from nerf_insert.lighting.flat_depth import flattened
 from nerf_insert.lighting.light import fibonacci_sphere
-from nerf_insert.lighting.scene_light import SceneLight, find_light, light_reach
-from nerf_insert.rendering.depth_view import render_depth_views
+from nerf_insert.lighting.scene_light import SceneLight, find_light
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene
 
@@ -125,7 +123,7 @@ def probe_light(
     """Estimate the light at a place.
 
     Args:
-        scene: The scene; its enabled layers count.
+        scene: The scene; layers do not count, for the photographs show it as it was captured.
         at: World coordinates; None: what the photographs look at.
         size: Diagonal of what will stand there, world units; None: a quarter of the cameras' distance.
         progress: Reports the work.
@@ -133,7 +131,7 @@ def probe_light(
     Raises:
         InputError: No photograph shows the place.
     """
-    capture, stack = scene.capture, scene.stack()
+    capture = scene.capture
     place = capture.center_of_attention if at is None else capture.inside([float(value) for value in at])
     seeing = [view for view in capture.train if bool(view.camera.project(place[None]).inside[0])]
     if not seeing:
@@ -145,11 +143,8 @@ def probe_light(
     if size is None:
         size = SIZE * statistics.median(float((view.camera.center - place).norm()) for view in seeing)
     up = up_of(seeing)
-    with progress.task("Finding the scene's light", total=2) as task:
-        depth_views = render_depth_views(stack, seeing)
-        depth_views = flattened(depth_views, place, light_reach(seeing, place, size))
-        task.advance(1)
-        found = find_light(stack, depth_views, seeing, place, size, up)
+    with progress.task("Finding the scene's light", total=1) as task:
+        found = find_light(scene.stack(with_layers=False), seeing, place, size, up)
         task.advance(1)
     nearest = min(seeing, key=lambda view: float((view.camera.center - place).norm()))
     return LightProbe(place, size, found, nearest, capture.origin)

@@ -107,7 +107,7 @@ def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> Sh
         if thing is None:
             return None
         light = find_light(
-            session.stack, depth_views, views, center, region.diagonal, up_of(views), session.recipe.seed
+            session.stack, views, center, region.diagonal, up_of(views), session.recipe.seed, depth_views
         )
         task.advance(1)
         kind = "contact" if session.shadow == "contact" else "cast"

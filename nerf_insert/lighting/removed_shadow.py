@@ -75,7 +75,7 @@ def removed_shadow(
         # What the photographs show of the surface, where the thing does not hide it.
         radiance, spread = surface_radiance(before, surface.mesh.vertices, surface.normals, 2 * surface.cell)
         surface = replace(surface, radiance=radiance, spread=spread)
-        light = find_light(scene, before, views, center, region.diagonal, up_of(views), seed).light
+        light = find_light(scene, views, center, region.diagonal, up_of(views), seed, before).light
         task.advance(1)
         occluder = Occluder(thing.mesh.cast, thing.as_occluder().radiance)
         shade = take_back_shade(

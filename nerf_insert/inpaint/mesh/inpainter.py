@@ -154,7 +154,7 @@ class MeshInpainter(Inpainter):
             return Light.flat()
         if isinstance(self.light, GivenLight):
             return self.light.light(center, size, up)
-        found = find_light(context.scene, depth_views, context.views, center, size, up, context.seed)
+        found = find_light(context.scene, context.views, center, size, up, context.seed, depth_views)
         return found.light
 
 

@@ -6,7 +6,7 @@ from analytic import AnalyticField
 
 from nerf_insert.geometry.planes import Plane
 from nerf_insert.inpaint.fill.observations import PlaneObservations
-from nerf_insert.inpaint.fill.surfaces import TexelGrid, is_hidden_by_object, make_texture
+from nerf_insert.inpaint.fill.surfaces import TexelGrid, draw_texture, is_hidden_by_object
 from nerf_insert.regions.box import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
 
@@ -37,7 +37,9 @@ def painted(past):
     observed.on[~past] = observed.clear[~past] = 10
     observed.through[past] = 10
     # Openings of up to 0.12 across count as mistakes of the scene's geometry.
-    surface = make_texture(made, observed, LayerStack(Empty()), REGION, True, seed=0)
+    drawn = draw_texture(made, observed, LayerStack(Empty()), REGION, True)
+    assert drawn is not None
+    surface = drawn.complete(None, seed=0)
     return torch.zeros(SIDE, SIDE) if surface is None else surface.opacity
 
 
