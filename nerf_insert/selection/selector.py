@@ -35,7 +35,7 @@ from nerf_insert.selection.support import (
     Extent,
     connected,
     find_extent,
-    find_supports,
+    find_supports_of,
     is_flat,
     rises,
 )
@@ -123,7 +123,8 @@ class Selector:
         if len(within) < MIN_POINTS:
             return hull
         near = self._overview[(self._overview - extent.center).norm(dim=-1) < AROUND * extent.radius]
-        supports = find_supports(torch.cat([solid, near]), within.mean(0), self._eyes, AROUND * extent.radius)
+        around, reach = torch.cat([solid, near]), AROUND * extent.radius
+        supports = find_supports_of(within, within.mean(0), around, self._eyes, reach)
         within = within[rises(within, supports)]
         if len(within) < MIN_POINTS:
             return hull
@@ -169,8 +170,8 @@ class Selector:
         if len(within) < MIN_POINTS:
             return None
         near = self._overview[(self._overview - extent.center).norm(dim=-1) < AROUND * extent.radius]
-        surroundings = torch.cat([before, near])
-        planes = find_supports(surroundings, within.mean(0), self._eyes, AROUND * extent.radius)
+        around, reach = torch.cat([before, near]), AROUND * extent.radius
+        planes = find_supports_of(within, within.mean(0), around, self._eyes, reach)
         supports = [(plane, rough_height(plane, within)) for plane in planes]
         return find_remains(before, clouds[1], region, supports, cell_size(parts, extent))
 

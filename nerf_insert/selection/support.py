@@ -34,6 +34,8 @@ FLAT_SECTORS = 6  # that a flat surface fills, to be a table, a floor or a wall
 STABLE = 1.3  # times as large that a thing may be in the next ball
 MOVED = 0.35  # of its radius that its middle may have moved there
 MIN_LIFE = 2  # sizes of ball in which the same thing has to be found
+STRAY = 0.02  # of a thing's points that may lie beyond either of its ends
+MAX_BELOW = 0.1  # of a thing's height, that it may reach below a plane that it stands on
 ISOLATED = 0.5  # of a ball's radius: a thing without a support is smaller
 
 
@@ -137,6 +139,33 @@ def find_supports(
         and float((plane.height(eyes) > 0).float().mean()) > 0.5
         and _filled_sectors(plane, points, click, radius) >= MIN_SECTORS
     )
+
+
+def find_supports_of(
+    thing: Float[Tensor, "T 3"],
+    center: Float[Tensor, " 3"],
+    points: Float[Tensor, "N 3"],
+    eyes: Float[Tensor, "V 3"],
+    radius: float,
+) -> tuple[Plane, ...]:
+    """Return the planes that a thing rises from, towards the cameras.
+
+    A plane with some of the thing well below it carries none of it: it passes through the seat of a chair,
+    and through the tops of what stands around it.
+
+    Args:
+        thing: Points of it.
+        center: Of it.
+        points: What the photographs show around it.
+        eyes: The cameras' centers.
+        radius: Within which they show it.
+    """
+    supports = []
+    for plane in find_supports(points, center, eyes, radius):
+        low, high = plane.height(thing).quantile(torch.tensor([STRAY, 1 - STRAY])).tolist()
+        if low > -ON_PLANE * plane.tolerance - MAX_BELOW * (high - low):
+            supports.append(plane)
+    return tuple(supports)
 
 
 def connected(

@@ -17,7 +17,7 @@ from nerf_insert.selection.cloud import SeenPart, Voxels
 from nerf_insert.selection.footing import Footing
 from nerf_insert.selection.shape import Selection
 from nerf_insert.selection.silhouettes import refine
-from nerf_insert.selection.support import Extent, connected, find_supports, rises
+from nerf_insert.selection.support import Extent, connected, find_supports_of, rises
 
 MARGIN = 1.25  # radius that is looked at, in that of the thing
 AROUND = 2.5  # radius within which supports are looked for, in that of the thing
@@ -49,7 +49,8 @@ def select_thing(
     solid = torch.cat([part.points[part.solid] for part in parts])
     away = (overview - extent.center).norm(dim=-1)
     near = torch.cat([solid, overview[away < AROUND * extent.radius]])
-    supports = find_supports(near, extent.center, eyes, AROUND * extent.radius) or extent.supports
+    reach = AROUND * extent.radius
+    supports = find_supports_of(extent.points, extent.center, near, eyes, reach) or extent.supports
     thing = solid[connected(solid, torch.cat([click.point[None], extent.points]), supports, cell)]
     if not len(thing):
         raise InputError(f"the photographs do not agree about what is at the click {click.label}")
