@@ -24,7 +24,7 @@ from nerf_insert.lighting.scene_light import find_light, light_reach
 from nerf_insert.lighting.shade_removal import take_back_shade
 from nerf_insert.lighting.surface import surface_radiance
 from nerf_insert.regions.region import Region
-from nerf_insert.rendering.depth_view import DepthView, render_depth_views
+from nerf_insert.rendering.depth_view import DepthView, render_depth_views, with_photographs
 from nerf_insert.rendering.stack import LayerStack, hits
 from nerf_insert.runtime.progress import Progress
 
@@ -72,14 +72,17 @@ def removed_shadow(
         task.advance(1)
         if thing is None or not len(surface.mesh.faces):
             return None
-        # What the photographs show of the surface, where the thing does not hide it.
-        radiance, spread = surface_radiance(before, surface.mesh.vertices, surface.normals, 2 * surface.cell)
-        surface = replace(surface, radiance=radiance, spread=spread)
         light = find_light(scene, views, center, region.diagonal, up_of(views), seed, before).light
         task.advance(1)
+        sharp = with_photographs(before, views)
+
+        def radiance(points: Tensor, normals: Tensor) -> Tensor:
+            return surface_radiance(sharp, points, normals, 2 * surface.cell)[0]
+
         occluder = Occluder(thing.mesh.cast, thing.as_occluder().radiance)
+        moved = moved_points(after, flat)
         shade = take_back_shade(
-            surface, light, occluder, thing.mesh.bounds, strength=strength, moved=moved_points(after, flat)
+            surface, light, occluder, thing.mesh.bounds, radiance, strength=strength, moved=moved
         )
         task.advance(1)
     return shade

@@ -10,6 +10,8 @@ World coordinates and units, linear light. N, Q are numbers of points on the sur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -21,7 +23,7 @@ from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.fields.sparse_grid import SparseGrid
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.lighting.flat_depth import Moved
-from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder
+from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder, relative_irradiances
 from nerf_insert.lighting.mesh_colors import place_samples
 from nerf_insert.lighting.surface import SceneSurface
 
@@ -132,6 +134,38 @@ def samples_around(
     return placed.points, placed.normals
 
 
+@dataclass(frozen=True, eq=False)
+class LightParts:
+    """The light at N points of a surface, by where it comes from.
+
+    Attributes:
+        before: The irradiance from all but the key lights without the thing.
+        after: The same with it.
+        lit: The relative irradiance by each of L key lights without the thing.
+        hidden: What the thing takes away of that.
+    """
+
+    before: Float[Tensor, "N 3"]
+    after: Float[Tensor, "N 3"]
+    lit: Float[Tensor, "L N"]
+    hidden: Float[Tensor, "L N"]
+
+    def light(self, keys: Float[Tensor, "L 3"], soft: float = 1.0) -> Float[Tensor, "N 3"]:
+        """Return the light with the thing.
+
+        Args:
+            keys: The irradiance of each key light.
+            soft: How much of the change of the other light counts.
+        """
+        after = self.before + soft * (self.after - self.before)
+        return after + (self.lit - self.hidden).T @ keys
+
+    def ratio(self, keys: Float[Tensor, "L 3"], soft: float = 1.0) -> Float[Tensor, "N 3"]:
+        """Return the light with the thing over that without it; arguments as those of `light`."""
+        total = (self.before + self.lit.T @ keys).clamp_min(MIN_IRRADIANCE)
+        return (self.light(keys, soft) / total).clamp(0, MAX_RATIO)
+
+
 def irradiance_ratios(
     surface: SceneSurface,
     light: Light,
@@ -152,42 +186,70 @@ def irradiance_ratios(
         normals: Unit normals there.
         kind: As in `bake_shade`.
     """
+    parts = light_parts(surface, light, thing, bounds, points, normals, kind)
+    return parts.ratio(irradiances(light.keys))
+
+
+def irradiances(keys: Sequence[DiskLight]) -> Float[Tensor, "L 3"]:
+    """Return the irradiance of key lights."""
+    return torch.stack([torch.zeros(3), *(key.irradiance for key in keys)])[1:]
+
+
+def light_parts(
+    surface: SceneSurface,
+    light: Light,
+    thing: Occluder,
+    bounds: Float[Tensor, "2 3"],
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    kind: Kind,
+    everywhere: bool = False,
+) -> LightParts:
+    """Return the light at points of the surface; arguments as above.
+
+    Unless it is wanted `everywhere`, points at which the thing changes nothing are said to be lit by 1.
+    """
     size = float((bounds[1] - bounds[0]).norm())
     lifted = points + 0.25 * surface.cell * normals
     scene = surface.as_occluder()
-    key_change, key_before = torch.zeros(len(points), 3), torch.zeros(len(points), 3)
-    keys = [] if kind == "contact" else light.keys
-    shaded = torch.zeros(len(points), dtype=torch.bool)
-    for key in keys:
-        hidden = _hidden_by_thing(key, lifted, normals, thing, scene)
-        key_change -= hidden[:, None] * key.irradiance
-        shaded |= hidden > 0
+    hidden = torch.zeros(len(light.keys), len(points))
+    if kind == "cast":
+        for k, key in enumerate(light.keys):
+            hidden[k] = hidden_by_thing(key, lifted, normals, thing, scene)
     soft_reach = size * (CONTACT_REACH if kind == "contact" else SOFT_REACH)
-    wanted = shaded | (_distance_to_box(points, bounds) < soft_reach)
-    ratio = torch.ones(len(points), 3)
+    wanted = (hidden > 0).any(0) | near_box(points, bounds, soft_reach) | everywhere
+    before, lit = torch.ones(len(points), 3), torch.zeros_like(hidden)
+    after = before.clone()
     index = wanted.nonzero()[:, 0]
-    if not len(index):
-        return ratio
-    for key in keys:
-        lit = key.relative_irradiance(lifted[index], normals[index], [scene])
-        key_before[index] += lit[:, None] * key.irradiance
-    before, after = _soft_light(light, thing, scene, lifted[index], normals[index], COARSE * size)
-    total = (before + key_before[index]).clamp_min(MIN_IRRADIANCE)
-    ratio[index] = ((after + key_before[index] + key_change[index]) / total).clamp(0, MAX_RATIO)
-    return ratio
+    if len(index):
+        if kind == "cast":
+            lit[:, index] = relative_irradiances(light.keys, lifted[index], normals[index], [scene])
+        soft = _soft_light(light, thing, scene, lifted[index], normals[index], COARSE * size)
+        before[index], after[index] = soft
+    return LightParts(before, after, lit, hidden)
 
 
-def _hidden_by_thing(
+def hidden_by_thing(
     key: DiskLight,
     points: Float[Tensor, "N 3"],
     normals: Float[Tensor, "N 3"],
     thing: Occluder,
     scene: Occluder,
+    count: int = KEY_SAMPLES,
 ) -> Float[Tensor, " N"]:
-    """The part of a key light's relative irradiance that the thing takes away, and nothing else does."""
+    """Return the part of a key light's relative irradiance that a thing takes away, and nothing else does.
+
+    Args:
+        key: The light.
+        points: World coordinates, clear of the surface.
+        normals: Unit normals of the surface there.
+        thing: What stands there.
+        scene: What else hides the light.
+        count: Points on the light.
+    """
     parts = []
     for x, n in zip(points.split(POINTS_AT_ONCE), normals.split(POINTS_AT_ONCE), strict=True):
-        toward = key.samples(KEY_SAMPLES) - x[:, None]
+        toward = key.samples(count) - x[:, None]
         distance = toward.norm(dim=-1)
         toward = toward / distance[..., None]
         weight = (toward * n[:, None]).sum(-1).clamp_min(0) * (key.distance / distance) ** 2
@@ -197,7 +259,7 @@ def _hidden_by_thing(
         free = scene.cast(rays[met]).distance >= far[met]
         met = met[free]
         taken = torch.zeros(len(x)).index_add_(0, point[met], weight[point[met], sample[met]])
-        parts.append(taken / KEY_SAMPLES)
+        parts.append(taken / count)
     return torch.cat(parts)
 
 
@@ -307,6 +369,13 @@ def _ball(radius: float) -> Int64[np.ndarray, "K 3"]:
     squared = (offsets**2).sum(-1)
     order = np.argsort(-squared, kind="stable")
     return offsets[order][squared[order] <= radius**2]
+
+
+def near_box(
+    points: Float[Tensor, "N 3"], bounds: Float[Tensor, "2 3"], distance: float
+) -> Bool[Tensor, " N"]:
+    """Tell which points are nearer to a box than a distance."""
+    return _distance_to_box(points, bounds) < distance
 
 
 def _distance_to_box(points: Float[Tensor, "N 3"], bounds: Float[Tensor, "2 3"]) -> Float[Tensor, " N"]:

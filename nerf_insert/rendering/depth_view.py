@@ -7,7 +7,7 @@ the size of the depth map, H and W that of the colors, N a number of points or p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -23,6 +23,7 @@ from nerf_insert.rendering.shaded_samples import Rendered
 
 TOTAL_RAYS = 60_000  # of all depth maps together
 MAX_VIEWS = 30
+SHARP_PIXELS = 1_000_000  # at most, of a photograph's colors
 COLOR_SCALE = 2  # pixels of the colors along each side of a pixel of the depth map
 EDGE_RATIO = 1.1  # of the farthest to the nearest of four pixels, above which an edge lies between them
 
@@ -98,17 +99,43 @@ def render_depth_views(
     Raises:
         InputError: If a photograph cannot be read.
     """
-    count = min(max_views, len(views))
+    chosen = _spread(views, max_views)
     depth_views = []
-    for view in (views[k * len(views) // count] for k in range(count)):
+    for view in chosen:
         pixels = view.camera.width * view.camera.height
-        camera = view.camera.scaled(min(1.0, (total_rays / count / pixels) ** 0.5))
+        camera = view.camera.scaled(min(1.0, (total_rays / len(chosen) / pixels) ** 0.5))
         size = (COLOR_SCALE * camera.width, COLOR_SCALE * camera.height)
         color = srgb_to_linear(view.photograph())
         if size[0] <= view.size[0] and size[1] <= view.size[1]:
             color = resize(color, size)
         depth_views.append(DepthView(camera=camera, depth=scene.render_image(camera).depth, color=color))
     return depth_views
+
+
+def with_photographs(depth_views: Sequence[DepthView], views: Sequence[View]) -> list[DepthView]:
+    """Return depth views with the colors of whole photographs, for what is finer than their depth.
+
+    Args:
+        depth_views: As `render_depth_views` returns them for these views.
+        views: The photographs.
+
+    Raises:
+        InputError: If a photograph cannot be read.
+    """
+    chosen = _spread(views, len(depth_views))
+    colors = (srgb_to_linear(view.photograph(_shrunk(view.size))) for view in chosen)
+    return [replace(view, color=color) for view, color in zip(depth_views, colors, strict=True)]
+
+
+def _spread(views: Sequence[View], most: int) -> list[View]:
+    """Choose at most so many views, evenly spread."""
+    count = min(most, len(views))
+    return [views[k * len(views) // count] for k in range(count)]
+
+
+def _shrunk(size: tuple[int, int]) -> tuple[int, int]:
+    factor = min(1.0, (SHARP_PIXELS / (size[0] * size[1])) ** 0.5)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def sample_depth(depth: Float[Tensor, "h w"], pixels: Float[Tensor, "N 2"]) -> Float[Tensor, " N"]:

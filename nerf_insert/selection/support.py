@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import cast
 
 import numpy as np
@@ -79,17 +80,19 @@ def find_extent(
         distance: Of the click from the camera.
     """
     lives: list[list[Extent]] = []  # of the things that were found, the sizes of ball in which they were
-    radius, last = SMALLEST * distance, None
+    radius, last = SMALLEST * distance, lives
     while radius <= LARGEST * distance:
-        found = _look(points, overview, click, eyes, radius)
-        if found is not None:
-            if last is not None and _is_same(found, last):
-                lives[-1].append(found)
-            else:
-                lives.append([found])
-        last = found
+        now = []
+        for found in _look(points, overview, click, eyes, radius):
+            life = next((life for life in last if _is_same(found, life[-1])), None)
+            if life is None:
+                life = []
+                lives.append(life)
+            life.append(found)
+            now.append(life)
+        last = now
         radius *= GROWTH
-    longest = max(lives, key=len, default=[])  # of equally long ones, the smallest thing
+    longest = max(lives, key=lambda life: (len(life), -life[0].radius), default=[])
     return longest[0] if len(longest) >= MIN_LIFE else None
 
 
@@ -104,18 +107,28 @@ def _look(
     click: Float[Tensor, " 3"],
     eyes: Float[Tensor, "V 3"],
     radius: float,
-) -> Extent | None:
-    """Return what rises around a click, if a ball of this radius holds all of it."""
+) -> list[Extent]:
+    """Return the different things that a ball of this radius around a click holds all of.
+
+    Each plane is taken for a support and left out, for it may go through the thing.
+    """
     near = points[(points - click).norm(dim=-1) < radius]
     if len(near) < MIN_POINTS:
-        return None
+        return []
     around = overview[(overview - click).norm(dim=-1) < radius]
-    supports = find_supports(around, click, eyes, radius) if len(around) >= MIN_POINTS else ()
-    thing = near[connected(near, click[None], supports, radius / CELLS)]
-    if len(thing) < MIN_POINTS or not _is_closed(thing, click, radius):
-        return None
-    extent = Extent(thing, supports)
-    return extent if supports or extent.radius < ISOLATED * radius else None
+    planes = find_supports(around, click, eyes, radius) if len(around) >= MIN_POINTS else ()
+    found: list[Extent] = []
+    for count in range(len(planes), 0 if planes else -1, -1):
+        for supports in combinations(planes, count):
+            thing = near[connected(near, click[None], supports, radius / CELLS)]
+            if len(thing) < MIN_POINTS or not _is_closed(thing, click, radius):
+                continue
+            extent = Extent(thing, supports)
+            if (supports or extent.radius < ISOLATED * radius) and not any(
+                _is_same(extent, other) for other in found
+            ):
+                found.append(extent)
+    return found
 
 
 def find_supports(

@@ -137,17 +137,16 @@ def shadowed(share=1.0, texture=0.1):
     """What photographs of the plane show under the ball's shadow, as far as `share` of it is there."""
     generator = torch.Generator().manual_seed(0)
 
-    def radiance(vertices):
-        ratio = irradiance_ratios(plane(), LIT, ball(), BOUNDS, vertices, UP.expand(len(vertices), 3), "cast")
-        noise = torch.exp(texture * torch.randn(len(vertices), 1, generator=generator))
+    def radiance(points, normals):
+        ratio = irradiance_ratios(plane(), LIT, ball(), BOUNDS, points, normals, "cast")
+        noise = torch.exp(texture * torch.randn(len(points), 1, generator=generator))
         return torch.tensor([0.4, 0.3, 0.2]) * noise * ratio**share
 
-    return plane(radiance)
+    return radiance
 
 
 def test_a_shadow_that_photographs_show_is_taken_back():
-    surface = shadowed()
-    layer = take_back_shade(surface, LIT, ball(), BOUNDS)
+    layer = take_back_shade(plane(), LIT, ball(), BOUNDS, shadowed())
     assert layer is not None
     points = torch.tensor([[-0.25, -0.1, 0.0], [-0.35, -0.05, 0.0], [-0.3, -0.2, 0.0]])
     ratio = irradiance_ratios(plane(), LIT, ball(), BOUNDS, points, UP.expand(3, 3), "cast")
@@ -161,15 +160,15 @@ def test_a_shadow_that_photographs_show_is_taken_back():
 
 
 def test_a_shadow_that_is_not_there_is_left_alone():
-    assert take_back_shade(shadowed(share=0.0), LIT, ball(), BOUNDS) is None
+    assert take_back_shade(plane(), LIT, ball(), BOUNDS, shadowed(share=0.0)) is None
     turned = Light(LIT.environment, (sun((-1.0, -0.3, 1.2)),))  # the light is taken to come from elsewhere
-    layer = take_back_shade(shadowed(), turned, ball(), BOUNDS)
+    layer = take_back_shade(plane(), turned, ball(), BOUNDS, shadowed())
     if layer is not None:  # what lies in the light there is not made brighter
         assert float(layer.ratio(torch.tensor([[0.35, 0.1, 0.0]])).max()) < 1.15
 
 
 def test_half_a_shadow_is_taken_back_by_half():
-    layer = take_back_shade(shadowed(share=0.5), LIT, ball(), BOUNDS)
+    layer = take_back_shade(plane(), LIT, ball(), BOUNDS, shadowed(share=0.5))
     assert layer is not None
     points = torch.tensor([[-0.25, -0.1, 0.0], [-0.35, -0.05, 0.0]])
     ratio = irradiance_ratios(plane(), LIT, ball(), BOUNDS, points, UP.expand(2, 3), "cast")

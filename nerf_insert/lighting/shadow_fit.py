@@ -1,0 +1,314 @@
+"""Fitting the light to the shadow of a thing, and of what stands around it, as photographs show them.
+
+The light of a scene is found from all of it, roughly; how a certain thing's shadow lies, and how dark it is,
+the photographs show better. Where colors are divided by the right light, neighboring places differ by their
+texture alone; the sum of the absolute differences of their logarithms is least then, whatever the texture is,
+as long as its edges are not those of shadows. The direction, the width and the strength of each key light are
+moved to where that sum is least.
+
+World coordinates and units, linear light. M samples of the surface, P pairs of them, L key lights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from nerf_insert.lighting.estimation import ring
+from nerf_insert.lighting.light import DiskLight, Light, Occluder, relative_irradiances
+from nerf_insert.lighting.light_samples import LUMINANCE
+from nerf_insert.lighting.shade_bake import (
+    KEY_REACH,
+    LightParts,
+    hidden_by_thing,
+    irradiances,
+    light_parts,
+    near_box,
+)
+from nerf_insert.lighting.surface import SceneSurface
+
+LOOKED_AT, SAMPLES = 12_000, 5000  # samples that are offered; of which so many are compared
+AROUND = 0.25  # how far beside the predicted shadow samples are compared, in diagonals of the thing
+RANKS = (2, 7, 20, 50)  # of a sample's neighbors, those that it is compared with
+NEIGHBORS = 24  # samples around one, whose normals are compared with its own
+ROUGH, SMOOTH = 0.75, 0.97  # mean cosines at which a sample counts nothing, and fully
+ALIKE = 0.01  # difference of darkening between samples that the shadow does not tell apart
+KEY_SAMPLES = 16  # points on a key light
+ANGLES = (0.5, 1.5, 3.0, 5.0, 8.0, 12.0, 18.0, 26.0, 38.0)  # degrees, half of what a key light is seen under
+WIDTHS = (1.5, 6.0, 15.0, 32.0)  # degrees, with which all directions are tried
+SEARCHED = (6.0, 12.0)  # degrees from the first direction at which a light is tried
+TURNS = (8.0, 4.0), (4.0, 2.0), (2.0, 1.0)  # degrees by which lights are turned, in sweeps over all of them
+DISTANCES = (0.6, 0.8, 1.25, 1.6)  # factors
+MAX_TURN = 20.0  # degrees, in all
+TRIED = (0.5, 1.0, 2.0)  # factors on the strength of a light that is moved
+FACTORS = (1.0, 0.0, 0.3, 0.5, 0.7, 0.85, 0.93, 1.07, 1.2, 1.4, 1.8, 2.5, 4.0)  # on a strength
+SOFT = (1.0, 0.0, 0.2, 0.4, 0.6, 0.8, 1.2, 1.5)
+SHARES = (1.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1)  # of the thing's shadow
+WEIGHINGS = 3
+MIN_GAIN = 1e-3  # of the sum, for which a light is moved
+DARKEST = 0.02  # ratio of light
+SIDES_APART = 2.0  # diagonals of the thing, by which samples that face different sides are kept apart
+
+
+class FittedShadow(NamedTuple):
+    """A light that predicts the shadow as photographs show it.
+
+    Attributes:
+        light: The light.
+        soft: How much of the change of all but the key lights the photographs show.
+        share: How much of the thing's shadow in that light they show, of its logarithm.
+        darkening: Log of the light without the thing over that with it, at the samples, in luminance.
+        expected: The same as the first light predicted it.
+        texture: The median difference of neighboring samples' log luminance beside the shadow.
+    """
+
+    light: Light
+    soft: float
+    share: float
+    darkening: Float[Tensor, " M"]
+    expected: Float[Tensor, " M"]
+    texture: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Model:
+    """A light, and what it gives at the samples."""
+
+    keys: tuple[DiskLight, ...]
+    parts: LightParts
+    soft: float = 1.0
+
+    def darkening(self) -> Float[Tensor, "M 3"]:
+        return darkening(self.parts, self.keys, self.soft)
+
+    def log_light(self) -> Float[Tensor, "M 3"]:
+        return self.parts.light(irradiances(self.keys), self.soft).clamp_min(DARKEST).log()
+
+    def with_key(
+        self, k: int, key: DiskLight, lit: Float[Tensor, " M"], hidden: Float[Tensor, " M"]
+    ) -> _Model:
+        rows = self.parts.lit.clone(), self.parts.hidden.clone()
+        rows[0][k], rows[1][k] = lit, hidden
+        keys = (*self.keys[:k], key, *self.keys[k + 1 :])
+        return replace(self, keys=keys, parts=replace(self.parts, lit=rows[0], hidden=rows[1]))
+
+
+def fit_shadow(
+    surface: SceneSurface,
+    light: Light,
+    thing: Occluder,
+    bounds: Float[Tensor, "2 3"],
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    seen: Float[Tensor, "N 3"],
+    seed: int = 0,
+) -> FittedShadow | None:
+    """Find the light whose shadow of a thing is the one that photographs show.
+
+    Args:
+        surface: The scene without the thing.
+        light: The scene's light, roughly.
+        thing: What casts the shadow.
+        bounds: Lowest and highest corner of the box around it.
+        points: Samples of the surface.
+        normals: Unit normals there.
+        seen: The log radiance that photographs show there; NaN: unknown.
+        seed: Random seed of the choice of samples.
+
+    Returns:
+        The light; None if too little of the surface around is known.
+    """
+    size = float((bounds[1] - bounds[0]).norm())
+    index = _around_shadow(surface, light, thing, bounds, points, normals, seen, seed)
+    if len(index) < 4 * max(RANKS):
+        return None
+    points, normals, seen = points[index], normals[index], seen[index]
+    parts = light_parts(surface, light, thing, bounds, points, normals, "cast", everywhere=True)
+    start = _Model(light.keys, parts)
+    fit = _Fit(surface, thing, points, normals, seen, _Pairs.among(points, normals, size))
+    best = fit.improved(start)
+    expected, found = start.darkening() @ LUMINANCE, best.darkening() @ LUMINANCE
+    share, texture = fit.share(best), fit.texture(found)
+    return FittedShadow(replace(light, keys=best.keys), best.soft, share, share * found, expected, texture)
+
+
+def darkening(parts: LightParts, keys: Sequence[DiskLight], soft: float) -> Float[Tensor, "M 3"]:
+    """Return the logarithm of the light without the thing over that with it."""
+    return -parts.ratio(irradiances(keys), soft).clamp_min(DARKEST).log()
+
+
+class _Fit:
+    """Moves lights to where pairs of samples differ least."""
+
+    def __init__(
+        self,
+        surface: SceneSurface,
+        thing: Occluder,
+        points: Float[Tensor, "M 3"],
+        normals: Float[Tensor, "M 3"],
+        seen: Float[Tensor, "M 3"],
+        pairs: _Pairs,
+    ) -> None:
+        self.thing, self.scene = thing, surface.as_occluder()
+        self.lifted, self.normals, self.seen = points + 0.25 * surface.cell * normals, normals, seen
+        self.pairs = pairs
+
+    def cost(self, model: _Model) -> float:
+        """Return the mean difference of neighbors once the light is taken from their colors."""
+        return self._difference(self.seen - model.log_light())
+
+    def _difference(self, clear: Float[Tensor, "M 3"]) -> float:
+        off = (clear[self.pairs.one] - clear[self.pairs.other]).abs().mean(-1)
+        return float(off @ self.pairs.weight)
+
+    def share(self, model: _Model) -> float:
+        """Return how much of the thing's own shadow explains the colors best, in the light of the model."""
+        dark = model.darkening()
+        without = self.seen - model.log_light() - dark
+        return min(SHARES, key=lambda share: self._difference(without + share * dark))
+
+    def texture(self, darkening: Float[Tensor, " M"]) -> float:
+        """Return the usual difference in log luminance of neighbors that the shadow does not tell apart."""
+        one, other, weight = self.pairs
+        alike = ((darkening[one] - darkening[other]).abs() < ALIKE) & (weight > 0)
+        luminance = self.seen @ LUMINANCE
+        off = (luminance[one] - luminance[other])[alike].abs()
+        return 1.48 * float(off.median()) if len(off) else float("inf")
+
+    def improved(self, model: _Model) -> _Model:
+        """Return the model with all of its lights moved to where they explain the colors best."""
+        first = model.keys
+        for k in range(len(first)):
+            model = self._searched(model, k, first[k])
+        for turns in TURNS:
+            model = self._weighed(model)
+            for k in range(len(first)):
+                for degrees in turns:
+                    model = self._turned(model, k, degrees, first[k].direction)
+                model = self._moved(self._widened(model, k), k)
+        return self._weighed(model)
+
+    def _searched(self, model: _Model, k: int, first: DiskLight) -> _Model:
+        """Try a light with all directions around it, sharp and wide."""
+        around = [first.direction, *(d for degrees in SEARCHED for d in ring(first.direction, degrees))]
+        keys = [replace(model.keys[k], direction=d, angle=math.radians(a)) for d in around for a in WIDTHS]
+        return self._best(model, k, keys)
+
+    def _best(self, model: _Model, k: int, keys: Sequence[DiskLight]) -> _Model:
+        """Return the model with that one of some keys in place of its own that explains the colors best."""
+        best, least = model, self.cost(model) * (1 - MIN_GAIN)
+        every = relative_irradiances(keys, self.lifted, self.normals, [self.scene], KEY_SAMPLES)
+        for key, lit in zip(keys, every, strict=True):
+            hidden = hidden_by_thing(key, self.lifted, self.normals, self.thing, self.scene, KEY_SAMPLES)
+            for factor in TRIED:  # a shadow in the wrong place is best if it is faint
+                tried = model.with_key(k, replace(key, irradiance=factor * key.irradiance), lit, hidden)
+                cost = self.cost(tried)
+                if cost < least:
+                    best, least = tried, cost
+        return best
+
+    def _turned(self, model: _Model, k: int, degrees: float, first: Float[Tensor, "3"]) -> _Model:
+        for _ in range(4):
+            key = model.keys[k]
+            around = [d for d in ring(key.direction, degrees) if _angle(d, first) <= MAX_TURN]
+            turned = self._best(model, k, [replace(key, direction=d) for d in around])
+            if turned is model:
+                break
+            model = turned
+        return model
+
+    def _moved(self, model: _Model, k: int) -> _Model:
+        """Move a light nearer or farther."""
+        key = model.keys[k]
+        return self._best(model, k, [replace(key, distance=factor * key.distance) for factor in DISTANCES])
+
+    def _widened(self, model: _Model, k: int) -> _Model:
+        key = model.keys[k]
+        return self._best(model, k, [replace(key, angle=math.radians(degrees)) for degrees in ANGLES])
+
+    def _weighed(self, model: _Model) -> _Model:
+        """Return the model with the strengths that explain the shadow best: all together, then each."""
+        count = len(model.keys)
+        one_by_one = [(k, channel) for k in range(count) for channel in range(3)]
+        for _ in range(WEIGHINGS):
+            model = self._scaled(model, one_by_one)
+            for each in one_by_one:
+                model = self._scaled(model, [each])
+            model = min((replace(model, soft=soft) for soft in SOFT), key=self.cost)
+        return model
+
+    def _scaled(self, model: _Model, which: Sequence[tuple[int, int]]) -> _Model:
+        """Return the model with some strengths (light, channel) times the factor that is best for them."""
+        tried = []
+        for factor in FACTORS:
+            strengths = irradiances(model.keys)
+            for k, channel in which:
+                strengths[k, channel] *= factor
+            keys = [replace(key, irradiance=row) for key, row in zip(model.keys, strengths, strict=True)]
+            tried.append(replace(model, keys=tuple(keys)))
+        return min(tried, key=self.cost)
+
+
+def _angle(one: Float[Tensor, "3"], other: Float[Tensor, "3"]) -> float:
+    """The angle between two unit vectors, degrees."""
+    return math.degrees(math.acos(max(-1.0, min(1.0, float(one @ other)))))
+
+
+def _around_shadow(
+    surface: SceneSurface,
+    light: Light,
+    thing: Occluder,
+    bounds: Float[Tensor, "2 3"],
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    seen: Float[Tensor, "N 3"],
+    seed: int,
+) -> Int64[Tensor, " M"]:
+    """Choose samples in and beside the shadow that a light predicts."""
+    from scipy.spatial import KDTree
+
+    size = float((bounds[1] - bounds[0]).norm())
+    generator = torch.Generator().manual_seed(seed)
+    index = seen.isfinite().all(-1).nonzero()[:, 0]
+    index = index[torch.randperm(len(index), generator=generator)[:LOOKED_AT]].sort().values
+    x, n = points[index], normals[index]
+    scene, shaded = surface.as_occluder(), near_box(x, bounds, AROUND * size)
+    for key in light.keys:
+        shaded |= hidden_by_thing(key, x + 0.25 * surface.cell * n, n, thing, scene, KEY_SAMPLES) > 0
+    if not bool(shaded.any()):
+        return index[:0]
+    away = np.asarray(KDTree(x[shaded].numpy()).query(x.numpy())[0], np.float32)
+    near = index[(torch.from_numpy(away) < AROUND * size) & near_box(x, bounds, KEY_REACH * size)]
+    return near[torch.randperm(len(near), generator=generator)[:SAMPLES]].sort().values
+
+
+class _Pairs(NamedTuple):
+    """Samples that are compared, and how much each pair counts; weights sum to 1."""
+
+    one: Int64[Tensor, " P"]
+    other: Int64[Tensor, " P"]
+    weight: Float[Tensor, " P"]
+
+    @staticmethod
+    def among(points: Float[Tensor, "M 3"], normals: Float[Tensor, "M 3"], size: float) -> _Pairs:
+        """Return each sample with some of its neighbors, nearer and farther ones, that face the same side.
+
+        Where the surface is rough, its shading is not to be trusted.
+        """
+        from scipy.spatial import KDTree
+
+        place = torch.cat([points, SIDES_APART * size * normals], -1).numpy()
+        near = torch.from_numpy(np.asarray(KDTree(place).query(place, max(RANKS) + 1)[1], np.int64))
+        around = np.asarray(KDTree(points.numpy()).query(points.numpy(), NEIGHBORS)[1], np.int64)
+        cosine = (normals[torch.from_numpy(around)] * normals[:, None]).sum(-1).mean(1)
+        smooth = ((cosine - ROUGH) / (SMOOTH - ROUGH)).clamp(0, 1)
+        one, other = torch.arange(len(points)).repeat(len(RANKS)), near[:, list(RANKS)].T.reshape(-1)
+        weight = smooth[one] * smooth[other]
+        return _Pairs(one, other, weight / weight.sum().clamp_min(1e-9))
