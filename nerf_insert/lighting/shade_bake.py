@@ -39,6 +39,7 @@ MIN_CHANGE = 0.004  # of the ratio, that is kept: less than a step of 8 bits at 
 MAX_FINE = 120_000  # samples
 SHELL_CELLS = 2.0  # half thickness of the shell, in cells of the surface, besides its error
 MOVED_SPACINGS = 3.0  # distance of a likely point of the surface from a sample that counts for it
+AROUND = 13  # points around one, itself among them, whose median is taken
 NEIGHBORS = 4  # samples that a grid point's ratio is interpolated from
 MAX_RATIO = 4.0
 KEY_SAMPLES = 48  # points on a key light
@@ -290,6 +291,17 @@ def _thinned(
     first = torch.full((int(number.max()) + 1,), len(points))
     first.scatter_reduce_(0, number, torch.arange(len(points)), "amin")
     return first
+
+
+def median_of_neighbors(points: Float[Tensor, "N 3"], values: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
+    """Return the medians of values over each point's neighbors, without those of bumps in a rough surface."""
+    from scipy.spatial import KDTree
+
+    if len(points) < AROUND:
+        return values
+    index = np.asarray(KDTree(points.numpy()).query(points.numpy(), AROUND)[1], np.int64)
+    parts = torch.from_numpy(index).split(POINTS_AT_ONCE)
+    return torch.cat([values[part].median(1).values for part in parts])
 
 
 def nearest_samples(

@@ -21,11 +21,12 @@ from nerf_insert.lighting.shade_bake import (
     FINE,
     fill_shell,
     light_parts,
+    median_of_neighbors,
     samples_around,
     shell_thickness,
     with_moved,
 )
-from nerf_insert.lighting.shadow_fit import FittedShadow, darkening, fit_shadow
+from nerf_insert.lighting.shadow_fit import FittedShadow, darkening, fit_shadow, share_at
 from nerf_insert.lighting.surface import SceneSurface
 
 MIN_DARKENING = 0.08  # log ratio from which on a place counts as shaded
@@ -76,7 +77,9 @@ def take_back_shade(
     if fit is None or not is_seen(fit):
         return None
     parts = light_parts(surface, fit.light, thing, bounds, points, normals, "cast")
-    dark = fit.share * darkening(parts, fit.light.keys, fit.soft)
+    share = share_at(fit.places, fit.shares, points)[:, None]
+    dark = share * darkening(parts, fit.light.keys, fit.soft)
+    dark = median_of_neighbors(points, dark)
     change = dark.clamp(0, MAX_BRIGHTENING).exp() - 1
     if not bool((change > MIN_CHANGE).any()):
         return None
@@ -92,6 +95,9 @@ def is_seen(fit: FittedShadow) -> bool:
     shaded = fit.darkening > MIN_DARKENING
     if int(shaded.sum()) < MIN_SHADED:
         return False
-    share = float(fit.darkening.clamp_min(0).sum() / fit.expected.clamp_min(0).sum().clamp_min(1e-6))
+    found, expected = fit.darkening, fit.expected
+    if float(fit.expected_sharp.sum()) > 0.5 * float(expected.sum()):
+        found, expected = fit.sharp, fit.expected_sharp
+    share = float(found.clamp_min(0).sum() / expected.clamp_min(0).sum().clamp_min(1e-6))
     significance = float(fit.darkening[shaded].median()) / max(1e-3, fit.texture / INDEPENDENT**0.5)
     return share >= MIN_SHARE and significance >= MIN_SIGNIFICANCE

@@ -50,7 +50,10 @@ MAX_TURN = 20.0  # degrees, in all
 TRIED = (0.5, 1.0, 2.0)  # factors on the strength of a light that is moved
 FACTORS = (1.0, 0.0, 0.3, 0.5, 0.7, 0.85, 0.93, 1.07, 1.2, 1.4, 1.8, 2.5, 4.0)  # on a strength
 SOFT = (1.0, 0.0, 0.2, 0.4, 0.6, 0.8, 1.2, 1.5)
-SHARES = (1.0, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.1)  # of the thing's shadow
+MAX_SHARE = 1.1  # of the thing's shadow
+PLACES, SHARE_REACH = 250, 0.12  # where it is told apart; how far around, in diagonals of the thing
+PRIOR = 0.005  # of the weight of all pairs, that speaks for the same share everywhere
+MAX_TOLD = 6000  # pairs that tell it
 WEIGHINGS = 3
 MIN_GAIN = 1e-3  # of the sum, for which a light is moved
 DARKEST = 0.02  # ratio of light
@@ -63,17 +66,23 @@ class FittedShadow(NamedTuple):
     Attributes:
         light: The light.
         soft: How much of the change of all but the key lights the photographs show.
-        share: How much of the thing's shadow in that light they show, of its logarithm.
+        places: Of some of the samples.
+        shares: How much of the thing's shadow in that light photographs show around each of these, of its
+            logarithm.
         darkening: Log of the light without the thing over that with it, at the samples, in luminance.
-        expected: The same as the first light predicted it.
+        sharp: The same as far as key lights cause it.
+        expected, expected_sharp: Both as the first light predicted them.
         texture: The median difference of neighboring samples' log luminance beside the shadow.
     """
 
     light: Light
     soft: float
-    share: float
+    places: Float[Tensor, "K 3"]
+    shares: Float[Tensor, " K"]
     darkening: Float[Tensor, " M"]
+    sharp: Float[Tensor, " M"]
     expected: Float[Tensor, " M"]
+    expected_sharp: Float[Tensor, " M"]
     texture: float
 
 
@@ -134,14 +143,45 @@ def fit_shadow(
     start = _Model(light.keys, parts)
     fit = _Fit(surface, thing, points, normals, seen, _Pairs.among(points, normals, size))
     best = fit.improved(start)
-    expected, found = start.darkening() @ LUMINANCE, best.darkening() @ LUMINANCE
-    share, texture = fit.share(best), fit.texture(found)
-    return FittedShadow(replace(light, keys=best.keys), best.soft, share, share * found, expected, texture)
+    (found, sharp), expected = (
+        [replace(model, soft=soft).darkening() @ LUMINANCE for soft in (model.soft, 0.0)]
+        for model in (best, start)
+    )
+    every = max(1, len(points) // PLACES)
+    shares = fit.shares(best, points, points[::every], SHARE_REACH * size)
+    share = share_at(points[::every], shares, points)
+    light, texture = replace(light, keys=best.keys), fit.texture(found)
+    shown = share * found, share * sharp
+    return FittedShadow(light, best.soft, points[::every], shares, *shown, *expected, texture)
 
 
 def darkening(parts: LightParts, keys: Sequence[DiskLight], soft: float) -> Float[Tensor, "M 3"]:
     """Return the logarithm of the light without the thing over that with it."""
     return -parts.ratio(irradiances(keys), soft).clamp_min(DARKEST).log()
+
+
+def share_at(
+    places: Float[Tensor, "K 3"], shares: Float[Tensor, " K"], points: Float[Tensor, "N 3"]
+) -> Float[Tensor, " N"]:
+    """Interpolate shares that are known at some places."""
+    from scipy.spatial import KDTree
+
+    away, index = KDTree(places.numpy()).query(points.numpy(), min(4, len(places)))
+    away = torch.from_numpy(np.asarray(away, np.float32).reshape(len(points), -1))
+    index = torch.from_numpy(np.asarray(index, np.int64).reshape(len(points), -1))
+    weight = 1 / (away + 1e-3 * float(away.mean()) + 1e-9)
+    return (weight * shares[index]).sum(1) / weight.sum(1)
+
+
+def weighted_median(values: Float[Tensor, "K P"], weights: Float[Tensor, "K P"]) -> Float[Tensor, " K"]:
+    """Return the weighted median of each row; 0 of rows without weight."""
+    order = values.argsort(1)
+    cumulative = weights.gather(1, order).cumsum(1)
+    if not values.shape[1]:
+        return values.new_zeros(len(values))
+    middle = (cumulative >= cumulative[:, -1:] / 2).float().argmax(1, keepdim=True)
+    found = values.gather(1, order.gather(1, middle))[:, 0]
+    return torch.where(cumulative[:, -1] > 0, found, 0.0)
 
 
 class _Fit:
@@ -168,11 +208,34 @@ class _Fit:
         off = (clear[self.pairs.one] - clear[self.pairs.other]).abs().mean(-1)
         return float(off @ self.pairs.weight)
 
-    def share(self, model: _Model) -> float:
-        """Return how much of the thing's own shadow explains the colors best, in the light of the model."""
-        dark = model.darkening()
-        without = self.seen - model.log_light() - dark
-        return min(SHARES, key=lambda share: self._difference(without + share * dark))
+    def shares(
+        self, model: _Model, points: Float[Tensor, "M 3"], places: Float[Tensor, "K 3"], reach: float
+    ) -> Float[Tensor, " K"]:
+        """Return how much of the thing's own shadow explains the colors best, in the light of the model.
+
+        Args:
+            model: The light.
+            points: The samples.
+            places: Around which this is told.
+            reach: World units.
+
+        Returns:
+            The shares around the places, at most that of all pairs, which counts a little everywhere.
+        """
+        one, other, weight = self.pairs
+        dark = model.darkening() @ LUMINANCE
+        without = (self.seen - model.log_light()) @ LUMINANCE - dark
+        change, left = dark[one] - dark[other], without[one] - without[other]
+        index = (change.abs() > ALIKE).nonzero()[:, 0]
+        index = index[torch.linspace(0, len(index) - 1, min(len(index), MAX_TOLD)).long()]
+        wanted, weight = -left[index] / change[index], weight[index] * change[index].abs()
+        middle = (points[one[index]] + points[other[index]]) / 2
+        overall = weighted_median(wanted[None], weight[None]).clamp(0, MAX_SHARE)
+        near = torch.exp(-0.5 * (torch.cdist(places, middle) / reach) ** 2)
+        prior = (PRIOR * weight.sum()).expand(len(places), 1)
+        wanted = torch.cat([wanted.expand(len(places), -1), overall.expand(len(places), 1)], 1)
+        shares = weighted_median(wanted, torch.cat([near * weight, prior], 1))
+        return shares.clamp(min=0).minimum(overall)
 
     def texture(self, darkening: Float[Tensor, " M"]) -> float:
         """Return the usual difference in log luminance of neighbors that the shadow does not tell apart."""
@@ -193,7 +256,17 @@ class _Fit:
                 for degrees in turns:
                     model = self._turned(model, k, degrees, first[k].direction)
                 model = self._moved(self._widened(model, k), k)
-        return self._weighed(model)
+        return self._needed(self._weighed(model))
+
+    def _needed(self, model: _Model) -> _Model:
+        """Return the model with lights off that explain nothing: they would light what is rough alone."""
+        for k, key in enumerate(model.keys):
+            parts = model.parts
+            off = replace(key, irradiance=torch.zeros(3))
+            without = model.with_key(k, off, parts.lit[k], parts.hidden[k])
+            if self.cost(without) < self.cost(model) * (1 + MIN_GAIN):
+                model = without
+        return model
 
     def _searched(self, model: _Model, k: int, first: DiskLight) -> _Model:
         """Try a light with all directions around it, sharp and wide."""
