@@ -38,6 +38,8 @@ FADE = 0.2  # of the reach in which the change fades out
 MIN_CHANGE = 0.004  # of the ratio, that is kept: less than a step of 8 bits at full brightness
 MAX_FINE = 120_000  # samples
 SHELL_CELLS = 2.0  # half thickness of the shell, in cells of the surface, besides its error
+# Spacings by which the scene may show a surface elsewhere; farther off, many places are shown by one.
+MOST_SPACINGS = 20.0
 MOVED_SPACINGS = 3.0  # distance of a likely point of the surface from a sample that counts for it
 AROUND = 13  # points around one, itself among them, whose median is taken
 NEIGHBORS = 4  # samples that a grid point's ratio is interpolated from
@@ -106,7 +108,8 @@ def with_moved(
         return points, change
     low, high = points.amin(0), points.amax(0)
     near = ((moved.likely >= low) & (moved.likely <= high)).all(-1)
-    near &= (moved.likely - moved.shown).norm(dim=-1) > spacing
+    away = (moved.likely - moved.shown).norm(dim=-1)
+    near &= (away > spacing) & (away < MOST_SPACINGS * spacing)
     likely, shown = moved.likely[near], moved.shown[near]
     index, weight = nearest_samples(points, None, likely, None, spacing)
     close = (points[index[:, 0]] - likely).norm(dim=-1) < MOVED_SPACINGS * spacing

@@ -26,15 +26,16 @@ from nerf_insert.lighting.shade_bake import (
     shell_thickness,
     with_moved,
 )
-from nerf_insert.lighting.shadow_fit import FittedShadow, darkening, fit_shadow, share_at
+from nerf_insert.lighting.shadow_fit import FittedShadow, darkening, evenness, fit_shadow, share_at
 from nerf_insert.lighting.surface import SceneSurface
 
 MIN_DARKENING = 0.08  # log ratio from which on a place counts as shaded
-MIN_SHADED = 20  # samples that have to be
+MIN_SHADED = 15  # samples that have to be
 MAX_BRIGHTENING = 2.5  # log ratio, the most that is taken back
 INDEPENDENT = 15.0  # places of different texture that the shaded samples are worth
-MIN_SHARE = 0.25  # of the predicted darkening that photographs have to show
+MIN_SHARE = 0.15  # of the predicted darkening that photographs have to show
 MIN_CHANGE = 0.01  # of the ratio, that is kept
+RUBBLE, EVEN = 0.5, 0.85  # mean cosines to the normals around, at which nothing and all is taken back
 MIN_RADIANCE = 1e-4  # darker pixels tell nothing
 MIN_SIGNIFICANCE = 2.0  # standard errors by which the shade has to be darker than the rest
 
@@ -79,7 +80,9 @@ def take_back_shade(
     parts = light_parts(surface, fit.light, thing, bounds, points, normals, "cast")
     share = share_at(fit.places, fit.shares, points)[:, None]
     dark = share * darkening(parts, fit.light.keys, fit.soft)
-    dark = median_of_neighbors(points, dark)
+    # Bumps of the scene's own rough depth lie in a shadow that what is seen there does not.
+    even = ((evenness(points, normals) - RUBBLE) / (EVEN - RUBBLE)).clamp(0, 1)
+    dark = even[:, None] * median_of_neighbors(points, dark)
     change = dark.clamp(0, MAX_BRIGHTENING).exp() - 1
     if not bool((change > MIN_CHANGE).any()):
         return None

@@ -22,7 +22,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nerf_insert.lighting.estimation import ring
-from nerf_insert.lighting.light import DiskLight, Light, Occluder, relative_irradiances
+from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder, relative_irradiances
 from nerf_insert.lighting.light_samples import LUMINANCE
 from nerf_insert.lighting.shade_bake import (
     KEY_REACH,
@@ -34,19 +34,20 @@ from nerf_insert.lighting.shade_bake import (
 )
 from nerf_insert.lighting.surface import SceneSurface
 
-LOOKED_AT, SAMPLES = 12_000, 5000  # samples that are offered; of which so many are compared
-AROUND = 0.25  # how far beside the predicted shadow samples are compared, in diagonals of the thing
-RANKS = (2, 7, 20, 50)  # of a sample's neighbors, those that it is compared with
+LOOKED_AT, SAMPLES = 8000, 3500  # samples that are offered; of which so many are compared
+# How far from the predicted shadow one half of the samples lies, and the other; in diagonals of the thing.
+BESIDE, AROUND = 0.06, 0.25
+RANKS = (3, 12, 40, 110)  # of a sample's neighbors, those that it is compared with
 NEIGHBORS = 24  # samples around one, whose normals are compared with its own
 ROUGH, SMOOTH = 0.75, 0.97  # mean cosines at which a sample counts nothing, and fully
 ALIKE = 0.01  # difference of darkening between samples that the shadow does not tell apart
-KEY_SAMPLES = 16  # points on a key light
+KEY_SAMPLES = 10  # points on a key light
 ANGLES = (0.5, 1.5, 3.0, 5.0, 8.0, 12.0, 18.0, 26.0, 38.0)  # degrees, half of what a key light is seen under
 WIDTHS = (1.5, 6.0, 15.0, 32.0)  # degrees, with which all directions are tried
-SEARCHED = (6.0, 12.0)  # degrees from the first direction at which a light is tried
+SEARCHED = (8.0, 20.0)  # degrees from the first direction at which a light is tried
 TURNS = (8.0, 4.0), (4.0, 2.0), (2.0, 1.0)  # degrees by which lights are turned, in sweeps over all of them
 DISTANCES = (0.6, 0.8, 1.25, 1.6)  # factors
-MAX_TURN = 20.0  # degrees, in all
+MAX_TURN = 32.0  # degrees, in all
 TRIED = (0.5, 1.0, 2.0)  # factors on the strength of a light that is moved
 FACTORS = (1.0, 0.0, 0.3, 0.5, 0.7, 0.85, 0.93, 1.07, 1.2, 1.4, 1.8, 2.5, 4.0)  # on a strength
 SOFT = (1.0, 0.0, 0.2, 0.4, 0.6, 0.8, 1.2, 1.5)
@@ -158,6 +159,20 @@ def fit_shadow(
 def darkening(parts: LightParts, keys: Sequence[DiskLight], soft: float) -> Float[Tensor, "M 3"]:
     """Return the logarithm of the light without the thing over that with it."""
     return -parts.ratio(irradiances(keys), soft).clamp_min(DARKEST).log()
+
+
+def evenness(points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
+    """Return the mean cosine between each sample's normal and those of the samples around it."""
+    from scipy.spatial import KDTree
+
+    count = min(NEIGHBORS, len(points))
+    around = np.asarray(KDTree(points.numpy()).query(points.numpy(), count)[1], np.int64)
+    parts = zip(
+        torch.from_numpy(around.reshape(-1, count)).split(POINTS_AT_ONCE),
+        normals.split(POINTS_AT_ONCE),
+        strict=True,
+    )
+    return torch.cat([(normals[near] * own[:, None]).sum(-1).mean(1) for near, own in parts])
 
 
 def share_at(
@@ -349,17 +364,22 @@ def _around_shadow(
 
     size = float((bounds[1] - bounds[0]).norm())
     generator = torch.Generator().manual_seed(seed)
-    index = seen.isfinite().all(-1).nonzero()[:, 0]
-    index = index[torch.randperm(len(index), generator=generator)[:LOOKED_AT]].sort().values
-    x, n = points[index], normals[index]
-    scene, shaded = surface.as_occluder(), near_box(x, bounds, AROUND * size)
+    known = seen.isfinite().all(-1).nonzero()[:, 0]
+    some = known[torch.randperm(len(known), generator=generator)[:LOOKED_AT]]
+    x, n = points[some], normals[some]
+    scene, shaded = surface.as_occluder(), near_box(x, bounds, BESIDE * size)
     for key in light.keys:
-        shaded |= hidden_by_thing(key, x + 0.25 * surface.cell * n, n, thing, scene, KEY_SAMPLES) > 0
-    if not bool(shaded.any()):
-        return index[:0]
-    away = np.asarray(KDTree(x[shaded].numpy()).query(x.numpy())[0], np.float32)
-    near = index[(torch.from_numpy(away) < AROUND * size) & near_box(x, bounds, KEY_REACH * size)]
-    return near[torch.randperm(len(near), generator=generator)[:SAMPLES]].sort().values
+        lifted = x + 0.25 * surface.cell * n
+        shaded |= hidden_by_thing(key, lifted, n, thing, scene, KEY_SAMPLES) > 0
+    known = known[near_box(points[known], bounds, KEY_REACH * size)]
+    if not bool(shaded.any()) or not len(known):
+        return known[:0]
+    away = np.asarray(KDTree(x[shaded].numpy()).query(points[known].numpy())[0], np.float32)
+    chosen = []
+    for low, high in ((-1.0, BESIDE * size), (BESIDE * size, AROUND * size)):
+        near = known[torch.from_numpy((away > low) & (away <= high))]
+        chosen.append(near[torch.randperm(len(near), generator=generator)[: SAMPLES // 2]])
+    return torch.cat(chosen).sort().values
 
 
 class _Pairs(NamedTuple):
@@ -379,9 +399,7 @@ class _Pairs(NamedTuple):
 
         place = torch.cat([points, SIDES_APART * size * normals], -1).numpy()
         near = torch.from_numpy(np.asarray(KDTree(place).query(place, max(RANKS) + 1)[1], np.int64))
-        around = np.asarray(KDTree(points.numpy()).query(points.numpy(), NEIGHBORS)[1], np.int64)
-        cosine = (normals[torch.from_numpy(around)] * normals[:, None]).sum(-1).mean(1)
-        smooth = ((cosine - ROUGH) / (SMOOTH - ROUGH)).clamp(0, 1)
+        smooth = ((evenness(points, normals) - ROUGH) / (SMOOTH - ROUGH)).clamp(0, 1)
         one, other = torch.arange(len(points)).repeat(len(RANKS)), near[:, list(RANKS)].T.reshape(-1)
         weight = smooth[one] * smooth[other]
         return _Pairs(one, other, weight / weight.sum().clamp_min(1e-9))
