@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -33,7 +34,7 @@ from nerf_insert.editing.loop import edit
 from nerf_insert.evaluation.evaluate import outside_regions
 from nerf_insert.evaluation.image_metrics import grow, psnr
 from nerf_insert.fields.hash_field import FieldConfig
-from nerf_insert.io.images import read_image, read_mask, to_uint8, write_image
+from nerf_insert.io.images import read_image, to_uint8, write_image
 from nerf_insert.regions.spec import Masks, Mesh
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import LineProgress
@@ -42,10 +43,8 @@ from nerf_insert.scene.scene import Scene
 from nerf_insert.training.scene_trainer import TrainConfig, train_base
 
 ORACLE = "benchmarks.oracle:Oracle"
-CHANGED, CLEAR = (
-    0.03,
-    2,
-)  # of a pixel that the object's light reaches; pixels around the object that do not count
+# Change of a pixel that the object's light reaches; pixels around the object that do not count.
+CHANGED, CLEAR = 0.03, 2
 MIN_PIXELS = 50
 MASKS, MASK_MARGIN = 3, 4  # views that a removal is marked on; pixels by which their masks are dilated
 
@@ -55,13 +54,18 @@ def find(folder: Path, stem: str) -> Path:
     return next(path for path in sorted(folder.glob(f"{stem}.*")) if path.suffix in (".png", ".jpg"))
 
 
+def true_mask(folder: Path, stem: str) -> torch.Tensor:
+    """Return the pixels of a view in which the object is visible; it may be none."""
+    return read_image(find(folder, stem))[0].mean(-1) > 0.5
+
+
 def score(scene: Scene, truth: Path, masks: Path) -> dict[str, float]:
     """Compare the test views with the truth."""
     stack = scene.stack()
     in_object, whole, now, before, changed = [], [], 0.0, 0.0, 0.0
     for view in scene.capture.test:
         want, had = read_image(find(truth, view.path.stem))[0], view.photograph()
-        mask = read_mask(find(masks, view.path.stem))
+        mask = true_mask(masks, view.path.stem)
         rendered, base = (
             stack.render_image(view.camera).rgb,
             LayerStack(stack.base).render_image(view.camera).rgb,
@@ -104,13 +108,11 @@ def base_scene(
 
 def removal_masks(scene: Scene, masks: Path, out: Path) -> Masks:
     """Mark the object on a few training views that see it from different sides."""
-    seen = [
-        view for view in scene.capture.train if int(read_mask(find(masks, view.path.stem)).sum()) > MIN_PIXELS
-    ]
+    seen = [view for view in scene.capture.train if int(true_mask(masks, view.path.stem).sum()) > MIN_PIXELS]
     files = {}
     for view in (seen[k * len(seen) // MASKS] for k in range(MASKS)):
         files[view.name] = str(out / f"mask-{view.path.stem}.png")
-        write_image(Path(files[view.name]), grow(read_mask(find(masks, view.path.stem)), MASK_MARGIN))
+        write_image(Path(files[view.name]), grow(true_mask(masks, view.path.stem), MASK_MARGIN))
     return Masks(files)
 
 

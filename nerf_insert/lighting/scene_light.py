@@ -5,9 +5,10 @@ World coordinates and units.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -19,12 +20,17 @@ from nerf_insert.lighting.estimation import Confidence, estimate_light
 from nerf_insert.lighting.flat_depth import flattened
 from nerf_insert.lighting.light import Light, fibonacci_sphere
 from nerf_insert.lighting.light_samples import gather_samples
-from nerf_insert.lighting.surface import far_radiance
-from nerf_insert.rendering.depth_view import DepthView, Renderer, render_depth_views
+from nerf_insert.lighting.mesh_colors import place_samples
+from nerf_insert.lighting.shadow_fit import fit_light
+from nerf_insert.lighting.surface import SceneSurface, far_radiance, surface_radiance
+from nerf_insert.rendering.depth_view import DepthView, Renderer, render_depth_views, with_photographs
 from nerf_insert.rendering.stack import LayerStack
 
 CAMERA_REACH = 1.0  # half side of the box in which the light is looked for, in the cameras' median distance
 OBJECT_REACH = 2.0  # the same in the size of what the light falls on, if that is more
+FITTED = 0.6  # of that half side: how far around the place the light is fitted to the photographs
+SPACING, OFFERED, SAMPLES = 1 / 60, 60_000, 3500  # of the samples there: apart, in that reach; their numbers
+DARKEST, BRIGHTEST = 1e-4, 0.9  # radiance; other pixels tell nothing
 CELLS = 160  # of the surface along the box's sides
 
 
@@ -74,7 +80,36 @@ def find_light(
     scale = half / OBJECT_REACH
     samples = gather_samples(surface, occluders, far, center, scale, up, seed)
     light, confidence = estimate_light(samples, occluders, center, scale, up, far)
-    return SceneLight(light, confidence)
+    if not light.keys:
+        return SceneLight(light, confidence)
+    sharp = with_photographs(flat, [view.as_taken() for view in views])
+    points, normals = _samples(surface, center, half, seed)
+    shown = surface_radiance(sharp, points, normals, 2 * surface.cell)[0]
+    seen = torch.where(((shown > DARKEST) & (shown < BRIGHTEST)).all(-1, keepdim=True), shown.log(), math.nan)
+    return SceneLight(*_without_dark(fit_light(surface, light, points, normals, seen, half), confidence))
+
+
+def _without_dark(light: Light, confidence: Confidence) -> tuple[Light, Confidence]:
+    """Leave out the key lights that give nothing, unless none does."""
+    kept = [k for k, key in enumerate(light.keys) if float(key.irradiance.sum()) > 0]
+    if not kept:
+        return light, confidence
+    doubt = tuple(doubt for k, doubt in enumerate(confidence.doubt) if k in kept)
+    return replace(light, keys=tuple(light.keys[k] for k in kept)), replace(confidence, doubt=doubt)
+
+
+def _samples(
+    surface: SceneSurface, center: Float[Tensor, "3"], half: float, seed: int
+) -> tuple[Float[Tensor, "M 3"], Float[Tensor, "M 3"]]:
+    """Choose samples of a surface around a place: points and normals."""
+    mesh, reach = surface.mesh, FITTED * half
+    faces = mesh.faces[((mesh.vertices - center).norm(dim=-1) < reach)[mesh.faces].any(-1)]
+    if not len(faces):
+        return mesh.vertices[:0], surface.normals[:0]
+    placed = place_samples(mesh.vertices[faces], surface.normals[faces], SPACING * reach, OFFERED)
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randperm(len(placed.points), generator=generator)[:SAMPLES]
+    return placed.points[index], placed.normals[index]
 
 
 def light_reach(views: Sequence[View], center: Float[Tensor, "3"], size: float) -> float:

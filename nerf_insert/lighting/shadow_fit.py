@@ -156,6 +156,37 @@ def fit_shadow(
     return FittedShadow(light, best.soft, points[::every], shares, *shown, *expected, texture)
 
 
+def fit_light(
+    surface: SceneSurface,
+    light: Light,
+    points: Float[Tensor, "M 3"],
+    normals: Float[Tensor, "M 3"],
+    seen: Float[Tensor, "M 3"],
+    size: float,
+) -> Light:
+    """Improve a light by all shadows and shading around a place.
+
+    Args:
+        surface: The scene.
+        light: The scene's light, roughly.
+        points: Samples of the surface.
+        normals: Unit normals there.
+        seen: The log radiance that photographs show there; NaN: unknown.
+        size: Of the surroundings, world units.
+    """
+    known = seen.isfinite().all(-1)
+    points, normals, seen = points[known], normals[known], seen[known]
+    if len(points) <= 4 * max(RANKS) or not light.keys:
+        return light
+    lifted = points + 0.25 * surface.cell * normals
+    around, lit = light.irradiance_parts(lifted, normals, [surface.as_occluder()])
+    level = irradiances(light.keys).clamp_min(1e-9)
+    rows = (lit / level).mean(-1).T
+    parts = LightParts(around, around, rows, torch.zeros_like(rows))
+    fit = _Fit(surface, None, points, normals, seen, _Pairs.among(points, normals, size))
+    return replace(light, keys=fit.improved(_Model(light.keys, parts)).keys)
+
+
 def darkening(parts: LightParts, keys: Sequence[DiskLight], soft: float) -> Float[Tensor, "M 3"]:
     """Return the logarithm of the light without the thing over that with it."""
     return -parts.ratio(irradiances(keys), soft).clamp_min(DARKEST).log()
@@ -205,7 +236,7 @@ class _Fit:
     def __init__(
         self,
         surface: SceneSurface,
-        thing: Occluder,
+        thing: Occluder | None,
         points: Float[Tensor, "M 3"],
         normals: Float[Tensor, "M 3"],
         seen: Float[Tensor, "M 3"],
@@ -294,7 +325,9 @@ class _Fit:
         best, least = model, self.cost(model) * (1 - MIN_GAIN)
         every = relative_irradiances(keys, self.lifted, self.normals, [self.scene], KEY_SAMPLES)
         for key, lit in zip(keys, every, strict=True):
-            hidden = hidden_by_thing(key, self.lifted, self.normals, self.thing, self.scene, KEY_SAMPLES)
+            hidden = torch.zeros_like(lit)
+            if self.thing is not None:
+                hidden = hidden_by_thing(key, self.lifted, self.normals, self.thing, self.scene, KEY_SAMPLES)
             for factor in TRIED:  # a shadow in the wrong place is best if it is faint
                 tried = model.with_key(k, replace(key, irradiance=factor * key.irradiance), lit, hidden)
                 cost = self.cost(tried)
