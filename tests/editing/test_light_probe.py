@@ -6,17 +6,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from analytic import look_at
+from analytic import AnalyticField, look_at
+from formula import FormulaLayer
 
 from nerf_insert.capture.view import View
+from nerf_insert.editing.edited_view import EditedView
 from nerf_insert.editing.light_probe import BALL, BALL_ALBEDO, LightProbe
 from nerf_insert.geometry.color import srgb_to_linear
 from nerf_insert.inpaint.mesh.light_option import parse_light
+from nerf_insert.io.images import write_image
 from nerf_insert.lighting.estimation import Confidence
 from nerf_insert.lighting.light import DiskLight, Light
-from nerf_insert.lighting.scene_light import SceneLight
+from nerf_insert.lighting.scene_light import SceneLight, find_light
+from nerf_insert.regions import BoxRegion
+from nerf_insert.rendering.stack import LayerStack
 
-AT = torch.tensor([0.0, 0.0, 0.2])
+AT, UP = torch.tensor([0.0, 0.0, 0.2]), torch.tensor([0.0, 0.0, 1.0])
 
 
 def probe(direction, confidence=Confidence(50.0, (2.0,)), distance=1e4):
@@ -64,3 +69,23 @@ def test_the_option_makes_the_same_light():
 )
 def test_it_says_how_sure_it_is(confidence, words):
     assert words in probe([0.0, 0.0, 1.0], confidence).to_dict()["verdict"]
+
+
+def test_layers_do_not_change_the_light_that_photographs_tell(coarse_light, tmp_path):
+    """Photographs do not show a layer: read on its surface, their colors would be those of the floor."""
+    base, views = LayerStack(AnalyticField()), []
+    for k in range(6):
+        turn = k * math.tau / 6
+        camera = look_at((2 * math.cos(turn), 2 * math.sin(turn), 1.0), (0.0, 0.0, 0.2), (48, 36), 45.0)
+        write_image(tmp_path / f"{k}.png", base.render_image(camera).rgb)
+        views.append(View(f"{k}.png", tmp_path / f"{k}.png", camera))
+    layer = FormulaLayer(BoxRegion((0.6, 0.0, 0.3), (0.3, 0.3, 0.6)), 60.0, (0.9, 0.9, 0.9))
+    edited = LayerStack(base.base, [layer])
+    lights = [
+        find_light(stack, [EditedView.of(view, stack) for view in views], AT, 0.5, UP).light
+        for stack in (base, edited)
+    ]
+    assert torch.equal(lights[0].environment, lights[1].environment)
+    assert len(lights[0].keys) == len(lights[1].keys)
+    for one, other in zip(lights[0].keys, lights[1].keys, strict=True):
+        assert torch.equal(one.direction, other.direction) and torch.equal(one.irradiance, other.irradiance)

@@ -11,8 +11,12 @@ from analytic import DENSITY, AnalyticField, look_at
 
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
+from nerf_insert.fields.shade_layer import ShadeLayer
+from nerf_insert.fields.sparse_grid import SparseGrid
 from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
+from nerf_insert.inpaint.fill import inpainter as fill_inpainter
 from nerf_insert.inpaint.fill.depth_views import content_box
 from nerf_insert.inpaint.fill.inpainter import FillInpainter
 from nerf_insert.inpaint.guide import Guide
@@ -23,6 +27,7 @@ from nerf_insert.runtime.progress import Progress
 
 BALL = (0.0, 0.08, 0.2, 0.22, (0.9, 0.2, 0.1))  # sunk 2 cm into the floor, all but touching the wall
 BOX = ((0.0, 0.1, 0.15), (0.5, 0.54, 0.62))  # around it, down through the floor and into the wall
+SHADED = -0.03  # x from which the floor lies in a shadow
 ROUND, HALF = 2 * math.pi, 2.2  # radians around the ball that cameras stand on
 
 
@@ -156,6 +161,50 @@ def test_a_shelf_level_with_the_top_of_the_ball_is_no_surface_behind_it():
     painted = inpainter.inpaint(views, Guide(), strength=1.0, seed=0)
     pairs = [(p[v.mask], t.rgb[v.mask]) for v, p, t in zip(views, painted, truth, strict=True)]
     assert psnr(pairs) > 40  # 46 measured; 25 with the ball's top left hanging
+
+
+def test_textures_go_on_in_the_light_and_not_in_the_shadow_that_is_taken_back(monkeypatch):
+    """Half of the floor lies in a shadow, which reaches under the ball; the shade layer is known here."""
+
+    class Shadowed(Field):
+        def query(self, points, directions):
+            density, rgb = super().query(points, directions)
+            dark = (rgb[:, 0] != BALL[4][0]) & (points[:, 0] > SHADED)
+            rgb[dark] = linear_to_srgb(0.4 * srgb_to_linear(rgb[dark]))
+            return density, rgb
+
+    index = torch.cartesian_prod(torch.arange(41), torch.arange(61), torch.arange(9))
+    grid = SparseGrid.from_points(
+        torch.tensor([SHADED, -1.5, -0.2]), 0.05, (41, 61, 9), index, torch.full((len(index), 3), 1 / 0.4 - 1)
+    )
+    monkeypatch.setattr(fill_inpainter, "removed_shadow", lambda *args, **options: ShadeLayer(grid))
+    scene, region = LayerStack(Shadowed(plain=True)), BoxRegion(*BOX)
+    _, lit, truth = capture(True)
+    shots = tuple(render_shot(s.name, s.camera, scene.render_image(s.camera).rgb) for s in lit)
+    inpainter, views = FillInpainter(), to_paint(shots, region)
+    inpainter.prepare(EditContext(scene, region, Guide(), shots, 0, Progress(), shadow="cast"))
+    assert inpainter.shade is not None
+    painted = inpainter.inpaint(views, Guide(), strength=1.0, seed=0)
+    pairs = []
+    for view, picture, true in zip(views, painted, truth, strict=True):
+        points = view.camera.rays().at(true.depth.reshape(-1)).view(60, 80, 3)
+        # the grid fades over a cell beside the border of the shadow
+        away = view.mask & ((points[..., 0] - SHADED).abs() > 0.08) & (points[..., 2].abs() < 0.03)
+        pairs.append((picture[away], true.rgb[away]))
+    assert psnr(pairs) > 50  # 65 measured
+    kept = prepared(scene, shots)
+    assert (
+        kept.shade is None
+        and psnr(
+            [
+                (p[v.mask], t.rgb[v.mask])
+                for p, v, t in zip(
+                    kept.inpaint(views, Guide(), strength=1.0, seed=0), views, truth, strict=True
+                )
+            ]
+        )
+        < 25
+    )
 
 
 def test_all_views_agree():
