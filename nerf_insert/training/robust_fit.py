@@ -25,6 +25,7 @@ COLOR_ITERATIONS = 4
 CLIPPED_WEIGHT = 0.01  # of a pixel whose color is at an end of the range, for a transform of color
 ALIKE = 0.6  # of the views, at least: so many are taken to be right
 NORMAL_LENGTH = 1.68  # of the shortest interval with so much of a normal distribution, in standard deviations
+FEW = 5.0  # over the number of values, by how much the spread of few of them is taken to be larger
 MIN_LOG_SPREAD = 0.12  # least spread of views' log errors, so that equally good views stay equally good
 INCONSISTENT, REJECTED = (
     2.0,
@@ -88,14 +89,17 @@ def view_trust(errors: Float[Tensor, " V"]) -> Float[Tensor, " V"]:
 
     Errors are compared by their logarithm, in standard deviations from what is usual: the middle of the
     shortest interval that holds `ALIKE` of the views. A smaller part that contradicts the others moves it
-    hardly (Rousseeuw 1984, for one half); where more contradict, nobody knows which of them are right.
+    hardly (Rousseeuw 1984, for one half); where more contradict, nobody knows which of them are right. Of few
+    values, the shortest interval is shorter than usual by chance; the factor for that is Rousseeuw and
+    Leroy's (Robust Regression and Outlier Detection, 1987, p. 202).
     """
     logs, order = errors.clamp_min(1e-4).log().sort()
     inside = math.ceil(ALIKE * len(logs))
     lengths = logs[inside - 1 :] - logs[: len(logs) - inside + 1]
     first = int(lengths.argmin())
     middle = (logs[first] + logs[first + inside - 1]) / 2
-    spread = max(float(lengths[first]) / NORMAL_LENGTH, MIN_LOG_SPREAD)
+    few = 1 + FEW / max(1, len(logs) - 1)
+    spread = max(few * float(lengths[first]) / NORMAL_LENGTH, MIN_LOG_SPREAD)
     over = (logs - middle) / spread
     trust = torch.empty_like(errors)
     trust[order] = ((REJECTED - over) / (REJECTED - INCONSISTENT)).clamp(0, 1)

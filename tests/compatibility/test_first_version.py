@@ -17,6 +17,7 @@ import yaml
 from nerf_insert.capture.capture import Capture
 from nerf_insert.cli.main import main
 from nerf_insert.io.files import read_json, read_tensors
+from nerf_insert.rendering.stack import hits
 from nerf_insert.scene.renders import layer_stack
 from nerf_insert.scene.scene import Scene
 
@@ -152,7 +153,10 @@ def test_unfinished_edits_resume(first_version, tmp_path, capsys, name):
             camera = made.capture.view(f"images/{stem}.png").camera
             now = layer_stack(made, layers).render_image(camera).rgb
             # The first version painted and fitted as if the layers below were not there.
-            same = ~below.meets_layer(camera.rays()).view(now.shape[:2])
+            rays = camera.rays()
+            met = [layer.meets(rays) for _, layer in below.shades]
+            met += [hits(layer.region, rays) for _, layer in below.fields]
+            same = ~torch.stack(met).any(0).view(now.shape[:2])
             assert same.float().mean() > 0.5
             assert (now - picture)[same].abs().mean() < TOLERANCE, key
 
