@@ -34,6 +34,7 @@ MIN_SHADED = 15  # samples that have to be
 MAX_BRIGHTENING = 2.5  # log ratio, the most that is taken back
 INDEPENDENT = 15.0  # places of different texture that the shaded samples are worth
 MIN_SHARE = 0.15  # of the predicted darkening that photographs have to show
+MIN_EXPLAINED = 0.2  # of the differences between neighbors, where the shadow makes any
 MIN_CHANGE = 0.01  # of the ratio, that is kept
 RUBBLE, EVEN = 0.5, 0.85  # mean cosines to the normals around, at which nothing and all is taken back
 MIN_RADIANCE = 1e-4  # darker pixels tell nothing
@@ -103,4 +104,4 @@ def is_seen(fit: FittedShadow) -> bool:
         found, expected = fit.sharp, fit.expected_sharp
     share = float(found.clamp_min(0).sum() / expected.clamp_min(0).sum().clamp_min(1e-6))
     significance = float(fit.darkening[shaded].median()) / max(1e-3, fit.texture / INDEPENDENT**0.5)
-    return share >= MIN_SHARE and significance >= MIN_SIGNIFICANCE
+    return share >= MIN_SHARE and significance >= MIN_SIGNIFICANCE and fit.explained >= MIN_EXPLAINED

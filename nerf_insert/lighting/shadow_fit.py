@@ -56,6 +56,7 @@ PLACES, SHARE_REACH = 250, 0.12  # where it is told apart; how far around, in di
 PRIOR = 0.005  # of the weight of all pairs, that speaks for the same share everywhere
 MAX_TOLD = 6000  # pairs that tell it
 WEIGHINGS = 3
+EVIDENCE = 0.05  # of the differences, that key lights have to explain for them to be fitted
 MIN_GAIN = 1e-3  # of the sum, for which a light is moved
 DARKEST = 0.02  # ratio of light
 SIDES_APART = 2.0  # diagonals of the thing, by which samples that face different sides are kept apart
@@ -73,6 +74,7 @@ class FittedShadow(NamedTuple):
         darkening: Log of the light without the thing over that with it, at the samples, in luminance.
         sharp: The same as far as key lights cause it.
         expected, expected_sharp: Both as the first light predicted them.
+        explained: Part of the differences between neighbors that the thing's shadow explains.
         texture: The median difference of neighboring samples' log luminance beside the shadow.
     """
 
@@ -84,6 +86,7 @@ class FittedShadow(NamedTuple):
     sharp: Float[Tensor, " M"]
     expected: Float[Tensor, " M"]
     expected_sharp: Float[Tensor, " M"]
+    explained: float
     texture: float
 
 
@@ -152,8 +155,8 @@ def fit_shadow(
     shares = fit.shares(best, points, points[::every], SHARE_REACH * size)
     share = share_at(points[::every], shares, points)
     light, texture = replace(light, keys=best.keys), fit.texture(found)
-    shown = share * found, share * sharp
-    return FittedShadow(light, best.soft, points[::every], shares, *shown, *expected, texture)
+    shown, explained = (share * found, share * sharp), fit.explained(best, share)
+    return FittedShadow(light, best.soft, points[::every], shares, *shown, *expected, explained, texture)
 
 
 def fit_light(
@@ -173,6 +176,9 @@ def fit_light(
         normals: Unit normals there.
         seen: The log radiance that photographs show there; NaN: unknown.
         size: Of the surroundings, world units.
+
+    Returns:
+        The light; as it was if shadows and shading explain too little for it to be told better.
     """
     known = seen.isfinite().all(-1)
     points, normals, seen = points[known], normals[known], seen[known]
@@ -184,7 +190,11 @@ def fit_light(
     rows = (lit / level).mean(-1).T
     parts = LightParts(around, around, rows, torch.zeros_like(rows))
     fit = _Fit(surface, None, points, normals, seen, _Pairs.among(points, normals, size))
-    return replace(light, keys=fit.improved(_Model(light.keys, parts)).keys)
+    best = fit.improved(_Model(light.keys, parts))
+    dark = replace(best, keys=tuple(replace(key, irradiance=torch.zeros(3)) for key in best.keys))
+    if fit.cost(best) > (1 - EVIDENCE) * fit.cost(dark):
+        return light
+    return replace(light, keys=best.keys)
 
 
 def darkening(parts: LightParts, keys: Sequence[DiskLight], soft: float) -> Float[Tensor, "M 3"]:
@@ -282,6 +292,17 @@ class _Fit:
         wanted = torch.cat([wanted.expand(len(places), -1), overall.expand(len(places), 1)], 1)
         shares = weighted_median(wanted, torch.cat([near * weight, prior], 1))
         return shares.clamp(min=0).minimum(overall)
+
+    def explained(self, model: _Model, share: Float[Tensor, " M"]) -> float:
+        """Return the part of the differences that shares of the thing's shadow explain, where it differs."""
+        one, other, weight = self.pairs
+        dark = model.darkening() @ LUMINANCE
+        without = (self.seen - model.log_light()) @ LUMINANCE - dark
+        change, before, after = (
+            values[one] - values[other] for values in (dark, without, without + share * dark)
+        )
+        weight = weight * change.abs()
+        return 1 - float(weight @ after.abs()) / max(1e-9, float(weight @ before.abs()))
 
     def texture(self, darkening: Float[Tensor, " M"]) -> float:
         """Return the usual difference in log luminance of neighbors that the shadow does not tell apart."""
