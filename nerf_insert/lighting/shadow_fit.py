@@ -147,16 +147,21 @@ def fit_shadow(
     start = _Model(light.keys, parts)
     fit = _Fit(surface, thing, points, normals, seen, _Pairs.among(points, normals, size))
     best = fit.improved(start)
-    (found, sharp), expected = (
-        [replace(model, soft=soft).darkening() @ LUMINANCE for soft in (model.soft, 0.0)]
-        for model in (best, start)
+    found, places = best.darkening() @ LUMINANCE, points[:: max(1, len(points) // PLACES)]
+    shares = fit.shares(best, points, places, SHARE_REACH * size)
+    share = share_at(places, shares, points)
+    return FittedShadow(
+        light=replace(light, keys=best.keys),
+        soft=best.soft,
+        places=places,
+        shares=shares,
+        darkening=share * found,
+        sharp=share * (replace(best, soft=0.0).darkening() @ LUMINANCE),
+        expected=start.darkening() @ LUMINANCE,
+        expected_sharp=replace(start, soft=0.0).darkening() @ LUMINANCE,
+        explained=fit.explained(best, share),
+        texture=fit.texture(found),
     )
-    every = max(1, len(points) // PLACES)
-    shares = fit.shares(best, points, points[::every], SHARE_REACH * size)
-    share = share_at(points[::every], shares, points)
-    light, texture = replace(light, keys=best.keys), fit.texture(found)
-    shown, explained = (share * found, share * sharp), fit.explained(best, share)
-    return FittedShadow(light, best.soft, points[::every], shares, *shown, *expected, explained, texture)
 
 
 def fit_light(
