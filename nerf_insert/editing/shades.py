@@ -8,6 +8,7 @@ written when the edit is resumed. It joins the scene with the layer that it belo
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -56,7 +57,7 @@ def with_kept_shade(session: EditSession, folder: Path, progress: Progress) -> E
 
 def drop_kept_shade(folder: Path) -> None:
     """Delete the shade layer that belongs to the layer in `folder`, which is to be made anew."""
-    (shade_folder(folder) / FILE).unlink(missing_ok=True)
+    shutil.rmtree(shade_folder(folder), ignore_errors=True)
 
 
 def shade_of_edit(session: EditSession, folder: Path, progress: Progress) -> Path | None:

@@ -189,11 +189,10 @@ def fit_light(
     points, normals, seen = points[known], normals[known], seen[known]
     if len(points) <= 4 * max(RANKS) or not light.keys:
         return light
-    lifted = points + 0.25 * surface.cell * normals
-    around, lit = light.irradiance_parts(lifted, normals, [surface.as_occluder()])
-    level = irradiances(light.keys).clamp_min(1e-9)
-    rows = (lit / level).mean(-1).T
-    parts = LightParts(around, around, rows, torch.zeros_like(rows))
+    lifted, scene = points + 0.25 * surface.cell * normals, [surface.as_occluder()]
+    around = Light(light.environment).irradiance(lifted, normals, scene)
+    lit = relative_irradiances(light.keys, lifted, normals, scene)
+    parts = LightParts(around, around, lit, torch.zeros_like(lit))
     fit = _Fit(surface, None, points, normals, seen, _Pairs.among(points, normals, size))
     best = fit.improved(_Model(light.keys, parts))
     dark = replace(best, keys=tuple(replace(key, irradiance=torch.zeros(3)) for key in best.keys))
@@ -381,9 +380,8 @@ class _Fit:
         return self._best(model, k, [replace(key, angle=math.radians(degrees)) for degrees in ANGLES])
 
     def _weighed(self, model: _Model) -> _Model:
-        """Return the model with the strengths that explain the shadow best: all together, then each."""
-        count = len(model.keys)
-        one_by_one = [(k, channel) for k in range(count) for channel in range(3)]
+        """Return the model with the strengths that explain the colors best: all together, then each."""
+        one_by_one = [(k, channel) for k in range(len(model.keys)) for channel in range(3)]
         for _ in range(WEIGHINGS):
             model = self._scaled(model, one_by_one)
             for each in one_by_one:

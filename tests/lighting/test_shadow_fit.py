@@ -9,7 +9,7 @@ from lit_ball import BOUNDS, UP, ball, plane, sun
 from nerf_insert.geometry.frames import orthonormal_frame
 from nerf_insert.lighting.light import Light
 from nerf_insert.lighting.shade_bake import irradiance_ratios
-from nerf_insert.lighting.shadow_fit import fit_shadow, share_at, weighted_median
+from nerf_insert.lighting.shadow_fit import fit_light, fit_shadow, share_at, weighted_median
 
 TRUE = Light(torch.tensor([0.2, 0.25, 0.4]).expand(256, 3), (sun((0.9, 0.3, 1.0)),))
 
@@ -62,6 +62,13 @@ def test_a_shadow_that_is_seen_on_one_side_alone_is_told_apart():
     there, missing = torch.tensor([[-0.4, -0.3, 0.0]]), torch.tensor([[-0.45, 0.1, 0.0]])
     shares = [float(share_at(fit.places, fit.shares, place)) for place in (there, missing)]
     assert shares[0] > shares[1] + 0.4
+
+
+def test_where_nothing_is_in_the_light_it_stays_as_it_was():
+    """All of a bare plane is lit alike by any sun: texture must not be taken for shadows."""
+    points, normals = (values[:3000] for values in samples())
+    rough = turned(TRUE, 7.0)
+    assert fit_light(plane(), rough, points, normals, squares(points), 1.0) is rough
 
 
 def test_a_weighted_median_is_that_of_repeated_values():
