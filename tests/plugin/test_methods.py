@@ -5,6 +5,7 @@ import copy
 import json
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -458,6 +459,9 @@ def base_run(tiny_folder, tmp_path_factory):
     model.num_levels, model.log2_hashmap_size, model.max_res, model.hidden_dim = 6, 13, 128, 16
     model.samples_per_batch, model.training_steps = 1 << 14, 220
     config.save_config()
+    torch.manual_seed(config.machine.seed)  # as ns-train does
+    np.random.seed(config.machine.seed)
+    random.seed(config.machine.seed)
     trainer = config.setup()
     trainer.setup()
     untrained = trainer.pipeline.get_average_eval_image_metrics()["psnr"]
