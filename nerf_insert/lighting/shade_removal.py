@@ -31,7 +31,7 @@ from nerf_insert.lighting.surface import SceneSurface
 
 MIN_DARKENING = 0.08  # log ratio from which on a place counts as shaded
 MIN_SHADED = 15  # samples that have to be
-MAX_BRIGHTENING = 2.5  # log ratio, the most that is taken back
+MAX_BRIGHTENING = 1.6  # log ratio, the most that is taken back: a low sun and its sky make 1.4
 INDEPENDENT = 15.0  # places of different texture that the shaded samples are worth
 MIN_SHARE = 0.15  # of the predicted darkening that photographs have to show
 MIN_EXPLAINED = 0.2  # of the differences between neighbors, where the shadow makes any
