@@ -5,7 +5,6 @@ World coordinates and units.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from nerf_insert.lighting.flat_depth import flattened
 from nerf_insert.lighting.light import Light, fibonacci_sphere
 from nerf_insert.lighting.light_samples import gather_samples
 from nerf_insert.lighting.mesh_colors import place_samples
-from nerf_insert.lighting.shadow_fit import fit_light
+from nerf_insert.lighting.shadow_fit import Samples, fit_light
 from nerf_insert.lighting.surface import SceneSurface, far_radiance, surface_radiance
 from nerf_insert.rendering.depth_view import DepthView, Renderer, render_depth_views, with_photographs
 from nerf_insert.rendering.stack import LayerStack
@@ -29,8 +28,8 @@ from nerf_insert.rendering.stack import LayerStack
 CAMERA_REACH = 1.0  # half side of the box in which the light is looked for, in the cameras' median distance
 OBJECT_REACH = 2.0  # the same in the size of what the light falls on, if that is more
 FITTED = 0.6  # of that half side: how far around the place the light is fitted to the photographs
-SPACING, OFFERED, SAMPLES = 1 / 60, 60_000, 3500  # of the samples there: apart, in that reach; their numbers
-DARKEST, BRIGHTEST = 1e-4, 0.9  # radiance; other pixels tell nothing
+SPACING, OFFERED, SAMPLES = 1 / 60, 60_000, 3500  # of samples: their distance, in that reach; their numbers
+BRIGHTEST = 0.9  # radiance; what is cut off above tells nothing
 CELLS = 160  # of the surface along the box's sides
 
 
@@ -78,15 +77,15 @@ def find_light(
     far = far_radiance(scene, flat, bounds, fibonacci_sphere())
     occluders = [surface.as_occluder()]
     scale = half / OBJECT_REACH
-    samples = gather_samples(surface, occluders, far, center, scale, up, seed)
-    light, confidence = estimate_light(samples, occluders, center, scale, up, far)
+    few = gather_samples(surface, occluders, far, center, scale, up, seed)
+    light, confidence = estimate_light(few, occluders, center, scale, up, far)
     if not light.keys:
         return SceneLight(light, confidence)
     sharp = with_photographs(flat, [view.as_taken() for view in views])
     points, normals = _samples(surface, center, half, seed)
     shown = surface_radiance(sharp, points, normals, 2 * surface.cell)[0]
-    seen = torch.where(((shown > DARKEST) & (shown < BRIGHTEST)).all(-1, keepdim=True), shown.log(), math.nan)
-    return SceneLight(*_without_dark(fit_light(surface, light, points, normals, seen, half), confidence))
+    samples = Samples.of(points, normals, shown, BRIGHTEST)
+    return SceneLight(*_without_dark(fit_light(surface, light, samples, half), confidence))
 
 
 def _without_dark(light: Light, confidence: Confidence) -> tuple[Light, Confidence]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from nerf_insert.lighting.shade_bake import (
     shell_thickness,
     with_moved,
 )
-from nerf_insert.lighting.shadow_fit import FittedShadow, darkening, evenness, fit_shadow, share_at
+from nerf_insert.lighting.shadow_fit import FittedShadow, Samples, darkening, evenness, fit_shadow, share_at
 from nerf_insert.lighting.surface import SceneSurface
 
 MIN_DARKENING = 0.08  # log ratio from which on a place counts as shaded
@@ -37,7 +36,6 @@ MIN_SHARE = 0.15  # of the predicted darkening that photographs have to show
 MIN_EXPLAINED = 0.2  # of the differences between neighbors, where the shadow makes any
 MIN_CHANGE = 0.01  # of the ratio, that is kept
 RUBBLE, EVEN = 0.5, 0.85  # mean cosines to the normals around, at which nothing and all is taken back
-MIN_RADIANCE = 1e-4  # darker pixels tell nothing
 MIN_SIGNIFICANCE = 2.0  # standard errors by which the shade has to be darker than the rest
 
 Radiance = Callable[[Float[Tensor, "N 3"], Float[Tensor, "N 3"]], Float[Tensor, "N 3"]]
@@ -73,9 +71,8 @@ def take_back_shade(
     if placed is None:
         return None
     points, normals = placed
-    shown = radiance(points, normals)
-    seen = torch.where((shown > MIN_RADIANCE).all(-1, keepdim=True), shown.log(), float("nan"))
-    fit = fit_shadow(surface, light, thing, bounds, points, normals, seen)
+    samples = Samples.of(points, normals, radiance(points, normals))
+    fit = fit_shadow(surface, light, thing, bounds, samples)
     if fit is None or not is_seen(fit):
         return None
     parts = light_parts(surface, fit.light, thing, bounds, points, normals, "cast")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.lighting.estimation import ring
@@ -38,6 +38,7 @@ LOOKED_AT, SAMPLES = 8000, 3500  # samples that are offered; of which so many ar
 # How far from the predicted shadow one half of the samples lies, and the other; in diagonals of the thing.
 BESIDE, AROUND = 0.06, 0.25
 RANKS = (3, 12, 40, 110)  # of a sample's neighbors, those that it is compared with
+FEWEST = 4 * max(RANKS)  # samples that tell anything
 NEIGHBORS = 24  # samples around one, whose normals are compared with its own
 ROUGH, SMOOTH = 0.75, 0.97  # mean cosines at which a sample counts nothing, and fully
 ALIKE = 0.01  # difference of darkening between samples that the shadow does not tell apart
@@ -59,7 +60,37 @@ WEIGHINGS = 3
 EVIDENCE = 0.05  # of the differences, that key lights have to explain for them to be fitted
 MIN_GAIN = 1e-3  # of the sum, for which a light is moved
 DARKEST = 0.02  # ratio of light
+BLACK = 1e-4  # radiance
 SIDES_APART = 2.0  # diagonals of the thing, by which samples that face different sides are kept apart
+
+
+class Samples(NamedTuple):
+    """Places of a surface, and what photographs show there.
+
+    Attributes:
+        points: World coordinates.
+        normals: Unit normals of the surface.
+        seen: The log radiance; NaN: unknown.
+    """
+
+    points: Float[Tensor, "N 3"]
+    normals: Float[Tensor, "N 3"]
+    seen: Float[Tensor, "N 3"]
+
+    @staticmethod
+    def of(points: Tensor, normals: Tensor, radiance: Tensor, brightest: float = math.inf) -> Samples:
+        """Return samples of a radiance; black pixels, and those above `brightest`, tell nothing."""
+        tells = ((radiance > BLACK) & (radiance < brightest)).all(-1, keepdim=True)  # false for NaN
+        return Samples(points, normals, torch.where(tells, radiance.log(), math.nan))
+
+    def take(self, index: Tensor) -> Samples:
+        """Return some of the samples, by their numbers or a mask."""
+        return Samples(*(column[index] for column in self))
+
+    @property
+    def known(self) -> Bool[Tensor, " N"]:
+        """Where photographs show something."""
+        return self.seen.isfinite().all(-1)
 
 
 class FittedShadow(NamedTuple):
@@ -118,9 +149,7 @@ def fit_shadow(
     light: Light,
     thing: Occluder,
     bounds: Float[Tensor, "2 3"],
-    points: Float[Tensor, "N 3"],
-    normals: Float[Tensor, "N 3"],
-    seen: Float[Tensor, "N 3"],
+    samples: Samples,
     seed: int = 0,
 ) -> FittedShadow | None:
     """Find the light whose shadow of a thing is the one that photographs show.
@@ -130,25 +159,23 @@ def fit_shadow(
         light: The scene's light, roughly.
         thing: What casts the shadow.
         bounds: Lowest and highest corner of the box around it.
-        points: Samples of the surface.
-        normals: Unit normals there.
-        seen: The log radiance that photographs show there; NaN: unknown.
+        samples: Of the surface.
         seed: Random seed of the choice of samples.
 
     Returns:
         The light; None if too little of the surface around is known.
     """
     size = float((bounds[1] - bounds[0]).norm())
-    index = _around_shadow(surface, light, thing, bounds, points, normals, seen, seed)
-    if len(index) < 4 * max(RANKS):
+    samples = _around_shadow(surface, light, thing, bounds, samples, seed)
+    points, normals, _ = samples
+    if len(points) < FEWEST:
         return None
-    points, normals, seen = points[index], normals[index], seen[index]
     parts = light_parts(surface, light, thing, bounds, points, normals, "cast", everywhere=True)
     start = _Model(light.keys, parts)
-    fit = _Fit(surface, thing, points, normals, seen, _Pairs.among(points, normals, size))
+    fit = _Fit(surface, thing, samples, size)
     best = fit.improved(start)
     found, places = best.darkening() @ LUMINANCE, points[:: max(1, len(points) // PLACES)]
-    shares = fit.shares(best, points, places, SHARE_REACH * size)
+    shares = fit.shares(best, places, SHARE_REACH * size)
     share = share_at(places, shares, points)
     return FittedShadow(
         light=replace(light, keys=best.keys),
@@ -164,36 +191,27 @@ def fit_shadow(
     )
 
 
-def fit_light(
-    surface: SceneSurface,
-    light: Light,
-    points: Float[Tensor, "M 3"],
-    normals: Float[Tensor, "M 3"],
-    seen: Float[Tensor, "M 3"],
-    size: float,
-) -> Light:
+def fit_light(surface: SceneSurface, light: Light, samples: Samples, size: float) -> Light:
     """Improve a light by all shadows and shading around a place.
 
     Args:
         surface: The scene.
         light: The scene's light, roughly.
-        points: Samples of the surface.
-        normals: Unit normals there.
-        seen: The log radiance that photographs show there; NaN: unknown.
+        samples: Of the surface.
         size: Of the surroundings, world units.
 
     Returns:
         The light; as it was if shadows and shading explain too little for it to be told better.
     """
-    known = seen.isfinite().all(-1)
-    points, normals, seen = points[known], normals[known], seen[known]
-    if len(points) <= 4 * max(RANKS) or not light.keys:
+    samples = samples.take(samples.known)
+    points, normals, _ = samples
+    if len(points) < FEWEST or not light.keys:
         return light
     lifted, scene = points + 0.25 * surface.cell * normals, [surface.as_occluder()]
     around = Light(light.environment).irradiance(lifted, normals, scene)
     lit = relative_irradiances(light.keys, lifted, normals, scene)
     parts = LightParts(around, around, lit, torch.zeros_like(lit))
-    fit = _Fit(surface, None, points, normals, seen, _Pairs.among(points, normals, size))
+    fit = _Fit(surface, None, samples, size)
     best = fit.improved(_Model(light.keys, parts))
     dark = replace(best, keys=tuple(replace(key, irradiance=torch.zeros(3)) for key in best.keys))
     if fit.cost(best) > (1 - EVIDENCE) * fit.cost(dark):
@@ -247,18 +265,11 @@ def weighted_median(values: Float[Tensor, "K P"], weights: Float[Tensor, "K P"])
 class _Fit:
     """Moves lights to where pairs of samples differ least."""
 
-    def __init__(
-        self,
-        surface: SceneSurface,
-        thing: Occluder | None,
-        points: Float[Tensor, "M 3"],
-        normals: Float[Tensor, "M 3"],
-        seen: Float[Tensor, "M 3"],
-        pairs: _Pairs,
-    ) -> None:
+    def __init__(self, surface: SceneSurface, thing: Occluder | None, samples: Samples, size: float) -> None:
         self.thing, self.scene = thing, surface.as_occluder()
-        self.lifted, self.normals, self.seen = points + 0.25 * surface.cell * normals, normals, seen
-        self.pairs = pairs
+        self.points, self.normals, self.seen = samples
+        self.lifted = self.points + 0.25 * surface.cell * self.normals
+        self.pairs = _Pairs.among(self.points, self.normals, size)
 
     def cost(self, model: _Model) -> float:
         """Return the mean difference of neighbors once the light is taken from their colors."""
@@ -268,14 +279,11 @@ class _Fit:
         off = (clear[self.pairs.one] - clear[self.pairs.other]).abs().mean(-1)
         return float(off @ self.pairs.weight)
 
-    def shares(
-        self, model: _Model, points: Float[Tensor, "M 3"], places: Float[Tensor, "K 3"], reach: float
-    ) -> Float[Tensor, " K"]:
+    def shares(self, model: _Model, places: Float[Tensor, "K 3"], reach: float) -> Float[Tensor, " K"]:
         """Return how much of the thing's own shadow explains the colors best, in the light of the model.
 
         Args:
             model: The light.
-            points: The samples.
             places: Around which this is told.
             reach: World units.
 
@@ -289,7 +297,7 @@ class _Fit:
         index = (change.abs() > ALIKE).nonzero()[:, 0]
         index = index[torch.linspace(0, len(index) - 1, min(len(index), MAX_TOLD)).long()]
         wanted, weight = -left[index] / change[index], weight[index] * change[index].abs()
-        middle = (points[one[index]] + points[other[index]]) / 2
+        middle = (self.points[one[index]] + self.points[other[index]]) / 2
         overall = weighted_median(wanted[None], weight[None]).clamp(0, MAX_SHARE)
         near = torch.exp(-0.5 * (torch.cdist(places, middle) / reach) ** 2)
         prior = (PRIOR * weight.sum()).expand(len(places), 1)
@@ -411,17 +419,16 @@ def _around_shadow(
     light: Light,
     thing: Occluder,
     bounds: Float[Tensor, "2 3"],
-    points: Float[Tensor, "N 3"],
-    normals: Float[Tensor, "N 3"],
-    seen: Float[Tensor, "N 3"],
+    samples: Samples,
     seed: int,
-) -> Int64[Tensor, " M"]:
+) -> Samples:
     """Choose samples in and beside the shadow that a light predicts."""
     from scipy.spatial import KDTree
 
     size = float((bounds[1] - bounds[0]).norm())
     generator = torch.Generator().manual_seed(seed)
-    known = seen.isfinite().all(-1).nonzero()[:, 0]
+    points, normals, _ = samples
+    known = samples.known.nonzero()[:, 0]
     some = known[torch.randperm(len(known), generator=generator)[:LOOKED_AT]]
     x, n = points[some], normals[some]
     scene, shaded = surface.as_occluder(), near_box(x, bounds, BESIDE * size)
@@ -430,13 +437,13 @@ def _around_shadow(
         shaded |= hidden_by_thing(key, lifted, n, thing, scene, KEY_SAMPLES) > 0
     known = known[near_box(points[known], bounds, KEY_REACH * size)]
     if not bool(shaded.any()) or not len(known):
-        return known[:0]
+        return samples.take(known[:0])
     away = np.asarray(KDTree(x[shaded].numpy()).query(points[known].numpy())[0], np.float32)
     chosen = []
     for low, high in ((-1.0, BESIDE * size), (BESIDE * size, AROUND * size)):
         near = known[torch.from_numpy((away > low) & (away <= high))]
         chosen.append(near[torch.randperm(len(near), generator=generator)[: SAMPLES // 2]])
-    return torch.cat(chosen).sort().values
+    return samples.take(torch.cat(chosen).sort().values)
 
 
 class _Pairs(NamedTuple):

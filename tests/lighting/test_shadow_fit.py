@@ -9,7 +9,7 @@ from lit_ball import BOUNDS, UP, ball, plane, sun
 from nerf_insert.geometry.frames import orthonormal_frame
 from nerf_insert.lighting.light import Light
 from nerf_insert.lighting.shade_bake import irradiance_ratios
-from nerf_insert.lighting.shadow_fit import fit_light, fit_shadow, share_at, weighted_median
+from nerf_insert.lighting.shadow_fit import Samples, fit_light, fit_shadow, share_at, weighted_median
 
 TRUE = Light(torch.tensor([0.2, 0.25, 0.4]).expand(256, 3), (sun((0.9, 0.3, 1.0)),))
 
@@ -40,7 +40,7 @@ def test_a_rough_light_becomes_the_one_whose_shadow_is_seen():
     ratio = irradiance_ratios(plane(), TRUE, ball(), BOUNDS, points, normals, "cast")
     rough = turned(TRUE, 7.0)
     rough = replace(rough, keys=(replace(rough.keys[0], irradiance=torch.full((3,), 0.5)),))
-    fit = fit_shadow(plane(), rough, ball(), BOUNDS, points, normals, squares(points) + ratio.log())
+    fit = fit_shadow(plane(), rough, ball(), BOUNDS, Samples(points, normals, squares(points) + ratio.log()))
     assert fit is not None
     key = fit.light.keys[0]
     off = math.degrees(math.acos(min(1.0, float(key.direction @ TRUE.keys[0].direction))))
@@ -57,7 +57,7 @@ def test_a_shadow_that_is_seen_on_one_side_alone_is_told_apart():
     ratio = irradiance_ratios(plane(), TRUE, ball(), BOUNDS, points, normals, "cast")
     shown = (points[:, 1] < -0.1)[:, None]  # the shadow lies around y = -0.1
     seen = squares(points, contrast=0.0) + torch.where(shown, ratio.log(), 0.0)
-    fit = fit_shadow(plane(), TRUE, ball(), BOUNDS, points, normals, seen)
+    fit = fit_shadow(plane(), TRUE, ball(), BOUNDS, Samples(points, normals, seen))
     assert fit is not None
     there, missing = torch.tensor([[-0.4, -0.3, 0.0]]), torch.tensor([[-0.45, 0.1, 0.0]])
     shares = [float(share_at(fit.places, fit.shares, place)) for place in (there, missing)]
@@ -68,7 +68,7 @@ def test_where_nothing_is_in_the_light_it_stays_as_it_was():
     """All of a bare plane is lit alike by any sun: texture must not be taken for shadows."""
     points, normals = (values[:3000] for values in samples())
     rough = turned(TRUE, 7.0)
-    assert fit_light(plane(), rough, points, normals, squares(points), 1.0) is rough
+    assert fit_light(plane(), rough, Samples(points, normals, squares(points)), 1.0) is rough
 
 
 def test_a_weighted_median_is_that_of_repeated_values():
