@@ -137,12 +137,12 @@ class Benchmark:
             start = time.monotonic()
             generator = at_step(1, step)
             chosen = torch.randint(len(pixels), (rays,), generator=generator)
-            loss, samples = base_loss(base, pixels, chosen, generator)
-            optimizer.step(loss, min(step, self.config.steps))
+            loss = base_loss(base, pixels, chosen, generator)
+            optimizer.step(loss.total, min(step, self.config.steps))
             if step % 16 == 0:
                 base.update_occupancy(generator, min(1.0, step / 300))
             rays = int(
-                min(max(64, rays * self.config.samples / max(samples, 1), rays / 2), 2 * rays, 1 << 15)
+                min(max(64, rays * self.config.samples / max(loss.samples, 1), rays / 2), 2 * rays, 1 << 15)
             )
             spent += time.monotonic() - start
             if spent - evaluated >= EVALUATE_EVERY:

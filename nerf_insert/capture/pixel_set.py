@@ -32,7 +32,7 @@ class PixelSet:
             self.colors = images
         else:
             self.colors = torch.cat([image.reshape(-1, image.shape[-1]) for image in images])
-        self._cameras = tuple(cameras)
+        self.cameras = tuple(cameras)
         self._poses = torch.stack([camera.c2w for camera in cameras])
         sizes = torch.tensor([camera.width * camera.height for camera in cameras])
         self._widths = torch.tensor([camera.width for camera in cameras])
@@ -64,8 +64,8 @@ class PixelSet:
             directions = torch.empty_like(poses[:, :, 3])
             for number in view.unique().tolist():
                 own = view == number
-                directions[own] = self._cameras[number].rays_through(pixels[own]).directions
-        return Rays(poses[:, :, 3].contiguous(), directions, self._cameras, view)
+                directions[own] = self.cameras[number].rays_through(pixels[own]).directions
+        return Rays(poses[:, :, 3].contiguous(), directions, self.cameras, view)
 
     def images(self) -> list[UInt8[Tensor, "_ _ C"]]:
         """Return the source images, one per view."""

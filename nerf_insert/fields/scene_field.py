@@ -153,9 +153,9 @@ class SceneField(nn.Module):
         points = centered @ torch.linalg.inv(to_field[:, :3]).T
         return torch.stack([points.amin(0), points.amax(0)])
 
-    def spacing(self, samples: Samples) -> Float[Tensor, " M"]:
-        """Return the samples' distances along their rays, contracted like space to 0..1."""
-        distance = samples.distances * self.scale
+    def spacing(self, distances: Float[Tensor, " M"]) -> Float[Tensor, " M"]:
+        """Return distances along rays, in world units, contracted like space to 0..1."""
+        distance = distances * self.scale
         return torch.where(distance > 1, 2 - 1 / distance.clamp_min(1), distance) / 2
 
     def density(self, points: Float[Tensor, "M 3"]) -> Float[Tensor, " M"]:

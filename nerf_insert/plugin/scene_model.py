@@ -113,10 +113,9 @@ class NerfInsertBaseModel(Model):
         alpha = image[:, 3:] if image.shape[-1] == 4 else torch.ones_like(image[:, :1])
         sample_length = sample_length_at(self.step, self.config.training_steps)
         generator = at_step(0, self.step)
-        loss, self.evaluated = rays_loss(
-            self.base, outputs["rays"], image[:, :3] * alpha, alpha, generator, sample_length
-        )
-        return {"rgb_loss": loss}
+        loss = rays_loss(self.base, outputs["rays"], image[:, :3] * alpha, alpha, generator, sample_length)
+        self.evaluated = loss.samples
+        return {"rgb_loss": loss.total}
 
     def get_metrics_dict(self, outputs: Any, batch: Any) -> dict[str, Tensor]:
         """Return the PSNR in evaluation; nothing while training, which renders no colors."""

@@ -1,11 +1,15 @@
-"""The distortion loss of mip-NeRF 360. M samples of N rays, packed."""
+"""Losses on where along its ray a pixel has its weight. M samples of N rays, packed."""
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nerf_insert.kernels import distortion_loss
+
+EXACT = 0.005  # difference of s that costs nothing: stereo is not more exact
+FAR = 0.1  # difference of s beyond which all cost the same
 
 
 def mean_distortion_loss(
@@ -21,3 +25,20 @@ def mean_distortion_loss(
         offsets: Where each ray's samples begin.
     """
     return distortion_loss(optical_depth, distances, offsets).sum() / max(len(offsets) - 1, 1)
+
+
+def misplacement(
+    distances: Float[Tensor, " M"], measured: Float[Tensor, " N"], ray_index: Int64[Tensor, " M"]
+) -> Float[Tensor, " M"]:
+    """Return what weight in each sample costs that should be at a measured distance, 0..1.
+
+    The mean over a ray's weight draws it to the measured distance from wherever it is, since what costs is a
+    weight's place and not the mean of the places.
+
+    Args:
+        distances: The samples' s, as for `mean_distortion_loss`.
+        measured: The rays' s; NaN: not measured, so nothing costs anything.
+        ray_index: The ray of each sample.
+    """
+    off = (distances - measured.index_select(0, ray_index)).abs()
+    return torch.nan_to_num(((off - EXACT) / (FAR - EXACT)).clamp(0, 1), nan=0.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Int64
@@ -27,9 +27,10 @@ from nerf_insert.io.images import may_be_transparent, to_uint8
 from nerf_insert.kernels import composite, transmittance
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.devices import device
+from nerf_insert.stereo.depth_maps import DepthMaps, measure_depth
 from nerf_insert.training.checkpoint import Checkpoint
 from nerf_insert.training.exposure import BEGIN, Exposures, Observer
-from nerf_insert.training.losses import mean_distortion_loss
+from nerf_insert.training.losses import mean_distortion_loss, misplacement
 from nerf_insert.training.optimizer import Optimizer, at_step
 
 if TYPE_CHECKING:
@@ -39,8 +40,19 @@ OCCUPANCY_EVERY = 16  # steps
 OCCUPANCY_SETTLED = 0.3  # fraction of the steps after which the occupancy grid is trusted
 EARLY_STOP_EPS = 1e-3  # transmittance in front of a sample below which it is left out
 DISTORTION_WEIGHT = 0.01  # of the distortion loss
+DEPTH_WEIGHT = 0.05  # of the loss on measured depth, at first
+DEPTH_UNTIL = 0.5  # fraction of the steps after which it is not used
+DEPTH_DECAY = 0.01  # of its weight, until then
 # (until this fraction of the steps, length of samples relative to the last ones)
 SAMPLE_LENGTHS = ((0.15, 4), (0.3, 2), (1.0, 1))
+
+
+class BaseLoss(NamedTuple):
+    """The loss of one step."""
+
+    total: Float[Tensor, ""]
+    error: Float[Tensor, ""]  # mean squared, of the colors; without gradient
+    samples: int  # that were evaluated
 
 
 @dataclass(frozen=True)
@@ -142,18 +154,23 @@ def train_base(
     rays_per_step = extra.get("rays", 256)
     exposures = Exposures(len(capture.train))
     exposures.restore(extra.get("exposures"))
+    depths = None
+    if start < DEPTH_UNTIL * config.steps:
+        depths = measure_depth(pixels, usable, 1 / base.scale, progress, config.seed)
     with progress.task("Training the base", total=config.steps, done=start) as task:
         for step in range(start, config.steps):
             generator = at_step(config.seed, step)
             chosen = draw(rays_per_step, len(pixels), usable, generator)
             length = sample_length_at(step, config.steps)
             exposed = exposures if step >= BEGIN * config.steps else None
-            loss, samples = base_loss(base, pixels, chosen, generator, length, exposed)
-            optimizer.step(loss, step)
+            known = depths if step < DEPTH_UNTIL * config.steps else None
+            weight = DEPTH_WEIGHT * DEPTH_DECAY ** (step / (DEPTH_UNTIL * config.steps))
+            loss = base_loss(base, pixels, chosen, generator, length, exposed, known, weight)
+            optimizer.step(loss.total, step)
             if step % OCCUPANCY_EVERY == 0:
                 base.update_occupancy(generator, min(1.0, step / (OCCUPANCY_SETTLED * config.steps)))
-            rays_per_step = next_rays(rays_per_step, samples, config.samples)
-            psnr = -10 * float(loss.detach().log10())
+            rays_per_step = next_rays(rays_per_step, loss.samples, config.samples)
+            psnr = -10 * float(loss.error.log10())
             task.advance(1, note=f"{psnr:.1f} dB", metrics={"psnr": psnr})
             saved.maybe_save(optimizer, step + 1, {"rays": rays_per_step, "exposures": exposures.state()})
     if pixels.colors.shape[-1] == 4:
@@ -211,13 +228,15 @@ def base_loss(
     generator: torch.Generator,
     sample_length: float = 1.0,
     exposures: Exposures | None = None,
-) -> tuple[Float[Tensor, ""], int]:
-    """Return `rays_loss` of the chosen pixels, each with the exposure of its photograph."""
-    observer = None
-    if exposures is not None:
-        view = pixels.view_and_xy(chosen)[0]
-        observer = Observer(exposures, view, exposures.gains[view])
-    return rays_loss(base, pixels.rays(chosen), *pixels.rgba(chosen), generator, sample_length, observer)
+    depths: DepthMaps | None = None,
+    depth_weight: float = 0.0,
+) -> BaseLoss:
+    """Return `rays_loss` of the chosen pixels, with their photographs' exposures and measured depth."""
+    view, rays = pixels.view_and_xy(chosen)[0], pixels.rays(chosen)
+    observer = None if exposures is None else Observer(exposures, view, exposures.gains[view])
+    measured = None if depths is None else depths.distances(view, rays)
+    colors = pixels.rgba(chosen)
+    return rays_loss(base, rays, *colors, generator, sample_length, observer, measured, depth_weight)
 
 
 def rays_loss(
@@ -228,7 +247,9 @@ def rays_loss(
     generator: torch.Generator,
     sample_length: float = 1.0,
     exposed: Observer | None = None,
-) -> tuple[Float[Tensor, ""], int]:
+    measured: Float[Tensor, " N"] | None = None,
+    depth_weight: float = 0.0,
+) -> BaseLoss:
     """Compare rays with their target colors over a random background, which an opaque scene learns to hide.
 
     Args:
@@ -239,9 +260,11 @@ def rays_loss(
         generator: Where randomness comes from.
         sample_length: Length of samples, relative to that at the end of the training.
         exposed: The exposures of the rays' photographs; None: all the same.
+        measured: Distances along the rays at which surfaces were measured, NaN where none was; None: nowhere.
+        depth_weight: Weight of the loss on these distances.
 
     Returns:
-        The mean squared error plus the distortion loss, and the number of samples that were evaluated.
+        The mean squared error plus the losses on where the rays' weight is.
     """
     target_device = base.background.device
     rays, target, alpha = rays.to(target_device), target.to(target_device), alpha.to(target_device)
@@ -259,12 +282,19 @@ def rays_loss(
     density, rgb = base.query(
         samples.midpoints(rays.origins, rays.directions), rays.directions[samples.ray_index]
     )
-    out = composite(density * lengths, rgb, samples.distances, samples.offsets)
+    places, off = base.spacing(samples.distances), None
+    if measured is not None:
+        measured = base.spacing(measured.to(target_device))
+        off = misplacement(places, measured, samples.ray_index)
+    out = composite(density * lengths, rgb, places if off is None else off, samples.offsets)
     scene = out.rgb
     if exposed is not None:
         exposed.exposures.observe(exposed.view, out.rgb.detach(), target)
         scene = out.rgb * exposed.gains.to(out.rgb)
     rendered = scene + (1 - out.accumulation)[:, None] * behind
     error = ((rendered - target - (1 - alpha) * behind) ** 2).mean()
-    spread = mean_distortion_loss(density * lengths, base.spacing(samples), samples.offsets)
-    return error + DISTORTION_WEIGHT * spread, evaluated
+    loss = error + DISTORTION_WEIGHT * mean_distortion_loss(density * lengths, places, samples.offsets)
+    if measured is not None:  # light that passes the surface is off as far as any
+        misplaced = torch.where(measured.isnan(), 0, out.depth + 1 - out.accumulation)
+        loss = loss + depth_weight * misplaced.mean()
+    return BaseLoss(loss, error.detach(), evaluated)

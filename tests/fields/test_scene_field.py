@@ -333,5 +333,5 @@ def test_spacing_is_the_contraction_along_a_ray():
     samples = base.sample(rays)
     distance = samples.distances.double() * base.scale
     wanted = torch.where(distance <= 1, distance, 2 - 1 / distance) / 2
-    torch.testing.assert_close(base.spacing(samples).double(), wanted, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(base.spacing(samples.distances).double(), wanted, rtol=1e-6, atol=1e-6)
     assert bool((wanted.diff() > 0).all()) and float(wanted.max()) < 1
