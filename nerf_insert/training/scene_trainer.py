@@ -40,7 +40,7 @@ OCCUPANCY_EVERY = 16  # steps
 OCCUPANCY_SETTLED = 0.3  # fraction of the steps after which the occupancy grid is trusted
 EARLY_STOP_EPS = 1e-3  # transmittance in front of a sample below which it is left out
 DISTORTION_WEIGHT = 0.01  # of the distortion loss
-DEPTH_WEIGHT = 0.05  # of the loss on measured depth, at first
+DEPTH_WEIGHT = 0.1  # of the loss on measured depth, at first
 DEPTH_UNTIL = 0.5  # fraction of the steps after which it is not used
 DEPTH_DECAY = 0.01  # of its weight, until then
 # (until this fraction of the steps, length of samples relative to the last ones)
