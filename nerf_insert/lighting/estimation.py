@@ -178,10 +178,17 @@ class _Search:
         return float(parts[-1] / (parts.sum() + around))
 
     def another(self, keys: tuple[DiskLight, ...]) -> Hypothesis | None:
-        """Return the keys and the best further one, refined; None if there is none."""
+        """Return the keys and the best further one, refined; None if there is none.
+
+        Lights that graze a few places only explain them as well as the sun does, and are none.
+        """
         few = self._thinned(SEARCHED)
-        found = [few._turned(few.evaluate((*keys, key)), 4.0) for key in few._candidates(keys)]
-        return self.refine(min(found, key=_cost).keys) if found else None
+        turned = [few._turned(few.evaluate((*keys, key)), 4.0) for key in few._candidates(keys)]
+        if not turned:
+            return None
+        found = self.evaluate_all([one.keys for one in turned])
+        bright = [one for one in found if self.share(one) >= MIN_SHARE]
+        return self.refine(min(bright or found, key=_cost).keys)
 
     def _thinned(self, count: int) -> _Search:
         """Return a search with about so many of the samples."""
