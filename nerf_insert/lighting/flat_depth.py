@@ -14,18 +14,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from nerf_insert.geometry.planes import Plane, find_planes
+from nerf_insert.geometry.plane_support import PlaneSupport
+from nerf_insert.geometry.planes import find_planes
 from nerf_insert.rendering.depth_view import DepthView
 
 MAX_PLANES = 3
 MIN_SUPPORT = 0.15  # of the points that a plane has to explain
-SUPPORT_CELLS = 100  # of the extent, in which a plane's support is drawn
-CLOSED_CELLS = 15  # radius of the gaps in it that are closed
 REACH = 0.08  # how far below what is seen a plane may be, as a fraction of the extent
 NO_WORSE = 1.5  # difference of colors on a plane, over that on the depth, up to which the plane is taken
 NOISE = 0.04  # difference of log colors that tells nothing
@@ -62,7 +60,7 @@ def flattened(
         return list(views)
     eyes = torch.stack([view.camera.center for view in views])
     planes = [
-        _Support(plane, points, extent)
+        PlaneSupport(plane, points, extent)
         for plane in find_planes(points, eyes, extent, MAX_PLANES, seed)
         if float((plane.height(points).abs() < plane.tolerance).float().mean()) > MIN_SUPPORT
     ]
@@ -73,7 +71,7 @@ def flattened(
 
 
 def _onto(
-    support: _Support, view: DepthView, views: Sequence[DepthView], reach: float, accepted: Test
+    support: PlaneSupport, view: DepthView, views: Sequence[DepthView], reach: float, accepted: Test
 ) -> DepthView:
     """Move pixels that lie less than `reach` above a plane, or behind it, onto it if a test accepts that."""
     plane, rays, depth = support.plane, view.camera.rays(), view.depth.reshape(-1)
@@ -107,33 +105,6 @@ def _most_views_agree(
             beyond = other.depth_at(projection.pixels) / projection.distance - 1
             votes += projection.inside * ((beyond.abs() < HIDDEN).float() - (beyond > 2 * HIDDEN).float())
     return votes > 0
-
-
-class _Support:
-    """The part of a plane that a scene's surface lies on, without small gaps and holes."""
-
-    def __init__(self, plane: Plane, points: Float[Tensor, "N 3"], extent: float) -> None:
-        from scipy.ndimage import binary_closing, binary_fill_holes
-
-        self.plane, self.cell = plane, extent / SUPPORT_CELLS
-        cells = self._cells(points[plane.height(points).abs() < plane.tolerance])
-        self.low = cells.amin(0) - CLOSED_CELLS - 1
-        size = (cells.amax(0) - self.low + CLOSED_CELLS + 2).tolist()
-        drawn = np.zeros(size, bool)
-        drawn[tuple((cells - self.low).T.numpy())] = True
-        x = np.arange(-CLOSED_CELLS, CLOSED_CELLS + 1)
-        disk = x[:, None] ** 2 + x**2 <= CLOSED_CELLS**2
-        self.closed = torch.from_numpy(np.asarray(binary_fill_holes(binary_closing(drawn, disk))))
-
-    def _cells(self, points: Float[Tensor, "N 3"]) -> Int64[Tensor, "N 2"]:
-        return (self.plane.coordinates(points) / self.cell).floor().long()
-
-    def covers(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
-        """Tell which points of the plane belong to it."""
-        at = self._cells(points) - self.low
-        inside = ((at >= 0) & (at < torch.tensor(self.closed.shape))).all(-1)
-        at = at.clamp_min(0).minimum(torch.tensor(self.closed.shape) - 1)
-        return inside & self.closed[tuple(at.T)]
 
 
 def moved_points(views: Sequence[DepthView], flat: Sequence[DepthView]) -> Moved:

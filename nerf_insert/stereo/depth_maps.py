@@ -23,6 +23,7 @@ from nerf_insert.geometry.cameras import PROJECTABLE, Camera, Rays
 from nerf_insert.kernels.cpu.threads import run
 from nerf_insert.stereo.patch_match import WORST, count_agreeing, drop_edges, finer, match
 from nerf_insert.stereo.pinhole import Pinhole, find_partners, relate, undistort
+from nerf_insert.stereo.plain_surfaces import continue_planes
 
 if TYPE_CHECKING:
     from nerf_insert.runtime.progress import Progress
@@ -126,12 +127,14 @@ def measure_depth(
             small = [one.reduced(reduction) for one in shown]
             planes, costs = _match_level(small, partners, planes, unit, rounds, tries, seed + level)
             task.advance(1)
-        maps = []
+        known = []
         for plane, agree in zip(planes, _agreeing(shown, partners, planes, costs, unit), strict=True):
             kept = np.zeros(agree.shape, bool)
             drop_edges(plane, agree >= AGREEING, JUMP, kept)
-            maps.append(torch.from_numpy(np.where(kept[..., None], plane / unit, np.nan)).float())
-    return DepthMaps([one.camera for one in shown], maps, numbers, len(cameras))
+            known.append(np.where(kept[..., None], plane, np.nan))
+        maps = _with_plain_surfaces(shown, partners, known, unit, seed)
+    scaled = [torch.from_numpy(one / unit).float() for one in maps]
+    return DepthMaps([one.camera for one in shown], scaled, numbers, len(cameras))
 
 
 def _pinholes(pixels: PixelSet, usable: Int64[Tensor, " P"] | None, numbers: Sequence[int]) -> list[Pinhole]:
@@ -204,6 +207,23 @@ def _agreeing(
 
     run(work, len(shown))
     return agreeing
+
+
+def _with_plain_surfaces(
+    shown: Sequence[Pinhole],
+    partners: Sequence[Sequence[int]],
+    known: Sequence[ndarray],
+    unit: float,
+    seed: int,
+) -> list[ndarray]:
+    """Return maps with plain surfaces where another view has them, too, and none looks through them."""
+    wider = continue_planes(shown, known, unit, seed)
+    unknown = [np.isnan(one[..., 0]) for one in wider]
+    planes = [np.nan_to_num(one) for one in wider]
+    costs = [np.where(missing, WORST, 0.0) for missing in unknown]
+    for one, before, agree in zip(wider, known, _agreeing(shown, partners, planes, costs, unit), strict=True):
+        one[(agree < 1) & np.isnan(before[..., 0])] = np.nan
+    return wider
 
 
 def _relations(

@@ -30,14 +30,18 @@ def ground_distance(rays):
     return torch.where(distance > 0, distance, torch.inf)
 
 
-def photograph(camera, contrast, offset=0.5):
-    """Render the plane z = 0 with a texture of waves without a period, four rays a pixel."""
+def photograph(camera, contrast, plain=0.0):
+    """Render the plane z = 0 with a texture of waves without a period, four rays a pixel.
+
+    Within the radius `plain` around the origin it has none.
+    """
     y, x = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
     total = torch.zeros(camera.height * camera.width)
     for dx, dy in ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)):
         rays = camera.rays_through(torch.stack([x + dx, y + dy], -1).reshape(-1, 2).float())
         at = rays.at(ground_distance(rays).clamp_max(50))
         waves = [(17, 5, 0.3), (-7, 19, 1.1), (29, -11, 2.0), (3, -31, 0.7), (41, 23, 1.9), (-13, 37, 0.1)]
-        total += sum(torch.sin(a * at[:, 0] + b * at[:, 1] + c) for a, b, c in waves) / len(waves)
-    gray = (offset + contrast * total / 4).clamp(0, 1) * 255
+        texture = sum(torch.sin(a * at[:, 0] + b * at[:, 1] + c) for a, b, c in waves) / len(waves)
+        total += torch.where(at.norm(dim=-1) < plain, 0.3, texture)
+    gray = (0.5 + contrast * total / 4).clamp(0, 1) * 255
     return gray.round().to(torch.uint8).view(camera.height, camera.width, 1).expand(-1, -1, 3)
