@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import rendering
+from benchmarks import base, rendering
+from nerf_insert.training import scene_trainer
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,3 +34,17 @@ def test_the_rendering_benchmark_compares_both_ways(scene_folder, tmp_path, monk
     base = json.loads(file.read_text())["base"]
     assert base["one pass"] > 0 and base["operations"] > 0 and base["difference"] < 2
     assert "rays/s" in capsys.readouterr().out
+
+
+def test_the_base_benchmark_compares_with_and_without_measured_depth(
+    tiny_folder, tmp_path, monkeypatch, capsys
+):
+    file = tmp_path / "rows.json"
+    command = ["base", tiny_folder / "capture", "--steps", "3", "--json", file]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+    monkeypatch.setattr(scene_trainer, "DEPTH_UNTIL", scene_trainer.DEPTH_UNTIL)
+    base.main()
+    rows = json.loads(file.read_text())
+    assert [row["measured depth"] for row in rows] == [False, True]
+    assert all(row["psnr"] > 0 and row["seconds"] > 0 for row in rows)
+    assert "PSNR" in capsys.readouterr().out
