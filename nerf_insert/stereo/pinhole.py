@@ -69,10 +69,14 @@ def undistort(
     plain = Camera(camera.c2w, camera.fx, camera.fy, camera.cx, camera.cy, *size).scaled(scale)
     seen = camera.project(plain.rays().at(torch.ones(plain.width * plain.height)))
     image = photograph[..., :3].float().mean(-1)[None, None] / 255
-    radius = max(0, int((1 / scale - 1) / 2))
-    if radius:  # with the interpolation below: the mean over a reduced pixel
+    # The mean over a reduced pixel: of blocks half as large, then of some of these, then by interpolation.
+    block = max(1, int(0.5 / scale))
+    image = avg_pool2d(image, block)
+    covered = seen.pixels.new_tensor([block * image.shape[3], block * image.shape[2]])
+    radius = max(0, int((1 / scale / block - 1) / 2))
+    if radius:
         image = avg_pool2d(pad(image, (radius,) * 4, mode="replicate"), 2 * radius + 1, 1)
-    at = (seen.pixels / seen.pixels.new_tensor(size) * 2 - 1).view(1, plain.height, plain.width, 2)
+    at = (seen.pixels / covered * 2 - 1).view(1, plain.height, plain.width, 2)
     reduced = grid_sample(image, at, align_corners=False, padding_mode="border")[0, 0]
     x, y = (seen.pixels[:, i].long().clamp(0, size[i] - 1) for i in (0, 1))
     valid = seen.inside

@@ -1,5 +1,6 @@
 """Depth from photographs, against surfaces whose depth is known in closed form."""
 
+import numpy as np
 import pytest
 import torch
 from textured_ground import HEIGHT, WIDTH, ground_distance, look_at_origin, photograph, ring
@@ -7,7 +8,7 @@ from textured_ground import HEIGHT, WIDTH, ground_distance, look_at_origin, phot
 from nerf_insert.capture.pixel_set import PixelSet
 from nerf_insert.runtime.progress import SILENT
 from nerf_insert.stereo.depth_maps import AGREEING, measure_depth
-from nerf_insert.stereo.pinhole import find_partners, relate
+from nerf_insert.stereo.pinhole import find_partners, relate, undistort
 
 
 def measured(cameras, images, usable=None, seed=0):
@@ -113,3 +114,16 @@ def test_partners_see_the_same_from_elsewhere():
     partners = find_partners(cameras, 1.0, 2)
     assert partners[0] == [2, 3]  # not the neighbor at half a degree, not the one behind
     assert partners[4] == []
+
+
+@pytest.mark.parametrize("size", [(128, 96), (256, 192), (333, 250), (517, 388), (1201, 901)])
+def test_reduced_photographs_show_the_means_of_their_pixels(size):
+    """A ramp of brightness, from any size: each reduced pixel has the ramp's value at its middle."""
+    width, height = size
+    camera = look_at_origin(0, 40).resized(width, height)
+    ramp = torch.linspace(20, 220, width)[None, :, None].expand(height, width, 3).round().byte()
+    small = undistort(camera, ramp, None, 128)
+    middle = (np.arange(small.image.shape[1]) + 0.5) / small.image.shape[1] * width - 0.5
+    wanted = (20 + 200 * middle / (width - 1)) / 255
+    # rounded to whole levels; nearer than a block to the border there is nothing to interpolate with
+    assert abs(small.image - wanted)[:, 1:-1].max() < 0.6 / 255 and small.valid.all()
