@@ -35,13 +35,22 @@ class PlaneSupport:
         disk = x[:, None] ** 2 + x**2 <= CLOSED_CELLS**2
         self._closed = torch.from_numpy(np.asarray(binary_fill_holes(binary_closing(drawn, disk))))
 
-    def covers(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
-        """Tell which points of the plane belong to it."""
+    @property
+    def size(self) -> int:
+        """The number of cells that the plane is divided into, those without support among them."""
+        return self._closed.numel()
+
+    def cell_of(self, points: Float[Tensor, "N 3"]) -> Int64[Tensor, " N"]:
+        """Return the number of the cell that each point of the plane lies in; -1 outside its support."""
         at = self._cells(points) - self._low
-        shape = torch.tensor(self._closed.shape)
-        inside = ((at >= 0) & (at < shape)).all(-1)
-        at = at.clamp_min(0).minimum(shape - 1)
-        return inside & self._closed[tuple(at.T)]
+        rows, columns = self._closed.shape
+        inside = ((at >= 0) & (at < torch.tensor([rows, columns]))).all(-1)
+        number = torch.where(inside, at[:, 0] * columns + at[:, 1], 0)
+        return torch.where(inside & self._closed.view(-1)[number], number, -1)
+
+    def covers(self, points: Float[Tensor, "N 3"]) -> Bool[Tensor, " N"]:
+        """Tell which points of the plane belong to its support."""
+        return self.cell_of(points) >= 0
 
     def _cells(self, points: Float[Tensor, "N 3"]) -> Int64[Tensor, "N 2"]:
         return (self.plane.coordinates(points) / self.cell).floor().long()

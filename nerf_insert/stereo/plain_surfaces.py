@@ -25,6 +25,7 @@ EDGE = 4 / 255  # difference of brightness between neighbors that ends a plain p
 BORDER = 3  # pixels around a plain part in which its surroundings are looked at
 LEAST = 16  # known pixels there, without which nothing is said
 MOST = 0.7  # of them that have to lie on the plane
+CLOSED = 2.0  # times as many pixels that show a place of the plane as that show something behind it
 
 
 def continue_planes(
@@ -39,7 +40,7 @@ def continue_planes(
         seed: Random seed of the search for planes.
 
     Returns:
-        Copies of the maps, with more pixels known.
+        Copies of the maps, with more pixels known, and none behind a surface that reflects it.
     """
     points = [_points(one, known, unit) for one, known in zip(shown, maps, strict=True)]
     placed = torch.cat([torch.zeros(0, 3), *(p[p.isfinite().all(-1)] for p in points)])
@@ -49,9 +50,12 @@ def continue_planes(
     eyes = torch.stack([one.camera.center for one in shown])
     planes = find_planes(near, eyes, EXTENT * unit, MAX_PLANES, seed)
     supports = [PlaneSupport(plane, near, EXTENT * unit) for plane in planes]
-    return [
+    wider = [
         _continued(one, known, at, supports, unit) for one, known, at in zip(shown, maps, points, strict=True)
     ]
+    for support in supports:
+        _drop_reflections(shown, wider, support, unit)
+    return wider
 
 
 def plain_parts(one: Pinhole) -> tuple[Int[ndarray, "H W"], int]:
@@ -98,6 +102,31 @@ def _continued(
         filled = missing & covered[best]
         out[filled] = _in_image(one, supports[best].plane, unit)[filled]
     return out
+
+
+def _drop_reflections(
+    shown: Sequence[Pinhole], maps: Sequence[Float[ndarray, "H W 3"]], support: PlaneSupport, unit: float
+) -> None:
+    """Bring what is known behind a closed surface onto it, in place.
+
+    What a shiny table reflects is matched at its depth below the table. From elsewhere the same part of the
+    table shows something else, and is seen to be there: a window is not.
+    """
+    plane, votes = support.plane, torch.zeros(2, support.size)
+    seen = []
+    for one, known in zip(shown, maps, strict=True):
+        rays, points = one.camera.rays(), _points(one, known, unit)
+        cell = support.cell_of(rays.at(plane.hit(rays).nan_to_num(posinf=0)))
+        height = plane.height(points)  # NaN where nothing is known
+        on = ((height.abs() < plane.tolerance) & (cell >= 0)).nonzero()[:, 0]
+        behind = ((height < -2 * plane.tolerance) & (cell >= 0)).nonzero()[:, 0]
+        for row, index in enumerate((on, behind)):
+            votes[row].index_add_(0, cell[index], torch.ones(len(index)))
+        seen.append((behind, cell[behind]))
+    closed = votes[0] > CLOSED * votes[1]
+    for one, known, (behind, cell) in zip(shown, maps, seen, strict=True):
+        index = behind[closed[cell]].numpy()
+        known.reshape(-1, 3)[index] = _in_image(one, plane, unit).reshape(-1, 3)[index]
 
 
 def _points(one: Pinhole, known: Float[ndarray, "H W 3"], unit: float) -> Float[Tensor, "P 3"]:
