@@ -36,14 +36,15 @@ class PlaneSupport:
         self._closed = torch.from_numpy(np.asarray(binary_fill_holes(binary_closing(drawn, disk))))
 
     @property
-    def size(self) -> int:
-        """The number of cells that the plane is divided into, those without support among them."""
-        return self._closed.numel()
+    def shape(self) -> tuple[int, int]:
+        """The number of cells along both sides, those without support among them."""
+        rows, columns = self._closed.shape
+        return rows, columns
 
     def cell_of(self, points: Float[Tensor, "N 3"]) -> Int64[Tensor, " N"]:
-        """Return the number of the cell that each point of the plane lies in; -1 outside its support."""
+        """Return the number of the cell that each point of the plane lies in, row by row; -1: no support."""
         at = self._cells(points) - self._low
-        rows, columns = self._closed.shape
+        rows, columns = self.shape
         inside = ((at >= 0) & (at < torch.tensor([rows, columns]))).all(-1)
         number = torch.where(inside, at[:, 0] * columns + at[:, 1], 0)
         return torch.where(inside & self._closed.view(-1)[number], number, -1)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from nerf_insert.geometry.plane_support import PlaneSupport
 from nerf_insert.geometry.planes import Plane, find_planes
@@ -25,6 +26,7 @@ EDGE = 4 / 255  # difference of brightness between neighbors that ends a plain p
 BORDER = 3  # pixels around a plain part in which its surroundings are looked at
 LEAST = 16  # known pixels there, without which nothing is said
 MOST = 0.7  # of them that have to lie on the plane
+AROUND = 3  # cells of a plane's support around each, whose pixels count together
 CLOSED = 2.0  # times as many pixels that show a place of the plane as that show something behind it
 
 
@@ -112,7 +114,7 @@ def _drop_reflections(
     What a shiny table reflects is matched at its depth below the table. From elsewhere the same part of the
     table shows something else, and is seen to be there: a window is not.
     """
-    plane, votes = support.plane, torch.zeros(2, support.size)
+    plane, votes = support.plane, torch.zeros(2, support.shape[0] * support.shape[1])
     seen = []
     for one, known in zip(shown, maps, strict=True):
         rays, points = one.camera.rays(), _points(one, known, unit)
@@ -123,7 +125,9 @@ def _drop_reflections(
         for row, index in enumerate((on, behind)):
             votes[row].index_add_(0, cell[index], torch.ones(len(index)))
         seen.append((behind, cell[behind]))
-    closed = votes[0] > CLOSED * votes[1]
+    side = 2 * AROUND + 1
+    on, behind = avg_pool2d(votes.view(2, *support.shape), side, 1, AROUND).view(2, -1)
+    closed = on > CLOSED * behind
     for one, known, (behind, cell) in zip(shown, maps, seen, strict=True):
         index = behind[closed[cell]].numpy()
         known.reshape(-1, 3)[index] = _in_image(one, plane, unit).reshape(-1, 3)[index]

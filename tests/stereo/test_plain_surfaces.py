@@ -77,3 +77,23 @@ def test_nothing_known_stays_nothing():
     nothing = np.full_like(known, np.nan)
     assert np.isnan(continue_planes([one], [nothing], 1.0, 0)[0]).all()
     assert continue_planes([], [], 1.0, 0) == []
+
+
+@pytest.mark.parametrize("mirrored", [1, 4])
+def test_what_is_seen_behind_a_surface_is_a_reflection_unless_all_see_it(mirrored):
+    """Of four views that see a part of the ground, one shows something below it; or all: a hole."""
+    shown, maps, truth = [], [], []
+    for i, camera in enumerate(ring(4)):
+        one, known = known_ground(camera, (slice(0), slice(0)))
+        truth.append(known.copy())
+        if i < mirrored:
+            known[PLAIN][..., 0] *= 0.7
+        shown.append(one)
+        maps.append(known)
+    found = continue_planes(shown, maps, 1.0, 0)
+    middle = (slice(30, 40), slice(44, 56))  # that of all views: the same place of the ground
+    below, ground = maps[0][middle][..., 0], truth[0][middle][..., 0]
+    wanted = ground if mirrored == 1 else below
+    np.testing.assert_allclose(found[0][middle][..., 0], wanted, rtol=0.02)
+    for one, true in zip(found[mirrored:], truth[mirrored:], strict=True):
+        np.testing.assert_allclose(one, true, rtol=0.02, atol=1e-3)
