@@ -67,11 +67,6 @@ class DepthMaps:
         self._lenses = torch.tensor([[c.fx, c.fy, c.cx, c.cy] for c in cameras]).view(-1, 4)
         self._axes = torch.stack([camera.c2w[:, :3] for camera in cameras]) if maps else torch.zeros(0, 3, 3)
 
-    @property
-    def known(self) -> float:
-        """The fraction of the maps' pixels whose depth is known."""
-        return float(self._planes[:, 0].isfinite().float().mean()) if len(self._planes) else 0.0
-
     def distances(self, view: Int64[Tensor, " N"], rays: Rays) -> Float[Tensor, " N"]:
         """Return the distances along rays of the views at which surfaces were measured; NaN: not known.
 
@@ -216,7 +211,7 @@ def _with_plain_surfaces(
     unit: float,
     seed: int,
 ) -> list[ndarray]:
-    """Return maps with plain surfaces where another view has them, too, and none looks through them."""
+    """Return maps with plain surfaces, where more views have them than look through them."""
     wider = continue_planes(shown, known, unit, seed)
     unknown = [np.isnan(one[..., 0]) for one in wider]
     planes = [np.nan_to_num(one) for one in wider]

@@ -54,14 +54,17 @@ class Pinhole:
 
 
 def undistort(
-    camera: Camera, photograph: UInt8[Tensor, "height width C"], usable: Tensor | None, side: int
+    camera: Camera,
+    photograph: UInt8[Tensor, "height width C"],
+    usable: Bool[Tensor, "height width"] | None,
+    side: int,
 ) -> Pinhole:
     """Undistort a photograph and reduce it to `side` pixels of its longer side, if it is larger.
 
     Args:
         camera: The photograph's camera; a perspective or fisheye lens.
         photograph: sRGB, or sRGB and alpha: pixels that are mostly transparent are not valid.
-        usable: Pixels that count, bool [height, width]; None: all.
+        usable: Pixels that count; None: all.
         side: Pixels.
     """
     scale = min(1.0, side / max(camera.width, camera.height))

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int64
 from numpy import ndarray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.plane_support import PlaneSupport
 from nerf_insert.geometry.planes import Plane, find_planes
 from nerf_insert.stereo.pinhole import Pinhole
@@ -84,11 +85,7 @@ def _continued(
     is_known = np.isfinite(known[..., 0])
     rays = one.camera.rays()
     on_plane = [(abs(s.plane.height(points)) < s.plane.tolerance).view(shape).numpy() for s in supports]
-    covered = []
-    for support in supports:
-        distance = support.plane.hit(rays)
-        there = support.covers(rays.at(distance.nan_to_num(posinf=0)))
-        covered.append((there & distance.isfinite()).view(shape).numpy())
+    covered = [(_cells_met(support, rays) >= 0).view(shape).numpy() for support in supports]
     for part in range(1, count + 1):
         inside = parts == part
         missing = inside & ~is_known
@@ -118,7 +115,7 @@ def _drop_reflections(
     seen = []
     for one, known in zip(shown, maps, strict=True):
         rays, points = one.camera.rays(), _points(one, known, unit)
-        cell = support.cell_of(rays.at(plane.hit(rays).nan_to_num(posinf=0)))
+        cell = _cells_met(support, rays)
         height = plane.height(points)  # NaN where nothing is known
         on = ((height.abs() < plane.tolerance) & (cell >= 0)).nonzero()[:, 0]
         behind = ((height < -2 * plane.tolerance) & (cell >= 0)).nonzero()[:, 0]
@@ -126,11 +123,18 @@ def _drop_reflections(
             votes[row].index_add_(0, cell[index], torch.ones(len(index)))
         seen.append((behind, cell[behind]))
     side = 2 * AROUND + 1
-    on, behind = avg_pool2d(votes.view(2, *support.shape), side, 1, AROUND).view(2, -1)
-    closed = on > CLOSED * behind
+    showing, passing = avg_pool2d(votes.view(2, *support.shape), side, 1, AROUND).view(2, -1)
+    closed = showing > CLOSED * passing
     for one, known, (behind, cell) in zip(shown, maps, seen, strict=True):
         index = behind[closed[cell]].numpy()
         known.reshape(-1, 3)[index] = _in_image(one, plane, unit).reshape(-1, 3)[index]
+
+
+def _cells_met(support: PlaneSupport, rays: Rays) -> Int64[Tensor, " P"]:
+    """Return the cell of a plane's support that each ray meets from the front; -1: none."""
+    distance = support.plane.hit(rays)
+    meets = distance.isfinite()
+    return torch.where(meets, support.cell_of(rays.at(torch.where(meets, distance, 0))), -1)
 
 
 def _points(one: Pinhole, known: Float[ndarray, "H W 3"], unit: float) -> Float[Tensor, "P 3"]:

@@ -97,3 +97,13 @@ def test_what_is_seen_behind_a_surface_is_a_reflection_unless_all_see_it(mirrore
     np.testing.assert_allclose(found[0][middle][..., 0], wanted, rtol=0.02)
     for one, true in zip(found[mirrored:], truth[mirrored:], strict=True):
         np.testing.assert_allclose(one, true, rtol=0.02, atol=1e-3)
+
+
+def test_a_camera_below_a_plane_says_nothing_about_it():
+    """The few points that it knows are not moved onto the ground, though that is well known above it."""
+    views = [known_ground(camera, (slice(0), slice(0))) for camera in ring(4)]
+    below = look_at_origin(45, -80, 0.5)
+    elsewhere = known_ground(below, (slice(0), slice(0)))[0], np.full((HEIGHT, WIDTH, 3), np.nan)
+    elsewhere[1][30, 40] = 5.0, 0.0, 0.0  # at a fifth of a unit, still below the ground
+    shown, maps = zip(*views, elsewhere, strict=True)
+    np.testing.assert_array_equal(continue_planes(shown, maps, 1.0, 0)[-1], elsewhere[1])
