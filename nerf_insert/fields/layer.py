@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from nerf_insert.errors import InputError
@@ -107,19 +107,25 @@ class Layer(nn.Module):
     @torch.no_grad()
     def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
         """Record the weights of one step's samples in their pixels, for `update_occupancy`."""
-        low, high = self.region.bounds.to(points)
-        cell = ((points - low) / (high - low) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
-        index = (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
         self.weight_ema *= EMA_DECAY
-        self.weight_ema.view(-1).scatter_reduce_(0, index, weights, "amax")
+        self.weight_ema.view(-1).scatter_reduce_(0, self._cell(points), weights, "amax")
 
-    def update_occupancy(self) -> None:
-        """Keep the cells that rays saw lately, and their neighbors.
+    def update_occupancy(self, wanted: Float[Tensor, "M 3"] | None = None) -> None:
+        """Keep the cells that rays saw lately, those of `wanted` points, and the neighbors of both.
 
         The others, haze and the inside of solids, are never sampled again.
         """
-        near = torch.nn.functional.max_pool3d(self.weight_ema[None, None], 3, stride=1, padding=1)[0, 0]
-        self.occupancy.copy_(self._whole & (near > OCC_THRESHOLD))
+        kept = (self.weight_ema > OCC_THRESHOLD).float()
+        if wanted is not None:
+            kept.view(-1)[self._cell(wanted)] = 1
+        near = torch.nn.functional.max_pool3d(kept[None, None], 3, stride=1, padding=1)[0, 0]
+        self.occupancy.copy_(self._whole & (near > 0))
+
+    def _cell(self, points: Float[Tensor, "M 3"]) -> Int64[Tensor, " M"]:
+        """Return the flat index of the occupancy cell that holds each point."""
+        low, high = self.region.bounds.to(points)
+        cell = ((points - low) / (high - low) * RESOLUTION).long().clamp(0, RESOLUTION - 1)
+        return (cell[:, 0] * RESOLUTION + cell[:, 1]) * RESOLUTION + cell[:, 2]
 
     def save(self, path: Path) -> None:
         """Write the layer's field to a safetensors file; the region is not in it.

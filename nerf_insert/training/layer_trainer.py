@@ -33,6 +33,11 @@ from nerf_insert.training.view_corrections import ViewCorrections
 STAGES = ((0.0, 3.0), (0.2, 2.0))
 STAGES_CORRECTED = ((0.0, 4.0), (0.12, 2.0), (0.35, 1.0))  # images are corrected by what the layer shows
 STAGES_REFINE = ((0.0, 2.0), (0.3, 1.0))  # the same, of a layer that has its shape already
+# Rays that are compared before cells are given up, and when a ray wrongly sees through the layer: its opacity
+# is less than TRANSPARENT, and its color is off by more than DIFFERENT.
+COMPARED_RAYS = 16_384
+TRANSPARENT = 0.5
+DIFFERENT = 0.1
 # Fractions of the steps at which the corrections are estimated anew.
 REVISION_STEPS = (0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -136,6 +141,7 @@ def fit_steps(
     bounds = [round(fraction * config.steps) for fraction, _ in stages] + [config.steps]
     if not isinstance(targets, ViewCorrections):
         targets = targets.to(cached.rays.origins.device)
+    aims = targets.targets if isinstance(targets, ViewCorrections) else targets
     revisions = {round(fraction * config.steps) for fraction in REVISION_STEPS} if corrections else set()
     entries = None
     with progress.task(label, total=config.steps, done=start) as task:
@@ -144,8 +150,16 @@ def fit_steps(
             if begin >= end:
                 eta.skip("rays", cached.rays.count)
                 continue
-            if begin == bounds[stage]:
-                layer.update_occupancy() if stage else layer.forget_occupancy()
+            if begin == bounds[stage] and not stage:
+                layer.forget_occupancy()
+            elif begin == bounds[stage]:
+                # a fit that resumes just here has no entries yet
+                entries = entries or entries_along(
+                    stack, layer, cached, stages[stage - 1][1] * layer.region.step
+                )
+                compared = torch.randperm(cached.rays.count, generator=at_step(config.seed, begin))
+                compared = compared[:COMPARED_RAYS]
+                layer.update_occupancy(_where_nothing_shows(layer, cached, entries, aims, compared))
             with eta.spending("rays", cached.rays.count):
                 entries = entries_along(stack, layer, cached, length * layer.region.step)
             for step in range(begin, end):
@@ -234,6 +248,46 @@ def shade_entries(
     rgb = entries.rgb.index_copy(0, active, color)
     loss = mean_distortion_loss(optical_depth, samples.distances / layer.region.diagonal, samples.offsets)
     return composite(optical_depth, rgb, samples.distances, samples.offsets), loss
+
+
+@torch.no_grad()
+def _where_nothing_shows(
+    layer: Layer,
+    cached: CachedRays,
+    entries: RayEntries,
+    aims: Float[Tensor, "N 3"],
+    chosen: Int64[Tensor, " B"],
+) -> Float[Tensor, "M 3"]:
+    """Return the samples in the region of those rays that see through the layer but should not.
+
+    A layer that became transparent there, as large parts of a removal do in its first steps, would never be
+    sampled there again, and a hole would stay.
+    """
+    chosen = chosen.to(cached.rays.origins.device)
+    through = torch.cat(
+        [
+            index[_opacity(layer, cached.rays[index], entries.take(index)) < TRANSPARENT]
+            for index in chosen.split(RAYS_PER_BATCH)
+        ]
+    )
+    if not len(through):
+        return cached.rays.origins[:0]
+    shown = _render(layer, cached, entries, through)
+    missing = through[(shown - aims[through.to(aims.device)].to(shown)).abs().amax(-1) > DIFFERENT]
+    rays, part = cached.rays[missing], entries.take(missing)
+    return part.samples.midpoints(rays.origins, rays.directions)[part.weight > 0]
+
+
+def _opacity(layer: Layer, rays: Rays, entries: RayEntries) -> Float[Tensor, " B"]:
+    """Return how opaque the layer alone is along each ray, 0..1."""
+    active = (entries.weight > 0).nonzero()[:, 0]
+    points = entries.samples.midpoints(rays.origins, rays.directions).index_select(0, active)
+    ray, lengths, weight = (
+        part.index_select(0, active)
+        for part in (entries.samples.ray_index, entries.samples.lengths, entries.weight)
+    )
+    density, _ = layer.query(points, rays.directions.index_select(0, ray))
+    return -torch.expm1(-torch.zeros_like(rays.origins[:, 0]).index_add(0, ray, density * lengths * weight))
 
 
 @torch.no_grad()

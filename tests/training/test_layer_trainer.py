@@ -192,6 +192,13 @@ def test_the_fit_converges(fit):
     assert before > 0.02 and after < before / 10
 
 
+def test_what_becomes_transparent_at_first_can_appear_later(fit):
+    """When the cells without weight are given up, rays that still have to show something keep theirs."""
+    layer = Layer(fit.region, SMALL, blend_width=0.01, density_bias=-8.0)  # nothing is seen of it for long
+    before = float(((fit.stack.render(fit.cached.rays).rgb - fit.targets) ** 2).mean())
+    assert fit.error(fit.run(steps=150, rays=512, layer=layer)) < before / 10
+
+
 def test_the_seed_decides(fit):
     first = fit.run()
     assert same(first, fit.run()) and not same(first, fit.run(seed=1))
