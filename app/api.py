@@ -30,6 +30,7 @@ from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.services import Services
 from nerf_insert.app.steps.common import Context, show_errors
 from nerf_insert.app.steps.edit import add_edit
+from nerf_insert.app.steps.floaters import add_cleaning, add_search
 from nerf_insert.app.steps.open import add_training
 from nerf_insert.app.steps.preview import add_preview
 from nerf_insert.app.steps.results import add_export, add_orbit
@@ -47,6 +48,7 @@ EMPTY: dict[str, Any] = {
     "points": {},
     "not_points": {},
     "masks": {},
+    "heal": {},
     "mesh": None,
     "box": None,
     "reference": None,
@@ -88,9 +90,13 @@ def add_endpoints(services: Services) -> None:
         """Return the names and sizes of the photographs."""
         return answered(services.scene({"scene": scene}))
 
-    def mark(scene: str, draft: str, view: str, png: str) -> dict:
-        """Set the mask of a photograph: a PNG data URL that is opaque in the mask; empty removes it."""
-        return answered(services.mark({"scene": scene, "draft": draft, "view": view, "png": png or None}))
+    def mark(scene: str, draft: str, view: str, png: str, heal: bool = False) -> dict:
+        """Set the mask of a photograph: a PNG data URL that is opaque in the mask; empty removes it.
+
+        With `heal` it is a stroke of a few pixels, under which the surface is healed.
+        """
+        call = {"scene": scene, "draft": draft, "view": view, "png": png or None, "heal": heal}
+        return answered(services.mark(call))
 
     def click(scene: str, draft: str, view: str, x: float, y: float, belongs: bool = True) -> dict:
         """Click on an object at x, y (fractions of the photograph `view`), or on what is not part of it.
@@ -128,7 +134,10 @@ def add_endpoints(services: Services) -> None:
         return _with_old_keys(answered(services.move({**where, "scene": scene, "draft": draft})))
 
     def undo(scene: str, draft: str) -> dict:
-        """Undo the last change of the draft's region. Returns {"how": click, paint, mesh or box, "view"}."""
+        """Undo the last change of the draft's region.
+
+        Returns {"how": click, paint, heal, mesh or box, "view"}.
+        """
         return answered(services.undo({"scene": scene, "draft": draft}))
 
     def set_box(scene: str, draft: str, center: list, size: list, rotation: list) -> dict:
@@ -168,7 +177,7 @@ def add_endpoints(services: Services) -> None:
         return "reference.png"
 
     def forget(scene: str, draft: str, what: str) -> str:
-        """Remove points, not_points, masks, mesh, box, reference or kept (previewed images)."""
+        """Remove points, not_points, masks, heal (strokes), mesh, box, reference or kept (images)."""
         on = context(scene, draft)
         if what not in EMPTY:
             raise InputError(f"a draft can forget {', '.join(EMPTY)}")
@@ -263,6 +272,14 @@ def add_endpoints(services: Services) -> None:
         """Start rendering a video around the edited scene; returns the job."""
         return asdict(add_orbit(context(scene), seconds))
 
+    def find_floaters(scene: str) -> dict:
+        """Start looking for floaters, pieces in the air that few photographs confirm; returns the job."""
+        return asdict(add_search(context(scene)))
+
+    def remove_floaters(scene: str, job: str) -> dict:
+        """Start removing, as a layer, what a job of `find_floaters` found; returns the new job."""
+        return asdict(add_cleaning(context(scene), job))
+
     def export(scene: str, kind: str) -> dict:
         """Start exporting the edited scene; returns the job.
 
@@ -289,7 +306,8 @@ def add_endpoints(services: Services) -> None:
     for endpoint in (
         scenes, open_sample, upload, build_scene, photographs, photograph, click, mark, set_mesh, drop, move,
         undo, set_box, forget, inpainters, models, content, set_reference, region, recipe, preview, keep,
-        edit, jobs, job_images, job_action, layers, layer_action, render, orbit_video, export, download,
+        edit, jobs, job_images, job_action, layers, layer_action, render, orbit_video,
+        find_floaters, remove_floaters, export, download,
     ):  # fmt: skip
         _add(endpoint, endpoint.__name__)
     _add(say, "say")  # names of version 0.1.0

@@ -15,12 +15,24 @@ from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
 from nerf_insert.geometry.up_axis import standard_up_axis
 from nerf_insert.io import schema
-from nerf_insert.regions.spec import Box, Dilate, Intersection, Masks, Matrix, Mesh, Points, RegionSpec, Union
+from nerf_insert.regions.spec import (
+    Box,
+    Dilate,
+    Heal,
+    Intersection,
+    Masks,
+    Matrix,
+    Mesh,
+    Points,
+    RegionSpec,
+    Union,
+)
 from nerf_insert.scene.recipe import GuideSpec, Recipe, Schedule, ShadowSpec
 from nerf_insert.scene.recipe_from_flags import COMBINATIONS
 
 NO_REGION = (
-    "Mark a region first (step Mark): paint the object on two photographs, place a mesh, or place a box."
+    "Mark a region first (step Mark): click on the object, paint it on two photographs, place a mesh, or "
+    "place a box."
 )
 ANYWHERE = Box((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # stands for the region in checks
 
@@ -97,9 +109,11 @@ def region_from_draft(draft: Draft, drafts: Drafts, key: str) -> RegionSpec:
     parts: list[RegionSpec] = []
     if draft.points:
         parts.append(RegionSpec.parse({"points": draft.points, "not_points": draft.not_points or None}))
-    if draft.masks:
-        files = {view: str(drafts.file(key, "masks", file)) for view, file in sorted(draft.masks.items())}
-        parts.append(Masks(files))
+    for kind, painted in ((Masks, draft.masks), (Heal, draft.heal)):
+        if painted:
+            parts.append(
+                kind({view: str(drafts.file(key, "masks", painted[view])) for view in sorted(painted)})
+            )
     if draft.mesh and draft.mesh_is_region:
         path = str(drafts.file(key, "mesh", draft.mesh))
         parts.append(Mesh(path, pose_matrix(draft.mesh_pose), up_axis="none"))  # the pose has it
@@ -233,7 +247,7 @@ def _region_flags(recipe: Recipe) -> list[str] | None:
         parts = region.intersection
         flags += ["--combine", "intersection"]
     kinds = [type(part) for part in parts]
-    if kinds != [kind for kind in (Points, Masks, Mesh, Box) if kind in kinds]:
+    if kinds != [kind for kind in (Points, Masks, Heal, Mesh, Box) if kind in kinds]:
         return None
     if recipe.guide.mesh and Mesh not in kinds:  # --mesh is region and guide in one
         return None
@@ -245,6 +259,9 @@ def _region_flags(recipe: Recipe) -> list[str] | None:
         elif isinstance(part, Masks):
             for view, mask in part.masks.items():
                 flags += ["--mask", f"{view}={mask}"]
+        elif isinstance(part, Heal):
+            for view, stroke in part.heal.items():
+                flags += ["--heal", f"{view}={stroke}"]
         elif isinstance(part, Mesh):
             guide = recipe.guide
             if (part.mesh, part.pose, part.up_axis) != (guide.mesh, guide.pose, guide.up_axis):

@@ -16,15 +16,27 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import atomic_write, read_bytes, read_json, write_json
 
 ID = re.compile(r"[a-z0-9]{8,40}")
 UNDOABLE = (  # fields that undo restores
-    *("masks", "mesh", "mesh_pose", "mesh_is_region", "box", "combine", "dilate", "points", "not_points"),
+    *(
+        "masks",
+        "heal",
+        "mesh",
+        "mesh_pose",
+        "mesh_is_region",
+        "box",
+        "combine",
+        "dilate",
+        "points",
+        "not_points",
+    ),
 )
+PAINTED = ("masks", "heal")  # fields with files in masks/
 CONTINUOUS = ("mesh_pose", "box", "dilate")  # fields that dragging and typing change in small increments
 MERGE_SECONDS = 1.0  # increments that follow one another more quickly are one undo step
 MAX_UNDO_STEPS = 50
@@ -33,6 +45,9 @@ RENAMED = {
     "shell": "blend_width",
     "centre": "center",
 }  # keys of drafts that version 0.1.0 saved
+
+
+Painted = Literal["masks", "heal"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,7 @@ class Draft:
     points: dict[str, list[list[float]]] = field(default_factory=dict)  # photograph name: stored pixels
     not_points: dict[str, list[list[float]]] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)  # photograph name: file in masks/
+    heal: dict[str, str] = field(default_factory=dict)  # strokes to heal under, the same
     mesh: str | None = None  # N/file in mesh/
     mesh_pose: MeshPose = field(default_factory=MeshPose)
     mesh_is_region: bool = True
@@ -85,7 +101,7 @@ class Draft:
     @property
     def has_region(self) -> bool:
         """Whether a region is marked."""
-        return bool(self.points or self.masks or self.box or (self.mesh and self.mesh_is_region))
+        return bool(self.points or self.masks or self.heal or self.box or (self.mesh and self.mesh_is_region))
 
 
 class Drafts:
@@ -141,7 +157,7 @@ class Drafts:
         """Undo the last change of the region.
 
         Returns:
-            How the region was marked (click, paint, mesh or box) and the photograph on which, if any.
+            How the region was marked (click, paint, heal, mesh or box) and the photograph on which, if any.
 
         Raises:
             InputError: There is nothing to undo.
@@ -152,7 +168,7 @@ class Drafts:
                 raise InputError("There is nothing to undo.")
             *past, step = now.past
             write_json(self.folder(draft) / "draft.json", {**asdict(now), **step, "past": past})
-        for how, keys in (("click", ("points", "not_points")), ("paint", ("masks",))):
+        for how, keys in (("click", ("points", "not_points")), ("paint", ("masks",)), ("heal", ("heal",))):
             for key in keys:
                 before, after = step.get(key, getattr(now, key)), getattr(now, key)
                 for view in {**before, **after}:
@@ -160,16 +176,16 @@ class Drafts:
                         return how, view
         return "box" if "box" in step else "mesh", None
 
-    def set_mask(self, draft: str, view: str, png: bytes | None) -> Draft:
-        """Save the mask of a photograph; None removes it."""
+    def set_mask(self, draft: str, view: str, png: bytes | None, kind: Painted = "masks") -> Draft:
+        """Save what was painted on a photograph, a mask or a stroke to heal under; None removes it."""
 
         def put(now: Draft) -> Draft:
-            masks = {name: file for name, file in now.masks.items() if name != view}
+            painted = {name: file for name, file in getattr(now, kind).items() if name != view}
             if png is not None:
                 home = self.folder(draft) / "masks"
-                masks[view] = f"{_next(home)}.png"
-                atomic_write(home / masks[view], png)
-            return replace(now, masks=masks)
+                painted[view] = f"{_next(home)}.png"
+                atomic_write(home / painted[view], png)
+            return replace(now, **{kind: painted})
 
         return self.change(draft, put)
 
@@ -224,7 +240,7 @@ class Drafts:
     def _sweep(self, draft: str, now: Draft) -> None:
         """Remove masks and meshes that no undo step needs."""
         steps = [asdict(now), *now.past]
-        masks = {file for step in steps for file in step.get("masks", {}).values()}
+        masks = {file for step in steps for kind in PAINTED for file in step.get(kind, {}).values()}
         meshes = {str(step["mesh"]).split("/")[0] for step in steps if step.get("mesh")}
         for file in (self.folder(draft) / "masks").glob("*.png"):
             if file.name not in masks:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nerf_insert.app import image_sandbox, region_overlay
 from nerf_insert.app.draft_to_recipe import region_from_draft
-from nerf_insert.app.drafts import Draft
+from nerf_insert.app.drafts import Draft, Painted
 from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.scene_cache import OpenScene
 from nerf_insert.app.services.common import Answer, Service, answer_errors
@@ -57,14 +57,16 @@ class RegionService(Service):
     def mark(self, data: Answer) -> Answer:
         """Save the mask of the photograph {"view"} and list the masked photographs: {"masks"}.
 
-        {"png"} is a data URL that is opaque where the mask is; without one the mask is removed.
+        {"png"} is a data URL that is opaque where the mask is; without one the mask is removed. With {"heal"}
+        true it is a stroke to heal under; then the photographs with such strokes are listed.
         """
         open_scene = self.open_scene(data)
         view = open_scene.capture.view(str(data.get("view", "")))
         drafts, key, _ = self.draft(data)
         png = data.get("png")
-        draft = drafts.set_mask(key, view.name, _mask_png(png, view.size) if png else None)
-        return {"masks": list(draft.masks)}
+        kind = painted_kind(data)
+        draft = drafts.set_mask(key, view.name, _mask_png(png, view.size) if png else None, kind)
+        return {"masks": list(getattr(draft, kind))}
 
     @answer_errors
     def click(self, data: Answer) -> Answer:
@@ -91,15 +93,17 @@ class RegionService(Service):
         """Return the mask of the photograph {"view"} and the rays through the other masks in it.
 
         Answers {"png": data URL or null, "lines": guide lines, "masks": names of the masked photographs}.
+        With {"heal"} true the same of strokes to heal under, which need no lines.
         """
         open_scene = self.open_scene(data)
         view = open_scene.capture.view(str(data.get("view", "")))
         drafts, key, draft = self.draft(data)
-        masks = {name: str(drafts.file(key, "masks", file)) for name, file in draft.masks.items()}
+        kind = painted_kind(data)
+        masks = {name: str(drafts.file(key, "masks", file)) for name, file in getattr(draft, kind).items()}
         png = None
         if view.name in masks and Path(masks[view.name]).exists():
             png = "data:image/png;base64," + base64.b64encode(Path(masks[view.name]).read_bytes()).decode()
-        lines = region_overlay.guide_lines(open_scene, masks, view)
+        lines = region_overlay.guide_lines(open_scene, masks, view) if kind == "masks" else []
         return {"png": png, "lines": lines, "masks": list(masks)}
 
     @answer_errors
@@ -108,15 +112,21 @@ class RegionService(Service):
 
         Answers {"overlays": {name: PNG or null}, "large": PNG or null for {"view"}, "words", "problem",
         "complete", "masks", "points", "not_points"}. "complete" is false while occluders are not known in all
-        photographs.
+        photographs. "masks" lists the photographs that `mark` would.
         """
         open_scene = self.open_scene(data)
         drafts, key, draft = self.draft(data)
-        answer: Answer = {"overlays": {}, "large": None, "masks": list(draft.masks), "complete": True}
+        painted = list(getattr(draft, painted_kind(data)))
+        answer: Answer = {"overlays": {}, "large": None, "masks": painted, "complete": True}
         answer |= {"words": "", "problem": False, **points_in_images(open_scene, draft)}
         if not draft.has_region:
             return answer
-        alone = not draft.points and not draft.box and not (draft.mesh and draft.mesh_is_region)
+        alone = (
+            not draft.points
+            and not draft.heal
+            and not draft.box
+            and not (draft.mesh and draft.mesh_is_region)
+        )
         if len(draft.masks) == 1 and alone:
             return answer | {"words": ONE_MASK}
         try:
@@ -148,6 +158,11 @@ class RegionService(Service):
             return {"large": None}
         view = open_scene.capture.view(str(data["view"]))
         return {"large": region_overlay.draw_in_view(open_scene, region, view, STAGE_WIDTH)}
+
+
+def painted_kind(data: Answer) -> Painted:
+    """Return which field of a draft a call about something painted means."""
+    return "heal" if data.get("heal") else "masks"
 
 
 def points_in_images(open_scene: OpenScene, draft: Draft) -> Answer:

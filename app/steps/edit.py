@@ -89,8 +89,12 @@ def describe_edit(context: Context) -> list[str]:
 
 def _summary(draft: Draft, recipe: Recipe) -> str:
     region, content = [], []
+    if draft.points:
+        region.append("what you clicked on")
     if draft.masks:
         region.append(f"masks on {len(draft.masks)} photograph{'s' if len(draft.masks) > 1 else ''}")
+    if draft.heal:
+        region.append("the surface under your strokes")
     if draft.mesh and draft.mesh_is_region:
         region.append(f"the mesh {Path(draft.mesh).name}")
     if draft.box:

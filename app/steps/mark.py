@@ -1,4 +1,7 @@
-"""Mark: click on the object, paint on photographs, place a mesh or a box; together they form one region."""
+"""Mark: click on the object, paint on photographs, paint over scratches, place a mesh or a box.
+
+Together they form one region.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ UP_AXES = [
 METHODS = [
     ("Click", "click"),
     ("Paint on photographs", "paint"),
+    ("Heal a small place", "heal"),
     ("Place a mesh", "mesh"),
     ("Place a box", "box"),
 ]
@@ -57,6 +61,12 @@ def build(page: Page) -> None:
             "in all photographs."
         )
         forget = gr.Button("Remove all masks", size="sm", elem_id="forget-masks")
+    with gr.Column(visible=False) as heal:
+        gr.Markdown(
+            "Paint over a scratch, a tag, a cable or a scrap in the air, no wider than it is. One photograph "
+            "is enough: the surface under the stroke continues what is around it."
+        )
+        forget_heal = gr.Button("Remove all strokes", size="sm", elem_id="forget-heal")
     with gr.Column(visible=False) as mesh:
         file = gr.File(
             label="Mesh (GLB, glTF, OBJ, PLY or STL), with its materials and textures, or a zip of them",
@@ -211,6 +221,11 @@ def build(page: Page) -> None:
         context.drafts.change(context.key, masks={})
         return _shown(session)
 
+    def forget_heals(session: Session) -> list[Any]:
+        context = Context(services, session)
+        context.drafts.change(context.key, heal={})
+        return _shown(session)
+
     def set_options(around_mesh: bool, together: str, by: float | None, session: Session) -> list[Any]:
         context = Context(services, session)
         changes = {"mesh_is_region": bool(around_mesh), "combine": together, "dilate": by if by else None}
@@ -245,7 +260,7 @@ def build(page: Page) -> None:
     page.when_opened(refresh, fields)
     shown = [session, page.stage]
     latest: dict[str, Any] = {**PRIVATE, "trigger_mode": "always_last"}
-    how.change(show_errors(choose_method), [how, session], [*shown, click, paint, mesh, box], **IN_TURN)
+    how.change(show_errors(choose_method), [how, session], [*shown, click, paint, heal, mesh, box], **IN_TURN)
     file.upload(
         show_errors(take_mesh),
         [file, session],
@@ -266,6 +281,7 @@ def build(page: Page) -> None:
     remove_box.click(show_errors(forget_box), session, [*shown, *box_numbers], **PRIVATE)
     forget_points.click(show_errors(forget_clicks), session, shown, **PRIVATE)
     forget.click(show_errors(forget_masks), session, shown, **PRIVATE)
+    forget_heal.click(show_errors(forget_heals), session, shown, **PRIVATE)
     options = [is_region, combine, dilate, session]
     gr.on([is_region.input, combine.input], show_errors(set_options), options, shown, **PRIVATE)
     dilate.input(show_errors(set_options), options, shown, **latest)

@@ -15,6 +15,7 @@ from nerf_insert.app import downloads
 from nerf_insert.app.draft_to_recipe import command_line
 from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.scene_cache import RENDER_LOCK
+from nerf_insert.app.steps import floaters
 from nerf_insert.app.steps.common import (
     EVERY_EVENT,
     PRIVATE,
@@ -59,6 +60,8 @@ def build(page: Page) -> dict[str, Any]:
     layers = widget("layers", services, {"scene": None})
     jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "results-jobs")
     player = gr.Video(label="Orbit video", visible=False, elem_id="orbit-video", autoplay=False)
+    with gr.Accordion("Floaters", open=False, elem_id="floaters-part"):
+        floaters.build(page)
     gr.Markdown("### Download")
     number = gr.Dropdown([], label="Layer", elem_id="which-layer")
     with gr.Row():

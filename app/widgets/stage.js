@@ -36,7 +36,8 @@ const showMessage = (text, problem = false) => {
   $('.words').classList.toggle('problem', problem);
 };
 const view = () => views[index];
-const painting = () => mode === 'photo' && at.step === 'mark' && at.how === 'paint' && views.length > 0;
+const healing = () => at.how === 'heal';
+const painting = () => mode === 'photo' && at.step === 'mark' && (at.how === 'paint' || healing()) && views.length > 0;
 const clicking = () => mode === 'photo' && at.step === 'mark' && at.how === 'click' && views.length > 0;
 const isPlacing = () => at.step === 'mark' && (at.how === 'mesh' || at.how === 'box');
 const showsMesh = () => at.step === 'mark' && at.how === 'mesh';
@@ -62,7 +63,7 @@ function arrange() {
   frame.classList.toggle('painting', painting());
   frame.classList.toggle('dropping', dropping);
   frame.classList.toggle('clicking', clicking());
-  frame.setAttribute('aria-label', painting() ? 'Photograph ' + view().name + ', paint over the object'
+  frame.setAttribute('aria-label', painting() ? 'Photograph ' + view().name + (healing() ? ', paint over the scratch' : ', paint over the object')
     : clicking() ? 'Photograph ' + view().name + ', click on the object'
     : photo ? 'Photograph' : '3D view, turn with the arrow keys');
   const ratio = photo && view() ? view().width / view().height : 4 / 3;
@@ -159,7 +160,7 @@ async function showPhoto() {
   $('.image').src = photo.urls[wanted];
   arrange();
   if (at.step === 'mark' || masks.length) {
-    const kept = await call('mask', {view: wanted});
+    const kept = await call('mask', {view: wanted, heal: healing()});
     if (turn !== photoAsked || kept.error || kept.stale) return;
     masks = kept.masks; lines = kept.lines;
     if (painted === strokes) { await load(kept.png); }
@@ -194,7 +195,7 @@ const position = (event) => {
   const box = frame.getBoundingClientRect();
   return {x: (event.clientX - box.left) / box.width, y: (event.clientY - box.top) / box.height};
 };
-const radius = () => canvas.width * (0.004 + 0.0016 * size);
+const radius = () => canvas.width * (0.001 + 0.0016 * size);
 
 function dab(from, to) {
   strokes++;
@@ -217,7 +218,7 @@ const isEmpty = () => {
 // Strokes are sent one after the other, so that none overtakes another.
 function keep() {
   clearTimeout(keyTimer); keyTimer = null;
-  const sent = {view: view().name, png: isEmpty() ? null : canvas.toDataURL('image/png')};
+  const sent = {view: view().name, heal: healing(), png: isEmpty() ? null : canvas.toDataURL('image/png')};
   keeping = keeping.then(async () => {
     const answer = await call('mark', sent);
     if (answer.error || answer.stale) return;
@@ -265,7 +266,7 @@ async function refreshRegion() {
   if (!at.scene || !loaded) return;
   const turn = ++regionAsked, name = mode === 'photo' && view() ? view().name : null;
   element.querySelector('.stage').classList.add('asking');
-  const answer = await call('region', {view: name});
+  const answer = await call('region', {view: name, heal: healing()});
   if (turn !== regionAsked) return;
   element.querySelector('.stage').classList.remove('asking');
   if (answer.error || answer.stale) return;
@@ -571,13 +572,14 @@ function update() {
   const trained = scene && 'trained' in next && next.trained !== scene.trained;
   const other = next.scene !== at.scene || next.draft !== at.draft || trained;
   const turned = next.step !== at.step || next.how !== at.how, newer = next.stamp !== at.stamp;
+  if (keyTimer && painting()) keep();  // as what it was painted
   at = {...at, ...next};
   if (at.draft) element.querySelector('.stage').dataset.ready = '1';
   if (at.scene) history.replaceState(null, '', '?scene=' + encodeURIComponent(at.scene) + '&step=' + encodeURIComponent(at.step));
   if (at.how !== 'mesh' && at.how !== 'box') dropping = false;
   if (other) { open(); return; }
   if (turned) { arrange(); if (mode === 'photo') showPhoto(); else renderView(); }
-  if (newer) { if (mode !== 'photo') renderView(); else if (at.how === 'paint') showPhoto(); else showMesh(); refreshRegion(); }
+  if (newer) { if (mode !== 'photo') renderView(); else if (painting()) showPhoto(); else showMesh(); refreshRegion(); }
 }
 watch('value', update);
 arrange();

@@ -33,7 +33,7 @@ from nerf_insert.scene.recipe import Recipe
 from nerf_insert.scene.scene import Scene
 
 pytestmark = pytest.mark.skipif(browsing.CHROMIUM is None, reason=browsing.NO_BROWSER)
-BRUSH = 0.004 + 0.0016 * 30  # radius of the brush as it is at first, in shares of the picture's width
+BRUSH = 0.001 + 0.0016 * 30  # radius of the brush as it is at first, in shares of the picture's width
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +279,36 @@ def test_masks_that_do_not_meet_are_said_so(come):
     person.page.wait_for_selector("#stage .words.problem")
     assert "do not meet in space" in person.words and "pass" in person.words
     shot(person, "mark-problem")
+
+
+def test_a_stroke_on_one_photograph_is_healed(come, workspace):
+    person = come()
+    person.photographs()
+    person.step("2 Mark")
+    person.page.get_by_label("Heal a small place").check()
+    person.page.wait_for_selector("#stage .frame.painting")
+    person.page.fill("#stage [data-do=size]", "20")
+    person.dab(0.5, 0.8)
+    person.wait_for_words("The region is visible in", timeout=browsing.LATE)  # one photograph is enough
+    assert person.page.locator("#stage .film .painted").count() == 1
+    shot(person, "mark-heal")
+    person.page.get_by_label("Paint on photographs").check()
+    person.page.wait_for_function("() => !document.querySelector('#stage .film .painted')")  # not a mask
+    person.step("5 Edit")
+    person.wait_for_summary("the region is the surface under your strokes; the inpainter is fill")
+    person.page.get_by_text("Command line").click()
+    words = shlex.split(person.page.input_value("#command textarea"))
+    view, _, stroke = words[words.index("--heal") + 1].rpartition("=")
+    capture = Scene.open(workspace / "scenes" / "one").capture
+    camera = capture.view(view).camera
+    rows, columns = np.meshgrid(*(np.arange(n) + 0.5 for n in (camera.height, camera.width)), indexing="ij")
+    wanted = np.hypot(columns - 0.5 * camera.width, rows - 0.8 * camera.height) < 0.033 * camera.width
+    drawn = read_image(Path(stroke))[0].mean(-1).numpy() > 0.5
+    assert wanted.sum() == 8 and (drawn ^ wanted).sum() <= 4  # three pixels across, drawn smoothly
+    person.step("2 Mark")
+    person.page.click("#stage [data-do=undo]")
+    person.page.wait_for_selector("#stage .film button:not(.painted)")
+    person.wait_for_words("")
 
 
 def test_painting_with_the_keyboard_alone(come):
@@ -634,6 +664,36 @@ def _download_and_reopen(person, workspace, scene, tmp_path):
     view = again.capture.train[0]
     assert torch.equal(
         again.stack().render_image(view.camera).rgb, Scene.open(scene).stack().render_image(view.camera).rgb
+    )
+
+
+def test_a_floater_is_found_shown_and_removed(come, workspace, tiny_folder):
+    scene = workspace / "scenes" / "floating"
+    shutil.copytree(tiny_folder / "scene", scene)
+    tiny.tiny_layer(scene, (-0.4, 0.0, 0.7), (0.25, 0.25, 0.25), "floater", density_bias=2.0)
+    person = come(f"?scene={SceneLocation(scene, scene.name).key}&step=results")
+    person.photographs()
+    person.page.get_by_role("button", name="Floaters").click()
+    person.page.click("#find-floaters")
+    person.page.wait_for_selector("#floaters img", timeout=browsing.LATE)
+    assert person.page.inner_text("#about-floaters") == "One floater was found."
+    assert len(Scene.open(scene).layers) == 1  # nothing is changed by looking
+    shot(person, "floaters")
+    person.page.click("#remove-floaters")
+    person.page.wait_for_selector("#floaters", state="detached")
+    person.step("5 Edit")
+    person.job("edit-jobs", "done")
+    opened = Scene.open(scene)
+    assert [entry.name for entry in opened.layers] == ["floater", "clean"]
+    stack, camera = opened.stack(), opened.capture.views[0].camera
+    # the layer empties the place of the floater, which nothing else is in
+    torch.testing.assert_close(
+        stack.render_image(camera).rgb, LayerStack(stack.base).render_image(camera).rgb, atol=0.02, rtol=0
+    )
+    person.step("6 Results")
+    person.page.click("#find-floaters")
+    person.page.wait_for_function(
+        "() => document.querySelector('#about-floaters').innerText === 'No floaters were found.'"
     )
 
 

@@ -53,6 +53,8 @@ def from_flags(line):
         {"masks": {}},
         {},
         {"box": BOX},
+        {"masks": {}, "mesh": None, "heal": {"images/000.png": "0.png"}},
+        {"heal": {"images/000.png": "0.png", "images/005.png": "1.png"}, "box": BOX},
         {"masks": {}, "mesh": None, "box": BOX},
         {"points": {"images/001.png": [[12.5, 3.0], [14.0, 2.2]]}, "masks": {}, "mesh": None},
         {"points": {"a/1.png": [[12.5, 3.0]]}, "not_points": {"2": [[1.0, 2.0]]}, "mesh": None},

@@ -135,7 +135,7 @@ def tiny_points(count, generator):
     return points
 
 
-def tiny_layer(folder, center=OBJECT[:3], size=(0.4, 0.4, 0.4), name="haze") -> LayerEntry:
+def tiny_layer(folder, center=OBJECT[:3], size=(0.4, 0.4, 0.4), name="haze", density_bias=0.0) -> LayerEntry:
     """Put a layer that was never fitted, gray and half transparent, on top of the scene in `folder`."""
     scene, region = Scene.open(folder), BoxRegion(center, size)
     home = scene.new_layer_folder(name)
@@ -144,6 +144,6 @@ def tiny_layer(folder, center=OBJECT[:3], size=(0.4, 0.4, 0.4), name="haze") -> 
         home / "recipe.yaml", Recipe(region=RegionSpec.parse({"box": box}), name=name, seed=7).to_dict()
     )
     write_json(home / "region" / "region.json", region.save(home / "region"))
-    Layer(region).save(home / "field.safetensors")
+    Layer(region, density_bias=density_bias).save(home / "field.safetensors")
     scene.add(LayerEntry(home.name, name))
     return scene.layers[-1]
