@@ -141,7 +141,6 @@ def fit_steps(
     bounds = [round(fraction * config.steps) for fraction, _ in stages] + [config.steps]
     if not isinstance(targets, ViewCorrections):
         targets = targets.to(cached.rays.origins.device)
-    aims = targets.targets if isinstance(targets, ViewCorrections) else targets
     revisions = {round(fraction * config.steps) for fraction in REVISION_STEPS} if corrections else set()
     entries = None
     with progress.task(label, total=config.steps, done=start) as task:
@@ -153,13 +152,15 @@ def fit_steps(
             if begin == bounds[stage] and not stage:
                 layer.forget_occupancy()
             elif begin == bounds[stage]:
-                # a fit that resumes just here has no entries yet
-                entries = entries or entries_along(
-                    stack, layer, cached, stages[stage - 1][1] * layer.region.step
-                )
-                compared = torch.randperm(cached.rays.count, generator=at_step(config.seed, begin))
-                compared = compared[:COMPARED_RAYS]
-                layer.update_occupancy(_where_nothing_shows(layer, cached, entries, aims, compared))
+                wanted = None
+                if not isinstance(targets, ViewCorrections):  # what these show may be nowhere
+                    # a fit that resumes just here has no entries yet
+                    before = stages[stage - 1][1] * layer.region.step
+                    entries = entries or entries_along(stack, layer, cached, before)
+                    compared = torch.randperm(cached.rays.count, generator=at_step(config.seed, begin))
+                    compared = compared[:COMPARED_RAYS]
+                    wanted = _where_nothing_shows(layer, cached, entries, targets, compared)
+                layer.update_occupancy(wanted)
             with eta.spending("rays", cached.rays.count):
                 entries = entries_along(stack, layer, cached, length * layer.region.step)
             for step in range(begin, end):
@@ -255,7 +256,7 @@ def _where_nothing_shows(
     layer: Layer,
     cached: CachedRays,
     entries: RayEntries,
-    aims: Float[Tensor, "N 3"],
+    targets: Float[Tensor, "N 3"],
     chosen: Int64[Tensor, " B"],
 ) -> Float[Tensor, "M 3"]:
     """Return the samples in the region of those rays that see through the layer but should not.
@@ -273,7 +274,7 @@ def _where_nothing_shows(
     if not len(through):
         return cached.rays.origins[:0]
     shown = _render(layer, cached, entries, through)
-    missing = through[(shown - aims[through.to(aims.device)].to(shown)).abs().amax(-1) > DIFFERENT]
+    missing = through[(shown - targets[through]).abs().amax(-1) > DIFFERENT]
     rays, part = cached.rays[missing], entries.take(missing)
     return part.samples.midpoints(rays.origins, rays.directions)[part.weight > 0]
 
