@@ -31,6 +31,7 @@ from nerf_insert.app.services import Services
 from nerf_insert.app.steps.common import Context, show_errors
 from nerf_insert.app.steps.edit import add_edit
 from nerf_insert.app.steps.floaters import add_cleaning, add_search
+from nerf_insert.app.steps.light import add_estimate, latest_estimate
 from nerf_insert.app.steps.open import add_training
 from nerf_insert.app.steps.preview import add_preview
 from nerf_insert.app.steps.results import add_export, add_orbit
@@ -42,7 +43,7 @@ from nerf_insert.io import schema
 
 CONTENT = (
     "prompt", "negative_prompt", "inpainter", "model", "options", "name", "seed", "steps", "rounds",
-    "blend_width", "view_dependent", "dilate", "mesh_is_region", "combine", "shadow",
+    "blend_width", "view_dependent", "dilate", "mesh_is_region", "combine", "light", "shadow",
 )  # fmt: skip
 EMPTY: dict[str, Any] = {
     "points": {},
@@ -150,8 +151,9 @@ def add_endpoints(services: Services) -> None:
         """Set fields of a draft and return the whole draft.
 
         The fields: prompt, negative_prompt, inpainter, model, options, name, seed, steps, rounds,
-        blend_width, view_dependent, dilate, mesh_is_region, combine (union or intersection), shadow (cast,
-        contact, none, or "" for what fits the edit).
+        blend_width, view_dependent, dilate, mesh_is_region, combine (union or intersection), light (as the
+        option `light` of the inpainter mesh; null: estimated), shadow (cast, contact, none, or "" for what
+        fits the edit).
         """
         values = {RENAMED.get(key, key): value for key, value in values.items()}
         unknown = [key for key in values if key not in CONTENT]
@@ -220,6 +222,14 @@ def add_endpoints(services: Services) -> None:
         """
         call = {"scene": scene, "draft": draft, "job": job, "view": view, "keep": on}
         return answered(services.keep_image(call))["kept"]
+
+    def estimate_light(scene: str, draft: str) -> dict:
+        """Start estimating the light where the draft's mesh stands; returns the job."""
+        return asdict(add_estimate(context(scene, draft)))
+
+    def light(scene: str, draft: str) -> dict:
+        """Return the light that was estimated last, as `nerf-insert light` prints it."""
+        return latest_estimate(context(scene, draft))
 
     def edit(scene: str, draft: str) -> dict:
         """Start the edit; returns the job."""
@@ -306,7 +316,7 @@ def add_endpoints(services: Services) -> None:
     for endpoint in (
         scenes, open_sample, upload, build_scene, photographs, photograph, click, mark, set_mesh, drop, move,
         undo, set_box, forget, inpainters, models, content, set_reference, region, recipe, preview, keep,
-        edit, jobs, job_images, job_action, layers, layer_action, render, orbit_video,
+        estimate_light, light, edit, jobs, job_images, job_action, layers, layer_action, render, orbit_video,
         find_floaters, remove_floaters, export, download,
     ):  # fmt: skip
         _add(endpoint, endpoint.__name__)

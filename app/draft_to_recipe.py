@@ -14,6 +14,7 @@ from nerf_insert.app.inpainter_list import check_inpainter
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.pose import Pose
 from nerf_insert.geometry.up_axis import standard_up_axis
+from nerf_insert.inpaint.mesh.light_option import parse_light
 from nerf_insert.io import schema
 from nerf_insert.regions.spec import (
     Box,
@@ -62,13 +63,15 @@ def check_content(draft: Draft, allowed: Sequence[Path]) -> None:
         region=ANYWHERE if draft.dilate is None else ANYWHERE.dilated(draft.dilate),
         guide=GuideSpec(prompt=draft.prompt, negative_prompt=draft.negative_prompt),
         inpainter=draft.inpainter or "fill",
-        inpainter_options=diffusion_options(draft),
+        inpainter_options=inpainter_options(draft, draft.inpainter or "diffusion"),
         schedule=_schedule(draft),
         name=draft.name or "edit",
         seed=draft.seed,
         shadow=_shadow(draft),
     )
     check_inpainter(recipe.inpainter, recipe.inpainter_options, allowed)
+    if draft.light is not None:
+        parse_light(draft.light, "light")
 
 
 def chosen_inpainter(draft: Draft) -> str:
@@ -154,7 +157,7 @@ def recipe_from_draft(draft: Draft, drafts: Drafts, key: str) -> Recipe:
         region=region_from_draft(draft, drafts, key),
         guide=guide,
         inpainter=inpainter,
-        inpainter_options=diffusion_options(draft) if inpainter == "diffusion" else draft.options,
+        inpainter_options=inpainter_options(draft, inpainter),
         schedule=_schedule(draft),
         name=draft.name.strip() or default_name(draft, inpainter),
         seed=draft.seed,
@@ -165,11 +168,12 @@ def recipe_from_draft(draft: Draft, drafts: Drafts, key: str) -> Recipe:
     return recipe
 
 
-def diffusion_options(draft: Draft) -> dict[str, Any]:
-    """Return a draft's options for the inpainter `diffusion`, its model among them."""
-    if not draft.model or not isinstance(draft.options, dict):  # the recipe's checks report wrong options
+def inpainter_options(draft: Draft, inpainter: str) -> dict[str, Any]:
+    """Return a draft's options for an inpainter, with the model of `diffusion` and the light of `mesh`."""
+    own = {"diffusion": {"model": draft.model}, "mesh": {"light": draft.light}}.get(inpainter, {})
+    if not isinstance(draft.options, dict):  # the recipe's checks report it
         return draft.options
-    return {"model": draft.model} | draft.options
+    return {key: value for key, value in own.items() if value} | draft.options
 
 
 def default_name(draft: Draft, inpainter: str) -> str:

@@ -94,6 +94,7 @@ class Draft:
     rounds: int | None = None
     view_dependent: bool = False
     blend_width: float | None = None
+    light: dict[str, Any] | None = None  # set by hand, as the option of `mesh` takes it; None: estimated
     shadow: str = ""  # cast, contact or none; empty: the inpainter's own
     kept: dict[str, str] = field(default_factory=dict)  # photograph name: previewed image in kept/
     past: list[dict[str, Any]] = field(default_factory=list)  # undo steps: the fields to restore, and "time"

@@ -24,7 +24,7 @@ class Job:
 
     Attributes:
         key: Name of its folder.
-        kind: train, edit, preview, clean, render or export.
+        kind: train, edit, preview, clean, light, render or export.
         title: Its name on the page.
         arguments: Of the command line, without `nerf-insert`.
         state: waiting, running, paused or stopping; then stopped (can be resumed), failed or done.

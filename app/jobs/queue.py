@@ -84,7 +84,7 @@ class JobQueue:
 
         Args:
             page: The page's folder of the scene.
-            kind: train, edit, preview, clean, render or export.
+            kind: train, edit, preview, clean, light, render or export.
             title: The job's name on the page.
             prepare: Puts into the job's folder what the command needs, and returns the command's arguments.
 

@@ -14,6 +14,7 @@ from nerf_insert.app.drafts import Draft
 from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.jobs.queue import keep_recipe
 from nerf_insert.app.messages import as_sentence
+from nerf_insert.app.steps import light
 from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
 from nerf_insert.app.widgets import widget
 from nerf_insert.errors import InputError
@@ -39,6 +40,8 @@ def build(page: Page) -> None:
         info="A layer of its own, which can be faded and switched off under Results",
         elem_id="shadow",
     )
+    with gr.Accordion("Light", open=False, elem_id="light-part"):
+        light_changes = light.build(page)
     start = gr.Button("Start the edit", variant="primary", elem_id="start-edit")
     jobs = widget("jobs", services, {"scene": None, "kinds": KINDS}, "edit-jobs")
     with gr.Accordion("Command line", open=False):
@@ -54,6 +57,9 @@ def build(page: Page) -> None:
     def edit(session: Session) -> dict[str, Any]:
         add_edit(Context(services, session))
         return jobs_value(session)
+
+    def described(session: Session) -> list[str]:
+        return describe_edit(Context(services, session))
 
     def jobs_value(session: Session) -> dict[str, Any]:
         return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
@@ -72,7 +78,9 @@ def build(page: Page) -> None:
     page.when_opened(refresh, [summary, command, shadow, jobs])
     shadow.input(show_errors(save_shadow), [shadow, session], [summary, command], **PRIVATE)
     start.click(show_errors(edit), session, jobs, **PRIVATE)
-    page.while_at("edit", lambda now: describe_edit(Context(services, now)), [summary, command])
+    page.while_at("edit", described, [summary, command])
+    for change in light_changes:
+        change.then(show_errors(described), session, [summary, command], **PRIVATE)
     page.edit_jobs.append(jobs)
 
 

@@ -11,18 +11,19 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.placement import place_in_words, up_of
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError
 from nerf_insert.geometry.color import linear_to_srgb
 from nerf_insert.io.images import contact_sheet, write_image
-from nerf_insert.lighting.light import fibonacci_sphere
+from nerf_insert.lighting.light import Light, fibonacci_sphere
 from nerf_insert.lighting.scene_light import SceneLight, find_light
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.scene import Scene
@@ -31,6 +32,13 @@ SIZE = 0.25  # of what stands at the place, in the cameras' median distance, unl
 FAR = 20.0  # sizes from which on a key light counts as far
 SURE_GAIN, SURE_DOUBT = 20.0, 8.0  # log likelihood from, degrees up to which a key light is called sure
 BALL, BALL_ALBEDO = 200, 0.5  # pixels across; its gray
+
+
+class Place(NamedTuple):
+    """Where light is looked at, and the diagonal of what is assumed to stand there."""
+
+    at: Float[Tensor, "3"]
+    size: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,16 +100,12 @@ class LightProbe:
 
     def ball(self) -> Float[Tensor, "H W 3"]:
         """Render a gray ball in the light, as the view's camera sees it: sRGB, over white."""
-        line = (torch.arange(BALL) + 0.5) / BALL * 2 - 1
-        y, x = torch.meshgrid(-line, line, indexing="ij")
-        inside = x**2 + y**2 < 1
-        z = (1 - x**2 - y**2).clamp_min(0).sqrt()
-        normals = torch.stack([x, y, z], -1)[inside] @ self.view.camera.c2w[:, :3].T
-        points = self.at + 0.5 * self.size / math.sqrt(3) * normals
-        image = torch.ones(BALL, BALL, 3)
-        radiance = BALL_ALBEDO * self.found.light.irradiance(points, normals)
-        image[inside] = linear_to_srgb(radiance.clamp(0, 1))
-        return image
+        return ball_in(self.found.light, self.place, self.view)
+
+    @property
+    def place(self) -> Place:
+        """The place, with its size."""
+        return Place(self.at, self.size)
 
     def write_picture(self, file: Path) -> None:
         """Write the photograph with the ball beside it.
@@ -110,8 +114,61 @@ class LightProbe:
             InputError: The photograph cannot be read.
             RunError: The file cannot be written.
         """
-        rows = [[(self.view.name, self.view.photograph()), ("a gray ball in the light", self.ball())]]
-        write_image(file, contact_sheet(rows))
+        write_image(file, beside_photograph(self.view, self.ball()))
+
+
+def ball_in(light: Light, place: Place, view: View) -> Float[Tensor, "H W 3"]:
+    """Render a gray ball at a place in a light, as a view's camera sees it: sRGB, over white."""
+    line = (torch.arange(BALL) + 0.5) / BALL * 2 - 1
+    y, x = torch.meshgrid(-line, line, indexing="ij")
+    inside = x**2 + y**2 < 1
+    z = (1 - x**2 - y**2).clamp_min(0).sqrt()
+    normals = torch.stack([x, y, z], -1)[inside] @ view.camera.c2w[:, :3].T
+    points = place.at + 0.5 * place.size / math.sqrt(3) * normals
+    image = torch.ones(BALL, BALL, 3)
+    radiance = BALL_ALBEDO * light.irradiance(points, normals)
+    image[inside] = linear_to_srgb(radiance.clamp(0, 1))
+    return image
+
+
+def beside_photograph(view: View, ball: Float[Tensor, "H W 3"]) -> Float[Tensor, "H W 3"]:
+    """Return the photograph with a ball beside it.
+
+    Raises:
+        InputError: The photograph cannot be read.
+    """
+    return contact_sheet([[(view.name, view.photograph()), ("a gray ball in the light", ball)]])
+
+
+def find_place(
+    capture: Capture, at: Sequence[float] | None = None, size: float | None = None
+) -> tuple[Place, list[View]]:
+    """Return a place and the views to train on that show it.
+
+    Args:
+        capture: The capture.
+        at: World coordinates; None: what the photographs look at.
+        size: Diagonal of what will stand there, world units; None: a quarter of the cameras' distance.
+
+    Raises:
+        InputError: No photograph shows the place.
+    """
+    place = capture.center_of_attention if at is None else capture.inside([float(value) for value in at])
+    seeing = [view for view in capture.train if bool(view.camera.project(place[None]).inside[0])]
+    if not seeing:
+        reach = max(float((view.camera.center - place).norm()) for view in capture.views)
+        shown = place_in_words(capture.outside(place), reach)
+        raise InputError(
+            f"no photograph shows the place {shown}: give --at in the world coordinates of the capture"
+        )
+    if size is None:
+        size = SIZE * statistics.median(float((view.camera.center - place).norm()) for view in seeing)
+    return Place(place, size), seeing
+
+
+def nearest_view(place: Place, views: Sequence[View]) -> View:
+    """Return the view whose camera is nearest to a place."""
+    return min(views, key=lambda view: float((view.camera.center - place.at).norm()))
 
 
 def probe_light(
@@ -131,20 +188,8 @@ def probe_light(
     Raises:
         InputError: No photograph shows the place.
     """
-    capture = scene.capture
-    place = capture.center_of_attention if at is None else capture.inside([float(value) for value in at])
-    seeing = [view for view in capture.train if bool(view.camera.project(place[None]).inside[0])]
-    if not seeing:
-        reach = max(float((view.camera.center - place).norm()) for view in capture.views)
-        shown = place_in_words(capture.outside(place), reach)
-        raise InputError(
-            f"no photograph shows the place {shown}: give --at in the world coordinates of the capture"
-        )
-    if size is None:
-        size = SIZE * statistics.median(float((view.camera.center - place).norm()) for view in seeing)
-    up = up_of(seeing)
+    place, seeing = find_place(scene.capture, at, size)
     with progress.task("Finding the scene's light", total=1) as task:
-        found = find_light(scene.stack(with_layers=False), seeing, place, size, up)
+        found = find_light(scene.stack(with_layers=False), seeing, place.at, place.size, up_of(seeing))
         task.advance(1)
-    nearest = min(seeing, key=lambda view: float((view.camera.center - place).norm()))
-    return LightProbe(place, size, found, nearest, capture.origin)
+    return LightProbe(place.at, place.size, found, nearest_view(place, seeing), scene.capture.origin)

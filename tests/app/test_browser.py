@@ -544,6 +544,57 @@ def test_an_edit_is_reloaded_stopped_and_goes_on_to_its_end(come, workspace, mes
     assert json.loads(capsys.readouterr().out)["made"] is False
 
 
+def test_the_light_is_estimated_and_changed_by_hand(come, workspace, mesh):
+    person = come()
+    person.photographs()
+    person.step("2 Mark")
+    person.page.get_by_label("Place a mesh").check()
+    person.page.set_input_files("#mesh-file input[type=file]", mesh[0])
+    person.wait_for_words("The region is visible in", timeout=browsing.LATE)
+    person.step("5 Edit")
+    person.page.locator("#light-part button").first.click()
+    person.page.click("#estimate-light")
+    person.page.wait_for_selector("#light-picture img", timeout=browsing.LATE)
+    assert len(person.page.inner_text("#about-light")) > 20  # how sure it is
+    person.page.locator("#light-by-hand input").check()
+    person.page.wait_for_function(
+        "() => document.querySelector('#about-light').innerText === 'The light is set by hand.'"
+    )
+
+    def picture_of():
+        source = person.page.get_attribute("#light-picture img", "src")
+        return np.asarray(Image.open(io.BytesIO(person.context.request.get(source).body())).convert("L"))
+
+    def ball():
+        """The brightness of the ball's left and right half."""
+        last = picture_of().astype(float)[-206:-6, -206:-6]  # cell of the sheet
+        return last[60:140, 20:70].mean(), last[60:140, 130:180].mean()
+
+    def moved(slider, degrees):
+        before = person.page.get_attribute("#light-picture img", "src")
+        field = person.page.locator(f"#light-{slider} input[type=number]")
+        field.fill(str(degrees))
+        field.press("Enter")
+        person.page.wait_for_function(
+            "(before) => document.querySelector('#light-picture img').src !== before", arg=before
+        )
+        return ball()
+
+    moved("height", 0)
+    sides = [moved("turn", degrees) for degrees in (90, -90)]  # half a turn: the other side is lit
+    sides += [moved("turn", degrees) for degrees in (0, 180)]
+    one, other = max(zip(sides[::2], sides[1::2], strict=True), key=lambda pair: abs(pair[0][0] - pair[0][1]))
+    assert (one[0] - one[1]) * (other[0] - other[1]) < 0
+    shot(person, "light")
+    person.page.get_by_text("Command line").click()
+    person.page.wait_for_selector("#command textarea")
+    words = shlex.split(person.page.input_value("#command textarea"))
+    light = json.loads(words[words.index("--inpainter-option") + 1].removeprefix("light="))
+    assert light["direction"][2] == pytest.approx(0, abs=0.02)  # at the horizon, of a level scene
+    person.page.locator("#light-by-hand input").uncheck()
+    person.page.wait_for_selector("#light-turn", state="hidden")
+
+
 def test_an_edit_with_the_keyboard_alone(come, workspace):
     scene, person = workspace / "scenes" / "one", come()
     layers = Scene.open(scene).layers

@@ -60,6 +60,7 @@ def from_flags(line):
         {"points": {"a/1.png": [[12.5, 3.0]]}, "not_points": {"2": [[1.0, 2.0]]}, "mesh": None},
         {"mesh": None, "dilate": 0.05},
         {"masks": {}, "dilate": 0.05},
+        {"masks": {}, "light": {"direction": [0.0, 0.6, 0.8], "angle": 3.0, "distance": None}},
         {"mesh": None, **SAID},
         {"mesh": None, **SAID, "options": {"a": 1, "b": True, "c": [0.25, None], "d": "2"}, "rounds": 2},
     ],
