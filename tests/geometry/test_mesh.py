@@ -18,6 +18,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.geometry import mesh_reader
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.mesh import Mesh
+from nerf_insert.geometry.mesh_files import worker
 from nerf_insert.geometry.mesh_reader import load_mesh
 from nerf_insert.geometry.pose import Pose
 
@@ -84,6 +85,16 @@ def test_the_reading_process_is_bounded(tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(mesh_reader, "MAX_SECONDS", 0.05)
     with pytest.raises(InputError, match=r"takes longer than 0\.05 s"):
+        load_mesh(tmp_path / "box.stl")
+
+
+def test_a_library_that_does_not_say_what_failed_ran_out_of_memory(tmp_path, monkeypatch, in_process):
+    def fails(*_):
+        raise SystemError("error return without exception set")
+
+    monkeypatch.setitem(worker.READERS, ".stl", fails)
+    trimesh.creation.box().export(tmp_path / "box.stl")
+    with pytest.raises(InputError, match=r"box\.stl .*memory"):
         load_mesh(tmp_path / "box.stl")
 
 

@@ -134,6 +134,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": str(refusal)}
     except MemoryError:
         return {"error": "needs too much memory to read: simplify it"}
+    except SystemError:  # a library in C did not say what failed: mostly an allocation
+        return {"error": "needs too much memory to read, or is damaged: simplify or repair it"}
     except Exception as error:  # whatever a reader does with a damaged file
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         return {"error": DAMAGED.format(reason)}
