@@ -189,7 +189,8 @@ def _removal(case: Case, points: dict[str, list]) -> dict:
             missed = torch.ones_like(mask)
             for place in (region, *(shade.region for _, shade in stack.shades)):  # a shadow is taken back
                 missed &= ~place.entry(view.camera.rays()).isfinite().view(mask.shape)
-            changed = max(changed, float((now - before).abs().amax(-1)[missed].max()))
+            if bool(missed.any()):  # a shadow's region can fill a whole room
+                changed = max(changed, float((now - before).abs().amax(-1)[missed].max()))
     figures = {"in place": float(np.mean(inside)), "outside": float(np.mean(outside))}
     return {**figures, "changed": changed, "removal seconds": seconds}
 

@@ -24,6 +24,7 @@ from nerf_insert.geometry.mesh import Hits
 
 DIRECTIONS = 256
 DISK_SAMPLES = 24
+MIN_RISE = 0.2  # cosine to the normal, from which on a ray rises at least so fast
 RAYS_AT_ONCE = 1 << 17  # towards several lights
 POINTS_AT_ONCE = 4096
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
@@ -102,14 +103,27 @@ class DiskLight:
         return relative_irradiances([self], points, normals, occluders, count)[0]
 
 
+def risen(cosine: Float[Tensor, " N"], clearance: float) -> Float[Tensor, " N"]:
+    """Return how far along rays with these cosines to the surface's normal a height above it is reached.
+
+    Starting there, and not above their feet, rays pass over bumps and still come from where they should:
+    shadows stay in their places.
+    """
+    return clearance / cosine.clamp_min(MIN_RISE)
+
+
 def relative_irradiances(
     keys: Sequence[DiskLight],
     points: Float[Tensor, "N 3"],
     normals: Float[Tensor, "N 3"],
     occluders: Occluders,
     count: int = DISK_SAMPLES,
+    clearance: float = 0.0,
 ) -> Float[Tensor, "L N"]:
-    """Return what `DiskLight.relative_irradiance` does of several lights at the same points, all at once."""
+    """Return what `DiskLight.relative_irradiance` does of several lights at the same points, all at once.
+
+    What hides the light at most `clearance` above the surface does not count: these are its own bumps.
+    """
     rows = [points.new_zeros(0, len(points))]
     at_once = max(1, RAYS_AT_ONCE // max(1, count * len(points)))
     for start in range(0, len(keys), at_once):
@@ -119,7 +133,9 @@ def relative_irradiances(
         toward = toward / distance[..., None]
         cosine = (toward * normals[:, None]).sum(-1).clamp_min(0)
         at = cosine.nonzero().unbind(-1)
-        occluded = is_occluded(occluders, Rays(points[at[1]], toward[at]), distance[at])
+        skipped = risen(cosine[at], clearance)
+        start = points[at[1]] + skipped[:, None] * toward[at]
+        occluded = is_occluded(occluders, Rays(start, toward[at]), distance[at] - skipped)
         cosine[tuple(axis[occluded] for axis in at)] = 0
         away = torch.tensor([key.distance for key in some])[:, None, None]
         rows.append((cosine * (away / distance) ** 2).mean(-1))

@@ -23,7 +23,7 @@ from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.fields.sparse_grid import SparseGrid
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.lighting.flat_depth import Moved
-from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder, relative_irradiances
+from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder, relative_irradiances, risen
 from nerf_insert.lighting.mesh_colors import place_samples
 from nerf_insert.lighting.surface import SceneSurface
 
@@ -45,6 +45,7 @@ AROUND = 13  # points around one, itself among them, whose median is taken
 NEIGHBORS = 4  # samples that a grid point's ratio is interpolated from
 MAX_RATIO = 4.0
 KEY_SAMPLES = 48  # points on a key light
+CLEARANCE = 0.25  # cells of the surface, that its own bumps may be high
 MIN_IRRADIANCE = 1e-4
 MAX_GRID = 1 << 26  # grid points of the box while it is filled
 
@@ -214,12 +215,13 @@ def light_parts(
     Unless it is wanted `everywhere`, points at which the thing changes nothing are said to be lit by 1.
     """
     size = float((bounds[1] - bounds[0]).norm())
-    lifted = points + 0.25 * surface.cell * normals
+    clearance = CLEARANCE * surface.cell
+    lifted = points + clearance * normals
     scene = surface.as_occluder()
     hidden = torch.zeros(len(light.keys), len(points))
     if kind == "cast":
         for k, key in enumerate(light.keys):
-            hidden[k] = hidden_by_thing(key, lifted, normals, thing, scene)
+            hidden[k] = hidden_by_thing(key, points, normals, thing, scene, clearance)
     soft_reach = size * (CONTACT_REACH if kind == "contact" else SOFT_REACH)
     wanted = (hidden > 0).any(0) | near_box(points, bounds, soft_reach) | everywhere
     before, lit = torch.ones(len(points), 3), torch.zeros_like(hidden)
@@ -227,7 +229,9 @@ def light_parts(
     index = wanted.nonzero()[:, 0]
     if len(index):
         if kind == "cast":
-            lit[:, index] = relative_irradiances(light.keys, lifted[index], normals[index], [scene])
+            lit[:, index] = relative_irradiances(
+                light.keys, points[index], normals[index], [scene], clearance=clearance
+            )
         soft = _soft_light(light, thing, scene, lifted[index], normals[index], COARSE * size)
         before[index], after[index] = soft
     return LightParts(before, after, lit, hidden)
@@ -239,16 +243,18 @@ def hidden_by_thing(
     normals: Float[Tensor, "N 3"],
     thing: Occluder,
     scene: Occluder,
+    clearance: float,
     count: int = KEY_SAMPLES,
 ) -> Float[Tensor, " N"]:
     """Return the part of a key light's relative irradiance that a thing takes away, and nothing else does.
 
     Args:
         key: The light.
-        points: World coordinates, clear of the surface.
+        points: On the surface, world coordinates.
         normals: Unit normals of the surface there.
         thing: What stands there.
         scene: What else hides the light.
+        clearance: Height above the surface up to which that does not count, world units.
         count: Points on the light.
     """
     parts = []
@@ -256,11 +262,14 @@ def hidden_by_thing(
         toward = key.samples(count) - x[:, None]
         distance = toward.norm(dim=-1)
         toward = toward / distance[..., None]
-        weight = (toward * n[:, None]).sum(-1).clamp_min(0) * (key.distance / distance) ** 2
+        cosine = (toward * n[:, None]).sum(-1).clamp_min(0)
+        weight = cosine * (key.distance / distance) ** 2
         point, sample = weight.nonzero().unbind(-1)
         rays, far = Rays(x[point], toward[point, sample]), distance[point, sample]
         met = (thing.cast(rays).distance < far).nonzero()[:, 0]
-        free = scene.cast(rays[met]).distance >= far[met]
+        skipped = risen(cosine[point[met], sample[met]], clearance)
+        above = Rays(rays.origins[met] + skipped[:, None] * rays.directions[met], rays.directions[met])
+        free = scene.cast(above).distance >= far[met] - skipped
         met = met[free]
         taken = torch.zeros(len(x)).index_add_(0, point[met], weight[point[met], sample[met]])
         parts.append(taken / count)

@@ -25,6 +25,7 @@ from nerf_insert.lighting.estimation import ring
 from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder, relative_irradiances
 from nerf_insert.lighting.light_samples import LUMINANCE
 from nerf_insert.lighting.shade_bake import (
+    CLEARANCE,
     KEY_REACH,
     LightParts,
     hidden_by_thing,
@@ -207,9 +208,9 @@ def fit_light(surface: SceneSurface, light: Light, samples: Samples, size: float
     points, normals, _ = samples
     if len(points) < FEWEST or not light.keys:
         return light
-    lifted, scene = points + 0.25 * surface.cell * normals, [surface.as_occluder()]
-    around = Light(light.environment).irradiance(lifted, normals, scene)
-    lit = relative_irradiances(light.keys, lifted, normals, scene)
+    scene, clearance = [surface.as_occluder()], CLEARANCE * surface.cell
+    around = Light(light.environment).irradiance(points + clearance * normals, normals, scene)
+    lit = relative_irradiances(light.keys, points, normals, scene, clearance=clearance)
     parts = LightParts(around, around, lit, torch.zeros_like(lit))
     fit = _Fit(surface, None, samples, size)
     best = fit.improved(_Model(light.keys, parts))
@@ -268,7 +269,7 @@ class _Fit:
     def __init__(self, surface: SceneSurface, thing: Occluder | None, samples: Samples, size: float) -> None:
         self.thing, self.scene = thing, surface.as_occluder()
         self.points, self.normals, self.seen = samples
-        self.lifted = self.points + 0.25 * surface.cell * self.normals
+        self.clearance = CLEARANCE * surface.cell
         self.pairs = _Pairs.among(self.points, self.normals, size)
 
     def cost(self, model: _Model) -> float:
@@ -356,11 +357,12 @@ class _Fit:
     def _best(self, model: _Model, k: int, keys: Sequence[DiskLight]) -> _Model:
         """Return the model with that one of some keys in place of its own that explains the colors best."""
         best, least = model, self.cost(model) * (1 - MIN_GAIN)
-        every = relative_irradiances(keys, self.lifted, self.normals, [self.scene], KEY_SAMPLES)
+        at, scene = (self.points, self.normals), self.scene
+        every = relative_irradiances(keys, *at, [scene], KEY_SAMPLES, self.clearance)
         for key, lit in zip(keys, every, strict=True):
             hidden = torch.zeros_like(lit)
             if self.thing is not None:
-                hidden = hidden_by_thing(key, self.lifted, self.normals, self.thing, self.scene, KEY_SAMPLES)
+                hidden = hidden_by_thing(key, *at, self.thing, scene, self.clearance, KEY_SAMPLES)
             for factor in TRIED:  # a shadow in the wrong place is best if it is faint
                 tried = model.with_key(k, replace(key, irradiance=factor * key.irradiance), lit, hidden)
                 cost = self.cost(tried)
@@ -433,8 +435,7 @@ def _around_shadow(
     x, n = points[some], normals[some]
     scene, shaded = surface.as_occluder(), near_box(x, bounds, BESIDE * size)
     for key in light.keys:
-        lifted = x + 0.25 * surface.cell * n
-        shaded |= hidden_by_thing(key, lifted, n, thing, scene, KEY_SAMPLES) > 0
+        shaded |= hidden_by_thing(key, x, n, thing, scene, CLEARANCE * surface.cell, KEY_SAMPLES) > 0
     known = known[near_box(points[known], bounds, KEY_REACH * size)]
     if not bool(shaded.any()) or not len(known):
         return samples.take(known[:0])
