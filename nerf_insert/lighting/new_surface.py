@@ -21,6 +21,7 @@ from nerf_insert.rendering.stack import LayerStack
 
 CELLS = 96  # of the surface along the region
 SAME_CELLS = 2.0  # distance from the other surface up to which a surface is the same
+SAME_BELOW = 0.25  # the same, in cells of that surface, across it
 MAX_VIEWS = 20  # that the surface is fused from
 PIXELS = 40_000  # of each of them
 
@@ -49,9 +50,11 @@ def new_surface(
         return None
     old = torch.zeros(len(vertices), dtype=torch.bool)
     if len(below.mesh.vertices):
-        reach = SAME_CELLS * seen.cell + below.cell
-        distance = KDTree(below.mesh.vertices.numpy()).query(vertices.numpy())[0]
-        old = torch.from_numpy(distance < reach)
+        distance, nearest = KDTree(below.mesh.vertices.numpy()).query(vertices.numpy())
+        near = torch.from_numpy(distance < SAME_CELLS * seen.cell + below.cell)
+        nearest = torch.from_numpy(nearest)
+        height = ((vertices - below.mesh.vertices[nearest]) * below.normals[nearest]).sum(-1)
+        old = near & (height < SAME_CELLS * seen.cell + SAME_BELOW * below.cell)
     new = ~old[faces].all(-1)
     if not bool(new.any()):
         return None

@@ -5,6 +5,7 @@ World coordinates and units. N is a number of rays.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -59,6 +60,8 @@ def removed_shadow(
     Raises:
         InputError: A photograph cannot be read.
     """
+    from scipy.spatial import KDTree
+
     center, half = region.bounds.mean(0), REACH * region.diagonal
     box = torch.stack([center - half, center + half])
     with progress.task("Taking the shadow back", total=4) as task:
@@ -75,9 +78,13 @@ def removed_shadow(
         light = find_light(scene, views, center, region.diagonal, up_of(views), seed, before).light
         task.advance(1)
         sharp = with_photographs(before, views)
+        thing_points = KDTree(thing.mesh.vertices[thing.mesh.faces.unique()].numpy())
 
         def radiance(points: Tensor, normals: Tensor) -> Tensor:
-            return surface_radiance(sharp, points, normals, 2 * surface.cell)[0]
+            seen = surface_radiance(sharp, points, normals, 2 * surface.cell)[0]
+            away = torch.from_numpy(thing_points.query(points.numpy())[0])
+            at_foot = away < surface.cell  # photographs show the thing there
+            return torch.where(at_foot[:, None], math.nan, seen)
 
         occluder = Occluder(thing.mesh.cast, thing.as_occluder().radiance)
         moved = moved_points(after, flat)

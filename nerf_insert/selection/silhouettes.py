@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, maximum_filter
 from scipy.spatial import KDTree
+from skimage.morphology import skeletonize
 from torch import Tensor
 
 from nerf_insert.selection.cloud import PAD, SeenPart
@@ -61,6 +62,8 @@ def refine(
     labels[depth_in > BAND] = cv2.GC_FGD
     labels[depth_out > BAND] = cv2.GC_BGD
     colors = np.ascontiguousarray(part.colors[window][..., ::-1])
+    thin = _middle_of_thin(shape_in, depth_in)  # a cut by colors shortens what is thin
+    labels[thin & ~_looks_like_second(colors, shape_in, depth_out > BAND)] = cv2.GC_FGD
     if doubtful is not None:
         unsure = doubtful.numpy()[window] & shape_in
         surely = shape_in & ~unsure, ~shape_in & (depth_out > BAND)
@@ -78,6 +81,19 @@ def refine(
         return torch.from_numpy(shape)
     shape[window] = found
     return torch.from_numpy(shape)
+
+
+def _middle_of_thin(
+    shape: Bool[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """Return the middle lines of the parts of a shape that are nowhere deeper than `BAND`.
+
+    Args:
+        shape: The shape.
+        depth: The distance of its pixels to what is not in it.
+    """
+    side = 2 * round(BAND) + 1
+    return skeletonize(shape) & (maximum_filter(depth, side) <= BAND) & (depth > 1)
 
 
 def _looks_like_second(

@@ -20,9 +20,11 @@ from nerf_insert.lighting.light import (
     Occluder,
     fibonacci_sphere,
     incoming_radiance,
+    relative_irradiances,
     transport,
 )
 from nerf_insert.lighting.light_samples import ALBEDO, gather_samples, group_samples
+from nerf_insert.lighting.shade_bake import hidden_by_thing
 from nerf_insert.lighting.surface import SceneSurface
 
 UP = torch.tensor([0.0, 0.0, 1.0])
@@ -126,6 +128,23 @@ def test_what_lies_beyond_the_key_hides_nothing():
         key(distance=10.0).relative_irradiance(torch.zeros(1, 3), UP[None], [ceiling])
     ) == pytest.approx(1, abs=1e-3)
     assert float(key(distance=20.0).relative_irradiance(torch.zeros(1, 3), UP[None], [ceiling])) == 0
+
+
+def test_a_shadow_stays_in_its_place_over_bumps():
+    """A plate one unit over the floor, the light under 45 degrees: the shadow lies one unit farther."""
+    x = torch.linspace(-2, 2, 81)[1::2]  # not on the shadow's border
+    points, sun = torch.stack([x, 0 * x, 0 * x], -1), key(unit(1.0, 0.0, 1.0), angle=0.001)
+    lid, bumps = occluder(plate(1.0, 1.0, 1.0)), occluder(plate(9.0, 9.0, 0.1))
+    wanted = ((x > -1.5) & (x < -0.5)).float() * math.cos(math.radians(45))
+    clear = math.cos(math.radians(45)) - wanted
+    normals = UP.expand(len(x), 3)
+    lit = relative_irradiances([sun], points, normals, [lid, bumps], clearance=0.15)[0]
+    assert lit.tolist() == pytest.approx(clear.tolist(), abs=2e-3)
+    assert hidden_by_thing(sun, points, normals, lid, bumps, 0.15).tolist() == pytest.approx(
+        wanted.tolist(), abs=2e-3
+    )
+    # the bumps hide the light if they are higher than what is passed over
+    assert float(relative_irradiances([sun], points, normals, [bumps], clearance=0.05)[0][20:].max()) == 0
 
 
 BALLS = [((-0.7, 0.3), 0.35), ((0.6, 0.5), 0.25), ((0.2, -0.8), 0.3)]  # (x, y), radius; they lie on the floor
