@@ -170,10 +170,14 @@ def recipe_from_draft(draft: Draft, drafts: Drafts, key: str) -> Recipe:
 
 def inpainter_options(draft: Draft, inpainter: str) -> dict[str, Any]:
     """Return a draft's options for an inpainter, with the model of `diffusion` and the light of `mesh`."""
-    own = {"diffusion": {"model": draft.model}, "mesh": {"light": draft.light}}.get(inpainter, {})
     if not isinstance(draft.options, dict):  # the recipe's checks report it
         return draft.options
-    return {key: value for key, value in own.items() if value} | draft.options
+    own: dict[str, Any] = {}
+    if inpainter == "diffusion" and draft.model:
+        own["model"] = draft.model
+    if inpainter == "mesh" and draft.light:
+        own["light"] = draft.light
+    return own | draft.options
 
 
 def default_name(draft: Draft, inpainter: str) -> str:
