@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,6 +118,11 @@ class Page:
 def stage_value(session: Session, trained: bool | None = None) -> dict[str, Any]:
     """Return the value of the stage widget, which its script reads."""
     return {key: session.get(key) for key in FRESH} | ({} if trained is None else {"trained": trained})
+
+
+def jobs_value(session: Session, kinds: Sequence[str]) -> dict[str, Any]:
+    """Return a value of the jobs widget that makes it list the jobs of these kinds afresh."""
+    return {"scene": session["scene"], "kinds": kinds, "stamp": secrets.token_hex(4)}
 
 
 class Context:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.jobs.queue import keep_recipe
 from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.steps import light
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
+from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, jobs_value, show_errors
 from nerf_insert.app.widgets import widget
 from nerf_insert.errors import InputError
 from nerf_insert.scene.recipe import Recipe
@@ -56,13 +55,10 @@ def build(page: Page) -> None:
 
     def edit(session: Session) -> dict[str, Any]:
         add_edit(Context(services, session))
-        return jobs_value(session)
+        return jobs_value(session, KINDS)
 
     def described(session: Session) -> list[str]:
         return describe_edit(Context(services, session))
-
-    def jobs_value(session: Session) -> dict[str, Any]:
-        return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
 
     def save_shadow(kind: str | None, session: Session) -> list[str]:
         context = Context(services, session)
@@ -73,7 +69,7 @@ def build(page: Page) -> None:
         if not session["scene"]:
             return ["Open a scene first.", "", "", {"scene": None, "kinds": KINDS}]
         context = Context(services, session)
-        return [*describe_edit(context), context.draft.shadow, jobs_value(session)]
+        return [*describe_edit(context), context.draft.shadow, jobs_value(session, KINDS)]
 
     page.when_opened(refresh, [summary, command, shadow, jobs])
     shadow.input(show_errors(save_shadow), [shadow, session], [summary, command], **PRIVATE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import gradio as gr
 
 from nerf_insert.app.jobs.job import Job, read_result
 from nerf_insert.app.jobs.queue import keep_recipe
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
+from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, jobs_value, show_errors
 from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.errors import InputError
 from nerf_insert.regions.spec import Mesh
@@ -40,15 +39,12 @@ def build(page: Page) -> None:
 
     def find(session: Session) -> dict[str, Any]:
         add_search(Context(services, session))
-        return jobs_value(session)
+        return jobs_value(session, KINDS)
 
     def remove_found(session: Session) -> list[Any]:
         context = Context(services, session)
         add_cleaning(context, _latest(context).key)
         return ["The removal is on its way: see *Edit*.", *_nothing()]
-
-    def jobs_value(session: Session) -> dict[str, Any]:
-        return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
 
     def found(session: Session) -> list[Any]:
         """Return the values of the components that show the latest proposal."""
@@ -69,7 +65,7 @@ def build(page: Page) -> None:
     def refresh(session: Session) -> list[Any]:
         if not session["scene"]:
             return [{"scene": None, "kinds": KINDS}, "", *_nothing()]
-        return [jobs_value(session), *found(session)]
+        return [jobs_value(session, KINDS), *found(session)]
 
     shown = [about, sheet, remove]
     page.when_opened(refresh, [jobs, *shown])

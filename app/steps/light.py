@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nerf_insert.app.jobs.job import Job, read_result
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
+from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, jobs_value, show_errors
 from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.capture.placement import up_of
 from nerf_insert.editing.light_probe import ball_in, beside_photograph, find_place, nearest_view
@@ -145,10 +144,7 @@ def build(page: Page) -> list[Any]:
 
     def estimate(session: Session) -> dict[str, Any]:
         add_estimate(Context(services, session))
-        return jobs_value(session)
-
-    def jobs_value(session: Session) -> dict[str, Any]:
-        return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
+        return jobs_value(session, KINDS)
 
     def switch(on: bool, session: Session) -> list[Any]:
         context = Context(services, session)
@@ -156,7 +152,8 @@ def build(page: Page) -> list[Any]:
         if on:
             try:
                 light = json.loads(latest_estimate(context)["option"])
-            except InputError:  # none yet
+                parse_light(light, "light")  # the folder can be somebody else's
+            except (InputError, ValueError):  # none yet, or damaged
                 light = Controls.of(GivenLight(), _up(context)).light(_up(context), None)
         context.drafts.change(context.key, light=light)
         return shown(session)
@@ -187,7 +184,7 @@ def build(page: Page) -> list[Any]:
             nothing = [gr.skip()] * len(controls)
             hidden = [gr.Image(visible=False), False, gr.Column(visible=False)]
             return [{"scene": session["scene"], "kinds": KINDS}, "", *hidden, *nothing]
-        return [jobs_value(session), *shown(session)]
+        return [jobs_value(session, KINDS), *shown(session)]
 
     outputs = [about, picture, by_hand, column, *controls]
     page.when_opened(refresh, [jobs, *outputs])
@@ -203,19 +200,17 @@ def build(page: Page) -> list[Any]:
 
 def _pictured(context: Context) -> tuple[str, Any]:
     """Return what is said of the light, and the ball in it: the draft's own, else what was estimated last."""
-    draft = context.draft
+    light = context.draft.light
+    if light is not None:
+        return "The light is set by hand.", gr.Image(value=_picture(context, light), visible=True)
     try:
         found = latest_estimate(context)
     except InputError:
-        found = None
-    if draft.light is None:
-        file = (
-            context.services.jobs.folder(context.location.page, found["job"]) / "out.png" if found else None
-        )
-        if found is None or file is None or not file.is_file() or file.is_symlink():
-            return "", gr.Image(value=None, visible=False)
-        return f"{found['verdict'].capitalize()}.", gr.Image(value=str(file), visible=True)
-    return "The light is set by hand.", gr.Image(value=_picture(context, draft.light), visible=True)
+        return "", gr.Image(value=None, visible=False)
+    file = context.services.jobs.folder(context.location.page, found["job"]) / "out.png"
+    shown = file.is_file() and not file.is_symlink()  # the folder can be somebody else's
+    image = gr.Image(value=str(file) if shown else None, visible=shown)
+    return f"{found['verdict'].capitalize()}.", image
 
 
 def _picture(context: Context, light: dict[str, Any]) -> UInt8[np.ndarray, "H W 3"]:
@@ -267,5 +262,7 @@ def latest_estimate(context: Context) -> dict[str, Any]:
     page, jobs = context.location.page, context.services.jobs
     for job in jobs.list_jobs(page):
         if job.kind == "light" and job.state == "done":
-            return {"job": job.key, **read_result(jobs.folder(page, job.key))}
+            found = {"job": job.key, **read_result(jobs.folder(page, job.key))}
+            if isinstance(found.get("option"), str) and isinstance(found.get("verdict"), str):
+                return found
     raise InputError("Estimate the light first.")

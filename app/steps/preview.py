@@ -12,7 +12,7 @@ from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import recipe_from_draft
 from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.jobs.queue import keep_recipe
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
+from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, jobs_value, show_errors
 from nerf_insert.app.widgets import widget
 from nerf_insert.scene.recipe import MAX_SEED
 
@@ -51,7 +51,7 @@ def build(page: Page) -> None:
     def preview(count: int, number: float | None, session: Session) -> dict[str, Any]:
         save_seed(number, session)
         add_preview(Context(services, session), int(count))
-        return jobs_value(session)
+        return with_draft(session)
 
     def preview_another(count: int, session: Session) -> list[Any]:
         number = secrets.randbelow(100_000)
@@ -60,16 +60,15 @@ def build(page: Page) -> None:
     def forget_kept(session: Session) -> dict[str, Any]:
         context = Context(services, session)
         context.drafts.change(context.key, kept={})
-        return jobs_value(session)
+        return with_draft(session)
 
-    def jobs_value(session: Session) -> dict[str, Any]:
-        stamp = secrets.token_hex(4)
-        return {"scene": session["scene"], "draft": session["draft"], "kinds": KINDS, "stamp": stamp}
+    def with_draft(session: Session) -> dict[str, Any]:
+        return {**jobs_value(session, KINDS), "draft": session["draft"]}
 
     def refresh(session: Session) -> list[Any]:
         if not session["scene"]:
             return [gr.skip(), {"scene": None, "kinds": KINDS}]
-        return [Context(services, session).draft.seed, jobs_value(session)]
+        return [Context(services, session).draft.seed, with_draft(session)]
 
     page.when_opened(refresh, [seed, jobs])
     seed.input(show_errors(save_seed), [seed, session], None, trigger_mode="always_last", **PRIVATE)

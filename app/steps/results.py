@@ -22,6 +22,7 @@ from nerf_insert.app.steps.common import (
     Context,
     Page,
     Session,
+    jobs_value,
     show_errors,
     stage_value,
     stamped,
@@ -126,12 +127,12 @@ def build(page: Page) -> dict[str, Any]:
 
     def render_video(session: Session) -> dict[str, Any]:
         add_orbit(Context(services, session))
-        return jobs_value(session)
+        return jobs_value(session, KINDS)
 
     def export(kind: str) -> Callable[..., Any]:
         def start(session: Session) -> dict[str, Any]:
             add_export(Context(services, session), kind)
-            return jobs_value(session)
+            return jobs_value(session, KINDS)
 
         return show_errors(start)
 
@@ -144,9 +145,6 @@ def build(page: Page) -> dict[str, Any]:
         if ended.get("kind") == "render":
             return [gr.Video(value=files[0], visible=True), gr.skip()]
         return [gr.skip(), gr.File(value=files, visible=True)]
-
-    def jobs_value(session: Session) -> dict[str, Any]:
-        return {"scene": session["scene"], "kinds": KINDS, "stamp": secrets.token_hex(4)}
 
     def refresh(session: Session) -> list[Any]:
         shown, files = gr.Video(value=None, visible=False), gr.File(value=None, visible=False)
@@ -161,7 +159,7 @@ def build(page: Page) -> dict[str, Any]:
             files = gr.File(value=[str(file) for file in exports], visible=True)
         layers_value = {"scene": session["scene"], "stamp": secrets.token_hex(4)}
         old_images = gr.skip() if session["step"] == "results" else None
-        return [layers_value, jobs_value(session), *list_layers(session), old_images, shown, files]
+        return [layers_value, jobs_value(session, KINDS), *list_layers(session), old_images, shown, files]
 
     page.when_opened(refresh, [layers, jobs, number, command, slider, player, ready])
     page.while_at("results", before_and_after, [slider], show_progress="minimal")

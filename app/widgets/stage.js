@@ -218,7 +218,7 @@ const isEmpty = () => {
 // Strokes are sent one after the other, so that none overtakes another.
 function keep() {
   clearTimeout(keyTimer); keyTimer = null;
-  const sent = {view: view().name, heal: healing(), png: isEmpty() ? null : canvas.toDataURL('image/png')};
+  const sent = {scene: at.scene, draft: at.draft, view: view().name, heal: healing(), png: isEmpty() ? null : canvas.toDataURL('image/png')};
   keeping = keeping.then(async () => {
     const answer = await call('mark', sent);
     if (answer.error || answer.stale) return;
@@ -572,7 +572,7 @@ function update() {
   const trained = scene && 'trained' in next && next.trained !== scene.trained;
   const other = next.scene !== at.scene || next.draft !== at.draft || trained;
   const turned = next.step !== at.step || next.how !== at.how, newer = next.stamp !== at.stamp;
-  if (keyTimer && painting()) keep();  // as what it was painted
+  if (keyTimer && painting()) keep();  // as what it was painted, and in its scene
   at = {...at, ...next};
   if (at.draft) element.querySelector('.stage').dataset.ready = '1';
   if (at.scene) history.replaceState(null, '', '?scene=' + encodeURIComponent(at.scene) + '&step=' + encodeURIComponent(at.step));
