@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +50,7 @@ FREE_RAYS = 256  # of no camera, to be listed at once
 WIDEST = 4.0  # largest tangent off the axis for which a projection into a plane is used
 LENGTH = 1 / 64  # of a sample, in its distance: density times length is exact to 1e-5
 THINNEST = 0.25  # of a splat's middle scale, at points
+REACH = 3.0  # standard deviations within which a splat is seen
 VISIBLE = 0.1  # opacity of the splats that count for the bounds
 
 
@@ -115,6 +117,12 @@ class SplatField(nn.Module):
     def splats(self) -> Splats:
         """The splats, world coordinates."""
         return Splats(self.means, self.log_scales, self.quaternions, self.opacity_logits, self.sh)
+
+    def within(self, center: Float[Tensor, "3"], radius: float) -> SplatField:
+        """Return the splats that reach into a ball, world coordinates."""
+        reach = REACH * self.log_scales.amax(1).exp()
+        near = (self.means - center).norm(dim=-1) - reach < radius
+        return SplatField(self.splats[near], self.scale, self.background, self.antialiased)
 
     # --- rays of cameras
 
@@ -212,7 +220,7 @@ class SplatField(nn.Module):
     def _view(self, camera: Camera) -> _View:
         """Return the splats as a camera sees them; those of the last few cameras are kept."""
         lens = (camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height, camera.distortion)
-        key = (*camera.c2w.reshape(-1).tolist(), *lens)
+        key = (*camera.c2w.reshape(-1).tolist(), *lens, camera.reduction)
         with self._lock:
             if key in self._views:
                 self._views.move_to_end(key)
@@ -299,7 +307,14 @@ class SplatField(nn.Module):
 
 
 def image_plane(camera: Camera) -> ImagePlane:
-    """Return the pinhole camera whose image holds all that a camera with a distorted lens shows."""
+    """Return the pinhole camera in whose image a camera's rays see splats.
+
+    It has the size that the camera's image was made from: a pixel of a small image would blur thin splats
+    into thick ones, in front of what they show. It holds all that a distorted lens shows.
+    """
+    if camera.reduction > 1:
+        grown = camera.scaled(camera.reduction)
+        return image_plane(replace(grown, reduction=1.0))
     turn = camera.c2w[:, :3].T * torch.tensor([1.0, -1.0, -1.0])[:, None]
     plane = ImagePlane(
         turn, camera.center, camera.fx, camera.fy, camera.cx, camera.cy, camera.width, camera.height

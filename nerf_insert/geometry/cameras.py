@@ -88,6 +88,8 @@ class Camera:
         height: Image height in pixels.
         distortion: OpenCV's parameters in nerfstudio's order: k1, k2, k3, k4, p1, p2 (zeros: none).
         model: The name of a nerfstudio CameraType; `project` knows PERSPECTIVE and FISHEYE.
+        reduction: How many times smaller the image is than the one that it was made from, at least 1. Splats
+            are blurred by a part of a pixel of the latter.
     """
 
     c2w: Float[Tensor, "3 4"]
@@ -99,6 +101,7 @@ class Camera:
     height: int
     distortion: tuple[float, ...] = (0.0,) * 6
     model: str = "PERSPECTIVE"
+    reduction: float = 1.0
 
     @staticmethod
     def of(cameras: Cameras, index: int) -> Camera:
@@ -152,6 +155,7 @@ class Camera:
             cy=self.cy * y,
             width=width,
             height=height,
+            reduction=max(1.0, self.reduction / (x * y) ** 0.5),
         )
 
     def refocused(self, factor: float) -> Camera:

@@ -104,6 +104,10 @@ class SplatBase(RenderingBase, Protocol):
         """Divide rays into runs whose splats can be listed at once in bounded memory."""
         ...
 
+    def within(self, center: Float[Tensor, "3"], radius: float) -> SplatBase:
+        """Return the splats that reach into a ball, world coordinates."""
+        ...
+
 
 @runtime_checkable
 class LayerField(Protocol):

@@ -121,7 +121,9 @@ def _cameras(field: SplatField, file: str | Path | None, up: Float[Tensor, "3"])
     """Return cameras with names: those of a file, or placed ones."""
     from nerf_insert.capture.camera_paths import read_cameras
     from nerf_insert.capture.placed_cameras import place_cameras
+    from nerf_insert.fields.splat_field import SplatField
     from nerf_insert.rendering.stack import LayerStack
+    from nerf_insert.splats.splats import SH_C0
 
     if file is not None:
         named = read_cameras(file)
@@ -133,11 +135,17 @@ def _cameras(field: SplatField, file: str | Path | None, up: Float[Tensor, "3"])
     if not up.norm() > 0:
         raise InputError("the up direction must not be zero")
 
-    def render(camera: Camera) -> tuple[Tensor, Tensor]:
-        image = LayerStack(field).render_image(camera)
-        return image.accumulation, image.depth
+    content = _content(field.splats)
+    unit = float((content - content.mean(0)).norm(dim=1).mean().clamp_min(1e-9)) if len(content) else 1.0
+    gray = (field.splats.scales.amax(1) / unit).clamp_max(1)  # shows how large each splat is
+    sh = ((gray - 0.5) / SH_C0)[:, None, None].expand(-1, 1, 3)
+    sizes = LayerStack(SplatField(field.splats.with_colors(sh), 1.0, antialiased=field.antialiased))
 
-    return place_cameras(_content(field.splats), up, render)
+    def look(camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+        image = sizes.render_image(camera)
+        return image.accumulation, image.depth, unit * image.rgb[..., 0]
+
+    return place_cameras(content, up, look)
 
 
 def _content(splats: Splats) -> Float[Tensor, "N 3"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,30 +12,15 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from nerf_insert.capture.view import View
-from nerf_insert.geometry.cameras import Camera, Rays
+from nerf_insert.geometry.cameras import Camera
 from nerf_insert.io.images import to_uint8
-from nerf_insert.rendering.depth_view import Renderer
+from nerf_insert.selection.ball import Ball
 
-CELLS = 112  # grid points across a ball
-STEPS = 144  # samples along a ray through a ball
-RAYS_AT_ONCE = 1 << 14
-OPAQUE = 0.6931  # optical depth that stops half of the light
 EDGE = 0.04  # second difference of inverse depth, relative to it, above which a pixel mixes two surfaces
 PROBE_SIDE = 64  # pixels, of the images in which the rays that come near a point are counted
 PAD = 12  # pixels around a ball that a view shows of it, too
 
 Occlusion = Callable[[View, Camera, float], Bool[Tensor, "h w"]]
-
-
-@runtime_checkable
-class Scene(Renderer, Protocol):
-    """What things are selected in: a `LayerStack`, or a formula in a test."""
-
-    def query(
-        self, points: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"], rendered: bool = False
-    ) -> tuple[Float[Tensor, " M"], Float[Tensor, "M 3"]]:
-        """Return density per world unit and sRGB color."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,47 +62,6 @@ class SeenPart:
         return to_uint8(self.view.photograph(self.size)).numpy()[y : y + height, x : x + width]
 
 
-@dataclass(frozen=True, eq=False)
-class DensityBall:
-    """The density within a ball, on a grid: a ray through it costs a fraction of one through the scene."""
-
-    center: Float[Tensor, " 3"]
-    radius: float
-    density: Float[Tensor, "R R R"]  # per world unit, axes z, y, x; 0 outside the ball
-
-    @staticmethod
-    def bake(scene: Scene, center: Float[Tensor, " 3"], radius: float) -> DensityBall:
-        """Query a scene's density."""
-        axis = torch.linspace(-1, 1, CELLS)
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-        unit = torch.stack([x, y, z], -1).reshape(-1, 3)
-        within = (unit.norm(dim=-1) < 1).nonzero()[:, 0]
-        density = torch.zeros(len(unit))
-        for index in within.split(1 << 17):
-            points = center + radius * unit[index]
-            up = torch.tensor([0.0, 0.0, 1.0]).expand(len(index), 3)
-            density[index] = scene.query(points, up, rendered=True)[0]
-        return DensityBall(center, radius, density.view(CELLS, CELLS, CELLS))
-
-    def depth(self, rays: Rays) -> Float[Tensor, " N"]:
-        """Return the distance at which half of each ray's light is stopped in the ball; infinity: never."""
-        toward = self.center - rays.origins
-        along = (toward * rays.directions).sum(-1)
-        half = (self.radius**2 - toward.square().sum(-1) + along**2).clamp_min(0).sqrt()
-        start, step = (along - half).clamp_min(0), (2 * half / STEPS)
-        result = torch.full_like(along, float("inf"))
-        for index in torch.arange(rays.count).split(RAYS_AT_ONCE):
-            distance = start[index, None] + step[index, None] * (torch.arange(STEPS) + 0.5)
-            points = rays.origins[index, None] + distance[..., None] * rays.directions[index, None]
-            unit = ((points - self.center) / self.radius)[None, None]
-            found = torch.nn.functional.grid_sample(self.density[None, None], unit, align_corners=True)
-            passed = (found[0, 0, 0] * step[index, None]).cumsum(1) > OPAQUE
-            first = passed.float().argmax(1, keepdim=True)
-            hit = distance.gather(1, first)[:, 0]
-            result[index] = torch.where(passed.any(1), hit, float("inf"))
-        return result
-
-
 class Voxels:
     """The voxels that hold points of a surface.
 
@@ -146,11 +89,11 @@ class Voxels:
         return (x * self.size[1] + y) * self.size[2] + z
 
 
-def see_ball(ball: DensityBall, views: Sequence[View], hidden: Occlusion, total_rays: int) -> list[SeenPart]:
+def see_ball(ball: Ball, views: Sequence[View], hidden: Occlusion, total_rays: int) -> list[SeenPart]:
     """Return what views show within a ball, with about so many rays in all.
 
     Args:
-        ball: The scene's density there.
+        ball: The part of the scene.
         views: The photographs.
         hidden: Tells where the scene hides the ball from a camera.
         total_rays: Rays of all views together.
@@ -163,11 +106,11 @@ def see_ball(ball: DensityBall, views: Sequence[View], hidden: Occlusion, total_
     return [part for part in parts if part is not None]
 
 
-def see_in_view(ball: DensityBall, view: View, scale: float, hidden: Occlusion) -> SeenPart | None:
+def see_in_view(ball: Ball, view: View, scale: float, hidden: Occlusion) -> SeenPart | None:
     """Return what one view shows within a ball; None if it does not show it.
 
     Args:
-        ball: The scene's density there.
+        ball: The part of the scene.
         view: The photograph.
         scale: Of the photograph's size.
         hidden: Tells where the scene hides the ball from a camera.

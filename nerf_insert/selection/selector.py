@@ -24,8 +24,9 @@ from nerf_insert.regions.spec import Points
 from nerf_insert.regions.visual_hull import VisualHull
 from nerf_insert.rendering.depth_view import DepthView
 from nerf_insert.runtime.progress import SILENT, Progress
+from nerf_insert.selection.ball import Ball, Scene, look_inside
 from nerf_insert.selection.clicks import MIN_VIEWS, Click, locate
-from nerf_insert.selection.cloud import DensityBall, Scene, SeenPart, see_ball, see_in_view, solid_points
+from nerf_insert.selection.cloud import SeenPart, see_ball, see_in_view, solid_points
 from nerf_insert.selection.correction import correct
 from nerf_insert.selection.remains import find_remains
 from nerf_insert.selection.shape import Selection
@@ -115,7 +116,7 @@ class Selector:
         views = self._views(extent)
         if len(views) < MIN_VIEWS:
             return hull
-        ball = DensityBall.bake(self.scene, extent.center, MARGIN * extent.radius)
+        ball = look_inside(self.scene, extent.center, MARGIN * extent.radius)
         parts = see_ball(ball, views, self._hides, FINE_RAYS)
         points = [part.points[part.solid] for part in parts]
         solid = torch.cat(points) if points else torch.zeros(0, 3)
@@ -162,7 +163,7 @@ class Selector:
             return None
         parts, clouds = [], []
         for scene in (self.scene, after):
-            ball = DensityBall.bake(scene, extent.center, MARGIN * extent.radius)
+            ball = look_inside(scene, extent.center, MARGIN * extent.radius)
             parts = see_ball(ball, views, self._hides, REMAINS_RAYS)
             clouds.append(torch.cat([part.points[part.solid] for part in parts]))
         before = clouds[0]
@@ -274,9 +275,9 @@ class Selector:
         selection = replace(thing.selection, parts=parts)
         return _Thing(thing.extent, ball, scale, {part.view.name: part for part in parts}, selection)
 
-    def _look(self, extent: Extent, radius: float) -> tuple[DensityBall, float, list[SeenPart]]:
-        """Return the density around a thing, and what photographs show of it, in which scale."""
-        ball = DensityBall.bake(self.scene, extent.center, radius)
+    def _look(self, extent: Extent, radius: float) -> tuple[Ball, float, list[SeenPart]]:
+        """Return what is around a thing, and what photographs show of it, in which scale."""
+        ball = look_inside(self.scene, extent.center, radius)
         parts = see_ball(ball, self._views(extent), self._hides, FINE_RAYS)
         return ball, parts[0].size[0] / parts[0].view.size[0], parts
 
@@ -327,7 +328,7 @@ class _Thing:
     """What one click selected, and what further clicks need."""
 
     extent: Extent
-    ball: DensityBall
+    ball: Ball
     scale: float  # of the photographs
     parts: dict[str, SeenPart]  # by the photographs' names
     selection: Selection

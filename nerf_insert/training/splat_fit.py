@@ -194,9 +194,11 @@ def fit_splats(
 
 def draw(splats: Splats, target: Target) -> tuple[Float[Tensor, "P 3"], Float[Tensor, " P"]]:
     """Return the colors over black and the opacities that splats show in the pixels of a target."""
-    plane = image_plane(target.camera)
+    camera = target.camera
+    plane = image_plane(camera)
+    places = target.places * torch.tensor([plane.width / camera.width, plane.height / camera.height])
     projected = project(splats.means, splats.scales, splats.quaternions, splats.opacities, plane)
     plan = plan_raster(projected, plane.width, plane.height)
     rgb = spherical_harmonics(splats.means - plane.center, splats.sh)
-    raster = rasterize(projected, rgb, target.places, plan)
+    raster = rasterize(projected, rgb, places, plan)
     return raster.rgb, raster.accumulation

@@ -98,7 +98,7 @@ def test_cameras_stand_outside_of_things_and_inside_of_rooms(small):
             depth = torch.where(-b - root > 0, -b - root, -b + root)
             depth = torch.where((inner > 0) & (depth > 0), depth, math.inf)
             shape = (camera.height, camera.width)
-            return depth.isfinite().float().view(shape), depth.view(shape)
+            return depth.isfinite().float().view(shape), depth.view(shape), torch.full(shape, 0.01)
 
         return render
 
@@ -111,13 +111,53 @@ def test_cameras_stand_outside_of_things_and_inside_of_rooms(small):
     clutter = torch.cat([points * 3, ball_of_splats(1500, 6.0).means])
 
     def walls_from_outside(camera):
-        opacity, depth = opaque_sphere(6.0)(camera)
+        opacity, depth, size = opaque_sphere(6.0)(camera)
         outside = camera.center.norm() > 6
-        return opacity, depth * 0.01 if outside else depth  # what is near is in the way
+        return opacity, depth * 0.01 if outside else depth, size  # what is near is in the way
 
     for content in (room, clutter):
         inside = place_cameras(content, up, walls_from_outside)
         assert max(float(camera.center.norm()) for _, camera in inside) < 6.5
+
+
+def test_a_thing_is_in_the_middle_of_its_views():
+    """A slender thing whose splats are mostly at its foot, seen whole from all around."""
+    rng = torch.Generator().manual_seed(0)
+    height = torch.cat([torch.rand(900, generator=rng) * 0.5, torch.rand(300, generator=rng) * 3])
+    points = torch.cat([0.2 * torch.randn(1200, 2, generator=rng), height[:, None]], 1)
+
+    def look(camera):
+        shown = camera.project(points).pixels
+        opacity = torch.zeros(camera.height, camera.width)
+        x, y = shown.long().unbind(1)
+        inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
+        opacity[y[inside], x[inside]] = 1
+        far = (camera.center - points.mean(0)).norm()
+        return opacity, far * torch.where(opacity > 0, 1.0, math.inf), torch.full_like(opacity, 0.01)
+
+    for _, camera in place_cameras(points, torch.tensor([0.0, 0.0, 1.0]), look):
+        projection = camera.project(points)
+        assert projection.inside.float().mean() > 0.97  # two in a hundred may lie outside the bounds
+        span = projection.pixels[:, 1].amax() - projection.pixels[:, 1].amin()
+        if abs(float(camera.c2w[2, 2])) < 0.1:  # level
+            assert span > 0.6 * camera.height
+
+
+def test_cameras_stay_where_a_scene_is_clear(small):
+    """Splats that were trained on photographs from one side are a blur from the others."""
+    points = ball_of_splats(500, 1.0).means
+    side = torch.tensor([0.6, 0.8, 0.0])
+
+    def look(camera):
+        toward = torch.nn.functional.normalize(camera.center, dim=0)
+        depth = torch.full((camera.height, camera.width), float(camera.center.norm()))
+        size = (0.01 if toward @ side > math.cos(math.radians(40)) else 0.5) * depth
+        return torch.ones_like(depth), depth, size
+
+    cameras = [camera for _, camera in place_cameras(points, torch.tensor([0.0, 0.0, 1.0]), look)]
+    assert len(cameras) >= 12
+    for camera in cameras:
+        assert torch.nn.functional.normalize(camera.center, dim=0) @ side > math.cos(math.radians(40))
 
 
 def test_cameras_of_a_file(file, tmp_path, small, capsys):
