@@ -250,3 +250,42 @@ def test_bounds_are_those_of_what_can_be_seen():
     low, high = SplatField(splats, 1.0).content_bounds()
     torch.testing.assert_close(low, torch.tensor([-0.2, -0.2, -0.2]))
     torch.testing.assert_close(high, torch.tensor([1.2, 2.2, 3.2]))
+
+
+def floor(side=60, width=3.0) -> Splats:
+    """Flat splats that overlap on the plane z = 0, as training leaves them on a table."""
+    rng = torch.Generator().manual_seed(0)
+    step = width / side
+    x, y = torch.meshgrid(*(2 * [torch.linspace(-width / 2, width / 2, side)]), indexing="ij")
+    means = torch.stack([x, y, torch.zeros_like(x)], -1).view(-1, 3)
+    means[:, :2] += 0.3 * step * torch.randn(len(means), 2, generator=rng)
+    scales = torch.tensor([step, step, 0.02 * step]).log().expand(len(means), 3)
+    quaternions = torch.tensor([1.0, 0, 0, 0]).expand(len(means), 4).contiguous()
+    logits = torch.full((len(means),), 0.8).logit()
+    return Splats(means, scales.contiguous(), quaternions, logits, torch.zeros(len(means), 1, 3))
+
+
+def test_a_small_image_shows_surfaces_where_they_are():
+    """The height of a floor in images of 1/16 the size; its splats are thinner than one of their pixels.
+
+    Blurred in the small image, they stood 0.03 above it in the mean, and 0.086 for one in twenty. What is left, less than a tenth of the
+    distance between splats (0.05), is their thickness.
+    """
+    camera = look_at((0.0, -1.2, 0.5), size=(512, 384), focal=480.0).scaled(1 / 16)
+    rays = camera.rays()
+    seen = LayerStack(SplatField(floor(), 1.0)).render(rays)
+    height = rays.at(seen.depth)[:, 2][seen.depth.isfinite() & (seen.accumulation > 0.9)]
+    assert len(height) > 400
+    assert float(height.abs().quantile(0.95)) < 0.005
+
+
+def test_the_part_within_a_ball_is_what_rays_see_of_it():
+    field = SplatField(floor(), 1.0)
+    part = field.within(torch.tensor([0.5, 0.0, 0.0]), 0.3)
+    assert 0 < part.splats.count < 0.1 * field.splats.count
+    rays = look_at((0.5, -0.8, 0.6), target=(0.5, 0.0, 0.0)).rays()
+    whole, some = field.render(rays), part.render(rays)
+    inside = (rays.at(whole[2]) - torch.tensor([0.5, 0.0, 0.0])).norm(dim=1) < 0.2
+    assert inside.sum() > 100
+    torch.testing.assert_close(some[2][inside], whole[2][inside])
+    torch.testing.assert_close(some[0][inside], whole[0][inside], atol=1e-3, rtol=0)
