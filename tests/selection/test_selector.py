@@ -12,11 +12,13 @@ from nerf_insert.capture.capture import Capture
 from nerf_insert.editing.region_views import dilate, visible_mask
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
+from nerf_insert.fields.splat_field import SplatField
 from nerf_insert.io.images import write_image
 from nerf_insert.regions import BoxRegion, GridRegion, Heal, Masks, Points, VisualHull, load_region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
 from nerf_insert.selection.selector import Selector
+from nerf_insert.splats.splats import Splats
 
 SIZE, VIEWS, TEST = (80, 60), 12, 5
 RED = (0.0, 0.0, 0.25, 0.25, (0.9, 0.2, 0.1))
@@ -98,6 +100,36 @@ def test_one_click_selects_the_thing_in_every_photograph(one, tmp_path):
     points = 0.7 * torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)) - 0.3
     assert isinstance(again, GridRegion)
     assert torch.equal(region.contains(points), again.contains(points))
+
+
+def discs(points, normals, width):
+    """Flat splats on a surface, standing on its points."""
+    n = torch.nn.functional.normalize(normals, dim=1)
+    turn = torch.nn.functional.normalize(
+        torch.stack([1 + n[:, 2], -n[:, 1], n[:, 0], torch.zeros(len(n))], 1), dim=1
+    )
+    scales = torch.tensor([width, width, 0.05 * width]).log().expand(len(n), 3).contiguous()
+    gray = torch.zeros(len(n), 1, 3)
+    return Splats(points, scales, turn, torch.full((len(n),), 0.9).logit(), gray)
+
+
+def test_one_click_on_splats(one):
+    """The ball is as large as its splats alone are drawn, with their blur of half a pixel."""
+    side = torch.linspace(-1.4, 1.4, 90)
+    x, y = torch.meshgrid(side, side, indexing="ij")
+    ground = torch.stack([x, y, torch.zeros_like(x)], -1).view(-1, 3)
+    parts = [discs(ground, torch.tensor([[0.0, 0.0, 1.0]]).expand(len(ground), 3), 0.025)]
+    for ball in (RED, FAR_AWAY):
+        out = torch.nn.functional.normalize(
+            torch.randn(3000, 3, generator=torch.Generator().manual_seed(0)), dim=1
+        )
+        out = out[out[:, 2] > -0.98]
+        parts.append(discs(torch.tensor(ball[:3]) + ball[3] * out, out, 0.02))
+    stack, alone = (LayerStack(SplatField(Splats.joined(some), 1.0)) for some in (parts, parts[1:2]))
+    region = Selector(stack, one.capture).select(Points({"002": [pixel(one, "002", RED)]}))
+    for view in one.capture.views:
+        drawn = alone.render_image(view.camera).accumulation > 0.5
+        assert overlap(region.project(view.camera), drawn) > 0.85, view.name
 
 
 def test_a_click_more_and_a_click_less(two):
