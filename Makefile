@@ -14,7 +14,8 @@ FIT := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))
 PYTHON ?= $(shell for p in python3 python python3.14 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c '$(FIT)' 2>/dev/null && echo $$p && break; done)
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# Bytecode is written, whatever the shell says: tests start our commands a hundred times.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 .PHONY: demo test check quick-test lint docs package clean
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 from hypothesis import settings
-from type_checks import checked_once
+from type_checks import Loader, checked_once
 
 # The same examples in every run; a busy machine is no failure. `make check` takes the profile quick.
 settings.register_profile("all", derandomize=True, deadline=None)
@@ -28,9 +28,11 @@ PACKAGES = (
     "kernels.reference"
 )
 jaxtyping.jaxtyped = checked_once
+jaxtyping._import_hook._JaxtypingLoader = Loader
 jaxtyping.install_import_hook([f"nerf_insert.{name}" for name in PACKAGES.split()], "type_checks.checked")
 
 import nerf_insert  # noqa: E402, F401  # before torch: it says how OpenMP's threads are to wait
+from nerf_insert.runtime import kernel_warmup  # noqa: E402
 
 # isort: split
 import torch  # noqa: E402
@@ -52,6 +54,22 @@ SLOW = (
     "runtime/test_devices scene/test_adopt_splats selection/ test_errors training/test_exposure "
     "training/test_layer_trainer"
 ).split()
+
+
+class CompiledOnce:
+    """Kernels are compiled while the workers collect their tests, and not by each of them and its processes."""
+
+    def pytest_sessionstart(self):
+        self.compiling = kernel_warmup.start(splats=True)
+
+    def pytest_xdist_node_collection_finished(self):
+        """They get their tests after this."""
+        assert self.compiling is None or self.compiling.wait() == 0
+
+
+def pytest_configure(config):
+    if config.getoption("numprocesses", None):  # in the process that has workers
+        config.pluginmanager.register(CompiledOnce())
 
 
 def pytest_collection_modifyitems(items):

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import painters  # noqa: F401  # named in the recipe
 import pytest
+import quick_nerfstudio  # noqa: F401  # before its methods
 import tiny
 import torch
 import tyro

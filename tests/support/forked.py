@@ -10,11 +10,13 @@ import os
 import sys
 from pathlib import Path
 
+import quick_nerfstudio  # noqa: F401  # before its methods
 from less_work import coarse_light
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(
     [
+        "quick_nerfstudio",
         "nerfstudio.scripts.train",
         "nerfstudio.scripts.render",
         "nerfstudio.scripts.eval",

@@ -6,11 +6,13 @@ An int passes for a float, as in PEP 484, and whatever can be written to for a t
 import dataclasses
 import functools
 import inspect
+from importlib.machinery import SourceFileLoader
 from types import FunctionType, SimpleNamespace
 from typing import Any, Protocol, TextIO, get_type_hints, runtime_checkable
+from unittest.mock import patch
 
 from beartype import BeartypeConf, FrozenDict, beartype
-from jaxtyping import jaxtyped
+from jaxtyping import _import_hook, jaxtyped
 
 
 @runtime_checkable
@@ -20,6 +22,22 @@ class Writable(Protocol):
 
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict({TextIO: Writable})))
+
+
+class Loader(_import_hook._JaxtypingLoader):
+    """Looks for bytecode with the checks for its own module alone.
+
+    jaxtyping's looks for it while the module runs, thus also for all libraries that it imports: each process would
+    compile gradio and its like from source.
+    """
+
+    def exec_module(self, module):
+        SourceFileLoader.exec_module(self, module)
+
+    def get_code(self, fullname):
+        place = functools.partial(_import_hook._optimized_cache_from_source, self._typechecker.get_hash())
+        with patch("importlib._bootstrap_external.cache_from_source", place):
+            return super().get_code(fullname)
 
 
 def checked_once(typechecker):
