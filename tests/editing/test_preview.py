@@ -118,6 +118,7 @@ def test_a_click_on_the_command_line_gives_the_masks_of_all_photographs(scene_fo
     view = capture.train[2]
     x, y = view.camera.project(torch.tensor([tiny.BALL[:3]])).pixels[0].tolist()
     words = ["preview", str(scene_folder), "--point", f"{view.name}={x:.1f},{y:.1f}", "--paint", "0"]
+    words += ["--shadow", "none"]  # which has no part in the masks
     assert main([*words, "--out", str(tmp_path), "--json"]) == 0
     files = json.loads(capsys.readouterr().out)["mask_files"]
     overlaps = []
