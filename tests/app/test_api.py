@@ -68,7 +68,7 @@ def download_all(ask, scene, workspace):
     }
     with pytest.raises(Exception, match="not yet"):
         ask("download", scene, "job", 0, made["edited-capture.zip"])
-    browsing.until(lambda: all(job["state"] == "done" for job in ask("jobs", scene)["jobs"]))
+    browsing.until(lambda: all(job["state"] == "done" for job in ask("jobs", scene)["jobs"]), every=1)
     for name, key in made.items():
         for _ in range(2):  # and again
             file = Path(ask("download", scene, "job", 0, key))

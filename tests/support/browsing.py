@@ -93,12 +93,13 @@ class Server:
         return self.process.wait(timeout=60)
 
 
-def until(found, seconds=120):
+def until(found, seconds=120, every=0.05):
+    """Wait for found() and return its value; `every` so many seconds, more where asking is work."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := found():
             return value
-        time.sleep(0.05)
+        time.sleep(every)
     raise AssertionError("it never happened")
 
 

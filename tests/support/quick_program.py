@@ -1,6 +1,6 @@
 """`nerf-insert` as tests of the page start it: its jobs are this program too, and do less work.
 
-"Quick" is a training of few steps.
+"Quick" is a training of few steps, an orbit video has six frames.
 """
 
 import sys
@@ -14,12 +14,14 @@ def begin(command):
     if command == "app":
         from nerf_insert.app.jobs import queue
         from nerf_insert.app.steps import open as step
+        from nerf_insert.app.steps import results
 
         queue.PROGRAM = (sys.executable, __file__)
         step.QUALITIES = [("Quick (20 steps)", 20), *step.QUALITIES[1:]]
+        results.add_orbit.__defaults__ = (0.4,)  # seconds
     elif command == "train":
         small_bases()
-    elif command in ("edit", "preview"):
+    elif command in ("edit", "light", "preview"):
         coarse_light()
 
 
