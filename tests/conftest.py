@@ -63,8 +63,9 @@ class CompiledOnce:
         self.compiling = kernel_warmup.start(splats=True)
 
     def pytest_xdist_node_collection_finished(self):
-        """They get their tests after this."""
-        assert self.compiling is None or self.compiling.wait() == 0
+        """The workers get their tests after this."""
+        if self.compiling:
+            self.compiling.wait()
 
 
 def pytest_configure(config):
