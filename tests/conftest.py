@@ -57,7 +57,7 @@ SLOW = (
 
 
 class CompiledOnce:
-    """Kernels are compiled while the workers collect their tests, and not by each of them and its processes."""
+    """Kernels are compiled while the workers collect their tests, not by each worker and its processes."""
 
     def pytest_sessionstart(self):
         self.compiling = kernel_warmup.start(splats=True)

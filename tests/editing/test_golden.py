@@ -3,8 +3,8 @@
 The other tests hold properties; this one notices when an edit changes though nothing should have changed it.
 The images in tests/data/golden were written by running this file, and looked at. A fit repeats every rounding
 some hundred times, so other CPUs and numbers of threads give slightly other layers: see AGREE. The light is
-given: this scene, painted in random colors, has none, and what is found there hangs on the last bit. The shadow
-that the removal takes back is searched coarsely, which leaves 42 dB to the images of the fine search.
+given: this scene, painted in random colors, has none, and what is found there hangs on the last bit. The
+shadow that the removal takes back is searched coarsely, which leaves 42 dB to the images of the fine search.
 """
 
 import sys

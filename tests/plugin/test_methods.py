@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import painters  # noqa: F401  # named in the recipe
 import pytest
-import quick_nerfstudio  # noqa: F401  # before its methods
+import quick_nerfstudio  # before its methods
 import tiny
 import torch
 import tyro
@@ -63,7 +63,7 @@ LIGHT |= {f"nerf_insert.plugin.{name}" for name in ("config", "datamanager", "ed
 BROKEN = """
 import os, sys
 import quick_nerfstudio
-import nerfstudio.engine.trainer, nerfstudio.models.splatfacto  # most of the time goes here, and nothing of ours
+import nerfstudio.engine.trainer, nerfstudio.models.splatfacto  # what takes long, and nothing of ours
 for broken in sys.argv[1:]:
     if os.fork():
         os.wait()
@@ -86,7 +86,11 @@ for broken in sys.argv[1:]:
 def with_broken(tmp_path_factory):
     """What a process says in which one module is broken: a function from its name to output and errors."""
     folder = tmp_path_factory.mktemp("broken")
-    environment = {**os.environ, entry.ENCODING: "1", "PYTHONPATH": str(Path(quick_nerfstudio.__file__).parent)}
+    environment = {
+        **os.environ,
+        entry.ENCODING: "1",
+        "PYTHONPATH": str(Path(quick_nerfstudio.__file__).parent),
+    }
     words = [sys.executable, "-c", BROKEN, "nerf_insert.kernels", "numba"]
     subprocess.run(words, check=True, env=environment, cwd=folder)
     return lambda broken: [(folder / f"{broken}.{kind}").read_text() for kind in ("out", "err")]

@@ -1,7 +1,7 @@
 """nerfstudio's list of methods, which is made when it is imported, without five seconds of searching.
 
-To learn who makes it, each of 26 entries asks `inspect.stack`, which also finds the source of every frame among all
-modules. The names of the functions are enough.
+To learn who makes it, each of 26 entries asks `inspect.stack`, which also finds the source of every frame
+among all modules. The names of the functions are enough.
 """
 
 import sys

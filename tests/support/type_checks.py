@@ -27,8 +27,8 @@ checked = beartype(conf=BeartypeConf(is_pep484_tower=True, hint_overrides=Frozen
 class Loader(_import_hook._JaxtypingLoader):
     """Looks for bytecode with the checks for its own module alone.
 
-    jaxtyping's looks for it while the module runs, thus also for all libraries that it imports: each process would
-    compile gradio and its like from source.
+    jaxtyping's looks for it while the module runs, thus also for all libraries that it imports: each process
+    would compile gradio and its like from source.
     """
 
     def exec_module(self, module):
