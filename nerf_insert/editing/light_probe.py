@@ -159,8 +159,8 @@ def find_place(
         reach = max(float((view.camera.center - place).norm()) for view in capture.views)
         shown = place_in_words(capture.outside(place), reach)
         raise InputError(
-            f"no photograph shows the place {shown}: choose one that photographs show, in the capture's world "
-            "coordinates"
+            f"no photograph shows the place {shown}: choose one that photographs show, in "
+            "the capture's world coordinates"
         )
     if size is None:
         size = SIZE * statistics.median(float((view.camera.center - place).norm()) for view in seeing)

@@ -65,7 +65,7 @@ def preview(
     """
     out = Path(out)
     seeds = tuple(dict.fromkeys(seeds)) or (recipe.seed,)
-    session = prepare(scene, replace(recipe, approved={}, seed=seeds[0]), progress)
+    session = prepare(scene, replace(recipe, approved={}, seed=seeds[0]), progress, paints=paint != 0)
     views = scene.capture.views
     stems = dict(zip((view.name for view in views), file_stems(view.name for view in views), strict=True))
     coverage = _write_masks(scene, session, stems, out / "masks", progress)

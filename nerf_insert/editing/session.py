@@ -230,18 +230,24 @@ class EditSession:
         return PixelSet([seen.view.camera for seen in self.views], photographs)
 
 
-def prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
+def prepare(scene: Scene, recipe: Recipe, progress: Progress, paints: bool = True) -> EditSession:
     """Load what the recipe names, project the region, and check all of it before time is spent.
+
+    Args:
+        scene: The scene to edit.
+        recipe: The edit.
+        progress: Where the work is reported.
+        paints: Whether the inpainter is going to paint.
 
     Raises:
         InputError: Something that the user can fix; the message says what to do.
         RunError: The inpainter failed.
     """
     with warnings_to(progress.warn):
-        return _prepare(scene, recipe, progress)
+        return _prepare(scene, recipe, progress, paints)
 
 
-def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
+def _prepare(scene: Scene, recipe: Recipe, progress: Progress, paints: bool) -> EditSession:
     for deprecation in recipe.deprecations:
         progress.warn(deprecation)
     inpainter = load_inpainter(recipe.inpainter, recipe.inpainter_options)
@@ -258,11 +264,11 @@ def _prepare(scene: Scene, recipe: Recipe, progress: Progress) -> EditSession:
     if note is not None:
         progress.warn(note)
     with explained_by(note, recipe.guide, guide, capture):
-        return _with_region(scene, recipe, inpainter, guide, progress)
+        return _with_region(scene, recipe, inpainter, guide, progress, paints)
 
 
 def _with_region(
-    scene: Scene, recipe: Recipe, inpainter: Inpainter, guide: Guide, progress: Progress
+    scene: Scene, recipe: Recipe, inpainter: Inpainter, guide: Guide, progress: Progress, paints: bool
 ) -> EditSession:
     capture = scene.capture
     stack = scene.stack()
@@ -284,7 +290,8 @@ def _with_region(
     views = find_region_views(region, stack, capture, coverage, progress, keep, least)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
     session = EditSession(recipe, region, stack, views, inpainter, guide, marked, selector)
-    session.prepare_inpainter(recipe.seed, progress)
+    if paints:
+        session.prepare_inpainter(recipe.seed, progress)
     return session
 
 

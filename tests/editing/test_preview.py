@@ -94,8 +94,10 @@ def test_looks_of_other_seeds_stay(scene_folder, tmp_path):
     assert len(list((tmp_path / "painted").iterdir())) == 3  # of the last one
 
 
-def test_without_painting(scene_folder, tmp_path):
-    data = preview(Scene.open(scene_folder), wanted(), tmp_path, SILENT, paint=0)
+def test_without_painting(scene_folder, tmp_path, monkeypatch):
+    """The inpainter is not even prepared, which takes `fill` longer than drawing the masks."""
+    monkeypatch.setattr(painters.Foresighted, "prepare", lambda self, context: pytest.fail("prepared"))
+    data = preview(Scene.open(scene_folder), wanted("painters:Foresighted"), tmp_path, SILENT, paint=0)
     assert data["looks"] == {} and data["painted"] == [] and painters.Green.calls == []
     assert (tmp_path / "sheet.png").exists() and not list(tmp_path.glob("seed-*"))
 

@@ -268,8 +268,8 @@ def floor(side=60, width=3.0) -> Splats:
 def test_a_small_image_shows_surfaces_where_they_are():
     """The height of a floor in images of 1/16 the size; its splats are thinner than one of their pixels.
 
-    Blurred in the small image, they stood 0.03 above it in the mean, and 0.086 for one in twenty. What is left,
-    less than a tenth of the distance between splats (0.05), is their thickness.
+    Blurred in the small image, they stood 0.03 above it in the mean, one in twenty 0.086. What is left, less
+    than a tenth of the distance between splats (0.05), is their thickness.
     """
     camera = look_at((0.0, -1.2, 0.5), size=(512, 384), focal=480.0).scaled(1 / 16)
     rays = camera.rays()
