@@ -20,6 +20,12 @@ from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
 from nerf_insert.geometry.material import Material, Texture, TextureUse
 from nerf_insert.geometry.mesh_normals import corner_normals, geometric_normals, outward_signs
+from nerf_insert.geometry.mesh_tangents import (
+    TangentFrames,
+    tangent_frames,
+    turned_normals,
+    turned_tangents,
+)
 from nerf_insert.geometry.sampling import sample_texture
 
 RAYS_AT_ONCE = 1 << 20
@@ -51,6 +57,8 @@ class Mesh:
         materials: How surfaces look, as far as `corner_colors` does not say it.
         material_index: The material of each face; None: there are no materials.
         textures: The images that materials refer to.
+        normals: Of the file, at the corners of faces with a normal map, pointing to either side; 0 elsewhere.
+        tangents: The same of directions of u.
         warnings: What the mesh's file says and the mesh does not show.
     """
 
@@ -61,6 +69,8 @@ class Mesh:
     materials: tuple[Material, ...] = ()
     material_index: Int64[Tensor, " F"] | None = None
     textures: tuple[Texture, ...] = ()
+    normals: Float[Tensor, "F 3 3"] | None = None
+    tangents: Float[Tensor, "F 3 3"] | None = None
     warnings: tuple[str, ...] = ()
 
     @staticmethod
@@ -83,7 +93,12 @@ class Mesh:
         """Transform the mesh by an affine matrix that acts on columns."""
         matrix = torch.as_tensor(matrix, dtype=torch.float64)
         moved = self.vertices.double() @ matrix[:3, :3].T + matrix[:3, 3]
-        return replace(self, vertices=moved.float())
+        return replace(
+            self,
+            vertices=moved.float(),
+            normals=turned_normals(self.normals, matrix),
+            tangents=turned_tangents(self.tangents, matrix),
+        )
 
     def points_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Return points on the surface, world coordinates."""
@@ -92,9 +107,9 @@ class Mesh:
     def color_at(self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
         """Return sRGB at points on the surface: corner colors blend in linear light, textures bilinearly."""
         color = linear_to_srgb((barycentric[:, :, None] * srgb_to_linear(self.corner_colors[face])).sum(1))
-        for material, here in self._by_material(face):
+        for material, here in self.by_material(face):
             if material.base_texture is not None:
-                texture = self._sampled(material.base_texture, face[here], barycentric[here])
+                texture = self.sampled(material.base_texture, face[here], barycentric[here])
                 color[here] = tinted(texture, color[here])
         return color.clamp(0, 1)
 
@@ -108,27 +123,27 @@ class Mesh:
     ) -> Float[Tensor, "N 3"]:
         """Return the light that points of the surface give by themselves: linear, 1 is a white pixel."""
         out = torch.zeros(len(face), 3)
-        for material, here in self._by_material(face):
+        for material, here in self.by_material(face):
             if any(material.emissive):
                 light = torch.tensor(material.emissive)
                 if material.emissive_texture is not None:
-                    texture = self._sampled(material.emissive_texture, face[here], barycentric[here])
+                    texture = self.sampled(material.emissive_texture, face[here], barycentric[here])
                     light = light * srgb_to_linear(texture)
                 out[here] = light
         return out
 
-    def _by_material(self, face: Int64[Tensor, " N"]) -> Iterator[tuple[Material, Int64[Tensor, " n"]]]:
-        """The materials of some faces, each with the indices of those that have it."""
+    def by_material(self, face: Int64[Tensor, " N"]) -> Iterator[tuple[Material, Int64[Tensor, " n"]]]:
+        """Yield the materials of some faces, each with the indices of those that have it."""
         if self.material_index is None:
             return
         which = self.material_index[face]
         for number in which.unique().tolist():
             yield self.materials[number], (which == number).nonzero()[:, 0]
 
-    def _sampled(
+    def sampled(
         self, use: TextureUse, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]
     ) -> Float[Tensor, "N 3"]:
-        """A texture at points on the surface, sRGB."""
+        """Return a texture at points on the surface, as its image holds it: sRGB, or plain values."""
         uv = (barycentric[:, :, None] * self.uv_sets[use.uv_set][face]).sum(1)
         texture = self.textures[use.texture]
         return sample_texture(texture.image, use.place(uv), texture.wrap, texture.nearest)
@@ -149,6 +164,30 @@ class Mesh:
         smooth = (barycentric[:, :, None] * self.corner_normals[face]).sum(1)
         length = smooth.norm(dim=-1, keepdim=True)
         return torch.where(length > 1e-3, smooth / length.clamp_min(1e-9), self.face_normals[face])
+
+    def mapped_normal_at(
+        self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]
+    ) -> Float[Tensor, "N 3"]:
+        """Return unit normals at points on the surface as normal maps tilt them, smooth where there is none."""
+        normal = self.normal_at(face, barycentric)
+        for material, here in self.by_material(face):
+            if material.normal_texture is not None:
+                tilt = 2 * self.sampled(material.normal_texture, face[here], barycentric[here]) - 1
+                tilt[:, :2] *= material.normal_scale
+                normal[here] = self._tangent_frames.tilted(face[here], barycentric[here], tilt)
+        return normal
+
+    @cached_property
+    def _tangent_frames(self) -> TangentFrames:
+        """Where the mesh has normal maps, their frames."""
+        uv = torch.zeros(len(self.faces), 3, 2)
+        for material, here in self.by_material(torch.arange(len(self.faces))):
+            if (use := material.normal_texture) is not None:
+                uv[here] = use.place(self.uv_sets[use.uv_set][here].reshape(-1, 2)).view(-1, 3, 2)
+        corners = self.vertices[self.faces]
+        return tangent_frames(
+            corners, uv, self.face_normals, self.corner_normals, self.normals, self.tangents
+        )
 
     def cast(self, rays: Rays) -> Hits:
         """Find the first hit of each ray, from either side of a face."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nerf_insert.errors import InputError, warn
 from nerf_insert.geometry.material import Material, Texture, TextureUse
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.geometry.mesh_assets import companions
+from nerf_insert.geometry.mesh_tangents import turned_normals, turned_tangents
 from nerf_insert.geometry.pose import Pose
 from nerf_insert.runtime.child import ChildDied, ChildTimeout, ask
 
@@ -62,6 +64,9 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
     vertices = torch.from_numpy(arrays["vertices"])
     matrix = (pose or Pose()).matrix
     vertices = (vertices @ matrix[:3, :3].T + matrix[:3, 3]).float()
+    normals, tangents = (
+        torch.from_numpy(arrays[name]) if name in arrays else None for name in ("normals", "tangents")
+    )
     if not vertices.isfinite().all():
         raise InputError(f"the mesh {path} has coordinates too large to work with; check its pose and scale")
     return Mesh(
@@ -75,6 +80,8 @@ def load_mesh(path: str | Path, pose: Pose | None = None) -> Mesh:
             Texture(image, tuple(data["wrap"]), data["nearest"])
             for image, data in zip(_numbered(arrays, "texture_"), look["textures"], strict=True)
         ),
+        normals=turned_normals(normals, matrix),
+        tangents=turned_tangents(tangents, matrix),
         warnings=tuple(warnings),
     )
 
@@ -98,21 +105,15 @@ def _numbered(arrays: dict[str, np.ndarray], prefix: str) -> list[torch.Tensor]:
 
 
 def _material(data: dict[str, Any]) -> Material:
-    return Material(
-        name=data["name"],
-        base_texture=_texture_use(data["base_texture"]),
-        emissive=tuple(data["emissive"]),
-        emissive_texture=_texture_use(data["emissive_texture"]),
-        metallic=data["metallic"],
-        roughness=data["roughness"],
-    )
+    return Material(**{field.name: _value(data[field.name]) for field in fields(Material)})
 
 
-def _texture_use(data: dict[str, Any] | None) -> TextureUse | None:
-    if data is None:
-        return None
-    (a, b, c), (d, e, f) = data["matrix"]
-    return TextureUse(data["texture"], data["uv_set"], ((a, b, c), (d, e, f)))
+def _value(data: Any) -> Any:
+    """A material's attribute, of plain data: lists are tuples, mappings are uses of textures."""
+    if isinstance(data, dict):
+        (a, b, c), (d, e, f) = data["matrix"]
+        return TextureUse(data["texture"], data["uv_set"], ((a, b, c), (d, e, f)), data["channel"])
+    return tuple(data) if isinstance(data, list) else data
 
 
 def _read_in_child(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:

@@ -11,8 +11,6 @@ are divided for both of their faces, so that no gaps arise. F faces.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
@@ -72,9 +70,7 @@ def _tell(part: Part, alpha: _Alpha, low: np.ndarray, high: np.ndarray, cutoff: 
 def _kept(
     part: Part, keep: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> tuple[Part, np.ndarray, np.ndarray]:
-    colors = None if part.colors is None else part.colors[keep]
-    kept = replace(part, faces=part.faces[keep], colors=colors, uv=[uv[keep] for uv in part.uv])
-    return kept, low[keep], high[keep]
+    return part.with_faces(part.faces[keep], lambda values: values[keep]), low[keep], high[keep]
 
 
 class _Alpha:
@@ -232,13 +228,7 @@ def _divided(part: Part, chosen: Bool[np.ndarray, " F"]) -> Part:
         six = np.concatenate([values, (values + np.roll(values, -1, axis=1)) / 2], 1)
         return six[owner[:, None], piece]
 
-    return replace(
-        part,
-        vertices=vertices[used],
-        faces=renumbered.reshape(-1, 3).astype(np.int64),
-        colors=None if part.colors is None else at_pieces(part.colors),
-        uv=[at_pieces(uv) for uv in part.uv],
-    )
+    return part.with_faces(renumbered.reshape(-1, 3).astype(np.int64), at_pieces, vertices[used])
 
 
 def _clipped(
@@ -283,13 +273,8 @@ def _clipped(
     def at_corners(values: np.ndarray) -> np.ndarray:
         return (weights[..., None] * values[owner][:, None]).sum(2)
 
-    return replace(
-        part,
-        vertices=np.concatenate([part.vertices, *extra]),
-        faces=np.concatenate(faces).astype(np.int64),
-        colors=None if part.colors is None else at_corners(part.colors),
-        uv=[at_corners(uv).astype(np.float32) for uv in part.uv],
-    )
+    vertices = np.concatenate([part.vertices, *extra])
+    return part.with_faces(np.concatenate(faces).astype(np.int64), at_corners, vertices)
 
 
 def _crossing(alpha: Float[np.ndarray, "F 3"], one: int, two: int, cutoff: float) -> Float[np.ndarray, "F 3"]:

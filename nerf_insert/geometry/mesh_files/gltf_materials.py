@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,9 @@ WRAPS = {10497: "repeat", 33648: "mirror", 33071: "clamp"}
 NEAREST = 9728
 HALF = 0.5  # alpha at which what is meant to be partly transparent is cut out
 SPEC_GLOSS = "KHR_materials_pbrSpecularGlossiness"
+IOR, SPECULAR = "KHR_materials_ior", "KHR_materials_specular"
+USUAL_IOR = 1.5
+OCCLUSION, ROUGHNESS, METALLIC = 0, 1, 2  # channels
 
 
 class Materials:
@@ -25,29 +29,27 @@ class Materials:
         self.textures: list[Texture] = []
         self.material = cache(self._material)
         self._pixels = cache(self._decoded)
-        self._texture = cache(self._read_texture)
+        self._known: dict[int, int] = {}  # the textures that were read, by their number in the file
 
     def _material(self, number: int | None) -> Material:
         """Return a material; the standard's default for None."""
         if number is None:
-            return Material(metallic=1.0, roughness=1.0)
+            return Material()
         data = self.document.list("materials")[number]
         extensions = data.get("extensions", {})
         name = str(data.get("name") or f"material {number}")
         pbr = data.get("pbrMetallicRoughness", {})
         factor, texture = pbr.get("baseColorFactor"), pbr.get("baseColorTexture")
-        metallic, roughness = pbr.get("metallicFactor", 1.0), pbr.get("roughnessFactor", 1.0)
         if SPEC_GLOSS in extensions:
             other = extensions[SPEC_GLOSS]
             factor, texture = other.get("diffuseFactor"), other.get("diffuseTexture")
-            metallic, roughness = 0.0, 1.0 - _number(other.get("glossinessFactor", 1.0))
         red, green, blue, alpha = _numbers(factor, (1.0, 1.0, 1.0, 1.0))
         strength = extensions.get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1.0)
         glow = [value * _number(strength) for value in _numbers(data.get("emissiveFactor"), (0.0, 0.0, 0.0))]
         mode = data.get("alphaMode", "OPAQUE")
         cutoff = {"MASK": _number(data.get("alphaCutoff", HALF)), "BLEND": HALF}.get(mode)
-        self._tell_what_is_left_out(name, data, pbr, extensions)
-        return Material(
+        self._tell_what_is_left_out(name, extensions)
+        material = Material(
             name=name,
             base_color=(red, green, blue),
             alpha=alpha,
@@ -56,19 +58,60 @@ class Materials:
             base_texture=self._use(texture, name, "base color"),
             emissive=(glow[0], glow[1], glow[2]),
             emissive_texture=self._use(data.get("emissiveTexture"), name, "emissive") if any(glow) else None,
-            metallic=_number(metallic),
-            roughness=_number(roughness),
         )
+        if SPEC_GLOSS in extensions:
+            self._add_gloss(material, extensions[SPEC_GLOSS])
+        else:
+            self._add_metal(material, pbr)
+            _add_reflectance(material, extensions)
+        self._add_relief(material, data)
+        return material
 
-    def _tell_what_is_left_out(self, name: str, data: dict, pbr: dict, extensions: dict) -> None:
-        maps = {
-            "normal": data.get("normalTexture"),
-            "occlusion": data.get("occlusionTexture"),
-            "metallic-roughness": pbr.get("metallicRoughnessTexture"),
-        }
-        found = [kind for kind, value in maps.items() if value]
-        if found:
-            self.document.notes.add(f"{' and '.join(found)} maps are not used, of the material", name)
+    def _add_metal(self, material: Material, pbr: dict[str, Any]) -> None:
+        """Add what the file says of metal and roughness.
+
+        Both are 1 by the standard where only one is given, or a map alone. A material that gives none of
+        them says nothing: most exporters that leave them out do not mean rough metal.
+        """
+        info = pbr.get("metallicRoughnessTexture")
+        use = self._use(info, material.name, "metallic-roughness")
+        said = use is not None or "metallicFactor" in pbr or "roughnessFactor" in pbr
+        if not said or (info is not None and use is None):  # without their map, the factors mean nothing
+            return
+        material.metallic = _fraction(pbr.get("metallicFactor", 1.0))
+        material.roughness = _fraction(pbr.get("roughnessFactor", 1.0))
+        if use is not None:
+            material.metallic_texture = replace(use, channel=METALLIC)
+            material.roughness_texture = replace(use, channel=ROUGHNESS)
+
+    def _add_gloss(self, material: Material, other: dict[str, Any]) -> None:
+        """Add what the older model of specular and glossiness says."""
+        if "specularGlossinessTexture" in other:
+            self._tell_unused(f"the map of {SPEC_GLOSS}", material.name)
+            return
+        red, green, blue = _numbers(other.get("specularFactor"), (1.0, 1.0, 1.0))
+        material.reflectance = (_fraction(red), _fraction(green), _fraction(blue))
+        material.metallic, material.roughness = 0.0, 1.0 - _fraction(other.get("glossinessFactor", 1.0))
+
+    def _add_relief(self, material: Material, data: dict[str, Any]) -> None:
+        """Add the maps of normals and of occlusion."""
+        info = data.get("normalTexture")
+        material.normal_texture = self._use(info, material.name, "normal")
+        if info is not None:
+            material.normal_scale = _number(info.get("scale", 1.0))
+        info = data.get("occlusionTexture")
+        use = self._use(info, material.name, "occlusion")
+        if info is not None and use is not None:
+            material.occlusion_texture = replace(use, channel=OCCLUSION)
+            material.occlusion_strength = _fraction(info.get("strength", 1.0))
+
+    def _tell_unused(self, what: str, material: str) -> None:
+        self.document.notes.add(f"{what} is not used, of the material", material)
+
+    def _tell_what_is_left_out(self, name: str, extensions: dict) -> None:
+        maps = [key for key in extensions.get(SPECULAR, {}) if key.endswith("Texture")]
+        for key in maps:
+            self._tell_unused(f"the map {key} of {SPECULAR}", name)
         for extension in extensions:
             if extension in LEFT_OUT:
                 text = f"{extension} is shown {LEFT_OUT[extension]}, of the material"
@@ -82,7 +125,10 @@ class Materials:
         """Return a texture as a slot uses it; None if there is none, or none that can be read."""
         if info is None:
             return None
-        texture = self._texture(int(info["index"]), material, slot)
+        index = int(info["index"])
+        if index < 0:
+            raise ValueError("a material refers to a texture that does not exist")
+        texture = self._texture(index, material, slot)
         if texture is None:
             return None
         transform = info.get("extensions", {}).get("KHR_texture_transform", {})
@@ -91,7 +137,10 @@ class Materials:
             raise ValueError("a texture has no such set of coordinates")
         return TextureUse(texture, uv_set, _uv_matrix(transform))
 
-    def _read_texture(self, number: int, material: str, slot: str) -> int | None:
+    def _texture(self, number: int, material: str, slot: str) -> int | None:
+        """The index of a texture of the file in `textures`; None, with a note, if it cannot be read."""
+        if number in self._known:
+            return self._known[number]
         data = self.document.list("textures")[number]
         source, extensions = data.get("source"), data.get("extensions", {})
         if "EXT_texture_webp" in extensions:
@@ -111,7 +160,8 @@ class Materials:
             sampler = self.document.list("samplers")[data["sampler"]]
         wrap = WRAPS[sampler.get("wrapS", 10497)], WRAPS[sampler.get("wrapT", 10497)]
         self.textures.append(Texture(pixels, wrap, sampler.get("magFilter") == NEAREST))
-        return len(self.textures) - 1
+        self._known[number] = len(self.textures) - 1
+        return self._known[number]
 
     def _decoded(self, number: int):
         image = self.document.list("images")[number]
@@ -125,6 +175,21 @@ class Materials:
             return decode(data, self.max_side)
         except Unreadable as error:
             raise Unreadable(f"the image '{uri[:120]}': {error}") from None
+
+
+def _add_reflectance(material: Material, extensions: dict[str, Any]) -> None:
+    """Add what the extensions for dielectrics say: an index of refraction, and how much is reflected."""
+    if IOR not in extensions and SPECULAR not in extensions:
+        return
+    index = _number(extensions.get(IOR, {}).get("ior", USUAL_IOR))
+    if index < 0:
+        raise ValueError("a material has a negative index of refraction")
+    specular = extensions.get(SPECULAR, {})
+    weight = _fraction(specular.get("specularFactor", 1.0))
+    tint = _numbers(specular.get("specularColorFactor"), (1.0, 1.0, 1.0))
+    head_on = ((index - 1) / (index + 1)) ** 2
+    red, green, blue = (weight * _fraction(head_on * value) for value in tint)
+    material.reflectance, material.edge_reflectance = (red, green, blue), weight
 
 
 def _uv_matrix(transform: dict[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -148,6 +213,11 @@ def _number(value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError("a material has a value that is not finite")
     return value
+
+
+def _fraction(value: Any) -> float:
+    """A number of a material, brought into 0..1."""
+    return min(max(_number(value), 0.0), 1.0)
 
 
 def _numbers(values: Any, default: tuple[float, ...]) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from nerf_insert.geometry.mesh_files.gltf_materials import Materials
 from nerf_insert.geometry.mesh_files.parts import MeshFile, Notes, Part, Refusal
 
 TRIANGLES, STRIP, FAN = 4, 5, 6
+FRAME = ("NORMAL", "TANGENT")
 INSTANCING, VISIBILITY = "EXT_mesh_gpu_instancing", "KHR_node_visibility"
 
 Matrix = Float[np.ndarray, "4 4"]
@@ -85,9 +87,7 @@ class _Reader:
                 vertices = _skinned(part.vertices, *skin, joints)
                 self.parts.append(Part(vertices, part.faces, part.material, part.colors, part.uv))
                 continue
-            for place in places:
-                vertices = part.vertices @ place[:3, :3].T + place[:3, 3]
-                self.parts.append(Part(vertices, part.faces, part.material, part.colors, part.uv))
+            self.parts += [_placed(part, place) for place in places]
 
     def _instances(self, node: dict[str, Any], matrix: Matrix) -> list[Matrix]:
         attributes = node.get("extensions", {}).get(INSTANCING, {}).get("attributes", {})
@@ -120,11 +120,12 @@ class _Reader:
             self.document.notes.add("it holds points or lines, which are left out")
             return None, None
         material = self.materials.material(primitive.get("material"))
-        attributes, indices = self._attributes(primitive)
-        vertices = attributes["POSITION"][:, :3]
+        attributes, indices = self._attributes(primitive, material.normal_texture is not None)
+        vertices, moved = attributes["POSITION"][:, :3], skinned
         for target, weight in zip(primitive.get("targets", []), weights, strict=False):
             if weight and "POSITION" in target:
                 vertices = vertices + float(weight) * self.document.floats(target["POSITION"])
+                moved = True
         if indices is None:
             indices = np.arange(len(vertices))
         faces = _triangles(indices, mode)
@@ -145,6 +146,11 @@ class _Reader:
                 coordinates = np.zeros((len(vertices), 2))
             uv.append((coordinates[:, :2] * [1, -1] + [0, 1])[faces].astype(np.float32))
         part = Part(vertices, faces, material, None if colors is None else colors[faces], uv)
+        if not moved:  # else those of the shape at rest, which do not fit
+            part.normals, part.tangents = (
+                attributes[name][faces][..., :3].astype(np.float32) if name in attributes else None
+                for name in FRAME
+            )
         return part, self._skin_of(attributes, len(vertices)) if skinned else None
 
     def _skin_of(self, attributes: dict[str, np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -158,13 +164,14 @@ class _Reader:
         return joints, weights
 
     def _attributes(
-        self, primitive: dict[str, Any]
+        self, primitive: dict[str, Any], frames: bool
     ) -> tuple[dict[str, np.ndarray], Int64[np.ndarray, " N"] | None]:
-        """All vertex attributes as float64, and the indices."""
-        names, found = primitive["attributes"], {}
+        """All vertex attributes as float64, with normals and tangents where they are wanted; the indices."""
+        names = {name: number for name, number in primitive["attributes"].items() if _is_used(name, frames)}
+        found = {}
         squeezed = primitive.get("extensions", {}).get(DRACO)
         if squeezed is not None:
-            found, indices = self._decompress(squeezed, names)
+            found, indices = self._decompress(squeezed, names, frames)
             if indices is not None:
                 rest = {name: number for name, number in names.items() if name not in found}
                 return found | self._plain(rest), indices
@@ -175,10 +182,10 @@ class _Reader:
         return found, indices
 
     def _plain(self, names: dict[str, int]) -> dict[str, np.ndarray]:
-        return {name: self.document.floats(number) for name, number in names.items() if _is_used(name)}
+        return {name: self.document.floats(number) for name, number in names.items()}
 
     def _decompress(
-        self, squeezed: dict[str, Any], names: dict[str, int]
+        self, squeezed: dict[str, Any], names: dict[str, int], frames: bool
     ) -> tuple[dict[str, np.ndarray], Int64[np.ndarray, " N"] | None]:
         """Decode a Draco primitive; without a decoder take its uncompressed fallback, if it has one."""
         try:
@@ -192,7 +199,7 @@ class _Reader:
         found = {}
         accessors = self.document.list("accessors")
         for name, unique_id in squeezed["attributes"].items():
-            if not _is_used(name):
+            if not _is_used(name, frames):
                 continue
             attribute = decoded.get_attribute_by_unique_id(unique_id)
             if attribute is None:
@@ -207,8 +214,22 @@ class _Reader:
         return found, np.asarray(decoded.faces, dtype=np.int64).reshape(-1)
 
 
-def _is_used(name: str) -> bool:
+def _is_used(name: str, frames: bool) -> bool:
+    if name in FRAME:
+        return frames
     return name in ("POSITION", "COLOR_0") or name.startswith(("TEXCOORD_", "JOINTS_", "WEIGHTS_"))
+
+
+def _placed(part: Part, place: Matrix) -> Part:
+    """A part where a node places it."""
+    linear = place[:3, :3]
+    normals, tangents = part.normals, part.tangents
+    return replace(
+        part,
+        vertices=part.vertices @ linear.T + place[:3, 3],
+        normals=None if normals is None else (normals @ np.linalg.pinv(linear)).astype(np.float32),
+        tangents=None if tangents is None else (tangents @ linear.T).astype(np.float32),
+    )
 
 
 def _triangles(indices: Int64[np.ndarray, " N"], mode: int) -> Int64[np.ndarray, "F 3"]:

@@ -16,23 +16,13 @@ from nerf_insert.geometry.mesh_assets import find_asset, how_lost, map_name, wit
 from nerf_insert.geometry.mesh_files.images import Unreadable, decode
 from nerf_insert.geometry.mesh_files.parts import GRAY, Material, Notes, Texture, TextureUse
 
-NOT_USED = (
-    "map_bump",
-    "bump",
-    "norm",
-    "disp",
-    "decal",
-    "refl",
-    "map_pr",
-    "map_pm",
-    "map_ps",
-    "map_ns",
-    "map_ks",
-)
-HONORED = ("-s", "-o", "-clamp", "-colorspace")
-WITHOUT_EFFECT = ("-blendu", "-blendv", "-texres", "-type", "-bm", "-cc")
+OTHER_MAPS = ("bump", "norm", "disp", "decal", "refl")  # whose names do not begin with map_
+HONORED = ("-s", "-o", "-clamp", "-colorspace", "-bm")
+WITHOUT_EFFECT = ("-blendu", "-blendv", "-texres", "-type", "-cc")
 LINEAR = ("linear", "raw", "non-color", "lin_rec709", "lin_srgb", "scene_linear")  # what -colorspace may say
-USED = ("map_kd", "map_ke", "map_d")
+USED = ("map_kd", "map_ke", "map_d", "map_pr", "map_pm", "norm", "map_bump", "bump")
+NORMAL_MAPS = ("norm", "map_bump", "bump")  # exporters write normal maps under the names of height maps, too
+BLUE, GRAY_SPREAD = 150, 40  # mean of a normal map's third channel at least; of its others around 128 at most
 BLENDER = re.compile(
     r"^#.*\bBlender\b", re.MULTILINE
 )  # writes its colors, which are linear light, as they are
@@ -66,7 +56,7 @@ def parse_mtl(text: str) -> dict[str, Entry]:
             entry = found.setdefault(rest, Entry(rest, linear=linear))
         elif entry is None or not rest:
             continue
-        elif key.startswith("map_") or key in NOT_USED:
+        elif key.startswith("map_") or key in OTHER_MAPS:
             entry.maps[key] = rest
         elif key in ("kd", "ke", "d", "tr", "pm", "pr"):
             if rest.split()[0].lower() in OTHER_COLORS:
@@ -114,10 +104,14 @@ class MtlMaterials:
             if "map_ke" in entry.maps and material.emissive_texture is None:
                 glow = (0.0, 0.0, 0.0)
             material.emissive = glow if any(glow) or material.emissive_texture is None else (1.0, 1.0, 1.0)
-        if "pm" in entry.values:
-            material.metallic = entry.values["pm"][0]
-        if "pr" in entry.values:
-            material.roughness = entry.values["pr"][0]
+        for key, slot in (("pm", "metallic"), ("pr", "roughness")):
+            use = self._texture(entry, f"map_{key}", plain=True)
+            if use is not None:  # an image takes the place of the value, as with Kd
+                setattr(material, f"{slot}_texture", use)
+                setattr(material, slot, 1.0)
+            elif key in entry.values:
+                setattr(material, slot, _fraction(entry.values[key][0]))
+        self._add_normals(entry, material)
         # Exporters write the image of map_Kd once more as map_Ka.
         unused = [k for k in entry.maps if k not in USED and (k != "map_ka" or "map_kd" not in entry.maps)]
         unused += entry.unread
@@ -147,17 +141,32 @@ class MtlMaterials:
         elif material.alpha < 1:
             material.cutoff, material.partly = 0.5, True
 
+    def _add_normals(self, entry: Entry, material: Material) -> None:
+        """Add the normal map, if there is one among what may also be a height map."""
+        for key in NORMAL_MAPS:
+            pixels, options = self._pixels(entry, key)
+            if pixels is None:
+                continue
+            means = pixels[..., :3].reshape(-1, 3).mean(0)
+            if key != "norm" and not (means[2] > BLUE and (abs(means[:2] - 128) < GRAY_SPREAD).all()):
+                self.notes.add(f"{key} is a height map, which is not used, of the material", entry.name)
+                continue
+            if material.normal_texture is None:
+                material.normal_texture = self._texture(entry, key, plain=True)
+                material.normal_scale = _pair(options.get("-bm", []), 1.0)[0]
+
     def _texture_of(self, entry: Entry, key: str, pixels) -> Texture:
         clamp = map_name(entry.maps[key])[1].get("-clamp", ["off"])[0].lower() == "on"
         wrap = "clamp" if clamp else "repeat"
         self.textures.append(Texture(pixels, (wrap, wrap)))
         return self.textures[-1]
 
-    def _texture(self, entry: Entry, key: str) -> TextureUse | None:
+    def _texture(self, entry: Entry, key: str, plain: bool = False) -> TextureUse | None:
+        """A map's texture; `plain`: it holds values, not colors."""
         pixels, options = self._pixels(entry, key)
         if pixels is None:
             return None
-        if options.get("-colorspace", ["srgb"])[0].lower() in LINEAR:
+        if not plain and options.get("-colorspace", ["srgb"])[0].lower() in LINEAR:
             pixels = _to_srgb(pixels)
         if key == "map_kd" and pixels.shape[-1] == 4 and "map_d" not in entry.maps:
             if (pixels[..., 3] < 128).any():
@@ -197,6 +206,10 @@ def _numbers(text: str) -> list[float]:
         except ValueError:
             continue  # -halo, xyz, spectral
     return numbers
+
+
+def _fraction(value: float) -> float:
+    return float(np.clip(np.nan_to_num(value), 0, 1))
 
 
 def _pair(words: list[str], default: float) -> tuple[float, float]:

@@ -206,5 +206,5 @@ def _part(
             notes.add(text, material.name)
         if not known.any():
             notes.add("a part without texture coordinates is shown without the textures of", material.name)
-            part.material = replace(part.material, base_texture=None, emissive_texture=None)
+            part.material = part.material.without_textures()
     return part

@@ -1,13 +1,14 @@
 """What the readers of all formats return: parts with materials, textures, and notes for the person.
 
 V vertices and F faces. Vertices are in the file's coordinates. Colors are linear light in 0..1; the pixels of
-textures are sRGB as in the image files.
+textures are as in the image files: sRGB where they are colors, else plain values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
@@ -15,6 +16,15 @@ from jaxtyping import Float, Int64, UInt8
 GRAY = 0.456  # linear light of what has no color of its own: 180 of 255 in sRGB
 MAX_NOTES = 12
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+# The attributes of a material that use a texture.
+SLOTS = (
+    "base_texture",
+    "emissive_texture",
+    "metallic_texture",
+    "roughness_texture",
+    "normal_texture",
+    "occlusion_texture",
+)
 
 
 class Refusal(Exception):
@@ -59,11 +69,13 @@ class TextureUse:
         texture: Its index in `Textures`.
         uv_set: Which of the part's sets of texture coordinates it is placed by.
         matrix: Maps those coordinates (u, v, 1), origin bottom left, to the texture's.
+        channel: Which channel is used, by slots that need one: 0, 1 or 2.
     """
 
     texture: int
     uv_set: int = 0
     matrix: tuple[tuple[float, float, float], tuple[float, float, float]] = IDENTITY
+    channel: int = 0
 
 
 @dataclass
@@ -79,8 +91,16 @@ class Material:
         base_texture: The base color's texture.
         emissive: Linear light that the surface gives by itself; multiplies its texture.
         emissive_texture: The emissive texture.
-        metallic: From 0, not metallic, to 1; None: the file says nothing.
-        roughness: From 0, polished, to 1, rough; None: the file says nothing.
+        metallic: From 0, not metallic, to 1; multiplies its texture. None: the file says nothing.
+        roughness: From 0, polished, to 1, rough; multiplies its texture. None: the file says nothing.
+        metallic_texture: One channel of an image, plain values.
+        roughness_texture: The same.
+        reflectance: What the surface reflects head-on where it is not metallic; None: the file says nothing.
+        edge_reflectance: The same at grazing angles.
+        normal_texture: Normals in the surface's own frame, plain values.
+        normal_scale: Multiplies their slope.
+        occlusion_texture: One channel, plain values: how much of the light from around reaches the surface.
+        occlusion_strength: How much it counts, 0..1.
     """
 
     name: str = ""
@@ -93,10 +113,25 @@ class Material:
     emissive_texture: TextureUse | None = None
     metallic: float | None = None
     roughness: float | None = None
+    metallic_texture: TextureUse | None = None
+    roughness_texture: TextureUse | None = None
+    reflectance: tuple[float, float, float] | None = None
+    edge_reflectance: float = 1.0
+    normal_texture: TextureUse | None = None
+    normal_scale: float = 1.0
+    occlusion_texture: TextureUse | None = None
+    occlusion_strength: float = 1.0
 
     def slots(self) -> list[TextureUse]:
         """Return the uses of textures."""
-        return [use for use in (self.base_texture, self.emissive_texture) if use is not None]
+        return [use for slot in SLOTS if (use := getattr(self, slot)) is not None]
+
+    def without_textures(self) -> Material:
+        """Return the material without its textures; what is only known by one is not known any more."""
+        lost: dict[str, Any] = dict.fromkeys(SLOTS)
+        lost |= {"metallic": None} if self.metallic_texture else {}
+        lost |= {"roughness": None} if self.roughness_texture else {}
+        return replace(self, **lost)
 
 
 @dataclass
@@ -104,7 +139,7 @@ class Texture:
     """An image and how it continues beyond its borders.
 
     Attributes:
-        pixels: sRGB; alpha only where the image has it.
+        pixels: As in the image file; alpha only where the image has it.
         wrap: How it continues along u and v: "repeat", "mirror" or "clamp".
         nearest: Whether its pixels are shown as squares.
     """
@@ -124,6 +159,8 @@ class Part:
         material: How they look.
         colors: Linear light at the corners of faces, with alpha or without; None: white.
         uv: Sets of texture coordinates at the corners of faces, origin bottom left.
+        normals: Of the surface that a normal map tilts, at the corners of faces; None: the file has none.
+        tangents: The direction of u there, from the file; None: it has none.
     """
 
     vertices: Float[np.ndarray, "V 3"]
@@ -131,6 +168,35 @@ class Part:
     material: Material
     colors: Float[np.ndarray, "F 3 c"] | None = None
     uv: list[Float[np.ndarray, "F 3 2"]] = field(default_factory=list)
+    normals: Float[np.ndarray, "F 3 3"] | None = None
+    tangents: Float[np.ndarray, "F 3 3"] | None = None
+
+    def with_faces(
+        self,
+        faces: Int64[np.ndarray, "G 3"],
+        corners: Callable[[np.ndarray], np.ndarray],
+        vertices: Float[np.ndarray, "W 3"] | None = None,
+    ) -> Part:
+        """Return a part with other faces.
+
+        Args:
+            faces: The new faces.
+            corners: Makes a quantity at their corners, [G, 3, C], of one at the corners of the old, [F, 3, C].
+            vertices: The new vertices; None: the same.
+        """
+        colors, normals, tangents = (
+            None if values is None else corners(values).astype(values.dtype)
+            for values in (self.colors, self.normals, self.tangents)
+        )
+        return Part(
+            self.vertices if vertices is None else vertices,
+            faces,
+            self.material,
+            colors,
+            [corners(uv).astype(uv.dtype) for uv in self.uv],
+            normals,
+            tangents,
+        )
 
 
 @dataclass

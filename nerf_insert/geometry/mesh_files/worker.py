@@ -7,8 +7,9 @@ arrays go to the file `out` (npz, no pickles), and one JSON line to the standard
 {"warnings": [...], "materials": [...], "textures": [...]} or {"error": "..."}.
 
 The arrays, V vertices and F faces: vertices float64 [V, 3], faces int64 [F, 3], corner_colors float32 sRGB
-[F, 3, 3], material_index int64 [F], uv_0, uv_1, ... float32 [F, 3, 2] (origin bottom left), and texture_0,
-texture_1, ... uint8 sRGB [h, w, 3]. Materials and textures are those of `parts`, as plain data.
+[F, 3, 3], material_index int64 [F], uv_0, uv_1, ... float32 [F, 3, 2] (origin bottom left), texture_0,
+texture_1, ... uint8 [h, w, 3], as in the image files, and where normal maps need them normals and tangents
+float32 [F, 3, 3], 0 where the file has none. Materials and textures are those of `parts`, as plain data.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from nerf_insert.geometry.color import linear_to_srgb
 from nerf_insert.geometry.mesh_files.cutouts import cut_out
 from nerf_insert.geometry.mesh_files.gltf_scene import read_gltf
 from nerf_insert.geometry.mesh_files.obj import read_obj
-from nerf_insert.geometry.mesh_files.parts import MeshFile, Notes, Part, Refusal
+from nerf_insert.geometry.mesh_files.parts import SLOTS, MeshFile, Notes, Part, Refusal
 from nerf_insert.geometry.mesh_files.ply import read_ply
 from nerf_insert.geometry.mesh_files.stl import read_stl
 from nerf_insert.runtime.child import set_limits
@@ -77,7 +78,7 @@ def read_mesh(
         )
     materials = [asdict(material) for material in _materials(parts)]
     for material in materials:
-        for slot in ("base_texture", "emissive_texture"):
+        for slot in SLOTS:
             if material[slot] is not None:
                 material[slot]["texture"] = numbers[material[slot]["texture"]]
     return arrays, {"materials": materials, "textures": textures}
@@ -107,8 +108,17 @@ def _joined(parts: list[Part]) -> dict[str, np.ndarray]:
     }
     for k in range(max(len(part.uv) for part in parts)):
         sets = [part.uv[k] if k < len(part.uv) else np.zeros((len(part.faces), 3, 2)) for part in parts]
-        arrays[f"uv_{k}"] = np.nan_to_num(np.concatenate(sets).astype(np.float32), posinf=0, neginf=0)
+        arrays[f"uv_{k}"] = _finite(np.concatenate(sets))
+    for name in ("normals", "tangents"):
+        given = [getattr(part, name) for part in parts]
+        if any(values is not None for values in given):
+            filled = (np.zeros((len(p.faces), 3, 3)) if v is None else v for p, v in zip(parts, given, strict=True))
+            arrays[name] = _finite(np.concatenate([*filled]))
     return arrays
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
 
 
 def _check(vertices: np.ndarray, faces: np.ndarray) -> None:
