@@ -114,6 +114,19 @@ class Mesh:
         return color.clamp(0, 1)
 
     @property
+    def has_finish(self) -> bool:
+        """Whether the file describes any part of the surface beyond its color."""
+        return any(material.has_finish for material in self.materials)
+
+    def with_roughness(self, roughness: float) -> Mesh:
+        """Return the mesh with one roughness wherever the file describes the surface."""
+        changed = (
+            replace(m, roughness=roughness, roughness_texture=None) if m.has_finish else m
+            for m in self.materials
+        )
+        return replace(self, materials=tuple(changed))
+
+    @property
     def emits(self) -> bool:
         """Whether any part of the surface gives light by itself."""
         return any(any(material.emissive) for material in self.materials)
@@ -168,7 +181,7 @@ class Mesh:
     def mapped_normal_at(
         self, face: Int64[Tensor, " N"], barycentric: Float[Tensor, "N 3"]
     ) -> Float[Tensor, "N 3"]:
-        """Return unit normals at points on the surface as normal maps tilt them, smooth where there is none."""
+        """Return unit normals at points on the surface, tilted where it has a normal map."""
         normal = self.normal_at(face, barycentric)
         for material, here in self.by_material(face):
             if material.normal_texture is not None:

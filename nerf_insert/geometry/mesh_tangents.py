@@ -113,7 +113,9 @@ def turned_normals(
     normals: Float[Tensor, "F 3 3"] | None, matrix: Float[Tensor, "r 4"]
 ) -> Float[Tensor, "F 3 3"] | None:
     """Return normals of a surface that an affine matrix, acting on columns, has moved."""
-    return None if normals is None else (normals.double() @ torch.linalg.pinv(matrix[:3, :3].double())).float()
+    return (
+        None if normals is None else (normals.double() @ torch.linalg.pinv(matrix[:3, :3].double())).float()
+    )
 
 
 def turned_tangents(

@@ -1,4 +1,4 @@
-"""Reflection at rough surfaces of any material: Trowbridge and Reitz's (GGX) microfacets with Smith's masking.
+"""Reflection at rough surfaces: the microfacets of Trowbridge and Reitz (GGX) with Smith's masking.
 
 Directions are unit vectors away from the surface. The lobe is sampled by the facets that the eye sees (Heitz
 2018). What facets throw at each other is not lost but added in proportion (Turquin 2019). M is a number of
@@ -95,7 +95,7 @@ def _shadowing(cosine: Tensor, alpha: Tensor) -> Tensor:
 def fresnel(
     head_on: Float[Tensor, "M C"], grazing: Float[Tensor, "M 1"], cosine: Float[Tensor, "M 1"]
 ) -> Float[Tensor, "M C"]:
-    """Return the reflected share by Schlick's formula, from what is reflected head-on and at grazing angles."""
+    """Return the reflected share by Schlick's formula, between head-on and grazing angles."""
     return head_on + (grazing - head_on) * (1 - cosine) ** 5
 
 

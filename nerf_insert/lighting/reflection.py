@@ -33,7 +33,24 @@ def highlight(
     Returns:
         Radiance per irradiance, in units of what a white diffuse surface sends.
     """
-    alpha2 = roughness**4
+    facets, e_h = lobe(normals, light, eye, roughness**4)
+    return facets * (REFLECTANCE + (1 - REFLECTANCE) * (1 - e_h) ** 5)
+
+
+def lobe(
+    normals: Float[Tensor, "#M 3"],
+    light: Float[Tensor, "#M 3"],
+    eye: Float[Tensor, "#M 3"],
+    alpha2: float | Float[Tensor, "#M 1"],
+) -> tuple[Float[Tensor, "#M 1"], Float[Tensor, "#M 1"]]:
+    """Return what `highlight` does of facets that reflect everything, and the cosine at which they are seen.
+
+    Args:
+        normals: Unit normals.
+        light: Directions to the light.
+        eye: Directions to the eye.
+        alpha2: The square of how much the facets are tilted: roughness to the power of 4.
+    """
     half = torch.nn.functional.normalize(light + eye, dim=-1)
     n_h, n_l, n_e, e_h = (
         (a * b).sum(-1, keepdim=True).clamp(1e-3, 1)
@@ -43,8 +60,7 @@ def highlight(
     masking = 0.5 / (
         n_l * (n_e * n_e * (1 - alpha2) + alpha2).sqrt() + n_e * (n_l * n_l * (1 - alpha2) + alpha2).sqrt()
     )
-    fresnel = REFLECTANCE + (1 - REFLECTANCE) * (1 - e_h) ** 5
-    return distribution * masking * fresnel
+    return distribution * masking, e_h
 
 
 def reflected_fractions(roughness: float) -> Float[Tensor, " ANGLES"]:

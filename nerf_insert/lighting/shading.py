@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.geometry.color import srgb_to_linear
 from nerf_insert.geometry.mesh import Hits, Mesh
 from nerf_insert.geometry.mesh_topology import adjacent_faces, merge_vertices
+from nerf_insert.lighting.finish import Place, Reflector, finish_at, finished_radiance
 from nerf_insert.lighting.light import DiskLight, Light, Occluder, Occluders
 from nerf_insert.lighting.mesh_colors import MeshColors, place_samples
 from nerf_insert.lighting.reflection import ANGLES, highlight, reflected_fractions
 from nerf_insert.lighting.surface import SceneSurface
+from nerf_insert.lighting.surroundings import Surroundings
 from nerf_insert.regions.region import Region
 
 MAX_SAMPLES = 20_000
@@ -45,9 +47,14 @@ class ShadedMesh:
     back: Float[Tensor, "Q C"] | None  # irradiance of their back, where that can be seen
     keys: tuple[DiskLight, ...]
     roughness: float
+    surroundings: Surroundings | None  # what it reflects where its file describes the surface
 
     def radiance(
-        self, face: Int64[Tensor, " M"], barycentric: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+        self,
+        face: Int64[Tensor, " M"],
+        barycentric: Float[Tensor, "M 3"],
+        directions: Float[Tensor, "M 3"],
+        draw: Int64[Tensor, " M"] | None = None,
     ) -> Float[Tensor, "M 3"]:
         """Return the light that leaves points of the surface against rays of these directions.
 
@@ -55,8 +62,67 @@ class ShadedMesh:
             face: The face that each ray has met.
             barycentric: Where on the face.
             directions: Unit directions of the rays, world axes.
+            draw: Which direction of a reflecting surface's lobe each ray follows, see `finished_radiance`.
         """
-        albedo = srgb_to_linear(self.mesh.color_at(face, barycentric))
+        if self.surroundings is None:
+            return self._plain(face, barycentric, directions)
+        out = torch.empty(len(face), 3)
+        finished = self._has_finish[face]
+        for chosen in (finished, ~finished):
+            index = chosen.nonzero()[:, 0]
+            some = face[index], barycentric[index], directions[index]
+            if not len(index):
+                continue
+            if chosen is finished:
+                out[index] = self._finished(*some, None if draw is None else draw[index], self.surroundings)
+            else:
+                out[index] = self._plain(*some)
+        return out
+
+    def _finished(
+        self,
+        face: Int64[Tensor, " M"],
+        barycentric: Float[Tensor, "M 3"],
+        directions: Float[Tensor, "M 3"],
+        draw: Int64[Tensor, " M"] | None,
+        surroundings: Surroundings,
+    ) -> Float[Tensor, "M 3"]:
+        """`radiance` where the file describes the surface."""
+        (around, *lit), normals = self._light_and_normals(face, barycentric, directions)
+        facing = self.mesh.face_normals[face]
+        side = torch.ones(len(face), 1)
+        if self.back is not None:
+            side = torch.where((facing * directions).sum(-1, keepdim=True) > 0, -1.0, 1.0)
+        place = Place(
+            self.mesh.points_at(face, barycentric),
+            side * facing,
+            normals,
+            side * self.mesh.mapped_normal_at(face, barycentric),
+            -directions,
+            srgb_to_linear(self.mesh.color_at(face, barycentric)),
+            around,
+            lit,
+        )
+        finish = finish_at(self.mesh, face, barycentric, self.roughness)
+        reflector = Reflector(
+            surroundings, self.mesh, lambda hits, along: self.radiance(hits.face, hits.barycentric, along)
+        )
+        out = finished_radiance(place, finish, self.keys, reflector, draw)
+        if self.mesh.emits:
+            out = out + self.mesh.emission_at(face, barycentric)
+        return out
+
+    @cached_property
+    def _has_finish(self) -> Bool[Tensor, " F"]:
+        index = self.mesh.material_index
+        if index is None:
+            return torch.zeros(len(self.mesh.faces), dtype=torch.bool)
+        return torch.tensor([material.has_finish for material in self.mesh.materials])[index]
+
+    def _light_and_normals(
+        self, face: Int64[Tensor, " M"], barycentric: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> tuple[tuple[Float[Tensor, "M 3"], ...], Float[Tensor, "M 3"]]:
+        """The irradiance, from around and from each key light, and the normals on the side that is seen."""
         irradiance = self.samples.interpolate(self.front, face, barycentric)
         normals = self.mesh.normal_at(face, barycentric)
         if self.back is not None:
@@ -64,7 +130,14 @@ class ShadedMesh:
             back = self.samples.interpolate(self.back, face, barycentric)
             irradiance = torch.where(behind, back, irradiance)
             normals = torch.where(behind, -normals, normals)
-        around, *lit = irradiance.split(3, -1)
+        return irradiance.split(3, -1), normals
+
+    def _plain(
+        self, face: Int64[Tensor, " M"], barycentric: Float[Tensor, "M 3"], directions: Float[Tensor, "M 3"]
+    ) -> Float[Tensor, "M 3"]:
+        """`radiance` where the file says nothing of the surface but its color."""
+        albedo = srgb_to_linear(self.mesh.color_at(face, barycentric))
+        (around, *lit), normals = self._light_and_normals(face, barycentric, directions)
         cosine = -(normals * directions).sum(-1, keepdim=True)
         reflected = self._reflected(cosine.clamp(0, 1))
         out = (around + sum(lit)) * (1 - reflected) * albedo + around * reflected
@@ -98,7 +171,11 @@ class ShadedMesh:
 
 
 def shade(
-    mesh: Mesh, surface: SceneSurface, light: Light, roughness: float = DEFAULT_ROUGHNESS
+    mesh: Mesh,
+    surface: SceneSurface,
+    light: Light,
+    roughness: float = DEFAULT_ROUGHNESS,
+    surroundings: Surroundings | None = None,
 ) -> ShadedMesh:
     """Light a mesh that stands in a scene.
 
@@ -109,24 +186,34 @@ def shade(
         mesh: The mesh; its colors are albedo.
         surface: The scene's surface.
         light: The scene's light.
-        roughness: Of the mesh's surface, from 0, polished, to 1, chalk.
+        roughness: Of the mesh's surface, from 0, polished, to 1, chalk, where its file does not tell.
+        surroundings: What it reflects; None: what the file says of its surface beside colors is left out.
     """
     size = float((mesh.bounds[1] - mesh.bounds[0]).norm())
     black = Occluder(mesh.cast, lambda hits, directions: torch.zeros(len(hits.face), 3))
     occluders = [black, surface.as_occluder()]
-    coarse = _lit(mesh, COARSE_SPACING * size, MAX_SAMPLES // 8, light, occluders, roughness)
+    coarse = _lit(mesh, COARSE_SPACING * size, MAX_SAMPLES // 8, light, occluders, roughness, surroundings)
     vertices = surface.mesh.vertices
     near = ((vertices > mesh.bounds[0] - size) & (vertices < mesh.bounds[1] + size)).all(-1).nonzero()[:, 0]
     radiance = surface.radiance.clone()
     normals = surface.normals[near]
     points = vertices[near] + 0.5 * surface.cell * normals
-    radiance[near] *= irradiance_ratio(points, normals, light, surface, coarse.as_occluder())
+    ratio = irradiance_ratio(points, normals, light, surface, coarse.as_occluder())
+    radiance[near] *= ratio
     occluders = [coarse.as_occluder(), surface.as_occluder(radiance)]
-    return _lit(mesh, FINE_SPACING * size, MAX_SAMPLES, light, occluders, roughness)
+    if surroundings is not None:
+        surroundings = surroundings.shaded(radiance, torch.ones_like(radiance).index_copy(0, near, ratio))
+    return _lit(mesh, FINE_SPACING * size, MAX_SAMPLES, light, occluders, roughness, surroundings)
 
 
 def _lit(
-    mesh: Mesh, spacing: float, max_samples: int, light: Light, occluders: Occluders, roughness: float
+    mesh: Mesh,
+    spacing: float,
+    max_samples: int,
+    light: Light,
+    occluders: Occluders,
+    roughness: float,
+    surroundings: Surroundings | None,
 ) -> ShadedMesh:
     samples = place_samples(mesh.vertices[mesh.faces], mesh.corner_normals, spacing, max_samples)
     lift = 1e-3 * float((mesh.bounds[1] - mesh.bounds[0]).norm())
@@ -136,7 +223,7 @@ def _lit(
     if not is_closed(mesh):
         below = samples.points - lift * samples.normals
         back = _channels(light.irradiance_parts(below, -samples.normals, occluders))
-    return ShadedMesh(mesh, samples, front, back, light.keys, roughness)
+    return ShadedMesh(mesh, samples, front, back, light.keys, roughness, surroundings)
 
 
 def _channels(parts: tuple[Float[Tensor, "Q 3"], Float[Tensor, "Q L 3"]]) -> Float[Tensor, "Q C"]:

@@ -181,7 +181,7 @@ class Part:
 
         Args:
             faces: The new faces.
-            corners: Makes a quantity at their corners, [G, 3, C], of one at the corners of the old, [F, 3, C].
+            corners: Makes a quantity at their corners, [G, 3, C], of one at the old corners, [F, 3, C].
             vertices: The new vertices; None: the same.
         """
         colors, normals, tangents = (

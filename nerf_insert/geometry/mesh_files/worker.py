@@ -112,8 +112,9 @@ def _joined(parts: list[Part]) -> dict[str, np.ndarray]:
     for name in ("normals", "tangents"):
         given = [getattr(part, name) for part in parts]
         if any(values is not None for values in given):
-            filled = (np.zeros((len(p.faces), 3, 3)) if v is None else v for p, v in zip(parts, given, strict=True))
-            arrays[name] = _finite(np.concatenate([*filled]))
+            nothing = (np.zeros((len(part.faces), 3, 3)) for part in parts)
+            filled = [none if v is None else v for v, none in zip(given, nothing, strict=True)]
+            arrays[name] = _finite(np.concatenate(filled))
     return arrays
 
 

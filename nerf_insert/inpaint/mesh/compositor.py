@@ -91,7 +91,9 @@ class MeshCompositor:
         index = shown.nonzero()[:, 0]
         light = torch.zeros(len(xy), 3)
         light[index] = compress_highlights(
-            self.shaded.radiance(hits.face[index], hits.barycentric[index], rays.directions[index])
+            self.shaded.radiance(
+                hits.face[index], hits.barycentric[index], rays.directions[index], index % RAYS_PER_SIDE**2
+            )
         )
         light = light.view(-1, RAYS_PER_SIDE**2, 3).mean(1)
         return light, shown.view(-1, RAYS_PER_SIDE**2).float().mean(1)

@@ -29,7 +29,9 @@ from nerf_insert.lighting.flat_depth import flattened, moved_points
 from nerf_insert.lighting.light import Light
 from nerf_insert.lighting.scene_light import find_light, light_reach
 from nerf_insert.lighting.shade_bake import bake_shade
-from nerf_insert.lighting.shading import DEFAULT_ROUGHNESS, cast_shadow, shade
+from nerf_insert.lighting.shading import DEFAULT_ROUGHNESS, ShadedMesh, cast_shadow, shade
+from nerf_insert.lighting.surface import SceneSurface
+from nerf_insert.lighting.surroundings import picture_surroundings
 from nerf_insert.rendering.depth_view import DepthView, render_depth_views
 
 SCENE_REACH = 2.5  # half side of the box of the scene's surface, in diagonals of the region
@@ -57,7 +59,7 @@ class MeshInpainter(Inpainter):
         light: str | Mapping[str, Any] = "auto",
         exposure: float = 1.0,
         shadows: bool = True,
-        roughness: float = DEFAULT_ROUGHNESS,
+        roughness: float | None = None,
     ):
         """Check the options.
 
@@ -69,7 +71,8 @@ class MeshInpainter(Inpainter):
             exposure: A factor on the light of the object, 1 as found.
             shadows: Whether the object darkens what lies around it inside the region, where the recipe wants
                 no shade layer.
-            roughness: Of its surface, from 0, polished, to 1, chalk: how wide its highlights are.
+            roughness: Of its surface, from 0, polished, to 1, chalk: how wide its highlights are, whatever
+                the mesh's file says; None: what that says, and DEFAULT_ROUGHNESS where it says nothing.
 
         Raises:
             InputError: An option has an impossible value.
@@ -78,8 +81,9 @@ class MeshInpainter(Inpainter):
         self.light = parse_light(light, f"{where}.light")
         self.exposure = float(parse(exposure, Annotated[Real, Meta(gt=0, le=LARGEST)], f"{where}.exposure"))
         self.shadows = parse(shadows, bool, f"{where}.shadows")
-        roughness = parse(roughness, Annotated[Real, Meta(ge=0, le=1)], f"{where}.roughness")
-        self.roughness = max(float(roughness), MIN_ROUGHNESS)
+        self.roughness: float | None = None
+        if roughness is not None:
+            self.roughness = float(parse(roughness, Annotated[Real, Meta(ge=0, le=1)], f"{where}.roughness"))
         self.scene_light: Light | None = None
         self._compositor: MeshCompositor | None = None
 
@@ -113,7 +117,7 @@ class MeshInpainter(Inpainter):
             light = self._find_light(context, flat)
             task.advance(1)
             self.scene_light = light
-            shaded = shade(mesh, surface, light.scaled(self.exposure), self.roughness)
+            shaded = self._shaded(mesh, surface, light, depth_views, context)
             shadow = None
             self.shade = None
             if context.shadow != "none":
@@ -145,6 +149,25 @@ class MeshInpainter(Inpainter):
         if self._compositor is None:
             raise RunError("the mesh inpainter was not prepared: call prepare(context) before inpaint")
         return [self._compositor.composite(view) for view in views]
+
+    def _shaded(
+        self,
+        mesh: Mesh,
+        surface: SceneSurface,
+        light: Light,
+        depth_views: list[DepthView],
+        context: EditContext,
+    ) -> ShadedMesh:
+        """Light the mesh, and picture what it reflects if its file describes its surface."""
+        roughness = DEFAULT_ROUGHNESS if self.roughness is None else max(self.roughness, MIN_ROUGHNESS)
+        light, surroundings = light.scaled(self.exposure), None
+        if mesh.has_finish:
+            mesh = mesh if self.roughness is None else mesh.with_roughness(self.roughness)
+            estimated, up = self.light == "auto", up_of(context.views)
+            surroundings = picture_surroundings(
+                context.scene, surface, depth_views, mesh.bounds, up, light, estimated, self.exposure
+            )
+        return shade(mesh, surface, light, roughness, surroundings)
 
     def _find_light(self, context: EditContext, depth_views: list[DepthView]) -> Light:
         """Return the light of the options, or estimate the scene's."""
