@@ -22,12 +22,14 @@ from nerf_insert.lighting.microfacets import MIN_ALPHA, facet_samples, fresnel, 
 from nerf_insert.lighting.reflection import REFLECTANCE, lobe
 from nerf_insert.lighting.surroundings import Surroundings
 
-LOBE_SAMPLES = 36  # directions that stand for a lobe
+LOBE_SAMPLES = 36  # directions that stand for a lobe: one for each of a pixel's rays
+OVERLAP = 2.0  # of what they stand for, so that none is seen by itself
 STRIDE = 11  # between the places of successive ones: neighbors in a pixel are apart in the lobe
 MIN_COSINE = 0.02  # between normal and eye; normals that a map tilts further are bent towards the eye
 MAX_GAIN = 4.0  # by which a tilted normal gets more light from around
 MIN_LIT = 0.05  # cosine between normal and light; a relief in flatter light gets no more of it
 MIN_KEY_ROUGHNESS = 0.15  # a sharper highlight would fall between the pixels
+MIN_THROWN_ROUGHNESS = 0.5  # or between the directions in which the scene around is lit by it
 LIFT = 1e-3  # of rays off the surface, in the mesh's diagonals
 
 # The light that leaves points of the mesh against rays of unit directions: [M, 3].
@@ -82,7 +84,8 @@ def finish_at(
 class Place(NamedTuple):
     """Points of a mesh, as the eye sees them.
 
-    Normals are on the eye's side of the surface.
+    Normals are on the eye's side of the surface; of a closed one, which shows nothing but its color to an eye
+    within, they point outwards.
     """
 
     points: Float[Tensor, "M 3"]
@@ -159,14 +162,16 @@ def finished_radiance(
         size = float((reflector.mesh.bounds[1] - reflector.mesh.bounds[0]).norm())
         rays = Rays(place.points + LIFT * size * place.face_normals, light)
         share = facets.weight * fresnel(head_on, grazing, facets.cosine) * shares.gain(head_on)
-        reflected = share * reflector.seen_along(rays, facets.solid_angle)
-    out = out + finish.occlusion * reflected
+        reflected = share * reflector.seen_along(rays, OVERLAP * facets.solid_angle)
+    outside = (place.face_normals * place.eye).sum(-1, keepdim=True) > 0
+    out = out + finish.occlusion * reflected * outside
+    sharpest = MIN_THROWN_ROUGHNESS if draw is None else MIN_KEY_ROUGHNESS
     for key, part in zip(keys, place.lit, strict=True):
         toward = normalize(key.center - place.points, dim=-1)
         part = part * _tilted_share(place, normals, toward)
-        alpha2 = finish.roughness.clamp_min(MIN_KEY_ROUGHNESS) ** 4 + (key.angle / 2) ** 2
+        alpha2 = finish.roughness.clamp_min(sharpest) ** 4 + (key.angle / 2) ** 2
         lobes, facing = lobe(normals, toward, place.eye, alpha2)
-        shine = lobes * fresnel(head_on, grazing, facing) * shares.gain(head_on)
+        shine = outside * lobes * fresnel(head_on, grazing, facing) * shares.gain(head_on)
         out = out + part * (passed * place.albedo + shine)
     return out
 

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
+PIXELS = 3.0  # that an interpolated value goes over: a box as wide has the same variance
 SMALLEST = 4  # pixels along the side of the last image of the pyramid
 
 
@@ -78,7 +79,7 @@ class OctahedralMap:
         """
         side, most = len(self.image), len(self._levels[1]) - 1
         # A pixel's solid angle: the square's area by how obliquely the octahedron's face is seen there.
-        size = directions.abs().sum(-1) ** 3 * 4 / side**2
+        size = PIXELS * directions.abs().sum(-1) ** 3 * 4 / side**2
         angle = torch.as_tensor(solid_angle, dtype=torch.float32)
         level = (0.5 * torch.log2((angle / size).clamp_min(1e-9))).clamp(0, most)
         low = level.long().clamp_max(most - 1) if most else level.long()

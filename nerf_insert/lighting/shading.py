@@ -67,7 +67,7 @@ class ShadedMesh:
         if self.surroundings is None:
             return self._plain(face, barycentric, directions)
         out = torch.empty(len(face), 3)
-        finished = self._has_finish[face]
+        finished = self.has_finish[face]
         for chosen in (finished, ~finished):
             index = chosen.nonzero()[:, 0]
             some = face[index], barycentric[index], directions[index]
@@ -113,9 +113,10 @@ class ShadedMesh:
         return out
 
     @cached_property
-    def _has_finish(self) -> Bool[Tensor, " F"]:
+    def has_finish(self) -> Bool[Tensor, " F"]:
+        """Which faces reflect as their material says."""
         index = self.mesh.material_index
-        if index is None:
+        if index is None or self.surroundings is None:
             return torch.zeros(len(self.mesh.faces), dtype=torch.bool)
         return torch.tensor([material.has_finish for material in self.mesh.materials])[index]
 

@@ -145,11 +145,11 @@ def picture_surroundings(
     center = _free_center(depth_views, bounds, up)
     directions = pixel_directions(SIDE).view(-1, 3)
     rendered = scene.render(Rays(center.expand(len(directions), 3).contiguous(), directions))
-    reach = (surface.mesh.bounds[1] - surface.mesh.bounds[0]).amax() / 2 if len(surface.front) else 0.0
-    size = (bounds[1] - bounds[0]).norm()
-    distance = rendered.depth.clamp_max(float(FAR_DISTANCE * torch.maximum(torch.as_tensor(reach), size)))
+    low, high = surface.mesh.bounds if len(surface.front) else bounds
+    reach = float((high - low).amax()) / 2 + surface.cell
+    distance = rendered.depth.clamp_max(FAR_DISTANCE * reach)
     points = center + distance[:, None] * directions
-    near = _in_box(points, surface.mesh.bounds) if len(surface.front) else torch.zeros(len(points)) > 0
+    near = ((points - (low + high) / 2).abs() < reach).all(-1)
     known = near | (_seen(depth_views, points) & estimated)
     shown = srgb_to_linear(rendered.rgb.clamp(0, 1)) * torch.where(near, 1.0, exposure)[:, None]
     # As smooth at the border of what is known as the light there.
@@ -161,10 +161,6 @@ def picture_surroundings(
     radiance = share * shown + (1 - share) * filled
     picture = OctahedralMap(torch.cat([radiance, distance[:, None]], -1).view(SIDE, SIDE, 4))
     return Surroundings(center, picture, surface, surface.radiance, torch.ones_like(surface.radiance))
-
-
-def _in_box(points: Float[Tensor, "M 3"], bounds: Float[Tensor, "2 3"]) -> Bool[Tensor, " M"]:
-    return ((points > bounds[0]) & (points < bounds[1])).all(-1)
 
 
 def _seen(depth_views: Sequence[DepthView], points: Float[Tensor, "M 3"]) -> Bool[Tensor, " M"]:

@@ -90,11 +90,13 @@ class MeshCompositor:
         shown = hits.hit & ~self._is_hidden(view, xy, rays, hits.distance)
         index = shown.nonzero()[:, 0]
         light = torch.zeros(len(xy), 3)
-        light[index] = compress_highlights(
-            self.shaded.radiance(
-                hits.face[index], hits.barycentric[index], rays.directions[index], index % RAYS_PER_SIDE**2
-            )
-        )
+        face, draw = hits.face[index], index % RAYS_PER_SIDE**2
+        radiance = self.shaded.radiance(face, hits.barycentric[index], rays.directions[index], draw)
+        # Where each ray follows one direction of a lobe, only a pixel's mean is what an eye sees.
+        finished = self.shaded.has_finish[face].nonzero()[:, 0]
+        if len(finished):
+            radiance[finished] = mean_of_groups(radiance[finished], index[finished] // RAYS_PER_SIDE**2)
+        light[index] = compress_highlights(radiance)
         light = light.view(-1, RAYS_PER_SIDE**2, 3).mean(1)
         return light, shown.view(-1, RAYS_PER_SIDE**2).float().mean(1)
 
@@ -150,6 +152,12 @@ def compress_highlights(linear: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
     """Return linear light unchanged up to SHOULDER, approaching 1 above."""
     rest = 1 - SHOULDER
     return torch.where(linear <= SHOULDER, linear, 1 - rest * torch.exp(-(linear - SHOULDER) / rest))
+
+
+def mean_of_groups(values: Float[Tensor, "N C"], group: Int64[Tensor, " N"]) -> Float[Tensor, "N C"]:
+    """Return, in place of each value, the mean of all values with the same group."""
+    total = values.new_zeros(int(group.max()) + 1, values.shape[1]).index_add_(0, group, values)
+    return (total / torch.bincount(group)[:, None].clamp_min(1))[group]
 
 
 def depth_error(surface: SceneSurface, depth_views: Sequence[DepthView]) -> float:
