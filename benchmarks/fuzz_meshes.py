@@ -73,9 +73,14 @@ def gltf_parts() -> tuple[dict, bytes]:
     accessors = [{"bufferView": v, "componentType": c, "count": n, "type": t} for v, c, n, t in kinds]
     accessors[0]["sparse"] = sparse
     accessors[1]["normalized"] = accessors[4]["normalized"] = True
-    attributes = {"POSITION": 0, "TEXCOORD_0": 1, "JOINTS_0": 3, "WEIGHTS_0": 4}
+    attributes = {"POSITION": 0, "NORMAL": 0, "TEXCOORD_0": 1, "JOINTS_0": 3, "WEIGHTS_0": 4}
     transform = {"KHR_texture_transform": {"offset": [0.1, 0.2], "rotation": 0.3, "scale": [2, 2]}}
-    pbr = {"baseColorTexture": {"index": 0, "extensions": transform}, "baseColorFactor": [1, 0.5, 0.2, 1]}
+    use = {"index": 0, "extensions": transform}
+    pbr = {"baseColorTexture": use, "baseColorFactor": [1, 0.5, 0.2, 1], "metallicRoughnessTexture": use}
+    pbr |= {"metallicFactor": 0.5, "roughnessFactor": 0.5}
+    relief = {"normalTexture": use | {"scale": 0.5}, "occlusionTexture": use | {"strength": 0.5}}
+    extensions = {"KHR_materials_ior": {"ior": 1.4}, "KHR_materials_specular": {"specularFactor": 0.5}}
+    look = {"pbrMetallicRoughness": pbr, **relief, "extensions": extensions}
     tree = {
         "asset": {"version": "2.0"},
         "extensionsUsed": ["KHR_texture_transform"],
@@ -87,7 +92,7 @@ def gltf_parts() -> tuple[dict, bytes]:
         ],
         "skins": [{"joints": [1], "inverseBindMatrices": 5}],
         "meshes": [{"primitives": [{"attributes": attributes, "indices": 2, "material": 0, "mode": 4}]}],
-        "materials": [{"pbrMetallicRoughness": pbr, "alphaMode": "MASK", "emissiveFactor": [0.1, 0, 0]}],
+        "materials": [{**look, "alphaMode": "MASK", "emissiveFactor": [0.1, 0, 0]}],
         "textures": [{"source": 0, "sampler": 0}],
         "samplers": [{"wrapS": 33071}],
         "images": [{"bufferView": 8, "mimeType": "image/png"}],
@@ -301,6 +306,13 @@ def read(path: Path) -> tuple[str, str]:
         whole &= arrays["corner_colors"].shape == (len(faces), 3, 3)
         whole &= bool(np.isfinite(arrays["corner_colors"]).all())
         whole &= arrays["material_index"].max() < len(answer["materials"])
+        for name in ("normals", "tangents"):
+            if name in arrays.files:
+                whole &= arrays[name].shape == (len(faces), 3, 3) and bool(np.isfinite(arrays[name]).all())
+        whole &= all(
+            np.isfinite([value for value in material.values() if isinstance(value, float)]).all()
+            for material in answer["materials"]
+        )
     return ("read" if whole else "contradicts itself"), "; ".join(answer["warnings"])
 
 
