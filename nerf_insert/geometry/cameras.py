@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.errors import InputError
+from nerf_insert.geometry.frames import orthonormal_frame
 
 with warnings.catch_warnings():  # about torch.jit, which is nerfstudio's business
     warnings.simplefilter("ignore")
@@ -273,6 +274,25 @@ class Camera:
         roots = np.roots(np.trim_zeros([9 * k4, 7 * k3, 5 * k2, 3 * k1, 1.0], "f"))  # of the slope, in r^2
         real = roots.real[(abs(roots.imag) < 1e-9) & (roots.real > 0)]
         return float(np.sqrt(real.min())) if real.size else float("inf")
+
+
+def rays_around(center: Float[Tensor, "3"], directions: Float[Tensor, "N 3"], pixels: int = 512) -> Rays:
+    """Return rays from a point in all directions, through the images of six cameras that form a cube.
+
+    Splats are rasterized for the rays of cameras; for others, each ray looks at every splat.
+
+    Args:
+        center: Where the rays start, world coordinates.
+        directions: Unit vectors.
+        pixels: Along a side of the cameras' images.
+    """
+    cameras = []
+    forward = torch.cat([torch.eye(3), -torch.eye(3)]).to(center)
+    for axis in forward:
+        pose = torch.cat([orthonormal_frame(-axis).T, center[:, None]], 1)
+        cameras.append(Camera(pose, *(4 * [pixels / 2]), pixels, pixels))
+    numbers = (directions @ forward.T).argmax(1).cpu()
+    return Rays(center.expand_as(directions).contiguous(), directions, tuple(cameras), numbers)
 
 
 def camera_directions(

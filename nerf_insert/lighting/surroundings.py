@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.cameras import Rays, rays_around
 from nerf_insert.geometry.color import srgb_to_linear
 from nerf_insert.lighting.light import Light, fibonacci_sphere
 from nerf_insert.lighting.octahedral_map import (
@@ -144,7 +144,7 @@ def picture_surroundings(
     """
     center = _free_center(depth_views, bounds, up)
     directions = pixel_directions(SIDE).view(-1, 3)
-    rendered = scene.render(Rays(center.expand(len(directions), 3).contiguous(), directions))
+    rendered = scene.render(rays_around(center, directions))
     low, high = surface.mesh.bounds if len(surface.front) else bounds
     reach = float((high - low).amax()) / 2 + surface.cell
     distance = rendered.depth.clamp_max(FAR_DISTANCE * reach)

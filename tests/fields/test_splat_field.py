@@ -11,7 +11,7 @@ from formula import Ball, FormulaLayer
 from nerf_insert.errors import InputError
 from nerf_insert.fields.load import load_base
 from nerf_insert.fields.splat_field import SplatField
-from nerf_insert.geometry.cameras import Rays
+from nerf_insert.geometry.cameras import Rays, rays_around
 from nerf_insert.kernels import use_backend
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.shaded_samples import composite_over, shade_field
@@ -96,6 +96,28 @@ def test_rays_of_no_camera_see_the_same_scene():
     both = seen.depth.isfinite() & free.depth.isfinite()
     # at a silhouette, half of the light may be stopped by another splat
     assert both.sum() > 100 and (seen.depth - free.depth)[both].abs().median() < 0.005
+
+
+def test_rays_around_a_point_see_the_same_scene():
+    """From the middle of the splats, through a cube of cameras, and ray by ray."""
+    center, count = torch.tensor([0.1, 0.0, 0.25]), 600
+    directions = torch.nn.functional.normalize(
+        torch.randn(count, 3, generator=torch.Generator().manual_seed(0)), dim=1
+    )
+    field = SplatField(floor(side=200), 1.0, BACKGROUND)
+    through = rays_around(center, directions)
+    assert through.camera_index is not None and len(through.camera_index.unique()) == 6
+    _, opacity, depth = field.render(through)
+    free = field.render(Rays(through.origins, through.directions))
+    # away from the floor's horizon, where its flat splats are seen from their edges
+    steep = directions[:, 2].abs() > 0.2
+    assert (
+        float((opacity - free[1]).abs()[steep].quantile(0.99)) < 0.02
+    )  # of a blur of half a pixel of 0.2 degrees
+    both = steep & depth.isfinite() & free[2].isfinite()
+    assert both.sum() > 150 and bool((directions[both, 2] < 0).all())
+    expected = 0.25 / -directions[both, 2]  # to the plane z = 0
+    assert float((depth[both] / expected - 1).abs().quantile(0.95)) < 0.02
 
 
 @pytest.mark.parametrize("backend", ["cpu", "torch"])
