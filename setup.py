@@ -19,6 +19,7 @@ setup(
     package_data={
         "nerf_insert.app": ["page.css"],
         "nerf_insert.app.widgets": ["*.html", "*.css", "*.js"],
+        "nerf_insert.export": ["viewer/*"],
         "nerf_insert.data.sample": ["**/*"],
         "nerf_insert.reconstruction": ["report.html"],
     },

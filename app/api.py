@@ -293,7 +293,8 @@ def add_endpoints(services: Services) -> None:
     def export(scene: str, kind: str) -> dict:
         """Start exporting the edited scene; returns the job.
 
-        `kind`: dataset, nerfstudio (a run), mesh, pointcloud or splat (a PLY file).
+        `kind`: dataset, nerfstudio (a run), mesh, pointcloud, splat (a PLY file) or html
+        (a web page).
         """
         return asdict(add_export(context(scene), kind))
 

@@ -24,7 +24,7 @@ from nerf_insert.scene.scene import LayerEntry, Scene
 
 CAMERA_FILES = (".json", ".txt", ".bin", ".npy", ".csv")  # as nerfstudio's dataparsers read them
 ORBIT_VIDEO = "orbit.mp4"
-SPLATS = "splats.ply"
+SINGLE_FILES = {"splat": "splats.ply", "html": "scene.html"}  # exports that are one file
 MAX_AGE = 86_400.0  # seconds
 STORED = (".png", ".jpg", ".jpeg", ".webp", ".heic", ".safetensors", ".glb", ".mp4")  # compressed already
 _packing = threading.Lock()
@@ -116,7 +116,7 @@ def job_file(job: Job, folder: Path, to: Path) -> Path:
     """
     out = folder / "out"
     file = out / ORBIT_VIDEO if job.kind == "render" else folder / f"{slug(job.title)}.zip"
-    file = out / SPLATS if (out / SPLATS).exists() else file
+    file = next((out / name for name in SINGLE_FILES.values() if (out / name).exists()), file)
     with _packing:
         if job.state == "done" and job.kind == "export" and not file.exists():
             _zip(file, [(f"{slug(job.title)}/{p.relative_to(out)}", p) for p in _files(out)])

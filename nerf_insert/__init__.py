@@ -12,7 +12,7 @@ Rendering
     `read_crop`
 Evaluation and export
     `evaluate`, `Evaluation`, `Truth`, `Captions`, `export_dataset`, `export_mesh`, `export_pointcloud`,
-    `export_nerfstudio`, `export_splats`
+    `export_nerfstudio`, `export_splats`, `export_html`
 Inpainters
     `Inpainter`, `InpaintView`, `Guide`, `EditContext`
 Progress and errors
@@ -67,6 +67,7 @@ __all__ = [
     "edit_steps",
     "evaluate",
     "export_dataset",
+    "export_html",
     "export_mesh",
     "export_nerfstudio",
     "export_pointcloud",
@@ -109,6 +110,7 @@ if TYPE_CHECKING:
     from nerf_insert.export.dataset import export_dataset as export_dataset
     from nerf_insert.export.geometry import export_mesh as export_mesh
     from nerf_insert.export.geometry import export_pointcloud as export_pointcloud
+    from nerf_insert.export.html import export_html as export_html
     from nerf_insert.export.splats import export_splats as export_splats
     from nerf_insert.geometry.cameras import Camera as Camera
     from nerf_insert.inpaint.api import EditContext as EditContext
@@ -154,6 +156,7 @@ _MODULES = {
     "evaluation.evaluate": ["Evaluation", "Truth", "evaluate"],
     "export.dataset": ["export_dataset"],
     "export.geometry": ["export_mesh", "export_pointcloud"],
+    "export.html": ["export_html"],
     "export.splats": ["export_splats"],
     "geometry.cameras": ["Camera"],
     "inpaint.api": ["EditContext", "InpaintView", "Inpainter"],

@@ -41,6 +41,7 @@ EXPORTS = {
     "mesh": "Scene as a mesh",
     "pointcloud": "Scene as a point cloud",
     "splat": "Scene as splats",
+    "html": "Scene as a web page",
 }
 
 
@@ -73,6 +74,7 @@ def build(page: Page) -> dict[str, Any]:
         dataset = gr.Button("Export the edited capture", elem_id="get-dataset", size="sm")
         run = gr.Button("Export a nerfstudio run", elem_id="get-nerfstudio", size="sm")
         splats = gr.Button("Download as splats", elem_id="get-splats", size="sm")
+        web_page = gr.Button("Download as a web page", elem_id="get-html", size="sm")
     ready = gr.File(label="Ready to download", visible=False, elem_id="download", interactive=False)
     command = gr.Textbox(
         "",
@@ -172,6 +174,7 @@ def build(page: Page) -> dict[str, Any]:
     dataset.click(export("dataset"), session, jobs, **PRIVATE)
     run.click(export("nerfstudio"), session, jobs, **PRIVATE)
     splats.click(export("splat"), session, jobs, **PRIVATE)
+    web_page.click(export("html"), session, jobs, **PRIVATE)
     widget_event(jobs, "ended")(show_errors(job_ended), session, [player, ready], **PRIVATE)
     return {"layers": layers, "list_layers": show_errors(list_layers), "choices": [number, command]}
 
@@ -202,7 +205,7 @@ def add_export(context: Context, kind: str) -> Job:
     context.require_trained()
 
     def prepare(folder: Path) -> list[str]:
-        out = folder / "out" / downloads.SPLATS if kind == "splat" else folder / "out"
+        out = folder / "out" / downloads.SINGLE_FILES.get(kind, "")
         return ["export", str(context.location.folder), kind, "--out", str(out)]
 
     return context.services.jobs.add(context.location.page, "export", EXPORTS[kind], prepare)

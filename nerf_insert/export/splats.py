@@ -9,11 +9,14 @@ colors of the splats that they change. Other bases are written as splats that ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from nerf_insert.errors import InputError
 from nerf_insert.export.splat_base import Division, divide, shaded_colors
@@ -69,15 +72,73 @@ def export_splats(
     file = Path(file)
     kind_to_write(file)
     check_folder(file.parent)
+    edited = edited_splats(
+        scene, layers=layers, layer=layer, count=count, steps=steps, seed=seed, progress=progress
+    )
+    _write(scene, file, edited)
+    return {"file": str(file), **edited.counts()}
+
+
+@dataclass(frozen=True)
+class EditedSplats:
+    """A scene's splats after its edits, world coordinates. S are those of a base that consists of splats.
+
+    Attributes:
+        added: Splats of layers, or of a base that has none.
+        base: The base's, with shadows in their colors.
+        changed: Which of these are in a shadow.
+        division: Which of these are kept or cut.
+    """
+
+    added: Sequence[Splats]
+    base: Splats | None = None
+    changed: Bool[Tensor, " S"] | None = None
+    division: Division | None = None
+
+    def parts(self) -> tuple[list[Splats], list[Splats]]:
+        """Return what is left of the base, and what was added."""
+        if self.base is None or self.division is None:
+            return [], list(self.added)
+        return [self.base[self.division.kept], self.division.parts], list(self.added)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many there are, as `export_splats` does."""
+        counts: dict[str, int] = {"kept": 0, "recolored": 0, "cut": 0, "dropped": 0}
+        if self.base is not None and self.division is not None and self.changed is not None:
+            kept, cut = self.division.kept, len(self.division.cut)
+            counts = {
+                "kept": int((kept & ~self.changed).sum()),
+                "recolored": int((kept & self.changed).sum()),
+                "cut": cut,
+                "dropped": self.base.count - int(kept.sum()) - cut,
+            }
+        counts["added"] = sum(part.count for part in self.added)
+        return {"splats": sum(counts.values()) - counts["dropped"], **counts}
+
+
+def edited_splats(
+    scene: Scene,
+    *,
+    layers: Layers = True,
+    layer: int | None = None,
+    count: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> EditedSplats:
+    """Return a scene, or a layer alone, as Gaussian splats; see `export_splats`.
+
+    Raises:
+        InputError: There is no such layer.
+        RunError: The views show nothing solid.
+    """
     if layer is not None:
-        return _layer_alone(scene, file, layer, count, steps, seed, progress)
+        return EditedSplats([_layer_alone(scene, layer, count, steps, seed, progress)])
     stack = layer_stack(scene, layers)
     base = stack.base
     if not isinstance(base, SplatField):
         how = (count or SCENE_SPLATS, SCENE_STEPS if steps is None else steps, seed, progress)
-        splats = splats_of_scene(stack, scene.capture, *how)
-        write_splats(file, _outside(scene, splats), up=_up(scene))
-        return _counts(file, added=splats.count)
+        return EditedSplats([splats_of_scene(stack, scene.capture, *how)])
     regions = [entry.region for _, entry in stack.fields]
     division = divide(base.splats, regions)
     changed, sh = shaded_colors(base.splats, [shade for _, shade in stack.shades])
@@ -85,31 +146,14 @@ def export_splats(
     for number, region in enumerate(regions):
         how = (count or LAYER_SPLATS, LAYER_STEPS if steps is None else steps, seed, progress)
         added.append(splats_of_layer(stack, region, regions[number + 1 :], scene.capture, *how))
-    splats = base.splats
-    recolored = splats.with_colors(sh)
     parts = division.parts.with_colors(sh[division.cut])
-    _write(scene, file, recolored, changed, division._replace(parts=parts), added)
-    kept = division.kept
-    return _counts(
-        file,
-        kept=int((kept & ~changed).sum()),
-        recolored=int((kept & changed).sum()),
-        cut=len(division.cut),
-        dropped=splats.count - int(kept.sum()) - len(division.cut),
-        added=sum(part.count for part in added),
-    )
+    return EditedSplats(added, base.splats.with_colors(sh), changed, division._replace(parts=parts))
 
 
 def _layer_alone(
-    scene: Scene,
-    file: Path,
-    number: int,
-    count: int | None,
-    steps: int | None,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Write what one layer shows in its region."""
+    scene: Scene, number: int, count: int | None, steps: int | None, seed: int, progress: Progress
+) -> Splats:
+    """Return what one layer shows in its region."""
     stack = layer_stack(scene, [number])
     entry = scene.layers[number - 1]
     if not stack.fields:
@@ -120,30 +164,18 @@ def _layer_alone(
     shades = [k + 1 for k, other in enumerate(scene.layers) if other.shade_of == entry.folder]
     stack = layer_stack(scene, [number, *shades])
     how = (count or LAYER_SPLATS, LAYER_STEPS if steps is None else steps, seed, progress)
-    splats = splats_of_layer(stack, stack.fields[0][1].region, (), scene.capture, *how)
-    write_splats(file, _outside(scene, splats), up=_up(scene))
-    return _counts(file, added=splats.count)
+    return splats_of_layer(stack, stack.fields[0][1].region, (), scene.capture, *how)
 
 
-def _counts(
-    file: Path, kept: int = 0, recolored: int = 0, cut: int = 0, dropped: int = 0, added: int = 0
-) -> dict[str, Any]:
-    counts = {"kept": kept, "recolored": recolored, "cut": cut, "dropped": dropped, "added": added}
-    return {"file": str(file), "splats": kept + recolored + cut + added, **counts}
-
-
-def _write(
-    scene: Scene,
-    file: Path,
-    splats: Splats,
-    changed: torch.Tensor,
-    division: Division,
-    added: Sequence[Splats],
-) -> None:
-    """Write the base's splats as the edits left them, and those that were added."""
+def _write(scene: Scene, file: Path, edited: EditedSplats) -> None:
+    """Write splats; those of a file of the same kind that were not changed, as they are in it."""
     source, kind = source_file(scene), kind_to_write(file)
+    splats, division, changed = edited.base, edited.division, edited.changed
+    if splats is None or division is None or changed is None:
+        write_splats(file, _outside(scene, Splats.joined(edited.added)), up=_up(scene))
+        return
     kept = division.kept.nonzero()[:, 0]
-    new = _outside(scene, Splats.joined([division.parts, *added]).with_degree(splats.degree))
+    new = _outside(scene, Splats.joined([division.parts, *edited.added]).with_degree(splats.degree))
     if source is None or kind_of(source) != kind or kind not in ("ply", "splat"):
         write_splats(file, Splats.joined([_outside(scene, splats[kept]), new]), up=_up(scene))
         return

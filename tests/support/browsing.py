@@ -17,12 +17,14 @@ from pathlib import Path
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--enable-unsafe-swiftshader",  # WebGL, computed on the CPU
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 ]
+NO_WEBGL = "--disable-3d-apis"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NO_BROWSER = "no Chromium on this machine (on Debian: apt install chromium)"
 QUICK = (str(Path(__file__).with_name("quick_program.py")),)  # for tests that do not look at results

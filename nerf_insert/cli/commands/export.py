@@ -3,7 +3,8 @@
 dataset: its photographs with the edits in them, for any method to train on. nerfstudio: a run folder for
 ns-viewer, ns-render, ns-eval and ns-export. mesh, pointcloud: the edited scene as a colored mesh (mesh.glb)
 or as colored points (pointcloud.ply), in world coordinates. splat: the edited scene as Gaussian splats; --out
-names the file, and its suffix the kind.
+names the file, and its suffix the kind. html: one web page that shows the edited scene's splats from all
+sides, without anything else; --out names it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from nerf_insert.cli.console import Console
 from nerf_insert.errors import InputError
 from nerf_insert.runtime.extras import require
 
-SUMMARY = "export an edited dataset, a nerfstudio run, a mesh, a point cloud or splats"
-KINDS = ("dataset", "nerfstudio", "mesh", "pointcloud", "splat")
+SUMMARY = "export an edited dataset, a nerfstudio run, a mesh, a point cloud, splats or a web page"
+KINDS = ("dataset", "nerfstudio", "mesh", "pointcloud", "splat", "html")
 ONLY_FOR = {
     **{"resolution": "mesh", "box": "mesh", "points": "pointcloud"},
-    **{"layer": "splat", "splats": "splat", "steps": "splat", "before": "mesh, pointcloud and splat"},
+    **dict.fromkeys(("layer", "splats", "steps"), "splat and html"),
+    **{"view": "html", "before": "mesh, pointcloud, splat and html"},
 }
 
 
@@ -29,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scene", type=path, metavar="SCENE", help="scene folder")
     parser.add_argument("kind", choices=KINDS, help="what to export")
     parser.add_argument(
-        "--out", type=path, required=True, metavar="OUT", help="folder to write to; splat: file"
+        "--out", type=path, required=True, metavar="OUT", help="folder to write to; splat, html: file"
     )
-    parser.add_argument("--before", action="store_true", help="mesh, pointcloud, splat: without layers")
+    parser.add_argument("--before", action="store_true", help="mesh, pointcloud, splat, html: without layers")
     parser.add_argument(
         "--points",
         type=integer(1, 100_000_000),
@@ -55,20 +57,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layer",
         type=integer(1),
         metavar="N",
-        help="splat: write only what layer N shows in its region",
+        help="splat, html: write only what layer N shows in its region",
     )
     parser.add_argument(
         "--splats",
         type=integer(100, 5_000_000),
         metavar="N",
-        help="splat: the most splats for each layer (default: 30000), or for a scene whose base is none "
-        "(default: 150000)",
+        help="splat, html: the most splats for each layer (default: 30000), or for a scene whose base is "
+        "none (default: 150000)",
     )
     parser.add_argument(
         "--steps",
         type=integer(0, 100_000),
         metavar="N",
-        help="splat: optimization steps of these splats (default: 250 for a layer, 600 for a scene)",
+        help="splat, html: optimization steps of these splats (default: 250 for a layer, 600 for a scene)",
+    )
+    parser.add_argument(
+        "--view",
+        metavar="NAME",
+        help="html: the photograph from whose camera the scene is seen first (default: the first one)",
     )
 
 
@@ -97,21 +104,21 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], str
 
         data |= export_run(scene, args.out)
         text = f"{data['config']}\nView it:  ns-viewer --load-config {data['config']}"
-    elif args.kind == "splat":
+    elif args.kind in ("splat", "html"):
+        from nerf_insert.export.html import export_html
         from nerf_insert.export.splats import export_splats
 
-        data |= export_splats(
-            scene,
-            args.out,
-            layers=not args.before,
-            layer=args.layer,
-            count=args.splats,
-            steps=args.steps,
-            progress=console.progress,
-        )
-        text = f"{data['file']}: {data['splats']:,} splats"
-        if data["kept"]:
-            text += f", {data['kept']:,} of them as they were read"
+        options = {"layers": not args.before, "layer": args.layer, "count": args.splats, "steps": args.steps}
+        options["progress"] = console.progress
+        if args.kind == "html":
+            data |= export_html(scene, args.out, view=args.view, **options)
+            size = f"{data['shown']:,} splats, {data['bytes'] / 1e6:.1f} MB"
+            text = f"{data['file']}: {size}; open it in a browser"
+        else:
+            data |= export_splats(scene, args.out, **options)
+            text = f"{data['file']}: {data['splats']:,} splats"
+            if data["kept"]:
+                text += f", {data['kept']:,} of them as they were read"
     elif args.kind == "pointcloud":
         from nerf_insert.export.geometry import export_pointcloud
 
