@@ -12,12 +12,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from gradio.utils import get_upload_folder
 
 from nerf_insert.app import region_overlay
 from nerf_insert.app.drafts import Draft, Drafts
 from nerf_insert.app.jobs.queue import JobQueue
+from nerf_insert.app.live_splats import LiveSplats
 from nerf_insert.app.messages import INTERNAL_ERROR, OUT_OF_MEMORY, as_sentence
 from nerf_insert.app.scene_cache import OpenScene, SceneCache
 from nerf_insert.app.shutdown import IN_FLIGHT
@@ -67,6 +69,7 @@ class Service:
         self.uploads = Path(get_upload_folder())  # Gradio's own, from which it may serve files
         self.downloads = self.uploads / "downloads"
         self._latest_render: dict[str, Any] = {}  # number of the latest render that each window asked for
+        self._live_splats: WeakKeyDictionary[OpenScene, LiveSplats] = WeakKeyDictionary()
         self._depth_threads: dict[Path, threading.Thread] = {}
 
     def location(self, data: Answer) -> SceneLocation:

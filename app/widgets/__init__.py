@@ -17,8 +17,12 @@ from typing import Any
 import gradio as gr
 
 from nerf_insert.app.services import Services
+from nerf_insert.export.html import VIEWER
 
 HERE = Path(__file__).parent
+SCRIPTS = {  # of a widget, before its own
+    "stage": (VIEWER / "orbit_camera.js", VIEWER / "splat_view.js", HERE / "live_splats.js"),
+}
 CALLS = {  # methods of the services that each widget may call
     "stage": (
         "scene",
@@ -34,6 +38,8 @@ CALLS = {  # methods of the services that each widget may call
         "drop",
         "move",
         "undo",
+        "splats",
+        "splats_part",
     ),
     "jobs": ("job_list", "job_action", "job_images", "keep_image"),
     "layers": ("layers", "layer_action"),
@@ -49,7 +55,8 @@ def widget(name: str, services: Services, value: dict[str, Any], elem_id: str | 
         value: What its script finds in props.value.
         elem_id: ID of its element; None: its name.
     """
-    html, css, script = ((HERE / f"{name}.{kind}").read_text() for kind in ("html", "css", "js"))
+    html, css, own = ((HERE / f"{name}.{kind}").read_text() for kind in ("html", "css", "js"))
+    script = "".join([*(path.read_text() for path in SCRIPTS.get(name, ())), own])
     return gr.HTML(
         value,
         html_template=html,

@@ -46,6 +46,8 @@ const showsMesh = () => at.step === 'mark' && at.how === 'mesh';
 
 function arrange() {
   const photo = mode === 'photo';
+  live.canvas.style.display = photo || !live.ready ? 'none' : '';
+  if (photo || !live.ready) frame.classList.remove('moving');
   element.querySelectorAll('[data-mode]').forEach((b) => b.setAttribute('aria-pressed', b.dataset.mode === mode));
   element.querySelectorAll('[data-tool]').forEach((b) => b.setAttribute('aria-pressed', b.dataset.tool === tool));
   element.querySelectorAll('.only-photo').forEach((e) => e.hidden = !photo);
@@ -88,6 +90,7 @@ async function open() {
   ['.image', '.overlay', '.mesh'].forEach((name) => $(name).removeAttribute('src'));
   pen.clearRect(0, 0, canvas.width, canvas.height);
   warned.clear();
+  live.close();
   if (!at.scene) { arrange(); return; }
   showMessage('Opening …');
   const answer = await call('scene');
@@ -96,7 +99,7 @@ async function open() {
   scene = answer; views = answer.views;
   index = Math.min(index, views.length - 1);
   showMessage('');
-  if (!scene.trained) mode = 'photo';
+  if (!scene.trained) mode = 'photo'; else if (mode === 'live') live.refresh();
   views.forEach((v, k) => film.append(thumbnail(v, k)));
   loaded = true;
   arrange();
@@ -377,17 +380,51 @@ async function dropAt(where) {
 
 let flying = null, wanted = null, restTimer = null, turn = 0;
 
+// Until an image is decoded the one before is seen, which must not be that of another view.
+async function showImage(url) {
+  $('.image').src = url;
+  try { await $('.image').decode(); } catch (problem) { /* another one has taken its place */ }
+}
+
 async function frameNow(width) {
   const mine = ++turn, answer = await call('render', {orbit, width, what, mesh: showsMesh(), tab: TAB, turn: mine});
   if (mine !== turn || answer.error || answer.stale || mode !== 'live') return {stale: true, last: mine === turn};
-  $('.image').src = answer.url;
+  await showImage(answer.url);
+  if (mine !== turn) return {stale: true, last: false};
+  frame.classList.remove('moving');
   if (showsMesh()) takeMesh(answer);
   return answer;
+}
+
+// While the view moves, splats are drawn here, if the scene consists of them. The server draws the mesh that is
+// placed, and depth.
+const drawsSplats = () => mode === 'live' && live.ready && !showsMesh() && what !== 'depth';
+const live = new LiveSplats($('.splats'), call, () => { arrange(); if (mode === 'live') renderView(); });
+const firstSharp = () => drawsSplats() ? SHARP.length : 1;  // the first sharp image shows less than splats do
+function rest() { clearTimeout(restTimer); restTimer = setTimeout(() => { if (!drag) renderView(firstSharp()); }, 180); }
+
+// Layers may have changed: the server says so within this time, or its render is seen until it does.
+let lateTimer = null;
+function refreshView() {
+  const known = live.ready;
+  live.refresh();
+  clearTimeout(lateTimer);
+  if (known) lateTimer = setTimeout(() => { if (!live.ready) renderView(); }, 300); else renderView();
+}
+
+function drawSplats() {
+  turn++; flying = null; wanted = null;  // images that are on their way show another view
+  frame.classList.add('moving');
+  live.look(orbit, what === 'edited');
+  const rate = live.framesPerSecond;
+  $('.badge').textContent = rate ? `${rate.toFixed(0)} frames/s` : '';
+  rest();
 }
 
 // Sharp images are requested when the view rests; turning it again drops them.
 async function renderView(sharp = 0) {
   if (mode !== 'live' || !at.scene) return;
+  if (sharp === 0 && drawsSplats()) { drawSplats(); return; }
   if (flying !== null && !(sharp === 0 && flying > 0)) { wanted = wanted === null ? sharp : Math.min(wanted, sharp); return; }
   flying = sharp; wanted = null;
   clearTimeout(restTimer);
@@ -402,7 +439,7 @@ async function renderView(sharp = 0) {
     $('.badge').textContent = `${(1 / mean).toFixed(1)} frames/s at ${answer.width} px`;
     element.querySelector('.stage').dataset.fps = (1 / mean).toFixed(2);
     if (wanted !== null) renderView(wanted);
-    else restTimer = setTimeout(() => { if (!drag) renderView(1); }, 180);
+    else rest();
   } else {
     $('.badge').textContent = `${answer.width} × ${answer.height}`;
     element.querySelector('.stage').dataset.sharp = sharp;
@@ -425,7 +462,7 @@ function setMode(next) {
   $('.overlay').removeAttribute('src'); $('.mesh').removeAttribute('src');
   $('.badge').textContent = '';
   arrange();
-  if (mode === 'live') { showMessage(''); renderView(); } else showPhoto().then(refreshRegion);
+  if (mode === 'live') { showMessage(''); refreshView(); } else showPhoto().then(refreshRegion);
 }
 
 // --- pointer
@@ -480,7 +517,7 @@ const lift = () => {
   if (drag) {
     const kind = drag.kind;
     drag = null;
-    if (kind === 'orbit') renderView(1);
+    if (kind === 'orbit') renderView(firstSharp());
     else Promise.resolve(moves).then(() => { trigger('placed', {}); if (mode === 'live') renderView(1); refreshRegion(); });
   }
 };
@@ -579,7 +616,7 @@ function update() {
   if (at.how !== 'mesh' && at.how !== 'box') dropping = false;
   if (other) { open(); return; }
   if (turned) { arrange(); if (mode === 'photo') showPhoto(); else renderView(); }
-  if (newer) { if (mode !== 'photo') renderView(); else if (painting()) showPhoto(); else showMesh(); refreshRegion(); }
+  if (newer) { if (mode !== 'photo') refreshView(); else if (painting()) showPhoto(); else showMesh(); refreshRegion(); }
 }
 watch('value', update);
 arrange();

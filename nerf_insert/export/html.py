@@ -23,7 +23,7 @@ from nerf_insert.scene.scene import Scene
 from nerf_insert.splats.splats import Splats
 
 VIEWER = Path(__file__).parent / "viewer"
-SCRIPTS = ("splat_view.js", "orbit_controls.js", "page.js")
+SCRIPTS = ("orbit_camera.js", "splat_view.js", "orbit_controls.js", "page.js")
 DATA = b'<script type="text/plain" class="splats">%s</script>\n'
 SUFFIXES = (".html", ".htm")
 

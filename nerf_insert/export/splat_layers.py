@@ -51,6 +51,8 @@ def splats_of_layer(
     steps: int,
     seed: int = 0,
     progress: Progress = SILENT,
+    views: int = VIEWS,
+    pixels: int = PIXELS,
 ) -> Splats:
     """Return splats that show what a stack shows in a region.
 
@@ -63,17 +65,21 @@ def splats_of_layer(
         steps: Steps of their fit.
         seed: Random seed of the fit.
         progress: Reports the work.
+        views: The largest number of images that they are fitted to.
+        pixels: The largest number of pixels of these.
     """
     beyond, targets = _Beyond(region, above), []
-    cameras = [camera for view in capture.views if (camera := _close_up(view.camera, region)) is not None]
+    cameras = [
+        camera for view in capture.views if (camera := _close_up(view.camera, region, pixels)) is not None
+    ]
     chosen = (
-        [cameras[k] for k in sorted({k * len(cameras) // VIEWS for k in range(VIEWS)})] if cameras else []
+        [cameras[k] for k in sorted({k * len(cameras) // views for k in range(views)})] if cameras else []
     )
     with progress.task("Rendering the layer", total=len(chosen)) as task:
         for camera in chosen:
             rays = camera.rays()
             met = hits(region, rays)
-            pixels = _grown(met.view(camera.height, camera.width)).reshape(-1).nonzero()[:, 0]
+            around = _grown(met.view(camera.height, camera.width)).reshape(-1).nonzero()[:, 0]
             image = Rendered(
                 torch.zeros(rays.count, 3), torch.zeros(rays.count), torch.full((rays.count,), torch.inf)
             )
@@ -81,7 +87,7 @@ def splats_of_layer(
                 part = stack.render_outside(rays[index], beyond, (0.0, 0.0, 0.0))
                 for whole, values in zip(image, part, strict=True):
                     whole[index] = values
-            targets.append(Target(camera, pixels, *(column[pixels] for column in image)))
+            targets.append(Target(camera, around, *(column[around] for column in image)))
             task.advance(1)
     if not any(bool((target.accumulation > SOLID).any()) for target in targets):
         raise RunError("no view shows anything solid in the layer's region")
@@ -131,7 +137,7 @@ def _pinhole(camera: Camera) -> Camera:
     return replace(camera, model="PERSPECTIVE", distortion=(0.0,) * 6, width=side, height=side, **middle)
 
 
-def _close_up(camera: Camera, region: Region) -> Camera | None:
+def _close_up(camera: Camera, region: Region, pixels: int) -> Camera | None:
     """Return a pinhole camera whose image is about the part that shows a region; None: it shows none."""
     camera = _pinhole(camera)
     low, high = region.bounds
@@ -147,7 +153,7 @@ def _close_up(camera: Camera, region: Region) -> Camera | None:
     if width < MIN_PIXELS or height < MIN_PIXELS or float(z.min()) >= 0:
         return None
     part = replace(camera, cx=camera.cx - left, cy=camera.cy - top, width=width, height=height)
-    return part.scaled(min(1.0, (PIXELS / (width * height)) ** 0.5))
+    return part.scaled(min(1.0, (pixels / (width * height)) ** 0.5))
 
 
 def _grown(mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:

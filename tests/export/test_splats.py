@@ -9,36 +9,21 @@ import pytest
 import torch
 from analytic import look_at
 from formula import Ball
+from splat_scenes import BOX, add_box_and_shadow, cameras_around, cloud
 
-from nerf_insert.capture.transforms_writer import camera_fields
 from nerf_insert.cli.main import main
 from nerf_insert.export.splat_base import divide, quaternions_of, shaded_colors
-from nerf_insert.fields.layer import Layer
-from nerf_insert.fields.shade_layer import FILE, ShadeLayer
-from nerf_insert.fields.sparse_grid import SparseGrid
+from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.fields.splat_field import SplatField
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
-from nerf_insert.io.files import write_json
 from nerf_insert.kernels.reference_splatting import rotation_matrices
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack, hits
 from nerf_insert.scene.adopt_splats import adopt_splats
-from nerf_insert.scene.scene import LayerEntry, Scene
+from nerf_insert.scene.scene import Scene
 from nerf_insert.splats.files import read_splats
 from nerf_insert.splats.ply import inria_dtype, rows_of_splats, write_rows
 from nerf_insert.splats.splats import SH_C0, Splats
-
-BOX = BoxRegion((0.5, 0.0, 0.2), (0.5, 0.6, 0.6))
-
-
-def cloud(count=1200, seed=0, degree=1) -> Splats:
-    """Small splats of all shapes in a ball, opaque enough to hide what is behind."""
-    rng = torch.Generator().manual_seed(seed)
-    means = torch.randn(count, 3, generator=rng) * 0.35 + torch.tensor([0.0, 0.0, 0.2])
-    log_scales = torch.randn(count, 3, generator=rng) * 0.4 - 3
-    sh = torch.randn(count, (degree + 1) ** 2, 3, generator=rng) * 0.3
-    logits = torch.randn(count, generator=rng) + 1
-    return Splats(means, log_scales, torch.randn(count, 4, generator=rng), logits, sh)
 
 
 def one(scale, quaternion=(1.0, 0, 0, 0), mean=(0.0, 0.0, 0.0), opacity=0.6) -> Splats:
@@ -134,23 +119,10 @@ def edited(tmp_path_factory):
     rows = rows_of_splats(splats, dtype)
     rows["label"] = np.arange(len(rows))
     write_rows(folder / "cloud.ply", dtype, [rows])
-    frames = []
-    for k in range(8):
-        angle = k * math.pi / 4
-        camera = look_at((2 * math.cos(angle), 2 * math.sin(angle), 0.9))
-        pose = [*camera.c2w.tolist(), [0.0, 0, 0, 1]]
-        frames.append({"file_path": f"{k}.png", "transform_matrix": pose, **camera_fields(camera)})
-    (folder / "cameras.json").write_text(json.dumps({"camera_model": "OPENCV", "frames": frames}))
-    scene = adopt_splats(folder / "cloud.ply", folder / "scene", cameras=folder / "cameras.json")
-    home = scene.folder / "layers" / "001-box"
-    write_json(home / "region" / "region.json", BOX.save(home / "region"))
-    Layer(BOX, density_bias=4.0).save(home / "field.safetensors")
-    index = torch.cartesian_prod(*(torch.arange(1, 5),) * 3)
-    shade = SparseGrid.from_points(
-        torch.full((3,), -0.5), 0.1, (8, 8, 8), index, torch.full((len(index), 3), -0.4)
+    scene = adopt_splats(
+        folder / "cloud.ply", folder / "scene", cameras=cameras_around(folder / "cameras.json")
     )
-    ShadeLayer(shade).save(scene.folder / "layers" / "001-box-shade" / FILE)
-    scene.add(LayerEntry("001-box-shade", "shadow", shade_of="001-box"), LayerEntry("001-box", "box"))
+    add_box_and_shadow(scene)
     return folder
 
 

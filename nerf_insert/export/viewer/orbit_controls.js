@@ -5,11 +5,7 @@ class OrbitControls {
   // at first; `changed` is called after every move.
   constructor(element, start, changed) {
     Object.assign(this, {element, start, changed, pointers: new Map()});
-    const up = this.up = unit(start.up);
-    const least = up.map(Math.abs).indexOf(Math.min(...up.map(Math.abs)));
-    const axis = [0, 1, 2].map((k) => +(k === least));
-    this.side = unit(add(axis, up, -dot(axis, up)));
-    this.ahead = cross(up, this.side);
+    this.axes = OrbitCamera.axes(start.up);
     this.reset();
     const on = (name, act, options) => element.addEventListener(name, act, options);
     on('pointerdown', (event) => {
@@ -27,10 +23,11 @@ class OrbitControls {
   }
 
   reset() {
-    const away = add(this.start.eye, this.start.target, -1), distance = Math.hypot(...away);
+    const away = OrbitCamera.add(this.start.eye, this.start.target, -1), distance = Math.hypot(...away);
+    const [side, ahead, up] = this.axes.map((axis) => OrbitCamera.dot(away, axis));
     this.target = [...this.start.target];
-    this.yaw = Math.atan2(dot(away, this.ahead), dot(away, this.side));
-    this.pitch = Math.asin(Math.max(-1, Math.min(1, dot(away, this.up) / distance)));
+    this.yaw = Math.atan2(ahead, side);
+    this.pitch = Math.asin(Math.max(-1, Math.min(1, up / distance)));
     this.distance = this.first = distance;
     this.turn(0, 0);
   }
@@ -50,7 +47,7 @@ class OrbitControls {
   // Move what is seen by pixels of the page.
   move(dx, dy) {
     const {right, down, focal} = this.camera(), away = this.distance * (window.devicePixelRatio || 1);
-    this.target = add(add(this.target, right, -dx * away / focal[0]), down, -dy * away / focal[1]);
+    this.target = OrbitCamera.add(OrbitCamera.add(this.target, right, -dx * away / focal[0]), down, -dy * away / focal[1]);
     this.changed();
   }
 
@@ -85,23 +82,8 @@ class OrbitControls {
   // The camera, for an image as large as the element in pixels of the device, which shows all that was to be
   // seen at first.
   camera() {
-    const {width, height, focal} = this.start, size = this.size();
-    const level = add(this.side.map((v) => v * Math.cos(this.yaw)), this.ahead, Math.sin(this.yaw));
-    const away = add(level.map((v) => v * Math.cos(this.pitch)), this.up, Math.sin(this.pitch));
-    const forward = away.map((v) => -v), right = unit(cross(forward, this.up)), fit = Math.min(size[0] / width, size[1] / height);
-    return {
-      eye: add(this.target, away, this.distance), right, down: cross(forward, right), forward,
-      focal: [focal[0] * fit, focal[1] * fit], middle: size.map((v) => v / 2),
-    };
-  }
-
-  size() {
-    const ratio = window.devicePixelRatio || 1;
-    return [this.element.clientWidth, this.element.clientHeight].map((v) => Math.max(1, Math.round(v * ratio)));
+    const {width, height, focal} = this.start, size = OrbitCamera.pixels(this.element);
+    const fit = Math.min(size[0] / width, size[1] / height);
+    return OrbitCamera.camera(this.axes, this.target, this.yaw, this.pitch, this.distance, focal.map((v) => v * fit), size);
   }
 }
-
-const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-const add = (a, b, factor = 1) => a.map((v, k) => v + factor * b[k]);
-const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
-const unit = (a) => a.map((v) => v / (Math.hypot(...a) || 1));

@@ -21,8 +21,6 @@
     const {splats: about, start} = JSON.parse(document.querySelector('#description').textContent);
     const view = new SplatView(canvas, about, await SplatView.read(about, data), say);
     const look = () => {
-      const [width, height] = controls.size();
-      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, {width, height});
       view.look(controls.camera());
     };
     let wanted = null;  // one look for all moves before the next frame

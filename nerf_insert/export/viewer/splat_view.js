@@ -6,8 +6,8 @@
 //     view.look({eye, right, down, forward, focal: [fx, fy], middle: [cx, cy]});
 //
 // World coordinates are right-handed, with any direction up; a camera's axes are right, down and forward, its
-// focal lengths and middle are in pixels of the canvas. Nothing is drawn unless something has changed.
-// `canvas.dataset.state` is "drawn" once what is seen is sorted for the camera.
+// focal lengths and middle are in pixels of the device, of which the canvas gets as many as it takes up there.
+// Nothing is drawn unless something has changed. `canvas.dataset.state` is "drawn" once what is seen is sorted for the camera.
 
 const SplatView = (() => {
   const NEAR = 0.01;       // z below which splats are left out, world units
@@ -275,6 +275,8 @@ const SplatView = (() => {
 
     // Look from a camera. The splats' coordinates are relative to a center, to which the eye is moved.
     look(camera) {
+      const [width, height] = OrbitCamera.pixels(this.canvas);
+      if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, {width, height});
       this.camera = {...camera, eye: camera.eye.map((v, k) => v - this.about.center[k])};
       this.sort();
       this.draw();
