@@ -23,7 +23,7 @@ from nerf_insert.splats.files import write_splats
 from nerf_insert.splats.splats import Splats
 
 needs_browser = pytest.mark.skipif(browsing.CHROMIUM is None, reason=browsing.NO_BROWSER)
-CLOSE = 40.0  # dB; more than 50, see test_html.py, unless the frame begins between two pixels of the screen
+CLOSE = 40.0  # dB; less than in test_html.py, since the frame may begin between two pixels of the screen
 SHADOW, THING = 1, 2  # bits of the two layers
 
 

@@ -3,7 +3,7 @@
 `CLOSE`: both draw the same splats by the same formulas, in floats of 32 bits. What remains is what the page
 rounds: the splats (scales to 1/64 of a power of e, opacities to 8 bits, directional colors to 8 bits), the
 sums (half floats, 11 bits), the order of splats whose depths agree to 2^-12, and the 8 bits of the screen.
-That is 55 to 65 dB; a color of a wrong band, a missing blur or a wrong order is below 40.
+On real splats 58 to 67 dB were seen.
 """
 
 import base64
