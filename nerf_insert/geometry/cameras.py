@@ -290,7 +290,8 @@ def rays_around(center: Float[Tensor, "3"], directions: Float[Tensor, "N 3"], pi
     forward = torch.cat([torch.eye(3), -torch.eye(3)]).to(center)
     for axis in forward:
         pose = torch.cat([orthonormal_frame(-axis).T, center[:, None]], 1)
-        cameras.append(Camera(pose, *(4 * [pixels / 2]), pixels, pixels))
+        half = pixels / 2
+        cameras.append(Camera(pose, half, half, half, half, pixels, pixels))
     numbers = (directions @ forward.T).argmax(1).cpu()
     return Rays(center.expand_as(directions).contiguous(), directions, tuple(cameras), numbers)
 
