@@ -36,6 +36,7 @@ from nerf_insert.training.surroundings import Surroundings
 from nerf_insert.training.view_corrections import ViewCorrections, view_motions
 
 REPAINT_TRUST = 0.5  # trust below which a view is painted again
+KEPT = 0.15  # of what a layer has learned, if it was from views that turned out to be wrong
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +130,8 @@ class EditRounds:
                 layer.train().requires_grad_(True)
                 self._expect(this, -1)
             else:
+                if this is self.rounds[-1] and set(inconsistent) & set(self.rounds[0].views):
+                    layer.blur_memory(KEPT)
                 trust = yield from self._fit(this, layer, views)
                 write_json(record, self._record(this, views, trust))
                 layer.save(done)

@@ -105,6 +105,18 @@ class Layer(nn.Module):
         self.weight_ema.zero_()
 
     @torch.no_grad()
+    def blur_memory(self, kept: float) -> None:
+        """Shrink all features: what was learned stays as a vague start, and what was wrong can be unlearned.
+
+        A density that was driven to nothing has no gradient to come back by. Half of Ash and Adams, On
+        Warm-Starting Neural Network Training (2020): shrink, without their noise.
+
+        Args:
+            kept: The factor on the features, 0..1.
+        """
+        self.field.table *= kept
+
+    @torch.no_grad()
     def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
         """Record the weights of one step's samples in their pixels, for `update_occupancy`."""
         self.weight_ema *= EMA_DECAY

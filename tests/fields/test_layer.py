@@ -136,3 +136,30 @@ def test_a_layer_still_being_fitted_can_be_looked_at(tmp_path, shines, corrected
     assert unfinished_layer(tmp_path) is None
     saved.path.write_bytes(saved.path.read_bytes()[:100])
     assert unfinished_layer(tmp_path) is None
+
+
+def test_what_was_learned_to_be_empty_comes_back_sooner_from_a_vague_memory():
+    """Opacities along rays of ten samples: 0 is learned for all, then 1 for a half of the space."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(2000, 10, 3, generator=generator)
+    points[..., 0] = points[:, :1, 0]
+    solid = points[:, 0, 0] < 0.5
+
+    def learned(layer, wanted, steps):
+        optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
+        for _ in range(steps):
+            density, _ = layer.query(points.view(-1, 3), torch.zeros(20000, 3))
+            opacity = -torch.expm1(-density.view(2000, 10).mean(1))
+            loss = (opacity - wanted).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return float(loss.detach())
+
+    errors = []
+    for kept in (1.0, 0.15):
+        layer = Layer(BoxRegion((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), seed=1)
+        assert learned(layer, torch.zeros(2000), 60) < 1e-4
+        layer.blur_memory(kept)
+        errors.append(learned(layer, solid.float(), 30))
+    assert errors[1] < errors[0] / 2
