@@ -114,7 +114,7 @@ class Layer(nn.Module):
         Args:
             kept: The factor on the features, 0..1.
         """
-        self.field.table *= kept
+        self.field.table.mul_(kept)
 
     @torch.no_grad()
     def update_ema(self, points: Float[Tensor, "M 3"], weights: Float[Tensor, " M"]) -> None:
