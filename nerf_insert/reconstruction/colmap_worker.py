@@ -31,6 +31,7 @@ PAIRS_AT_ONCE = 48
 MAPPING_THREADS = 1  # with more, sums are added in another order each time: another result
 MIN_MODEL = 3  # photographs of a model
 ENOUGH = 0.7  # share of the photographs; with fewer, global mapping is tried
+SPARE = 1 << 24  # bytes that a process can still have whose error is another one
 CHANNEL = os.dup(1)  # the real stdout: libraries that print must not disturb the protocol
 
 
@@ -41,7 +42,11 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     _limit_memory(request["memory"])
     pycolmap.set_random_seed(request["seed"])
-    result = reconstruct(request)
+    try:
+        result = reconstruct(request)
+    except Exception as error:
+        _check_memory(error)
+        raise
     _write({"result": result})
 
 
@@ -253,6 +258,18 @@ def _limit_memory(limit: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     except (ImportError, ValueError, OSError):  # Windows, macOS
         pass
+
+
+def _check_memory(error: Exception) -> None:
+    """Tell a lack of memory, which libraries give all kinds of names, by asking for a little more.
+
+    Raises:
+        MemoryError: There is none.
+    """
+    try:
+        bytearray(SPARE)
+    except MemoryError:
+        raise MemoryError(str(error)) from error
 
 
 if __name__ == "__main__":
