@@ -36,7 +36,8 @@ from nerf_insert.training.surroundings import Surroundings
 from nerf_insert.training.view_corrections import ViewCorrections, view_motions
 
 REPAINT_TRUST = 0.5  # trust below which a view is painted again
-KEPT = 0.15  # of what a layer has learned, if it was from views that turned out to be wrong
+CERTAIN = 0.9  # trust of a view below which what a layer has learned from it may be wrong
+KEPT = 0.15  # of the features of a layer that was started from such a view
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,7 @@ class EditRounds:
                 layer.train().requires_grad_(True)
                 self._expect(this, -1)
             else:
-                if this is self.rounds[-1] and set(inconsistent) & set(self.rounds[0].views):
+                if this is self.rounds[-1] and self._began_wrong(records):
                     layer.blur_memory(KEPT)
                 trust = yield from self._fit(this, layer, views)
                 write_json(record, self._record(this, views, trust))
@@ -141,6 +142,11 @@ class EditRounds:
             inconsistent = [v for v in inconsistent if v not in session.approved]
         write_json(self.folder / "rounds.json", {"rounds": records})
         return layer
+
+    def _began_wrong(self, records: Sequence[dict[str, Any]]) -> bool:
+        """Tell whether a view that the layer was started from is doubted by now."""
+        trust = records[-1]["trust"] if records else {}
+        return any(trust[self._name(v)] < CERTAIN for v in self.rounds[0].views if self._name(v) in trust)
 
     def _expect(self, this: Round, sign: int) -> None:
         """Add a round's work to the time estimate, or remove it if an earlier run has done it."""
