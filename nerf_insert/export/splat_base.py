@@ -13,12 +13,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nerf_insert.kernels.reference_splatting import rotation_matrices
+from nerf_insert.kernels.splat_cells import REACH
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.protocols import ShadeField
 from nerf_insert.splats.splats import SH_C0, Splats
 
 POINTS = 256  # of a splat, by which its parts inside and outside of a region are measured
-REACH = 3.0  # standard deviations, beyond which a splat does not reach
 MOST_INSIDE, LEAST_OUTSIDE = 0.02, 0.1  # shares, up to which a splat is kept whole or dropped
 INVISIBLE = -50.0  # logit of splats that hold numbers which make no sense
 AT_ONCE = 4096  # splats

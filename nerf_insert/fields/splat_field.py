@@ -41,6 +41,7 @@ from nerf_insert.kernels import (
     splat_hits,
 )
 from nerf_insert.kernels.reference_splatting import rotation_matrices
+from nerf_insert.kernels.splat_cells import REACH
 from nerf_insert.splats.splats import Splats
 
 KIND = "splats"
@@ -50,7 +51,6 @@ FREE_RAYS = 256  # of no camera, to be listed at once
 WIDEST = 4.0  # largest tangent off the axis for which a projection into a plane is used
 LENGTH = 1 / 64  # of a sample, in its distance: density times length is exact to 1e-5
 THINNEST = 0.25  # of a splat's middle scale, at points
-REACH = 3.0  # standard deviations within which a splat is seen
 VISIBLE = 0.1  # opacity of the splats that count for the bounds
 
 
