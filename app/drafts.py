@@ -97,7 +97,8 @@ class Draft:
     light: dict[str, Any] | None = None  # set by hand, as the option of `mesh` takes it; None: estimated
     shadow: str = ""  # cast, contact or none; empty: the inpainter's own
     kept: dict[str, str] = field(default_factory=dict)  # photograph name: previewed image in kept/
-    past: list[dict[str, Any]] = field(default_factory=list)  # undo steps: the fields to restore, and "time"
+    # undo steps: the fields to restore, "time", and the "drag" that made them
+    past: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def has_region(self) -> bool:
@@ -142,13 +143,25 @@ class Drafts:
         except (AttributeError, InputError, TypeError, ValueError, KeyError):  # damaged: start over
             return Draft()
 
-    def change(self, draft: str, change: Callable[[Draft], Draft] | None = None, **values: Any) -> Draft:
-        """Apply `change`, or set the fields `values`, and return the new draft."""
+    def change(
+        self,
+        draft: str,
+        change: Callable[[Draft], Draft] | None = None,
+        drag: str | None = None,
+        **values: Any,
+    ) -> Draft:
+        """Apply `change`, or set the fields `values`, and return the new draft.
+
+        Args:
+            draft: Its ID.
+            change: Returns the new draft.
+            drag: An ID; all changes of one drag are one undo step, however long it takes.
+            **values: Fields to set.
+        """
         with self.lock:
             before = self.load(draft)
-            now = _with_undo_step(
-                before, change(before) if change else replace(before, **values), time.time()
-            )
+            after = change(before) if change else replace(before, **values)
+            now = _with_undo_step(before, after, time.time(), drag)
             write_json(self.folder(draft) / "draft.json", asdict(now))
             if now.past != before.past:
                 self._sweep(draft, now)
@@ -251,19 +264,21 @@ class Drafts:
                 shutil.rmtree(home, ignore_errors=True)
 
 
-def _with_undo_step(before: Draft, now: Draft, moment: float) -> Draft:
-    """Return `now` with an undo step that leads back to `before`."""
+def _with_undo_step(before: Draft, now: Draft, moment: float, drag: str | None) -> Draft:
+    """Return `now` with an undo step that leads back to `before`, or further, to where a drag began."""
     changed = {name: value for name, value in asdict(before).items() if name in UNDOABLE}
     changed = {name: value for name, value in changed.items() if value != asdict(now)[name]}
     if not changed:
         return now
     *past, last = before.past or [{}]
-    same = last.keys() - {"time"} == changed.keys() and changed.keys() <= set(CONTINUOUS)
-    same = same and None not in last.values()  # a new box is a step of its own
-    if same and moment - last["time"] < MERGE_SECONDS:
+    restored = last.keys() - {"time", "drag"}
+    same = restored == changed.keys() and changed.keys() <= set(CONTINUOUS)
+    same = same and not any(last[name] is None for name in restored)  # a new box is a step of its own
+    same = same and last.get("drag") == drag and (drag or moment - last["time"] < MERGE_SECONDS)
+    if same:
         step = last | {"time": moment}
     else:
-        past, step = before.past, json.loads(json.dumps(changed)) | {"time": moment}
+        past, step = before.past, json.loads(json.dumps(changed)) | {"time": moment, "drag": drag}
     return replace(now, past=[*past, step][-MAX_UNDO_STEPS:])
 
 

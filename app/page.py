@@ -17,7 +17,8 @@ from nerf_insert.app.steps.common import (
     EVERY_EVENT,
     FRESH,
     IN_TURN,
-    PRIVATE,
+    LATEST,
+    LATEST_IN_TURN,
     Page,
     Session,
     show_errors,
@@ -132,12 +133,12 @@ def _connect(
         return [now, stage_value(now), {"scene": now["scene"], "stamp": secrets.token_hex(4)}]
 
     def refresh_all(event: Any) -> None:
-        event.then(show_errors(page.refresh), session, page.refreshed, **PRIVATE)
+        event.then(show_errors(page.refresh), session, page.refreshed, **LATEST)
 
     refresh_all(gr.on(page_load(), arrive, browser, [browser, session, tabs], **IN_TURN))
     for opening in parts["open"]["opening"]:
         refresh_all(opening)
-    refresh_all(parts["open"]["trained"](lambda now: now, session, session, **PRIVATE))
+    refresh_all(parts["open"]["trained"](lambda now: now, session, session, **LATEST))
     # An answer is lost if Gradio's stream of answers ends just as the next event is sent (6.31): its script
     # waits on the ended stream until another event opens a new one. This one does.
     gr.Timer(RECOVERY).tick(lambda: None, **EVERY_EVENT)
@@ -148,8 +149,8 @@ def _connect(
     for jobs in page.edit_jobs:
         ended = widget_event(jobs, "ended")
         outputs = [session, stage, shown["layers"]]
-        ended(show_errors(scene_changed), session, outputs, **PRIVATE).then(
-            shown["list_layers"], session, shown["choices"], **PRIVATE
+        ended(show_errors(scene_changed), session, outputs, **LATEST_IN_TURN).then(
+            shown["list_layers"], session, shown["choices"], **LATEST
         )
 
 

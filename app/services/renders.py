@@ -94,13 +94,17 @@ class RenderService(Service):
 
     @answer_errors
     def move(self, data: Answer) -> Answer:
-        """Change the mesh's {"translate"}, {"rotate"} or {"scale"}; answers {"mesh_pose", "box"}."""
+        """Change the mesh's {"translate"}, {"rotate"} or {"scale"}; answers {"mesh_pose", "box"}.
+
+        Changes with the same {"drag"}, an ID, are one undo step.
+        """
         drafts, key, draft = self.draft(data)
         if not draft.mesh:
             raise InputError("There is no mesh to move: upload one.")
         changes = {k: data[k] for k in ("translate", "rotate", "scale") if data.get(k) is not None}
         pose = parse_mesh_pose({**draft.mesh_pose.__dict__, **changes})
-        return _placement(drafts.change(key, mesh_pose=pose))
+        drag = str(data["drag"]) if data.get("drag") else None
+        return _placement(drafts.change(key, drag=drag, mesh_pose=pose))
 
     @answer_errors
     def undo(self, data: Answer) -> Answer:

@@ -12,7 +12,16 @@ import gradio as gr
 from PIL import Image
 
 from nerf_insert.app.capture_jobs import add_capture
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
+from nerf_insert.app.steps.common import (
+    EVERY_EVENT,
+    IN_TURN,
+    LATEST,
+    PRIVATE,
+    Context,
+    Page,
+    Session,
+    show_errors,
+)
 from nerf_insert.capture.capture import View
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
@@ -89,9 +98,9 @@ def build(page: Page) -> dict[str, Any]:
         add_capture(services, Context(services, session).location, floor, scale)
 
     page.when_opened(refresh, [part, report, views, picture, pixels, clicked, distance])
-    views.input(show_errors(show), [views, page.session], picture, **PRIVATE)
-    picture.select(show_errors(click), [views, what, pixels, page.session], [pixels, clicked], **PRIVATE)
-    clear.click(lambda: (NONE, ""), None, [pixels, clicked], **PRIVATE)
+    views.input(show_errors(show), [views, page.session], picture, **LATEST)
+    picture.select(show_errors(click), [views, what, pixels, page.session], [pixels, clicked], **EVERY_EVENT)
+    clear.click(lambda: (NONE, ""), None, [pixels, clicked], **IN_TURN)
     applied = apply.click(show_errors(move), [pixels, distance, page.session], None, **PRIVATE)
     return {"apply": lambda handler, inputs, outputs: applied.success(handler, inputs, outputs, **PRIVATE)}
 

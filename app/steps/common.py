@@ -29,10 +29,14 @@ PRIVATE: dict[str, Any] = {
     "show_progress": "hidden",
     "concurrency_limit": None,
 }
-# ... of quick ones that change the session: one after the other, or one would undo the other.
+# ... of those that show how things are now: asked again meanwhile, they run again, after this run.
+LATEST: dict[str, Any] = {**PRIVATE, "trigger_mode": "always_last"}
+# ... of quick ones that change the session or the draft: one after the other, or one would undo the other.
 IN_TURN: dict[str, Any] = {**PRIVATE, "concurrency_limit": 1, "concurrency_id": "session"}
-# ... and of those whose events carry data, so that none may be dropped.
+# ... and of those of which none may be dropped or wait: it says what a field holds, or carries data.
 EVERY_EVENT: dict[str, Any] = {**IN_TURN, "trigger_mode": "multiple"}
+# ... and of those that come by the dozen, as while something is dragged: the last one counts.
+LATEST_IN_TURN: dict[str, Any] = {**IN_TURN, "trigger_mode": "always_last"}
 
 
 @dataclass
@@ -111,7 +115,7 @@ class Page:
         def refresh_here(session: Session) -> Any:
             return refresh(session) if session["scene"] and session["step"] == step else unchanged
 
-        options = {**PRIVATE, "trigger_mode": "always_last", **options}
+        options = {**LATEST, **options}
         self.session.change(show_errors(refresh_here), self.session, list(outputs), **options)
 
 

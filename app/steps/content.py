@@ -13,7 +13,7 @@ import gradio as gr
 from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import check_schedule
 from nerf_insert.app.inpainter_list import registered_inpainters
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, show_errors
+from nerf_insert.app.steps.common import EVERY_EVENT, PRIVATE, Context, Page, Session, show_errors
 from nerf_insert.app.uploads import take_image
 from nerf_insert.editing.session import CONSISTENT, INCONSISTENT
 from nerf_insert.errors import InputError
@@ -168,8 +168,8 @@ def build(page: Page) -> None:
     inputs = [*fields.values(), session]
     for component in fields.values():
         event = component.blur if isinstance(component, gr.Textbox) else component.input
-        event(show_errors(save), inputs, None, trigger_mode="always_last", **PRIVATE)
-    prompt.input(show_errors(save), inputs, None, trigger_mode="always_last", **PRIVATE)
+        event(show_errors(save), inputs, None, **EVERY_EVENT)
+    prompt.input(show_errors(save), inputs, None, **EVERY_EVENT)
     reference.upload(show_errors(take_reference), [reference, session], about_reference, **PRIVATE)
     reference.clear(show_errors(forget_reference), session, about_reference, **PRIVATE)
 

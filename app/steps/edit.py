@@ -14,7 +14,16 @@ from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.jobs.queue import keep_recipe
 from nerf_insert.app.messages import as_sentence
 from nerf_insert.app.steps import light
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, jobs_value, show_errors
+from nerf_insert.app.steps.common import (
+    EVERY_EVENT,
+    IN_TURN,
+    LATEST,
+    Context,
+    Page,
+    Session,
+    jobs_value,
+    show_errors,
+)
 from nerf_insert.app.widgets import widget
 from nerf_insert.errors import InputError
 from nerf_insert.scene.recipe import Recipe
@@ -72,11 +81,11 @@ def build(page: Page) -> None:
         return [*describe_edit(context), context.draft.shadow, jobs_value(session, KINDS)]
 
     page.when_opened(refresh, [summary, command, shadow, jobs])
-    shadow.input(show_errors(save_shadow), [shadow, session], [summary, command], **PRIVATE)
-    start.click(show_errors(edit), session, jobs, **PRIVATE)
+    shadow.input(show_errors(save_shadow), [shadow, session], [summary, command], **EVERY_EVENT)
+    start.click(show_errors(edit), session, jobs, **IN_TURN)
     page.while_at("edit", described, [summary, command])
     for change in light_changes:
-        change.then(show_errors(described), session, [summary, command], **PRIVATE)
+        change.then(show_errors(described), session, [summary, command], **LATEST)
     page.edit_jobs.append(jobs)
 
 

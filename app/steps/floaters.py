@@ -9,7 +9,7 @@ import gradio as gr
 
 from nerf_insert.app.jobs.job import Job, read_result
 from nerf_insert.app.jobs.queue import keep_recipe
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, jobs_value, show_errors
+from nerf_insert.app.steps.common import LATEST, PRIVATE, Context, Page, Session, jobs_value, show_errors
 from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.errors import InputError
 from nerf_insert.regions.spec import Mesh
@@ -71,7 +71,7 @@ def build(page: Page) -> None:
     page.when_opened(refresh, [jobs, *shown])
     start.click(show_errors(find), session, jobs, **PRIVATE)
     remove.click(show_errors(remove_found), session, shown, **PRIVATE)
-    widget_event(jobs, "ended")(show_errors(found), session, shown, **PRIVATE)
+    widget_event(jobs, "ended")(show_errors(found), session, shown, **LATEST)
 
 
 def _nothing() -> list[Any]:

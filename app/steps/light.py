@@ -15,7 +15,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from nerf_insert.app.jobs.job import Job, read_result
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, jobs_value, show_errors
+from nerf_insert.app.steps.common import (
+    EVERY_EVENT,
+    LATEST,
+    LATEST_IN_TURN,
+    PRIVATE,
+    Context,
+    Page,
+    Session,
+    jobs_value,
+    show_errors,
+)
 from nerf_insert.app.widgets import widget, widget_event
 from nerf_insert.capture.placement import up_of
 from nerf_insert.editing.light_probe import ball_in, beside_photograph, find_place, nearest_view
@@ -26,6 +36,7 @@ from nerf_insert.inpaint.mesh.light_option import GivenLight, parse_light
 from nerf_insert.io.images import to_uint8
 
 KINDS = ["light"]
+DRAWN: dict[str, Any] = {**LATEST, "concurrency_limit": 1, "concurrency_id": "ball"}  # in the order asked
 DARK = 1e-3  # a light below this has no color
 
 
@@ -158,16 +169,18 @@ def build(page: Page) -> list[Any]:
         context.drafts.change(context.key, light=light)
         return shown(session)
 
-    def change(*values_and_session: Any) -> list[Any]:
+    def save(*values_and_session: Any) -> None:
         *values, session = values_and_session
         context = Context(services, session)
         before = context.draft.light
         if before is None or any(value is None for value in values):
-            return [gr.skip(), gr.skip()]
+            return
         light = Controls(*values).light(_up(context), before.get("distance"))
         parse_light(light, "light")  # raises for what no light can have
         context.drafts.change(context.key, light=light)
-        return [*_pictured(context)]
+
+    def pictured(session: Session) -> list[Any]:
+        return [*_pictured(Context(services, session))]
 
     def shown(session: Session) -> list[Any]:
         """Return the values of all components."""
@@ -189,12 +202,15 @@ def build(page: Page) -> list[Any]:
     outputs = [about, picture, by_hand, column, *controls]
     page.when_opened(refresh, [jobs, *outputs])
     start.click(show_errors(estimate), session, jobs, **PRIVATE)
-    widget_event(jobs, "ended")(show_errors(shown), session, outputs, **PRIVATE)
-    changes = [by_hand.input(show_errors(switch), [by_hand, session], outputs, **PRIVATE)]
-    latest: dict[str, Any] = {**PRIVATE, "trigger_mode": "always_last"}
-    for control in controls:  # typed numbers come as input, dragging ends with a release
-        events = [control.input, *([control.release] if isinstance(control, gr.Slider) else [])]
-        changes.append(gr.on(events, show_errors(change), [*controls, session], [about, picture], **latest))
+    widget_event(jobs, "ended")(show_errors(shown), session, outputs, **LATEST)
+    changes = [by_hand.input(show_errors(switch), [by_hand, session], outputs, **EVERY_EVENT)]
+    for control in controls:
+        how = LATEST_IN_TURN if isinstance(control, gr.Slider) else EVERY_EVENT
+        changes.append(control.input(show_errors(save), [*controls, session], None, **how))
+    sliders = [control for control in controls if isinstance(control, gr.Slider)]
+    changes += [one.release(show_errors(save), [*controls, session], None, **EVERY_EVENT) for one in sliders]
+    for change in changes[1:]:
+        change.then(show_errors(pictured), session, [about, picture], **DRAWN)
     return changes
 
 

@@ -18,6 +18,7 @@ from nerf_insert.app.orbit_view import scene_radius
 from nerf_insert.app.steps.common import (
     EVERY_EVENT,
     IN_TURN,
+    LATEST_IN_TURN,
     PRIVATE,
     Context,
     Page,
@@ -259,7 +260,6 @@ def build(page: Page) -> None:
     fields = [about, is_region, combine, dilate, how, file, *pose_numbers, *box_numbers]
     page.when_opened(refresh, fields)
     shown = [session, page.stage]
-    latest: dict[str, Any] = {**PRIVATE, "trigger_mode": "always_last"}
     how.change(show_errors(choose_method), [how, session], [*shown, click, paint, heal, mesh, box], **IN_TURN)
     file.upload(
         show_errors(take_mesh),
@@ -267,25 +267,25 @@ def build(page: Page) -> None:
         [*shown, about, up_axis, *pose_numbers],
         **{**PRIVATE, "show_progress": "minimal"},
     )
-    up_axis.input(show_errors(stand_up), [up_axis, session], [*shown, *pose_numbers], **PRIVATE)
+    up_axis.input(show_errors(stand_up), [up_axis, session], [*shown, *pose_numbers], **EVERY_EVENT)
     mesh_outputs = [*shown, file, about, *pose_numbers]
-    gr.on([remove_mesh.click, file.clear], show_errors(forget_mesh), session, mesh_outputs, **PRIVATE)
+    gr.on([remove_mesh.click, file.clear], show_errors(forget_mesh), session, mesh_outputs, **IN_TURN)
     for number in pose_numbers:  # events that do not fire when the page fills the fields in
         event = number.release if isinstance(number, gr.Slider) else number.input
-        event(show_errors(move_mesh), [*pose_numbers, session], shown, **latest)
+        event(show_errors(move_mesh), [*pose_numbers, session], shown, **EVERY_EVENT)
     for slider in rotation:
-        slider.input(show_errors(move_mesh), [*pose_numbers, session], shown, **latest)
+        slider.input(show_errors(move_mesh), [*pose_numbers, session], shown, **LATEST_IN_TURN)
     for number in box_numbers:
-        number.input(show_errors(set_box), [*box_numbers, session], shown, **latest)
-    new_box.click(show_errors(add_box), session, [*shown, *box_numbers], **PRIVATE)
-    remove_box.click(show_errors(forget_box), session, [*shown, *box_numbers], **PRIVATE)
-    forget_points.click(show_errors(forget_clicks), session, shown, **PRIVATE)
-    forget.click(show_errors(forget_masks), session, shown, **PRIVATE)
-    forget_heal.click(show_errors(forget_heals), session, shown, **PRIVATE)
+        number.input(show_errors(set_box), [*box_numbers, session], shown, **EVERY_EVENT)
+    new_box.click(show_errors(add_box), session, [*shown, *box_numbers], **IN_TURN)
+    remove_box.click(show_errors(forget_box), session, [*shown, *box_numbers], **IN_TURN)
+    forget_points.click(show_errors(forget_clicks), session, shown, **IN_TURN)
+    forget.click(show_errors(forget_masks), session, shown, **IN_TURN)
+    forget_heal.click(show_errors(forget_heals), session, shown, **IN_TURN)
     options = [is_region, combine, dilate, session]
-    gr.on([is_region.input, combine.input], show_errors(set_options), options, shown, **PRIVATE)
-    dilate.input(show_errors(set_options), options, shown, **latest)
-    widget_event(page.stage, "placed")(show_errors(refresh), session, fields, **latest)
+    changed = [is_region.input, combine.input, dilate.input]
+    gr.on(changed, show_errors(set_options), options, shown, **EVERY_EVENT)
+    widget_event(page.stage, "placed")(show_errors(refresh), session, fields, **LATEST_IN_TURN)
     widget_event(page.stage, "undone")(show_errors(undone), session, [*shown, *fields], **EVERY_EVENT)
 
 

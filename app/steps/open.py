@@ -15,6 +15,8 @@ from nerf_insert.app.steps import align
 from nerf_insert.app.steps.common import (
     FAILED,
     FRESH,
+    IN_TURN,
+    LATEST_IN_TURN,
     PRIVATE,
     Context,
     Page,
@@ -136,8 +138,8 @@ def build(page: Page) -> dict[str, Any]:
     page.when_opened(refresh, [scenes, about, search, untrained, jobs, page.stage], pending=True)
     with_progress = {**PRIVATE, "show_progress": "full"}
     opening = [
-        scenes.input(show_errors(choose), [scenes, page.session], page.session, **PRIVATE),
-        sample.click(show_errors(open_sample), page.session, page.session, **PRIVATE),
+        scenes.input(show_errors(choose), [scenes, page.session], page.session, **LATEST_IN_TURN),
+        sample.click(show_errors(open_sample), page.session, page.session, **IN_TURN),
         upload.upload(show_errors(take), [upload, page.session], [page.session, upload], **with_progress),
     ]
     train.click(show_errors(start_training), [quality, page.session], jobs, **PRIVATE)

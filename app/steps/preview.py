@@ -12,7 +12,7 @@ from nerf_insert.app import model_list
 from nerf_insert.app.draft_to_recipe import recipe_from_draft
 from nerf_insert.app.jobs.job import Job
 from nerf_insert.app.jobs.queue import keep_recipe
-from nerf_insert.app.steps.common import PRIVATE, Context, Page, Session, jobs_value, show_errors
+from nerf_insert.app.steps.common import EVERY_EVENT, IN_TURN, Context, Page, Session, jobs_value, show_errors
 from nerf_insert.app.widgets import widget
 from nerf_insert.scene.recipe import MAX_SEED
 
@@ -71,10 +71,10 @@ def build(page: Page) -> None:
         return [Context(services, session).draft.seed, with_draft(session)]
 
     page.when_opened(refresh, [seed, jobs])
-    seed.input(show_errors(save_seed), [seed, session], None, trigger_mode="always_last", **PRIVATE)
-    start.click(show_errors(preview), [views, seed, session], jobs, **PRIVATE)
-    forget.click(show_errors(forget_kept), session, jobs, **PRIVATE)
-    another.click(show_errors(preview_another), [views, session], [seed, jobs], **PRIVATE)
+    seed.input(show_errors(save_seed), [seed, session], None, **EVERY_EVENT)
+    start.click(show_errors(preview), [views, seed, session], jobs, **IN_TURN)
+    forget.click(show_errors(forget_kept), session, jobs, **IN_TURN)
+    another.click(show_errors(preview_another), [views, session], [seed, jobs], **IN_TURN)
 
 
 def add_preview(context: Context, count: int) -> Job:

@@ -18,6 +18,7 @@ from nerf_insert.app.scene_cache import RENDER_LOCK
 from nerf_insert.app.steps import floaters
 from nerf_insert.app.steps.common import (
     EVERY_EVENT,
+    LATEST,
     PRIVATE,
     Context,
     Page,
@@ -168,14 +169,14 @@ def build(page: Page) -> dict[str, Any]:
     video.click(show_errors(render_video), session, jobs, **PRIVATE)
     outputs = [session, page.stage, number, command]
     widget_event(layers, "changed")(show_errors(layers_changed), session, outputs, **EVERY_EVENT)
-    number.input(show_errors(layer_command), [number, session], command, **PRIVATE)
+    number.input(show_errors(layer_command), [number, session], command, **LATEST)
     for button, kind in ((layer, "layer"), (recipe, "recipe"), (scene, "scene")):
         button.click(download(kind), [number, session], ready, **{**PRIVATE, "show_progress": "minimal"})
     dataset.click(export("dataset"), session, jobs, **PRIVATE)
     run.click(export("nerfstudio"), session, jobs, **PRIVATE)
     splats.click(export("splat"), session, jobs, **PRIVATE)
     web_page.click(export("html"), session, jobs, **PRIVATE)
-    widget_event(jobs, "ended")(show_errors(job_ended), session, [player, ready], **PRIVATE)
+    widget_event(jobs, "ended")(show_errors(job_ended), session, [player, ready], **LATEST)
     return {"layers": layers, "list_layers": show_errors(list_layers), "choices": [number, command]}
 
 

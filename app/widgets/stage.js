@@ -347,7 +347,7 @@ function drawBrush() {
 }
 
 // Moves are sent one after the other; of those that come meanwhile only the last one is.
-let moves = null, nextMove = null;
+let moves = null, nextMove = null, drags = 0;
 function move(change) {
   nextMove = change;
   moves = moves || (async () => {
@@ -472,7 +472,8 @@ frame.addEventListener('pointerdown', (event) => {
   const p = position(event), target = event.target;
   if (dropping && isPlacing()) { dropAt(p); return; }
   if (target.dataset && (target.dataset.axis || target.dataset.turn) && meshPose) {
-    drag = {kind: target.dataset.axis ? 'axis' : 'turn', axis: +target.dataset.axis, from: p, handles, meshPose};
+    const kind = target.dataset.axis ? 'axis' : 'turn';
+    drag = {kind, axis: +target.dataset.axis, from: p, handles, meshPose, id: `${TAB} ${++drags}`};
   } else if (clicking()) {
     keyed = false; cursor = p;
     clickAt(p);
@@ -502,13 +503,13 @@ frame.addEventListener('pointermove', (event) => {
     const along = (dx * w * ax + dy * h * ay) / Math.max(ax * ax + ay * ay, 25) * axis.length;
     const translate = [...drag.meshPose.translate];
     translate[drag.axis] = +(translate[drag.axis] + along).toPrecision(6);
-    move({translate});
+    move({translate, drag: drag.id});
   } else if (drag.kind === 'turn') {
     const c = drag.handles.at, turn = (q) => Math.atan2(-(q.y - c[1]) * frame.clientHeight, (q.x - c[0]) * frame.clientWidth);
     const rotate = [...drag.meshPose.rotate], angle = (turn(p) - turn(drag.from)) * 180 / Math.PI;
     const turned = rotate[drag.handles.up] + (mode === 'live' && orbit.pitch < 0 ? -angle : angle);
     rotate[drag.handles.up] = +(turned - 360 * Math.round(turned / 360)).toFixed(2);  // in the sliders' range
-    move({rotate});
+    move({rotate, drag: drag.id});
   }
 });
 

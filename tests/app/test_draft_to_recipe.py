@@ -99,6 +99,18 @@ def test_a_draft_comes_back_from_disk_as_it_was(drafts):
     assert again == wanted and again.mesh_pose == PLACED and again.box == BOX
 
 
+def test_a_drag_is_one_undo_step_however_long_it_takes(drafts, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(drafts_module.time, "time", lambda: clock[0])
+    for drag, xs in (("one", (0.1, 0.2, 0.3)), ("two", (0.4, 0.5))):  # the second follows at once
+        for x in xs:
+            drafts.change(KEY, drag=drag, mesh_pose=replace(PLACED, translate=(x, 0.0, 0.0)))
+            clock[0] += 20.0 if x < 0.3 else 0.1  # the frames between may take their time
+    for x in (0.3, PLACED.translate[0]):
+        drafts.undo(KEY)
+        assert drafts.load(KEY).mesh_pose.translate[0] == x
+
+
 def test_what_was_marked_is_taken_back_step_by_step(drafts, capture_folder, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(drafts_module.time, "time", lambda: clock[0])
