@@ -18,6 +18,7 @@ from nerf_insert.selection.ball import Ball
 
 EDGE = 0.04  # second difference of inverse depth, relative to it, above which a pixel mixes two surfaces
 PROBE_SIDE = 64  # pixels, of the images in which the rays that come near a point are counted
+CELL_PIXELS = 2.0  # side of a voxel, in pixels
 PAD = 12  # pixels around a ball that a view shows of it, too
 
 Occlusion = Callable[[View, Camera, float], Bool[Tensor, "h w"]]
@@ -159,3 +160,14 @@ def on_edge(depth: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
         inner = inverse.narrow(axis, 1, max(inverse.shape[axis] - 2, 0))
         edge.narrow(axis, 1, max(inverse.shape[axis] - 2, 0))[:] |= bend > EDGE * inner
     return edge
+
+
+def cell_size(parts: Sequence[SeenPart], at: Float[Tensor, " 3"]) -> float:
+    """Return the side of the voxels that what parts show at a point is looked at in."""
+    pixels = sorted(pixel_width(part, at) for part in parts)
+    return CELL_PIXELS * pixels[len(pixels) // 2]
+
+
+def pixel_width(part: SeenPart, at: Float[Tensor, " 3"]) -> float:
+    """Return the width of a pixel at a point, world units."""
+    return float((at - part.camera.center).norm()) / part.camera.fx

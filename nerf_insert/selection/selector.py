@@ -6,7 +6,7 @@ clicks -> points in space -> roughly where the thing ends -> its outline in many
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -25,11 +25,12 @@ from nerf_insert.regions.visual_hull import VisualHull
 from nerf_insert.rendering.depth_view import DepthView
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.selection.ball import Ball, Scene, look_inside
+from nerf_insert.selection.clicked_things import ClickedThing, away, groups, join, key_of
 from nerf_insert.selection.clicks import MIN_VIEWS, Click, locate
-from nerf_insert.selection.cloud import SeenPart, see_ball, see_in_view, solid_points
+from nerf_insert.selection.cloud import SeenPart, cell_size, see_ball, see_in_view, solid_points
 from nerf_insert.selection.correction import correct
+from nerf_insert.selection.pieces import Piece, Pieces
 from nerf_insert.selection.remains import find_remains
-from nerf_insert.selection.shape import Selection
 from nerf_insert.selection.strokes import depth_box, under_stroke, within_strokes
 from nerf_insert.selection.support import (
     MIN_POINTS,
@@ -40,17 +41,17 @@ from nerf_insert.selection.support import (
     is_flat,
     rises,
 )
-from nerf_insert.selection.thing import AROUND, MARGIN, carved, cell_size, rough_height, select_thing
+from nerf_insert.selection.thing import AROUND, MARGIN, carved, rough_height, select_thing
 
 OVERVIEW_RAYS = 40_000  # of the depth maps of all photographs together
 CLICK_RAYS = 10_000  # of the depth map of a photograph that was clicked
 REMAINS_RAYS = 60_000  # of those that look for what remains
 FINE_RAYS = 120_000  # of all depth maps around the thing together
 MAX_VIEWS = 32  # whose outlines make the region
-PASSING = 0.15  # of a thing's radius, within which the ray of a click passes it
 MIN_MISSED = 0.02  # fraction of a thing's surface outside a hull, from which the hull cuts through it
-LARGER = 1.6  # times a thing's radius: what a further click finds there that is larger is something around it
+LARGER = 1.6  # times a thing's radius: what is found there that is larger is something around it
 MAX_KEPT = 8  # things that were selected
+PIECE_RADII = (0.13, 0.3)  # of the balls in which pieces are looked for, relative to the distance
 FLAT = 0.25  # radius, relative to the distance, within which a click on a flat surface has to be all flat
 
 
@@ -69,7 +70,7 @@ class Selector:
     def __init__(self, scene: Scene, capture: Capture, progress: Progress = SILENT, forgiving: bool = False):
         self.scene, self.capture, self.progress, self.forgiving = scene, capture, progress, forgiving
         self._clicked: dict[str, Float[Tensor, "N 3"]] = {}
-        self._things_kept: dict[str, _Thing] = {}  # by the click that selected them
+        self._things_kept: dict[str, ClickedThing] = {}  # by the click that selected them
 
     def select(self, points: Points) -> Region:
         """Return the region of the thing that was clicked.
@@ -93,7 +94,7 @@ class Selector:
             for thing, clicks in found:
                 thing = self._widened(thing, clicks)
                 adding, taking = self._seen(thing, clicks), self._seen(thing, others)
-                regions.append(correct(thing.selection, adding, taking).region())
+                regions.append(correct(thing.selection, adding, taking, lambda of=thing: of.pieces).region())
             task.advance(1)
         return regions[0] if len(regions) == 1 else UnionRegion(regions)
 
@@ -112,7 +113,7 @@ class Selector:
         if not self.forgiving:
             return hull
         alone = len(hull.cones) == 1  # which says nothing of the thing's far side
-        extent = Extent(hull.bounds, ())
+        extent = Extent(hull.bounds)
         views = self._views(extent)
         if len(views) < MIN_VIEWS:
             return hull
@@ -129,7 +130,7 @@ class Selector:
         within = within[rises(within, supports)]
         if len(within) < MIN_POINTS:
             return hull
-        cell = cell_size(parts, extent)
+        cell = cell_size(parts, extent.center)
         meant = solid[within_strokes(hull, solid)]
         thing = meant[connected(meant, within, supports, cell)]
         missed = float((hull.distance(thing) > cell / 2).float().mean())
@@ -157,7 +158,7 @@ class Selector:
         Returns:
             Where it remains, and the share of its surface that does; None if it is gone.
         """
-        extent = Extent(region.bounds, ())
+        extent = Extent(region.bounds)
         views = self._views(extent)
         if len(views) < MIN_VIEWS:
             return None
@@ -174,7 +175,7 @@ class Selector:
         around, reach = torch.cat([before, near]), AROUND * extent.radius
         planes = find_supports_of(within, within.mean(0), around, self._eyes, reach)
         supports = [(plane, rough_height(plane, within)) for plane in planes]
-        return find_remains(before, clouds[1], region, supports, cell_size(parts, extent))
+        return find_remains(before, clouds[1], region, supports, cell_size(parts, extent.center))
 
     def depth_box(self, view: View, mask: Bool[Tensor, "H W"]) -> Float[Tensor, "2 3"]:
         """See `nerf_insert.selection.strokes.depth_box`."""
@@ -218,62 +219,122 @@ class Selector:
     def _eyes(self) -> Float[Tensor, "V 3"]:
         return torch.stack([view.camera.center for view in self.capture.train])
 
-    def _things(self, clicks: Sequence[Click]) -> list[tuple[_Thing, list[Click]]]:
+    def _things(self, clicks: Sequence[Click]) -> list[tuple[ClickedThing, list[Click]]]:
         """Return the things that clicks are on, each with its clicks.
 
         A click that passes a thing and shows what is behind it, as at an edge that the scene blurs, is moved
         to where it passes.
         """
-        found: list[tuple[_Thing, list[Click]]] = []
+        found: list[tuple[ClickedThing, list[Click]]] = []
         unsure = []
         for click in clicks:
-            if not _join(click, found):
-                extent = self._extent(click)
-                around = [thing for thing, _ in found if _away(click, thing.extent) < MARGIN]
+            if not join(click, found):
+                extent, piece = self._extent(click)
+                around = [thing for thing, _ in found if away(click, thing.extent) < MARGIN]
                 if extent is None or any(extent.radius > LARGER * thing.extent.radius for thing in around):
                     unsure.append(click)
-                else:
-                    found.append((self._thing(click, extent), [click]))
+                elif piece is None or not self._join_piece(click, found):
+                    found.append((self._thing([click], extent, piece), [click]))
         for click in unsure:
-            if not _join(click, found, near=True):
-                cloud = torch.cat([self._overview, self._around(click)])
-                raise InputError(self._why_not(click, cloud))
+            if not self._join_piece(click, found) and not join(click, found, near=True):
+                piece = self._piece(click)
+                found.append((self._thing([click], Extent(piece.points), piece), [click]))
         extents = [thing.extent for thing, _ in found]
-        if len(_groups(extents)) > 1:
+        if len(groups(extents)) > 1:
             self.progress.warn(
-                f"the clicks are on {len(_groups(extents))} different things, all of which are selected; to "
+                f"the clicks are on {len(groups(extents))} different things, all of which are selected; to "
                 "edit one of them alone, click on that one only"
             )
         return found
 
-    def _extent(self, click: Click) -> Extent | None:
-        """Return roughly where the thing at a click is, None where there is none."""
-        key = click.label
-        if key in self._things_kept:
-            return self._things_kept[key].extent
-        cloud = torch.cat([self._overview, self._around(click)])
-        return find_extent(cloud, self._overview, click.point, self._eyes, click.distance)
+    def _extent(self, click: Click) -> tuple[Extent | None, Piece | None]:
+        """Return roughly where the thing at a click is, None where none stands out.
 
-    def _thing(self, click: Click, extent: Extent) -> _Thing:
-        """Return what one click alone selects; kept, so that further clicks are quick."""
-        key = click.label
+        The second is set if the thing touches others, and is only this piece of all.
+        """
+        key = key_of([click])
+        if key in self._things_kept:
+            return self._things_kept[key].extent, self._things_kept[key].piece
+        cloud = torch.cat([self._overview, self._around(click)])
+        extent = find_extent(cloud, self._overview, click.point, self._eyes, click.distance)
+        if extent is not None and extent.doubtful:
+            piece = self._piece_at([click])
+            if piece is not None and extent.radius > LARGER * Extent(piece.points).radius:
+                return Extent(piece.points), piece
+        return extent, None
+
+    def _thing(self, clicks: Sequence[Click], extent: Extent, piece: Piece | None = None) -> ClickedThing:
+        """Return what a click alone selects, or several on one piece; kept, so that more are quick."""
+        key = key_of(clicks)
         if key not in self._things_kept:
             ball, scale, parts = self._look(extent, MARGIN * extent.radius)
-            selection = select_thing(parts, extent, self._eyes, click, self._overview)
+            selection = select_thing(parts, extent, self._eyes, clicks[0], self._overview, piece)
             by_view = {part.view.name: part for part in parts}
-            self._things_kept[key] = _Thing(extent, ball, scale, by_view, selection)
+            self._things_kept[key] = ClickedThing(extent, ball, scale, by_view, selection, piece)
             while len(self._things_kept) > MAX_KEPT:
                 self._things_kept.pop(next(iter(self._things_kept)))
         return self._things_kept[key]
 
-    def _widened(self, thing: _Thing, clicks: Sequence[Click]) -> _Thing:
+    def _piece_at(self, clicks: Sequence[Click]) -> Piece | None:
+        """Return the piece that clicks are on, of a surface of things that touch, or that haze connects."""
+        points = torch.stack([click.point for click in clicks])
+        around = Extent(points)
+        for share in PIECE_RADII:
+            radius = share * clicks[0].distance
+            if around.radius < radius:
+                ball, _, parts = self._look(around, radius)
+                piece = Pieces(parts, ball.center, ball.radius).at(points)
+                if piece is not None:
+                    return piece
+        return None
+
+    def _join_piece(self, click: Click, found: list[tuple[ClickedThing, list[Click]]]) -> bool:
+        """Make one piece of one that was found and what a click is on; whether there is one."""
+        for k, (thing, clicks) in enumerate(found):
+            if thing.piece is None:
+                continue
+            clicks = [*clicks, click]
+            key = key_of(clicks)
+            if key not in self._things_kept:
+                piece = self._piece_at(clicks)
+                if piece is None:
+                    continue
+                self._thing(clicks, Extent(piece.points), piece)
+            found[k] = self._things_kept[key], clicks
+            return True
+        return False
+
+    def _piece(self, click: Click) -> Piece:
+        """Return the piece that a click is on.
+
+        Raises:
+            InputError: It is on a large flat surface, or on nothing that ends nearby.
+        """
+        cloud = torch.cat([self._overview, self._around(click)])
+        if is_flat(cloud, click.point, self._eyes, FLAT * click.distance):
+            raise InputError(
+                f"the click {click.label} is on a large flat surface (a table, floor or wall), all of which "
+                "can hardly be meant: click on a thing that stands on it or hangs at it, or mark a part of "
+                "the surface with --mask or --box"
+            )
+        piece = self._piece_at([click])
+        if piece is not None:
+            return piece
+        raise InputError(
+            f"no thing was found at the click {click.label}: what is there does not stand out from its "
+            "surroundings; click nearer to the middle of the thing, or mark it with --mask or --box"
+        )
+
+    def _widened(self, thing: ClickedThing, clicks: Sequence[Click]) -> ClickedThing:
         """Return a thing with what is around clicks that lie farther out than was looked at."""
         away = max(float((click.point - thing.extent.center).norm()) for click in clicks)
         if away < thing.ball.radius:
             return thing
         ball, scale, parts = self._look(thing.extent, MARGIN * away)
         selection = replace(thing.selection, parts=parts)
-        return _Thing(thing.extent, ball, scale, {part.view.name: part for part in parts}, selection)
+        return ClickedThing(
+            thing.extent, ball, scale, {part.view.name: part for part in parts}, selection, thing.piece
+        )
 
     def _look(self, extent: Extent, radius: float) -> tuple[Ball, float, list[SeenPart]]:
         """Return what is around a thing, and what photographs show of it, in which scale."""
@@ -281,7 +342,7 @@ class Selector:
         parts = see_ball(ball, self._views(extent), self._hides, FINE_RAYS)
         return ball, parts[0].size[0] / parts[0].view.size[0], parts
 
-    def _seen(self, thing: _Thing, clicks: Sequence[Click]) -> list[tuple[Click, SeenPart]]:
+    def _seen(self, thing: ClickedThing, clicks: Sequence[Click]) -> list[tuple[Click, SeenPart]]:
         """Return the clicks whose rays come near a thing, with what their photographs show of it."""
         seen = []
         for click in clicks:
@@ -309,73 +370,3 @@ class Selector:
         """Return the views whose depth is known that show the thing."""
         views = [view for view in self.capture.train if view.name in self._depth_views]
         return [view for view in views if bool(view.camera.project(extent.center[None]).inside)]
-
-    def _why_not(self, click: Click, cloud: Float[Tensor, "N 3"]) -> str:
-        if is_flat(cloud, click.point, self._eyes, FLAT * click.distance):
-            return (
-                f"the click {click.label} is on a large flat surface (a table, floor or wall), all of which "
-                "can hardly be meant: click on a thing that stands on it or hangs at it, or mark a part of "
-                "the surface with --mask or --box"
-            )
-        return (
-            f"no thing was found at the click {click.label}: what is there does not stand out from its "
-            "surroundings; click nearer to the middle of the thing, or mark it with --mask or --box"
-        )
-
-
-@dataclass
-class _Thing:
-    """What one click selected, and what further clicks need."""
-
-    extent: Extent
-    ball: Ball
-    scale: float  # of the photographs
-    parts: dict[str, SeenPart]  # by the photographs' names
-    selection: Selection
-
-
-def _join(click: Click, found: list[tuple[_Thing, list[Click]]], near: bool = False) -> bool:
-    """Give a click to the thing that it is on, passes, or (`near`) is beside; whether there is one."""
-    for thing, clicks in found:
-        passed = _passes(click, thing.extent)
-        if passed is not None or _is_part(click, thing.extent):
-            clicks.append(click if passed is None else replace(click, point=passed))
-            return True
-    nearest = min(found, key=lambda each: _away(click, each[0].extent), default=None)
-    if not near or nearest is None or _away(click, nearest[0].extent) > AROUND:
-        return False
-    nearest[1].append(click)
-    return True
-
-
-def _away(click: Click, extent: Extent) -> float:
-    """The distance of a click from the middle of a thing, in radii of that."""
-    return float((click.point - extent.center).norm()) / extent.radius
-
-
-def _is_part(click: Click, extent: Extent) -> bool:
-    """Whether a click lies on or right beside a thing."""
-    return float((extent.points - click.point).norm(dim=-1).min()) < extent.radius / 2
-
-
-def _passes(click: Click, extent: Extent) -> Float[Tensor, " 3"] | None:
-    """Return where a click's ray passes a thing, if what it shows is clearly behind that; else None."""
-    eye = click.view.camera.center
-    ray = (click.point - eye) / click.distance
-    along = (extent.points - eye) @ ray
-    gap = (extent.points - eye - along[:, None] * ray).norm(dim=-1)
-    nearest = int(gap.argmin())
-    behind = click.distance - float(along[nearest]) > extent.radius
-    return eye + along[nearest] * ray if behind and float(gap[nearest]) < PASSING * extent.radius else None
-
-
-def _groups(extents: Sequence[Extent]) -> list[Extent]:
-    """Return one extent of each group of those whose balls meet."""
-    groups: list[Extent] = []
-    for extent in extents:
-        meets = [
-            float((extent.center - other.center).norm()) < extent.radius + other.radius for other in groups
-        ]
-        if not any(meets):
-            groups.append(extent)
-    return groups

@@ -9,7 +9,7 @@ units; N points.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import cast
 
@@ -47,10 +47,12 @@ class Extent:
     Attributes:
         points: Points of its surface.
         supports: The planes that it stands on or hangs at, normals towards the cameras.
+        doubtful: Whether it was found in so few sizes of ball only that it may be several things.
     """
 
     points: Float[Tensor, "N 3"]
-    supports: tuple[Plane, ...]
+    supports: tuple[Plane, ...] = ()
+    doubtful: bool = False
 
     @property
     def center(self) -> Float[Tensor, " 3"]:
@@ -84,7 +86,7 @@ def find_extent(
     while radius <= LARGEST * distance:
         now = []
         for found in _look(points, overview, click, eyes, radius):
-            life = next((life for life in last if _is_same(found, life[-1])), None)
+            life = next((life for life in last if is_same(found, life[-1])), None)
             if life is None:
                 life = []
                 lives.append(life)
@@ -93,10 +95,13 @@ def find_extent(
         last = now
         radius *= GROWTH
     longest = max(lives, key=lambda life: (len(life), -life[0].radius), default=[])
-    return longest[0] if len(longest) >= MIN_LIFE else None
+    if len(longest) < MIN_LIFE:
+        return None
+    return replace(longest[0], doubtful=len(longest) == MIN_LIFE)
 
 
-def _is_same(one: Extent, other: Extent) -> bool:
+def is_same(one: Extent, other: Extent) -> bool:
+    """Tell whether two extents are of one thing: of about the same size, at about the same place."""
     small, large = sorted((one.radius, other.radius))
     return large < STABLE * small and float((one.center - other.center).norm()) < MOVED * large
 
@@ -125,7 +130,7 @@ def _look(
                 continue
             extent = Extent(thing, supports)
             if (supports or extent.radius < ISOLATED * radius) and not any(
-                _is_same(extent, other) for other in found
+                is_same(extent, other) for other in found
             ):
                 found.append(extent)
     return found

@@ -13,15 +13,16 @@ from nerf_insert.geometry.planes import Plane
 from nerf_insert.regions.distance_grid import Lattice
 from nerf_insert.selection.carving import Outline, carve
 from nerf_insert.selection.clicks import Click
-from nerf_insert.selection.cloud import SeenPart, Voxels
+from nerf_insert.selection.cloud import CELL_PIXELS, SeenPart, Voxels, cell_size
 from nerf_insert.selection.footing import Footing
+from nerf_insert.selection.pieces import Piece
 from nerf_insert.selection.shape import Selection
 from nerf_insert.selection.silhouettes import refine
 from nerf_insert.selection.support import Extent, connected, find_supports_of, rises
 
 MARGIN = 1.25  # radius that is looked at, in that of the thing
 AROUND = 2.5  # radius within which supports are looked for, in that of the thing
-CELL_PIXELS = 2.0  # side of a voxel, in pixels
+BESIDE = 2.0  # cells of a piece, within which points belong to it
 ROUGH = 4.0  # tolerances of a support, up to which what rises from it may be its own rough depth
 TOP, LOW = 0.95, 0.35  # quantile of a thing's heights that is its own; share of it that may be rough depth
 
@@ -32,6 +33,7 @@ def select_thing(
     eyes: Float[Tensor, "V 3"],
     click: Click,
     overview: Float[Tensor, "N 3"],
+    piece: Piece | None = None,
 ) -> Selection:
     """Return a thing from fine depth around it.
 
@@ -41,16 +43,19 @@ def select_thing(
         eyes: The cameras' centers.
         click: On it.
         overview: What the photographs show of the scene, coarsely.
+        piece: All that the thing is, if it touches others; else what hangs together is one thing.
 
     Raises:
         InputError: The photographs do not agree about it.
     """
-    cell = cell_size(parts, extent)
+    cell = cell_size(parts, extent.center)
     solid = torch.cat([part.points[part.solid] for part in parts])
     away = (overview - extent.center).norm(dim=-1)
     near = torch.cat([solid, overview[away < AROUND * extent.radius]])
     reach = AROUND * extent.radius
     supports = find_supports_of(extent.points, extent.center, near, eyes, reach) or extent.supports
+    if piece is not None:
+        solid = solid[piece.holds(solid, reach=BESIDE)]
     thing = solid[connected(solid, torch.cat([click.point[None], extent.points]), supports, cell)]
     if not len(thing):
         raise InputError(f"the photographs do not agree about what is at the click {click.label}")
@@ -103,14 +108,3 @@ def carved(
 def rough_height(plane: Plane, thing: Float[Tensor, "N 3"]) -> float:
     """Return the height over a support up to which what rises may be its own rough depth, not the thing."""
     return min(ROUGH * plane.tolerance, LOW * float(plane.height(thing).quantile(TOP)))
-
-
-def cell_size(parts: Sequence[SeenPart], extent: Extent) -> float:
-    """Return the side of the voxels that a thing is looked at in."""
-    pixels = sorted(pixel_width(part, extent.center) for part in parts)
-    return CELL_PIXELS * pixels[len(pixels) // 2]
-
-
-def pixel_width(part: SeenPart, at: Float[Tensor, " 3"]) -> float:
-    """Return the width of a pixel at a point, world units."""
-    return float((at - part.camera.center).norm()) / part.camera.fx

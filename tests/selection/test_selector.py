@@ -1,14 +1,11 @@
 """Things selected by clicks, against their true outlines: balls on a floor, known in closed form."""
 
 import json
-import math
-from types import SimpleNamespace
 
 import pytest
 import torch
-from analytic import AnalyticField, look_at
+from photographed_balls import make, outline, overlap, pixel
 
-from nerf_insert.capture.capture import Capture
 from nerf_insert.editing.region_views import dilate, visible_mask
 from nerf_insert.errors import InputError
 from nerf_insert.fields.layer import Layer
@@ -20,7 +17,6 @@ from nerf_insert.runtime.progress import Progress
 from nerf_insert.selection.selector import Selector
 from nerf_insert.splats.splats import Splats
 
-SIZE, VIEWS, TEST = (80, 60), 12, 5
 RED = (0.0, 0.0, 0.25, 0.25, (0.9, 0.2, 0.1))
 BLUE = (0.46, 0.0, 0.22, 0.22, (0.1, 0.2, 0.9))  # touches the red one
 FAR_AWAY = (-0.9, 0.9, 0.2, 0.2, (0.2, 0.7, 0.2))
@@ -35,33 +31,6 @@ class Warnings(Progress):
         self.texts.append(text)
 
 
-def make(folder, balls):
-    """A scene of balls on a floor, and photographs of it."""
-    stack = LayerStack(AnalyticField(balls, step=0.02))
-    frames = []
-    for index in range(VIEWS):
-        angle, height = 2 * math.pi * index / VIEWS, 0.8 + 0.5 * (index % 2)
-        camera = look_at(
-            (1.9 * math.cos(angle), 1.9 * math.sin(angle), height), (0, 0, 0.1), SIZE, focal=75.0
-        )
-        name = f"images/{index:03d}.png"
-        write_image(folder / name, stack.render_image(camera).rgb)
-        frames.append({"file_path": name, "transform_matrix": [*camera.c2w.tolist(), [0, 0, 0, 1]]})
-    names = [frame["file_path"] for frame in frames]
-    data = {
-        "fl_x": camera.fx,
-        "fl_y": camera.fy,
-        "cx": camera.cx,
-        "cy": camera.cy,
-        "w": SIZE[0],
-        "h": SIZE[1],
-    }
-    data |= {"train_filenames": names[:TEST] + names[TEST + 1 :], "test_filenames": [names[TEST]]}
-    data |= {"val_filenames": [names[TEST]], "frames": frames}
-    (folder / "transforms.json").write_text(json.dumps(data))
-    return SimpleNamespace(capture=Capture.load(folder), stack=stack, balls=balls)
-
-
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     return make(tmp_path_factory.mktemp("one"), [RED, FAR_AWAY])
@@ -70,24 +39,6 @@ def one(tmp_path_factory):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     return make(tmp_path_factory.mktemp("two"), [RED, BLUE])
-
-
-def pixel(scene, view, ball):
-    """Where a photograph shows the middle of a ball."""
-    camera = scene.capture.view(view).camera
-    return tuple(camera.project(torch.tensor([ball[:3]])).pixels[0].tolist())
-
-
-def outline(camera, ball):
-    """The pixels whose rays meet a ball."""
-    rays = camera.rays()
-    toward = torch.tensor(ball[:3]) - rays.origins
-    along = (toward * rays.directions).sum(-1)
-    return (toward.square().sum(-1) - along**2 < ball[3] ** 2).view(camera.height, camera.width)
-
-
-def overlap(one, other):
-    return float((one & other).sum() / (one | other).sum())
 
 
 def test_one_click_selects_the_thing_in_every_photograph(one, tmp_path):
