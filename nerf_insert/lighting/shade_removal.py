@@ -16,6 +16,7 @@ from torch import Tensor
 from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.lighting.flat_depth import Moved
 from nerf_insert.lighting.light import Light, Occluder
+from nerf_insert.lighting.sample_pairs import evenness
 from nerf_insert.lighting.shade_bake import (
     FINE,
     fill_shell,
@@ -25,7 +26,7 @@ from nerf_insert.lighting.shade_bake import (
     shell_thickness,
     with_moved,
 )
-from nerf_insert.lighting.shadow_fit import FittedShadow, Samples, darkening, evenness, fit_shadow, share_at
+from nerf_insert.lighting.shadow_fit import FittedShadow, Samples, darkening, fit_shadow, share_at
 from nerf_insert.lighting.surface import SceneSurface
 
 MIN_DARKENING = 0.08  # log ratio from which on a place counts as shaded
@@ -77,7 +78,7 @@ def take_back_shade(
         return None
     parts = light_parts(surface, fit.light, thing, bounds, points, normals, "cast")
     share = share_at(fit.places, fit.shares, points)[:, None]
-    dark = share * darkening(parts, fit.light.keys, fit.soft)
+    dark = fit.profile.apply(share * darkening(parts, fit.light.keys, fit.soft))
     # Bumps of the scene's own rough depth lie in a shadow that what is seen there does not.
     even = ((evenness(points, normals) - RUBBLE) / (EVEN - RUBBLE)).clamp(0, 1)
     dark = even[:, None] * median_of_neighbors(points, dark)

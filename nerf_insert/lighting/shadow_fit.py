@@ -18,12 +18,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.lighting.estimation import ring
-from nerf_insert.lighting.light import POINTS_AT_ONCE, DiskLight, Light, Occluder, relative_irradiances
+from nerf_insert.lighting.light import DiskLight, Light, Occluder, relative_irradiances
 from nerf_insert.lighting.light_samples import LUMINANCE
+from nerf_insert.lighting.sample_pairs import FEWEST, Pairs
 from nerf_insert.lighting.shade_bake import (
     CLEARANCE,
     KEY_REACH,
@@ -33,15 +34,12 @@ from nerf_insert.lighting.shade_bake import (
     light_parts,
     near_box,
 )
+from nerf_insert.lighting.shadow_profile import Profile, fit_profile
 from nerf_insert.lighting.surface import SceneSurface
 
 LOOKED_AT, SAMPLES = 8000, 3500  # samples that are offered; of which so many are compared
 # How far from the predicted shadow one half of the samples lies, and the other; in diagonals of the thing.
 BESIDE, AROUND = 0.06, 0.25
-RANKS = (3, 12, 40, 110)  # of a sample's neighbors, those that it is compared with
-FEWEST = 4 * max(RANKS)  # samples that tell anything
-NEIGHBORS = 24  # samples around one, whose normals are compared with its own
-ROUGH, SMOOTH = 0.75, 0.97  # mean cosines at which a sample counts nothing, and fully
 ALIKE = 0.01  # difference of darkening between samples that the shadow does not tell apart
 KEY_SAMPLES = 10  # points on a key light
 ANGLES = (0.5, 1.5, 3.0, 5.0, 8.0, 12.0, 18.0, 26.0, 38.0)  # degrees, half of what a key light is seen under
@@ -62,7 +60,6 @@ EVIDENCE = 0.05  # of the differences, that key lights have to explain for them 
 MIN_GAIN = 1e-3  # of the sum, for which a light is moved
 DARKEST = 0.02  # ratio of light
 BLACK = 1e-4  # radiance
-SIDES_APART = 2.0  # diagonals of the thing, by which samples that face different sides are kept apart
 
 
 class Samples(NamedTuple):
@@ -100,6 +97,7 @@ class FittedShadow(NamedTuple):
     Attributes:
         light: The light.
         soft: How much of the change of all but the key lights the photographs show.
+        profile: How dark photographs show the shadow's edge.
         places: Of some of the samples.
         shares: How much of the thing's shadow in that light photographs show around each of these, of its
             logarithm.
@@ -112,6 +110,7 @@ class FittedShadow(NamedTuple):
 
     light: Light
     soft: float
+    profile: Profile
     places: Float[Tensor, "K 3"]
     shares: Float[Tensor, " K"]
     darkening: Float[Tensor, " M"]
@@ -178,12 +177,14 @@ def fit_shadow(
     found, places = best.darkening() @ LUMINANCE, points[:: max(1, len(points) // PLACES)]
     shares = fit.shares(best, places, SHARE_REACH * size)
     share = share_at(places, shares, points)
+    profile = fit.profile(best, share)
     return FittedShadow(
         light=replace(light, keys=best.keys),
         soft=best.soft,
+        profile=profile,
         places=places,
         shares=shares,
-        darkening=share * found,
+        darkening=profile.of(share * found),
         sharp=share * (replace(best, soft=0.0).darkening() @ LUMINANCE),
         expected=start.darkening() @ LUMINANCE,
         expected_sharp=replace(start, soft=0.0).darkening() @ LUMINANCE,
@@ -225,20 +226,6 @@ def darkening(parts: LightParts, keys: Sequence[DiskLight], soft: float) -> Floa
     return -parts.ratio(irradiances(keys), soft).clamp_min(DARKEST).log()
 
 
-def evenness(points: Float[Tensor, "N 3"], normals: Float[Tensor, "N 3"]) -> Float[Tensor, " N"]:
-    """Return the mean cosine between each sample's normal and those of the samples around it."""
-    from scipy.spatial import KDTree
-
-    count = min(NEIGHBORS, len(points))
-    around = np.asarray(KDTree(points.numpy()).query(points.numpy(), count)[1], np.int64)
-    parts = zip(
-        torch.from_numpy(around.reshape(-1, count)).split(POINTS_AT_ONCE),
-        normals.split(POINTS_AT_ONCE),
-        strict=True,
-    )
-    return torch.cat([(normals[near] * own[:, None]).sum(-1).mean(1) for near, own in parts])
-
-
 def share_at(
     places: Float[Tensor, "K 3"], shares: Float[Tensor, " K"], points: Float[Tensor, "N 3"]
 ) -> Float[Tensor, " N"]:
@@ -270,13 +257,13 @@ class _Fit:
         self.thing, self.scene = thing, surface.as_occluder()
         self.points, self.normals, self.seen = samples
         self.clearance = CLEARANCE * surface.cell
-        self.pairs = _Pairs.among(self.points, self.normals, size)
+        self.pairs = Pairs.among(self.points, self.normals, size)
 
     def cost(self, model: _Model) -> float:
         """Return the mean difference of neighbors once the light is taken from their colors."""
         return self._difference(self.seen - model.log_light())
 
-    def _difference(self, clear: Float[Tensor, "M 3"]) -> float:
+    def _difference(self, clear: Float[Tensor, "M C"]) -> float:
         off = (clear[self.pairs.one] - clear[self.pairs.other]).abs().mean(-1)
         return float(off @ self.pairs.weight)
 
@@ -305,6 +292,12 @@ class _Fit:
         wanted = torch.cat([wanted.expand(len(places), -1), overall.expand(len(places), 1)], 1)
         shares = weighted_median(wanted, torch.cat([near * weight, prior], 1))
         return shares.clamp(min=0).minimum(overall)
+
+    def profile(self, model: _Model, share: Float[Tensor, " M"]) -> Profile:
+        """Return how dark the shadow's edge is where photographs differ least once it is taken back."""
+        full = model.darkening() @ LUMINANCE
+        without = (self.seen - model.log_light()) @ LUMINANCE - full
+        return fit_profile(share * full, lambda dark: self._difference((without + dark)[:, None]))
 
     def explained(self, model: _Model, share: Float[Tensor, " M"]) -> float:
         """Return the part of the differences that shares of the thing's shadow explain, where it differs."""
@@ -445,26 +438,3 @@ def _around_shadow(
         near = known[torch.from_numpy((away > low) & (away <= high))]
         chosen.append(near[torch.randperm(len(near), generator=generator)[: SAMPLES // 2]])
     return samples.take(torch.cat(chosen).sort().values)
-
-
-class _Pairs(NamedTuple):
-    """Samples that are compared, and how much each pair counts; weights sum to 1."""
-
-    one: Int64[Tensor, " P"]
-    other: Int64[Tensor, " P"]
-    weight: Float[Tensor, " P"]
-
-    @staticmethod
-    def among(points: Float[Tensor, "M 3"], normals: Float[Tensor, "M 3"], size: float) -> _Pairs:
-        """Return each sample with some of its neighbors, nearer and farther ones, that face the same side.
-
-        Where the surface is rough, its shading is not to be trusted.
-        """
-        from scipy.spatial import KDTree
-
-        place = torch.cat([points, SIDES_APART * size * normals], -1).numpy()
-        near = torch.from_numpy(np.asarray(KDTree(place).query(place, max(RANKS) + 1)[1], np.int64))
-        smooth = ((evenness(points, normals) - ROUGH) / (SMOOTH - ROUGH)).clamp(0, 1)
-        one, other = torch.arange(len(points)).repeat(len(RANKS)), near[:, list(RANKS)].T.reshape(-1)
-        weight = smooth[one] * smooth[other]
-        return _Pairs(one, other, weight / weight.sum().clamp_min(1e-9))
