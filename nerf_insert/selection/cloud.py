@@ -164,8 +164,13 @@ def on_edge(depth: Float[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
 
 def cell_size(parts: Sequence[SeenPart], at: Float[Tensor, " 3"]) -> float:
     """Return the side of the voxels that what parts show at a point is looked at in."""
+    return CELL_PIXELS * usual_pixel_width(parts, at)
+
+
+def usual_pixel_width(parts: Sequence[SeenPart], at: Float[Tensor, " 3"]) -> float:
+    """Return the median width of a pixel of the parts at a point, world units."""
     pixels = sorted(pixel_width(part, at) for part in parts)
-    return CELL_PIXELS * pixels[len(pixels) // 2]
+    return pixels[len(pixels) // 2]
 
 
 def pixel_width(part: SeenPart, at: Float[Tensor, " 3"]) -> float:

@@ -10,17 +10,19 @@ widest range of scales is a piece. N points, C cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from nerf_insert.selection.cloud import SeenPart, cell_size
+from nerf_insert.selection.cloud import SeenPart, usual_pixel_width
 from nerf_insert.selection.support import MIN_LIFE, NEAR_BORDER, Extent, is_same
 
 CELLS = 45  # along the radius of the ball that is looked at, if photographs show it that finely
@@ -78,13 +80,13 @@ class Pieces:
 
     def __init__(self, parts: Sequence[SeenPart], center: Float[Tensor, " 3"], radius: float):
         self.center, self.radius = center, radius
-        self.cell = max(radius / CELLS, cell_size(parts, center)) if parts else radius / CELLS
+        self.cell = max(radius / CELLS, usual_pixel_width(parts, center)) if parts else radius / CELLS
         self._points, normals, colors = _cells(parts, self.cell)
         self._tree = KDTree(self._points) if len(self._points) else None
         self.labels: list[Int64[Tensor, " C"]] = []
         if self._tree is None:
             return
-        pairs = self._tree.query_pairs(TOUCHING * self.cell, output_type="ndarray")
+        self._pairs = pairs = self._tree.query_pairs(TOUCHING * self.cell, output_type="ndarray")
         normals = _smoothed(_smoothed(normals, pairs), pairs)
         differences = _differences(self._points, normals, colors, pairs)
         order = np.argsort(differences, kind="stable")
@@ -107,13 +109,13 @@ class Pieces:
             if not bool((here == here[0]).all()) or not self._is_whole(piece):
                 continue
             if len(points) > 1:
-                return piece
+                return self._with_islands(piece, ())
             if lives and is_same(Extent(lives[-1][-1].points), Extent(piece.points)):
                 lives[-1].append(piece)
             else:
                 lives.append([piece])
         longest = max(lives, key=lambda life: (len(life), int(life[0].own.sum())), default=[])
-        return longest[-1] if len(longest) >= MIN_LIFE else None
+        return self._with_islands(longest[-1], ()) if len(longest) >= MIN_LIFE else None
 
     def without(self, point: Float[Tensor, " 3"], others: Float[Tensor, "N 3"]) -> Piece | None:
         """Return the largest piece that a point is on and none of the others; None if there is none."""
@@ -123,8 +125,29 @@ class Pieces:
             return None
         for labels in reversed(self.labels):
             if not any(labels[here] == labels[other] for other in away):
-                return Piece(self.cells, labels == labels[here], self.cell)
+                return self._with_islands(Piece(self.cells, labels == labels[here], self.cell), away)
         return None
+
+    def _with_islands(self, piece: Piece, others: Sequence[int]) -> Piece:
+        """Return a piece with what hangs on it alone: a label on a can, its rim.
+
+        Args:
+            piece: The piece.
+            others: Cells that do not belong to it.
+        """
+        own = piece.own.numpy()
+        one, other = self._pairs.T
+        beside = ~own[one] & ~own[other]
+        graph = coo_array((np.ones(beside.sum()), (one[beside], other[beside])), shape=(len(own), len(own)))
+        count, group = connected_components(graph, directed=False)
+        touching = own[one] != own[other]
+        island = np.zeros(count, dtype=bool)
+        island[group[np.where(own[one], other, one)[touching]]] = True
+        beyond = (self.cells - self.center).norm(dim=-1).numpy() > NEAR_BORDER * self.radius
+        island[group[beyond & ~own]] = False  # goes on
+        island[group[list(others)]] = False
+        island &= np.bincount(group, minlength=count) < own.sum()
+        return replace(piece, own=torch.from_numpy(own | island[group]))
 
     @cached_property
     def cells(self) -> Float[Tensor, "C 3"]:

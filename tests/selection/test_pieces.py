@@ -12,12 +12,13 @@ from nerf_insert.selection.support import Extent
 GRAY = (0.6, 0.6, 0.6)
 # A row that goes on to where the photographs end, so that nothing in it stands alone.
 ROW = [(0.46 * k, 0.0, 0.25, 0.25, GRAY) for k in range(-4, 5)]
+BUMP = (0.0, -0.17, 0.43, 0.07, (0.9, 0.1, 0.1))  # on the one in the middle
 CLICKED = {"003": ROW[4]}
 
 
 @pytest.fixture(scope="module")
 def row(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("row"), ROW, scale=2)
+    return make(tmp_path_factory.mktemp("row"), [*ROW, BUMP], scale=3)
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +36,16 @@ def away(points, ball):
     return (points - torch.tensor(ball[:3])).norm(dim=-1) - ball[3]
 
 
+def on_middle(points):
+    """The share of points on the ball in the middle, or on what is on it."""
+    near = (away(points, ROW[4]).abs() < 0.03) | (away(points, BUMP).abs() < 0.03)
+    return float(near.float().mean())
+
+
 def test_a_piece_is_one_ball_of_a_row(pieces):
     piece = pieces.at(top(ROW[4])[None])
     # cells of 0.012 and depth of as much; the circle in which two balls meet belongs to both
-    assert float((away(piece.points, ROW[4]).abs() < 0.03).float().mean()) > 0.97
+    assert on_middle(piece.points) > 0.97
     own = away(pieces.cells, ROW[4]).abs() < 0.01
     for other in (ROW[3], ROW[5]):
         own &= away(pieces.cells, other) > 0.05
@@ -49,9 +56,18 @@ def test_a_piece_is_one_ball_of_a_row(pieces):
 def test_two_points_are_on_the_piece_that_holds_both(pieces):
     both = pieces.at(torch.stack([top(ROW[4]), top(ROW[5])]))
     assert both is None or bool(both.holds(torch.stack([top(ROW[4]), top(ROW[5])])).all())
-    front = torch.tensor([[0.0, -0.177, 0.427]])  # on the same ball
-    one = pieces.at(torch.cat([top(ROW[4])[None], front]))
-    assert float((away(one.points, ROW[4]).abs() < 0.03).float().mean()) > 0.97
+    back = torch.tensor([[0.0, 0.177, 0.427]])  # on the same ball
+    one = pieces.at(torch.cat([top(ROW[4])[None], back]))
+    assert on_middle(one.points) > 0.97
+
+
+def test_what_hangs_on_a_piece_alone_goes_with_it(pieces):
+    """A bump of another color, with a crease around it."""
+    piece = pieces.at(top(ROW[4])[None])
+    bump = (away(pieces.cells, BUMP).abs() < 0.015) & (away(pieces.cells, ROW[4]) > 0.02)
+    assert int(bump.sum()) > 20 and float(piece.own[bump].float().mean()) > 0.9
+    other = pieces.without(top(ROW[4]), torch.tensor([BUMP[:3]]) + torch.tensor([0.0, -0.07, 0.0]))
+    assert other is None or float(other.own[bump].float().mean()) < 0.5  # if the bump is clicked on
 
 
 def test_the_piece_that_another_click_is_not_on(pieces):
@@ -84,7 +100,7 @@ def test_one_click_selects_one_ball_of_a_row(row):
             if distance(camera, other) < distance(camera, ball):
                 hidden |= outline(camera, other)
         true = outline(camera, ball) & ~hidden
-        if true.sum() > 200:
+        if true.sum() > 500:
             scores.append(overlap(region.project(camera) & ~hidden, true))
-    # 40 pixels across: half a pixel costs a twentieth; where two balls meet none of them is seen to the end
+    # 60 pixels across: half a pixel costs a thirtieth; where two balls meet none of them is seen to the end
     assert len(scores) >= 6 and sum(scores) / len(scores) > 0.75 and min(scores) > 0.6
