@@ -181,7 +181,8 @@ def _cells(
         for found, kind in ((where, points), (normal, normals), (lab, colors)):
             kind.append(found[solid].astype(np.float64))
     if not points:
-        return (np.zeros((0, 3)),) * 3
+        none = np.zeros((0, 3))
+        return none, none, none
     shown = np.concatenate(points)
     index = np.floor((shown - shown.min(0)) / cell).astype(np.int64)
     _, group, count = np.unique(index, axis=0, return_inverse=True, return_counts=True)
