@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +11,7 @@ from torch import Tensor
 from nerf_insert.selection.ball import Ball
 from nerf_insert.selection.clicks import Click
 from nerf_insert.selection.cloud import SeenPart
-from nerf_insert.selection.pieces import Piece, Pieces
+from nerf_insert.selection.pieces import Piece
 from nerf_insert.selection.shape import Selection
 from nerf_insert.selection.support import Extent
 from nerf_insert.selection.thing import AROUND
@@ -39,11 +38,6 @@ class ClickedThing:
     parts: dict[str, SeenPart]
     selection: Selection
     piece: Piece | None
-
-    @cached_property
-    def pieces(self) -> Pieces:
-        """What its surface and that around it consist of."""
-        return Pieces([*self.selection.parts], self.ball.center, self.ball.radius)
 
 
 def key_of(clicks: Sequence[Click]) -> str:

@@ -8,7 +8,7 @@ photographs show of the same piece. Cells that are farther away than the piece i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,6 @@ from torch import Tensor
 from nerf_insert.regions.distance_grid import Lattice
 from nerf_insert.selection.clicks import Click
 from nerf_insert.selection.cloud import SeenPart, on_edge, pixel_width
-from nerf_insert.selection.pieces import Pieces
 from nerf_insert.selection.shape import Selection
 from nerf_insert.selection.spread import spread
 from nerf_insert.selection.support import connected, rises
@@ -37,20 +36,14 @@ ROUNDS = 3  # over all clicks, until each is met
 
 
 def correct(
-    selection: Selection,
-    adding: Sequence[tuple[Click, SeenPart]],
-    taking: Sequence[tuple[Click, SeenPart]],
-    pieces: Callable[[], Pieces],
+    selection: Selection, adding: Sequence[tuple[Click, SeenPart]], taking: Sequence[tuple[Click, SeenPart]]
 ) -> Selection:
     """Return a selection in which clicks that add are inside, and those that take away outside.
-
-    A click that takes away a piece that no other click is on takes all of it (see pieces.py).
 
     Args:
         selection: To be corrected.
         adding: Clicks with what their photographs show.
         taking: Clicks on what does not belong to it, likewise.
-        pieces: What the surface there consists of.
     """
     for _ in range(ROUNDS):
         met = True
@@ -62,27 +55,10 @@ def correct(
                     continue
                 met = False
                 staying = [_pixel(other, its) for other, its in others if its.view.name == part.view.name]
-                if not adds:
-                    selection = _without_piece(selection, click, pieces(), [other for other, _ in others])
-                    shown = selection.shown(part)
-                    if not shown[y, x]:
-                        continue
                 selection = (_add if adds else _take)(selection, click, part, shown, staying)
         if met:
             break
     return selection
-
-
-def _without_piece(selection: Selection, click: Click, pieces: Pieces, others: Sequence[Click]) -> Selection:
-    """Return the selection without the piece that a click is on, if no other click is on it."""
-    piece = pieces.without(click.point, torch.stack([other.point for other in others])) if others else None
-    if piece is None:
-        return selection
-    index = selection.solid.nonzero()
-    cells = selection.lattice.low + selection.lattice.spacing * index
-    solid = selection.solid.clone()
-    solid[tuple(index[piece.holds(cells)].T)] = False
-    return replace(selection, solid=solid)
 
 
 def _take(

@@ -109,32 +109,16 @@ class Pieces:
             if not bool((here == here[0]).all()) or not self._is_whole(piece):
                 continue
             if len(points) > 1:
-                return self._with_islands(piece, ())
+                return self._with_islands(piece)
             if lives and is_same(Extent(lives[-1][-1].points), Extent(piece.points)):
                 lives[-1].append(piece)
             else:
                 lives.append([piece])
         longest = max(lives, key=lambda life: (len(life), int(life[0].own.sum())), default=[])
-        return self._with_islands(longest[-1], ()) if len(longest) >= MIN_LIFE else None
+        return self._with_islands(longest[-1]) if len(longest) >= MIN_LIFE else None
 
-    def without(self, point: Float[Tensor, " 3"], others: Float[Tensor, "N 3"]) -> Piece | None:
-        """Return the largest piece that a point is on and none of the others; None if there is none."""
-        here = self._cell_at(point)
-        away = [found for found in map(self._cell_at, others) if found is not None]
-        if here is None:
-            return None
-        for labels in reversed(self.labels):
-            if not any(labels[here] == labels[other] for other in away):
-                return self._with_islands(Piece(self.cells, labels == labels[here], self.cell), away)
-        return None
-
-    def _with_islands(self, piece: Piece, others: Sequence[int]) -> Piece:
-        """Return a piece with what hangs on it alone: a label on a can, its rim.
-
-        Args:
-            piece: The piece.
-            others: Cells that do not belong to it.
-        """
+    def _with_islands(self, piece: Piece) -> Piece:
+        """Return a piece with what hangs on it alone: a label on a can, its rim."""
         own = piece.own.numpy()
         one, other = self._pairs.T
         beside = ~own[one] & ~own[other]
@@ -145,7 +129,6 @@ class Pieces:
         island[group[np.where(own[one], other, one)[touching]]] = True
         beyond = (self.cells - self.center).norm(dim=-1).numpy() > NEAR_BORDER * self.radius
         island[group[beyond & ~own]] = False  # goes on
-        island[group[list(others)]] = False
         island &= np.bincount(group, minlength=count) < own.sum()
         return replace(piece, own=torch.from_numpy(own | island[group]))
 

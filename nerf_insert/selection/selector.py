@@ -94,7 +94,7 @@ class Selector:
             for thing, clicks in found:
                 thing = self._widened(thing, clicks)
                 adding, taking = self._seen(thing, clicks), self._seen(thing, others)
-                regions.append(correct(thing.selection, adding, taking, lambda of=thing: of.pieces).region())
+                regions.append(correct(thing.selection, adding, taking).region())
             task.advance(1)
         return regions[0] if len(regions) == 1 else UnionRegion(regions)
 
