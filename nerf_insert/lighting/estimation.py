@@ -73,7 +73,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Confidence:
-    """How sure an estimate is, before it is fitted to whole photographs (shadow_fit.py).
+    """How sure an estimate is, before it is fitted to whole photographs (light_fit.py).
 
     Attributes:
         gain: Log likelihood by which the key lights explain the surfaces better than soft light from above.

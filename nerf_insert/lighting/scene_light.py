@@ -18,9 +18,10 @@ from nerf_insert.lighting.depth_fusion import fuse_tsdf
 from nerf_insert.lighting.estimation import Confidence, estimate_light
 from nerf_insert.lighting.flat_depth import flattened
 from nerf_insert.lighting.light import Light, fibonacci_sphere
+from nerf_insert.lighting.light_fit import Samples
 from nerf_insert.lighting.light_samples import gather_samples
 from nerf_insert.lighting.mesh_colors import place_samples
-from nerf_insert.lighting.shadow_fit import Samples, fit_light
+from nerf_insert.lighting.shadow_fit import fit_light
 from nerf_insert.lighting.surface import SceneSurface, far_radiance, surface_radiance
 from nerf_insert.rendering.depth_view import DepthView, Renderer, render_depth_views, with_photographs
 from nerf_insert.rendering.stack import LayerStack

@@ -16,17 +16,18 @@ from torch import Tensor
 from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.lighting.flat_depth import Moved
 from nerf_insert.lighting.light import Light, Occluder
+from nerf_insert.lighting.light_fit import Samples, darkening
+from nerf_insert.lighting.light_parts import light_parts
 from nerf_insert.lighting.sample_pairs import evenness
 from nerf_insert.lighting.shade_bake import (
     FINE,
     fill_shell,
-    light_parts,
     median_of_neighbors,
     samples_around,
     shell_thickness,
     with_moved,
 )
-from nerf_insert.lighting.shadow_fit import FittedShadow, Samples, darkening, fit_shadow, share_at
+from nerf_insert.lighting.shadow_fit import FittedShadow, fit_shadow, share_at
 from nerf_insert.lighting.surface import SceneSurface
 
 MIN_DARKENING = 0.08  # log ratio from which on a place counts as shaded

@@ -23,8 +23,8 @@ from nerf_insert.lighting.light import (
     relative_irradiances,
     transport,
 )
+from nerf_insert.lighting.light_parts import hidden_by_thing
 from nerf_insert.lighting.light_samples import ALBEDO, gather_samples, group_samples
-from nerf_insert.lighting.shade_bake import hidden_by_thing
 from nerf_insert.lighting.surface import SceneSurface
 
 UP = torch.tensor([0.0, 0.0, 1.0])
@@ -140,9 +140,8 @@ def test_a_shadow_stays_in_its_place_over_bumps():
     normals = UP.expand(len(x), 3)
     lit = relative_irradiances([sun], points, normals, [lid, bumps], clearance=0.15)[0]
     assert lit.tolist() == pytest.approx(clear.tolist(), abs=2e-3)
-    assert hidden_by_thing(sun, points, normals, lid, bumps, 0.15).tolist() == pytest.approx(
-        wanted.tolist(), abs=2e-3
-    )
+    hidden = hidden_by_thing(sun, points, normals, lid, bumps, clearance=0.15, count=48)
+    assert hidden.tolist() == pytest.approx(wanted.tolist(), abs=2e-3)
     # the bumps hide the light if they are higher than what is passed over
     assert float(relative_irradiances([sun], points, normals, [bumps], clearance=0.05)[0][20:].max()) == 0
 

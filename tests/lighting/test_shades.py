@@ -9,7 +9,8 @@ from lit_ball import BOUNDS, RADIUS, UP, ball, plane, sun
 
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.lighting.light import Light
-from nerf_insert.lighting.shade_bake import bake_shade, irradiance_ratios
+from nerf_insert.lighting.light_parts import irradiance_ratios
+from nerf_insert.lighting.shade_bake import bake_shade
 from nerf_insert.lighting.shade_removal import take_back_shade
 from nerf_insert.lighting.surface import SceneSurface
 

@@ -8,8 +8,9 @@ from lit_ball import BOUNDS, UP, ball, plane, sun
 
 from nerf_insert.geometry.frames import orthonormal_frame
 from nerf_insert.lighting.light import Light
-from nerf_insert.lighting.shade_bake import irradiance_ratios
-from nerf_insert.lighting.shadow_fit import Samples, fit_light, fit_shadow, share_at, weighted_median
+from nerf_insert.lighting.light_fit import Samples, weighted_median
+from nerf_insert.lighting.light_parts import irradiance_ratios
+from nerf_insert.lighting.shadow_fit import fit_light, fit_shadow, share_at
 
 TRUE = Light(torch.tensor([0.2, 0.25, 0.4]).expand(256, 3), (sun((0.9, 0.3, 1.0)),))
 

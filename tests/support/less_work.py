@@ -15,18 +15,18 @@ COARSE = {
     "lighting.scene_light.SAMPLES": 700,
     "lighting.shadow_fit.LOOKED_AT": 2000,
     "lighting.shadow_fit.SAMPLES": 700,
-    "lighting.shadow_fit.KEY_SAMPLES": 4,
-    "lighting.shadow_fit.SEARCHED": (10.0,),
-    "lighting.shadow_fit.TURNS": ((4.0, 2.0),),
+    "lighting.light_fit.KEY_SAMPLES": 4,
+    "lighting.light_fit.SEARCHED": (10.0,),
+    "lighting.light_fit.TURNS": ((4.0, 2.0),),
     "lighting.light_samples.OFFERED": 2000,
     "lighting.light_samples.SAMPLES": 700,
     "lighting.estimation.SEARCHED": 350,
     "lighting.estimation.SEARCH_DIRECTIONS": 64,
     "lighting.estimation.MAX_KEYS": 1,
     "lighting.shading.MAX_SAMPLES": 2000,
-    "lighting.shade_bake.COARSE": 1 / 12,
+    "lighting.light_parts.COARSE": 1 / 12,
     "lighting.shade_bake.FINE": 1 / 40,
-    "lighting.shade_bake.KEY_SAMPLES": 12,
+    "lighting.light_parts.KEY_SAMPLES": 12,
 }
 
 

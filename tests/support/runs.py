@@ -59,10 +59,10 @@ def made_run(folder: Path, capture: Path, downscale: int = 1, method: str = "ner
     for name, value in {**small, **model}.items():
         setattr(config.pipeline.model, name, value)
     config.save_config()
+    torch.manual_seed(1)  # the first weights, too
     trainer = Trainer(config)
     trainer.pipeline = config.pipeline.setup(device="cpu", test_mode="test")
     trainer.optimizers = trainer.setup_optimizers()
-    torch.manual_seed(1)
     with torch.no_grad():
         for name, weight in trainer.pipeline.named_parameters():
             if name.endswith("hash_table"):
