@@ -21,17 +21,6 @@ from pathlib import Path
 
 from less_work import coarse_light, small_bases
 
-from nerf_insert.runtime import kernel_warmup
-
-LATE = [
-    *(f"nerf_insert.cli.commands.{name}" for name in ("edit", "train")),
-    "nerf_insert.editing.loop",
-    "nerf_insert.inpaint.fill.inpainter",
-    "nerf_insert.inpaint.mesh.inpainter",
-    "nerf_insert.rendering.outputs",
-    "nerf_insert.training.scene_trainer",
-    "scipy.spatial",
-]
 SUPPORT = Path(__file__).parent
 
 
@@ -123,9 +112,7 @@ def command(task, out, err):
 
 
 def nurse():
-    for late in LATE:  # so that it is there before commands start
-        importlib.import_module(late)
-    kernel_warmup.compile_all()
+    importlib.import_module("everything")  # so that it is there before commands start
     coarse_light()
     small_bases()
 

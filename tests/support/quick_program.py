@@ -3,8 +3,11 @@
 "Quick" is a training of few steps, an orbit video has six frames.
 """
 
+import subprocess
 import sys
+from types import SimpleNamespace
 
+import forked_jobs
 from less_work import coarse_light, small_bases
 
 from nerf_insert.cli.main import main
@@ -17,6 +20,8 @@ def begin(command):
         from nerf_insert.app.steps import results
 
         queue.PROGRAM = (sys.executable, __file__)
+        queue.subprocess = SimpleNamespace(Popen=forked_jobs.Popen, DEVNULL=subprocess.DEVNULL)
+        forked_jobs.begin()
         step.QUALITIES = [("Quick (20 steps)", 20), *step.QUALITIES[1:]]
         results.add_orbit.__defaults__ = (0.4,)  # seconds
     elif command == "train":
