@@ -28,7 +28,7 @@ from nerf_insert.editing.layer_folder import (
 )
 from nerf_insert.editing.rounds import EditRounds, EditState
 from nerf_insert.editing.session import prepare
-from nerf_insert.editing.shades import shade_entry, shade_of_edit, with_kept_shade
+from nerf_insert.editing.shades import keep_light, shade_entry, shade_of_edit, with_kept_shade
 from nerf_insert.editing.widening import resume_wider, widen_once
 from nerf_insert.fields.layer import Layer
 from nerf_insert.io.files import write_json, write_yaml
@@ -96,6 +96,7 @@ def edit_steps(
         if not (folder / "region" / "region.json").exists():
             write_yaml(folder / "recipe.yaml", session.recipe.copied_into(folder).to_dict())
             write_json(folder / "region" / "region.json", session.region.save(folder / "region"))
+        keep_light(session.inpainter.light_here, folder)
         unshaded = resume_wider(session, folder, scene.capture, progress)
         session = with_kept_shade(unshaded, folder, progress)
         if not (folder / "field.safetensors").exists():

@@ -25,6 +25,8 @@ from nerf_insert.inpaint.api import EditContext, Inpainter
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.inpaint.registry import load_inpainter
 from nerf_insert.io.images import read_image, read_reference, to_uint8
+from nerf_insert.lighting import kept_light
+from nerf_insert.lighting.kept_light import KeptLight
 from nerf_insert.regions.csg import DilatedRegion, UnionRegion
 from nerf_insert.regions.grid_region import GridRegion
 from nerf_insert.regions.region import Region
@@ -85,6 +87,7 @@ class EditSession:
         guide: What to paint.
         marked: What the recipe marks; `region` without the margin that a removal adds.
         selector: Finds things in the scene below the new layer.
+        light: The light that an earlier edit of this place found.
     """
 
     recipe: Recipe
@@ -95,6 +98,7 @@ class EditSession:
     guide: Guide
     marked: Region
     selector: Selector
+    light: KeptLight | None = None
     _ray_cache: dict[tuple[int, int], CachedRays] = field(default_factory=dict, repr=False)
 
     def prepare_inpainter(self, seed: int, progress: Progress) -> None:
@@ -115,6 +119,7 @@ class EditSession:
             strength,
             self.shadow,
             self.recipe.shadow.strength,
+            self.light,
         )
         with wrap_inpainter_errors(self.recipe.inpainter):
             self.inpainter.prepare(context)
@@ -289,10 +294,24 @@ def _with_region(
     coverage = 0 if small else recipe.schedule.min_coverage
     views = find_region_views(region, stack, capture, coverage, progress, keep, least)
     check_approved(recipe.approved, views, [view.name for view in capture.train])
-    session = EditSession(recipe, region, stack, views, inpainter, guide, marked, selector)
+    light = light_nearby(scene, region)
+    session = EditSession(recipe, region, stack, views, inpainter, guide, marked, selector, light)
     if paints:
         session.prepare_inpainter(recipe.seed, progress)
     return session
+
+
+def light_nearby(scene: Scene, region: Region) -> KeptLight | None:
+    """Return the light that one of the layers shown has found at the place of a region, the nearest to it.
+
+    Raises:
+        InputError: A file of it is damaged.
+    """
+    files = [scene.layer_folder(entry) / kept_light.FILE for entry in scene.layers if scene.is_shown(entry)]
+    at, size = region.bounds.mean(0), region.diagonal
+    known = [KeptLight.load(file) for file in files if file.exists()]
+    near = [(kept.distance(at, size), kept) for kept in known if kept.distance(at, size) <= 1]
+    return min(near, key=lambda each: each[0])[1] if near else None
 
 
 def with_margin(region: Region) -> Region:

@@ -2,6 +2,8 @@
 
     layers/001-name-shade/shade.safetensors
 
+The light that casts it is kept in the layer's own folder (lighting/kept_light.py).
+
 It is written before the layer is fitted over it, or after, from the finished layer, and used as it was
 written when the edit is resumed. It joins the scene with the layer that it belongs to.
 """
@@ -17,8 +19,10 @@ from nerf_insert.capture.placement import up_of
 from nerf_insert.editing.session import EditSession
 from nerf_insert.fields.layer import Layer
 from nerf_insert.fields.shade_layer import FILE, ShadeLayer
+from nerf_insert.lighting import kept_light
 from nerf_insert.lighting.depth_fusion import fuse_tsdf
 from nerf_insert.lighting.flat_depth import flattened, moved_points
+from nerf_insert.lighting.kept_light import KeptLight
 from nerf_insert.lighting.light import Occluder
 from nerf_insert.lighting.new_surface import new_surface
 from nerf_insert.lighting.removed_shadow import removed_shadow
@@ -69,9 +73,22 @@ def shade_of_edit(session: EditSession, folder: Path, progress: Progress) -> Pat
     home = shade_folder(folder)
     if not (home / FILE).exists() and session.shadow != "none" and not session.inpainter.shades:
         layer = Layer.load(folder / "field.safetensors", session.region).to(session.stack.device)
-        compute = shade_of_removal if session.inpainter.removes else shade_of_layer
-        _keep(session, compute(session, layer, progress), home / FILE, progress)
+        if session.inpainter.removes:
+            shade = shade_of_removal(session, layer, progress)
+        else:
+            shade = shade_of_layer(session, layer, folder, progress)
+        _keep(session, shade, home / FILE, progress)
     return home if (home / FILE).exists() else None
+
+
+def keep_light(light: KeptLight | None, folder: Path) -> None:
+    """Keep the light that an edit found in its layer's folder, for later edits of the place.
+
+    Raises:
+        RunError: The disk cannot be written.
+    """
+    if light is not None:
+        light.save(folder / kept_light.FILE)
 
 
 def _keep(session: EditSession, shade: ShadeLayer | None, file: Path, progress: Progress) -> None:
@@ -88,11 +105,14 @@ def shade_entry(owner: LayerEntry, folder: Path, recipe: Recipe) -> LayerEntry:
     return LayerEntry(folder.name, name, shade_of=owner.folder, strength=recipe.shadow.strength)
 
 
-def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> ShadeLayer | None:
+def shade_of_layer(session: EditSession, layer: Layer, folder: Path, progress: Progress) -> ShadeLayer | None:
     """Compute what a finished layer does to the light around it, from its own surface.
 
     Returns:
         The shade layer; None if the layer holds nothing that the scene does not, or changes no light.
+
+    Raises:
+        RunError: The disk cannot be written; the light is kept in `folder`.
     """
     region, views = session.region, [seen.view for seen in session.views]
     center, reach = region.bounds.mean(0), REACH * region.diagonal
@@ -107,15 +127,17 @@ def shade_of_layer(session: EditSession, layer: Layer, progress: Progress) -> Sh
         task.advance(1)
         if thing is None:
             return None
-        light = find_light(
-            session.stack, views, center, region.diagonal, up_of(views), session.recipe.seed, depth_views
-        )
+        here, size, seed = session.light, region.diagonal, session.recipe.seed
+        if here is None:
+            found = find_light(session.stack, views, center, size, up_of(views), seed, depth_views)
+            here = KeptLight(found.light, center, size, estimated=True)
+        keep_light(here, folder)
         task.advance(1)
         kind = "contact" if session.shadow == "contact" else "cast"
         bounds, strength = thing.mesh.bounds, float(session.recipe.shadow.strength)
         occluder = Occluder(thing.mesh.cast, thing.as_occluder().radiance)
         moved = moved_points(shown, depth_views)
-        shade = bake_shade(surface, light.light, occluder, bounds, kind, strength=strength, moved=moved)
+        shade = bake_shade(surface, here.light, occluder, bounds, kind, strength=strength, moved=moved)
         task.advance(1)
     return shade
 

@@ -19,6 +19,7 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.inpaint.guide import Guide
+from nerf_insert.lighting.kept_light import KeptLight
 from nerf_insert.regions.region import Region
 from nerf_insert.rendering.stack import LayerStack
 from nerf_insert.runtime.progress import Progress
@@ -64,6 +65,7 @@ class EditContext:
             rounds have less.
         shadow: The shade layer that is wanted.
         shadow_strength: Its strength.
+        light: The light that an earlier edit of this place found; None: there is none.
     """
 
     stack: LayerStack | None
@@ -75,6 +77,7 @@ class EditContext:
     strength: float = 1.0
     shadow: ShadowKind = "none"
     shadow_strength: float = 1.0
+    light: KeptLight | None = None
 
     @property
     def scene(self) -> LayerStack:
@@ -114,6 +117,8 @@ class Inpainter(ABC):
             finished layer.
         shade: The shade layer that `prepare` has computed, which is put below the edit's own layer; None:
             the edit changes no light, as far as can be told.
+        light_here: The light that `prepare` took for the scene's, which is kept for later edits; None: it
+            looked for none.
     """
 
     rounds: int = 3
@@ -128,6 +133,7 @@ class Inpainter(ABC):
     shadow: ShadowKind = "none"
     shades: bool = False
     shade: ShadeLayer | None = None
+    light_here: KeptLight | None = None
 
     def check(self, guide: Guide) -> None:  # noqa: B027 (optional to implement)
         """Check the guide and the machine before any work is done.

@@ -9,10 +9,15 @@ from nerf_insert import Schedule
 from nerf_insert.cli.main import main
 from nerf_insert.editing.api import edit, make_recipe
 from nerf_insert.editing.loop import edit_steps
-from nerf_insert.errors import InputError
+from nerf_insert.editing.session import light_nearby, prepare
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.export.dataset import edited_photograph
 from nerf_insert.fields.shade_layer import FILE
+from nerf_insert.inpaint.mesh import inpainter as mesh_inpainter
+from nerf_insert.lighting import kept_light
+from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack, hits
+from nerf_insert.runtime.progress import SILENT
 from nerf_insert.scene.scene import Scene
 
 SHORT = Schedule(steps=40, rays=512)
@@ -143,3 +148,35 @@ def test_an_exported_photograph_is_darkened_and_stays_as_sharp(scene):
     ratio = picture[only] / view.photograph()[only].clamp_min(1e-3)
     assert int(only.sum()) > 20 and float(ratio.mean()) < 0.99
     assert torch.equal(picture[~mask], view.photograph()[~mask])
+
+
+@pytest.mark.usefixtures("coarse_light")
+def test_a_later_edit_of_the_place_has_the_light_of_the_first(scene, tiny_folder, monkeypatch):
+    def estimated(*_):
+        raise AssertionError("the light is known")
+
+    monkeypatch.setattr(mesh_inpainter, "find_light", estimated)
+    moved = [[1, 0, 0, 0.15], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]  # less than the ball's diagonal
+    later = recipe_of(tiny_folder / "capture", inpainter_options={}, name="later", pose=moved)
+    session = prepare(scene, later, SILENT)
+    (sun,) = session.inpainter.light_here.light.keys
+    assert sun.irradiance.tolist() == SUN["light"]["key"]
+    toward = torch.tensor(SUN["light"]["direction"])
+    assert torch.allclose(sun.direction, toward / toward.norm(), atol=1e-6)
+    assert session.light.distance(session.region.bounds.mean(0), session.region.diagonal) > 0.1
+
+    with pytest.raises(RunError, match="is known"):
+        prepare(scene, recipe_of(tiny_folder / "capture", inpainter_options={"light": "anew"}), SILENT)
+
+
+def test_other_places_and_hidden_layers_have_other_light(scene):
+    at, size = torch.tensor([0.5, -0.4, 0.25]), 1.07  # of the box around the ball
+    assert light_nearby(scene, BoxRegion(at, [0.4] * 3)) is not None
+    assert light_nearby(scene, BoxRegion(at + torch.tensor([size + 0.1, 0, 0]), [0.1] * 3)) is None
+    scene.enable(2, False)
+    assert light_nearby(scene, BoxRegion(at, [0.4] * 3)) is None
+    scene.enable(2)
+    file = scene.layer_folder(scene.layers[1]) / kept_light.FILE
+    file.write_text(file.read_text().replace("irradiance", "irritation"))
+    with pytest.raises(InputError, match=r"001-ball/light\.json is damaged.*irritation"):
+        light_nearby(scene, BoxRegion(at, [0.4] * 3))

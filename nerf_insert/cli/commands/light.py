@@ -1,8 +1,8 @@
 """Estimate the light of a scene at a place, and show it on a ball.
 
 Prints each key light (sun, lamp, window) with its direction, softness, strength and color, the light of the
-sky, and how sure the estimate is. An edit with `--inpainter mesh` estimates the same light at its own place;
-to change it by hand, give the printed option to `edit`.
+sky, and how sure the estimate is. An edit with `--inpainter mesh` estimates the same light at its own place,
+unless an earlier edit there has kept one; to change it by hand, give the printed option to `edit`.
 """
 
 from __future__ import annotations

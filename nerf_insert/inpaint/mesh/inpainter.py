@@ -26,6 +26,7 @@ from nerf_insert.inpaint.mesh.light_option import GivenLight, parse_light
 from nerf_insert.io.schema import LARGEST, Real, parse
 from nerf_insert.lighting.depth_fusion import fuse_tsdf
 from nerf_insert.lighting.flat_depth import flattened, moved_points
+from nerf_insert.lighting.kept_light import KeptLight
 from nerf_insert.lighting.light import Light
 from nerf_insert.lighting.scene_light import find_light, light_reach
 from nerf_insert.lighting.shade_bake import bake_shade
@@ -43,7 +44,7 @@ class MeshInpainter(Inpainter):
     """Paints `guide.mesh`, its colors taken as albedo, lit like the scene and hidden by what is in front.
 
     Attributes:
-        scene_light: The light that `prepare` has chosen.
+        light_here: The light that `prepare` has chosen; None: the same from everywhere.
     """
 
     rounds = 1
@@ -64,10 +65,11 @@ class MeshInpainter(Inpainter):
         """Check the options.
 
         Args:
-            light: "auto" estimates the scene's light from the photographs; "flat" is the same from
-                everywhere; or a mapping with any of direction [x, y, z] (world axes, towards the light),
-                angle (half of that under which the light is seen, degrees), key and sky [r, g, b] (linear;
-                what a white surface shows that faces the light, or that lies open to the sky alone).
+            light: "auto" is the light that an earlier edit of this place found, or else the same as "anew",
+                which estimates the scene's light from the photographs; "flat" is the same from everywhere; or
+                a mapping with any of direction [x, y, z] (world axes, towards the light), angle (half of that
+                under which the light is seen, degrees), key and sky [r, g, b] (linear; what a white surface
+                shows that faces the light, or that lies open to the sky alone).
             exposure: A factor on the light of the object, 1 as found.
             shadows: Whether the object darkens what lies around it inside the region, where the recipe wants
                 no shade layer.
@@ -84,7 +86,6 @@ class MeshInpainter(Inpainter):
         self.roughness: float | None = None
         if roughness is not None:
             self.roughness = float(parse(roughness, Annotated[Real, Meta(ge=0, le=1)], f"{where}.roughness"))
-        self.scene_light: Light | None = None
         self._compositor: MeshCompositor | None = None
 
     def check(self, guide: Guide) -> None:
@@ -114,9 +115,9 @@ class MeshInpainter(Inpainter):
             flat = flattened(depth_views, region.bounds.mean(0), reach)
             surface = fuse_tsdf(flat, bounds, SURFACE_CELLS)
             task.advance(1)
-            light = self._find_light(context, flat)
+            self.light_here = here = self._find_light(context, flat)
+            light = here.light if here is not None else Light.flat()
             task.advance(1)
-            self.scene_light = light
             shaded = self._shaded(mesh, surface, light, depth_views, context)
             shadow = None
             self.shade = None
@@ -163,22 +164,25 @@ class MeshInpainter(Inpainter):
         light, surroundings = light.scaled(self.exposure), None
         if mesh.has_finish:
             mesh = mesh if self.roughness is None else mesh.with_roughness(self.roughness)
-            estimated, up = self.light == "auto", up_of(context.views)
+            estimated = self.light_here is not None and self.light_here.estimated
+            up = up_of(context.views)
             surroundings = picture_surroundings(
                 context.scene, surface, depth_views, mesh.bounds, up, light, estimated, self.exposure
             )
         return shade(mesh, surface, light, roughness, surroundings)
 
-    def _find_light(self, context: EditContext, depth_views: list[DepthView]) -> Light:
-        """Return the light of the options, or estimate the scene's."""
+    def _find_light(self, context: EditContext, depth_views: list[DepthView]) -> KeptLight | None:
+        """Return the light of the options, the one that is known here, or an estimate; None: it is flat."""
         center, size = context.region.bounds.mean(0), context.region.diagonal
         up = up_of(context.views)
         if self.light == "flat":
-            return Light.flat()
+            return None
         if isinstance(self.light, GivenLight):
-            return self.light.light(center, size, up)
+            return KeptLight(self.light.light(center, size, up), center, size, estimated=False)
+        if self.light == "auto" and context.light is not None:
+            return context.light
         found = find_light(context.scene, context.views, center, size, up, context.seed, depth_views)
-        return found.light
+        return KeptLight(found.light, center, size, estimated=True)
 
 
 def _box(center: Float[Tensor, "3"], half: float) -> Float[Tensor, "2 3"]:

@@ -62,23 +62,21 @@ class GivenLight:
         return Light(sky.expand(len(fibonacci_sphere()), 3), (key,))
 
 
-def parse_light(data: Any, where: str) -> Literal["auto", "flat"] | GivenLight:
+def parse_light(data: Any, where: str) -> Literal["auto", "anew", "flat"] | GivenLight:
     """Check the option and bring it to its type.
 
     Args:
-        data: "auto", "flat", or a mapping of the fields of `GivenLight`.
+        data: "auto", "anew", "flat", or a mapping of the fields of `GivenLight`.
         where: The key path of `data`, for messages.
 
     Raises:
         InputError: It is none of these; the message names the key and says what it must be.
     """
-    if isinstance(data, str) and data == "auto":
-        return "auto"
-    if isinstance(data, str) and data == "flat":
-        return "flat"
+    if data == "auto" or data == "anew" or data == "flat":
+        return data
     if not isinstance(data, Mapping):
         raise InputError(
-            f"{where} must be auto, flat, or a mapping of direction, distance, key, sky and angle, not "
+            f"{where} must be auto, anew, flat, or a mapping of direction, distance, key, sky and angle, not "
             f"{show(data)}"
         )
     light = parse_fields(data, GivenLight, where)

@@ -443,4 +443,4 @@ def test_a_region_of_the_mesh_itself_and_the_scene_s_light_go_together(behind):
         assert painted.shape == (48, 64, 3) and painted.dtype == torch.float32
         assert bool(painted.isfinite().all()) and 0 <= float(painted.min()) and float(painted.max()) <= 1
         assert float((painted - behind.pictures[k]).abs().amax(-1).gt(0.05).float().mean()) > 0.005
-    assert bool(inpainter.scene_light.environment.isfinite().all())
+    assert bool(inpainter.light_here.light.environment.isfinite().all())
