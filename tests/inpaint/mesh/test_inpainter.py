@@ -138,8 +138,8 @@ def test_a_mesh_under_the_floor_is_refused(floor):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"light": "sunny"}, "auto, flat, or a mapping"),
-        ({"light": 3}, "auto, flat, or a mapping"),
+        ({"light": "sunny"}, "auto, anew, flat, or a mapping"),
+        ({"light": 3}, "auto, anew, flat, or a mapping"),
         ({"light": {"color": [1, 1, 1]}}, "no 'color'"),
         ({"light": {"direction": [0, 0, 0]}}, "light.direction must be three numbers, not all 0"),
         ({"light": {"direction": [0, 1]}}, "light.direction must be three numbers"),
