@@ -29,7 +29,7 @@ from nerf_insert.scene.adopt_splats import source_file
 from nerf_insert.scene.renders import Layers, layer_stack
 from nerf_insert.scene.scene import Scene
 from nerf_insert.splats import antimatter, ply
-from nerf_insert.splats.files import kind_of, kind_to_write, write_splats
+from nerf_insert.splats.files import SPZ_UP, kind_of, kind_to_write, write_splats
 from nerf_insert.splats.splats import Splats
 
 LAYER_SPLATS, LAYER_STEPS = 30_000, 250
@@ -177,7 +177,9 @@ def _write(scene: Scene, file: Path, edited: EditedSplats) -> None:
     kept = division.kept.nonzero()[:, 0]
     new = _outside(scene, Splats.joined([division.parts, *edited.added]).with_degree(splats.degree))
     if source is None or kind_of(source) != kind or kind not in ("ply", "splat"):
-        write_splats(file, Splats.joined([_outside(scene, splats[kept]), new]), up=_up(scene))
+        same = source is not None and kind_of(source) == kind  # the file's own coordinates come back
+        up = SPZ_UP if same and kind == "spz" else _up(scene)
+        write_splats(file, Splats.joined([_outside(scene, splats[kept]), new]), up=up)
         return
     recolored = changed[kept].numpy()
     if kind == "ply":

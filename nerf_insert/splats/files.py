@@ -16,6 +16,7 @@ from nerf_insert.io.files import replacing
 from nerf_insert.runtime.child import ChildDied, ChildTimeout, ask
 from nerf_insert.runtime.extras import require
 from nerf_insert.splats import antimatter, ply
+from nerf_insert.splats.moving import turned_up
 from nerf_insert.splats.splats import Splats
 
 WRITABLE = (".compressed.ply", ".ply", ".splat", ".spz", ".sog", ".glb", ".usd", ".usda", ".usdc")
@@ -25,6 +26,7 @@ MAX_SPLATS = 10_000_000
 MAX_MEMORY = 12 << 30  # bytes of address space for the process that reads a compressed file
 MAX_SECONDS = 180
 POSITION_BITS = 24  # of a coordinate in SPZ
+SPZ_UP = (0.0, 1.0, 0.0)  # by the definition of the format
 
 
 def kind_of(path: Path) -> str:
@@ -142,7 +144,8 @@ def write_splats(
     Args:
         path: The file; see `WRITABLE`.
         splats: The splats.
-        up: The direction that points up in their coordinates, for glTF and USD.
+        up: The direction that points up in their coordinates: glTF and USD say so, SPZ, whose files are y-up
+            by definition, is turned.
         spz_version: 3 (gzip) or 4 (zstd) of the SPZ format.
 
     Raises:
@@ -175,6 +178,7 @@ def write_splats(
         else:
             options: dict[str, Any] = {}
             if kind == "spz":
+                splats = turned_up(splats, up, SPZ_UP)
                 options = {"version": spz_version, "bits": _position_bits(splats)}
             _write_in_child(path, new, kind, splats, options)
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from nerf_insert.splats.moving import turn
 from nerf_insert.splats.splats import SH_C0, Splats
 
 EXTENSION = "KHR_gaussian_splatting"
@@ -84,13 +84,3 @@ def write_glb(path: Path, splats: Splats, up: Sequence[float] = (0.0, 1.0, 0.0))
         file.write(struct.pack("<I4s", offset, b"BIN\0"))
         for _, column in columns.values():
             file.write(column.contiguous().numpy().astype("<f4", copy=False).tobytes())
-
-
-def turn(source: Sequence[float], target: Sequence[float]) -> list[float]:
-    """Return the shortest rotation from one direction to another, a quaternion x, y, z, w."""
-    a, b = (np.asarray(v, np.float64) / np.linalg.norm(v) for v in (source, target))
-    if a @ b < -1 + 1e-9:  # opposite: half a turn about any axis across
-        axis = np.cross(a, np.eye(3)[np.abs(a).argmin()])
-        return [*(axis / np.linalg.norm(axis)).tolist(), 0.0]
-    quaternion = np.array([*np.cross(a, b), 1 + a @ b])
-    return (quaternion / np.linalg.norm(quaternion)).tolist()

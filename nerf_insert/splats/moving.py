@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +38,16 @@ def moved(splats: Splats, similarity: Float[Tensor, "3 4"]) -> Splats:
     )
 
 
+def turned_up(splats: Splats, source: Sequence[float], target: Sequence[float]) -> Splats:
+    """Return splats turned by the shortest way, so that what pointed to `source` points to `target`."""
+    from scipy.spatial.transform import Rotation
+
+    rotation = torch.from_numpy(Rotation.from_quat(turn(source, target)).as_matrix())
+    if torch.allclose(rotation, torch.eye(3, dtype=torch.float64), atol=1e-6):
+        return splats
+    return moved(splats, torch.cat([rotation, rotation.new_zeros(3, 1)], 1).float())
+
+
 def turned_harmonics(turn: Float[Tensor, "3 3"], count: int) -> Float[Tensor, "K K"]:
     """Return what takes the coefficients of a color to those of the same color, turned.
 
@@ -57,3 +70,14 @@ def _basis(directions: Float[Tensor, "N 3"], count: int) -> Float[Tensor, "N K"]
         coefficients[:, k] = 0.1  # small, so that no color is cut off at 0
         columns.append(spherical_harmonics(directions, coefficients)[:, 0])
     return (torch.stack(columns, 1) - 0.5) * 10
+
+
+def turn(source: Sequence[float], target: Sequence[float]) -> list[float]:
+    """Return the shortest rotation from one direction to another, a quaternion x, y, z, w."""
+    a, b = (np.asarray(v, np.float64) / np.linalg.norm(v) for v in (source, target))
+    if a @ b < -1 + 1e-9:  # opposite: half a turn about an axis across, x where it is one
+        across = np.eye(3)[np.abs(a).argmin()]
+        axis = across - (across @ a) * a
+        return [*(axis / np.linalg.norm(axis)).tolist(), 0.0]
+    quaternion = np.array([*np.cross(a, b), 1 + a @ b])
+    return (quaternion / np.linalg.norm(quaternion)).tolist()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from nerf_insert.runtime.extras import require
-from nerf_insert.splats.gltf import turn
+from nerf_insert.splats.moving import turn
 from nerf_insert.splats.splats import Splats
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from nerf_insert.errors import InputError
 from nerf_insert.splats import files, ply, worker
 from nerf_insert.splats.files import read_splats, write_splats
-from nerf_insert.splats.gltf import turn
+from nerf_insert.splats.moving import turn
 from nerf_insert.splats.splats import SH_C0, SH_COUNTS, Splats
 
 DEGREES = [0, 1, 2, 3]
@@ -116,6 +116,21 @@ def test_spz(tmp_path, in_process, degree, version):
     assert (magic, written, count, sh_degree) == (b"NGSP", version, COUNT, degree)
     found = read_splats(file)[0]
     assert_close(found, splats, mean=1.3e-4, scale=0.0313, rotation=1e-5, opacity=2e-3, sh=0.0132)
+
+
+def test_spz_is_turned_y_up(tmp_path, in_process):
+    """As files are that point down along +y: half a turn about x takes (x, y, z) to (x, -y, -z)."""
+    splats = random_splats(1)
+    write_splats(tmp_path / "a.spz", splats, up=(0.0, -1.0, 0.0))
+    found = read_splats(tmp_path / "a.spz")[0]
+    x_y_z = torch.tensor([1.0, -1.0, -1.0])
+    # a turn of a half about x: (w, x, y, z) to (-x, w, -z, y); the first harmonics are those of y, z, x
+    w, x, y, z = splats.quaternions.unbind(1)
+    sh = splats.sh * torch.tensor([1.0, -1, -1, 1])[:, None]
+    turned = Splats(
+        splats.means * x_y_z, splats.log_scales, torch.stack([-x, w, -z, y], 1), splats.opacity_logits, sh
+    )
+    assert_close(found, turned, mean=1.3e-4, scale=0.0313, rotation=1e-5, opacity=2e-3, sh=0.0132)
 
 
 def test_spz_of_version_2_by_the_published_layout(tmp_path, in_process):
