@@ -575,14 +575,26 @@ def test_the_light_is_estimated_and_changed_by_hand(come, workspace, mesh):
         words = shlex.split(person.page.input_value("#command textarea"))
         return json.loads(words[words.index("--inpainter-option") + 1].removeprefix("light="))
 
+    def settled():
+        """What is asked twice and is the same: an answer to something before may still be under way."""
+        seen = []
+
+        def twice():
+            seen.append((light(), ball()))
+            return len(seen) > 1 and seen[-1] == seen[-2]
+
+        browsing.until(twice, every=0.5)
+
     def moved(slider, degrees):
         before, pictured = light()["direction"], ball()
         person.number(f"light-{slider}", degrees)
         browsing.until(lambda: light()["direction"] != before and ball() != pictured)
+        settled()
         return ball()
 
     person.page.get_by_text("Command line").click()
-    person.page.wait_for_selector("#command textarea")
+    browsing.until(lambda: "light=" in person.page.input_value("#command textarea"))
+    settled()
     moved("height", 0)
     assert light()["direction"][2] == pytest.approx(0, abs=0.02)  # at the horizon, of a level scene
     sides = [moved("turn", degrees) for degrees in (90, -90)]  # half a turn: the other side is lit
