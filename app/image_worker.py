@@ -24,7 +24,16 @@ from typing import Any
 
 from PIL import Image
 
-from nerf_insert.io.decoding import NAMES, UNREADABLE, eight_bits, frames, in_srgb, open_picture, upright
+from nerf_insert.io.decoding import (
+    NAMES,
+    UNREADABLE,
+    as_stored,
+    eight_bits,
+    frames,
+    in_srgb,
+    open_picture,
+    upright,
+)
 
 MAX_MEMORY = 2 << 30  # bytes of address space
 MAX_PIXELS = 100_000_000
@@ -71,8 +80,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
             size, background = tuple(request["size"]), request["background"]
             image = open_image(file)
             image.draft("RGB", (max(size), max(size)))
-            if request.get("turned"):
-                image = upright(image)
+            image = upright(image) if request.get("turned") else as_stored(image)
             return {"jpeg": encode(photograph(image, size, background), "JPEG")}
     except (*UNREADABLE, MemoryError) as error:
         reason = str(error) or "it takes too much memory"

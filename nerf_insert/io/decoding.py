@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "PPM", "JPEG2000", "HEIF", "AVIF")
 SUFFIXES = (
@@ -28,6 +28,16 @@ UNREADABLE = (
     AttributeError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
 ORIENTATION = 0x0112  # EXIF's tag
+# how an upright picture is turned to how it is stored, by EXIF orientation
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 WITH_PARTS = ("MPO", "HEIF", "AVIF")  # whose further pictures belong to the first: depth, thumbnails, bursts
 
 
@@ -64,13 +74,35 @@ def upright(image: Image.Image) -> Image.Image:
         return image
 
 
+def orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (as stored) to 8, of a picture whose pixels are not read yet."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except UNREADABLE:  # damaged EXIF data
+        value = 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def as_stored(image: Image.Image) -> Image.Image:
+    """Return a picture, whose pixels are not read yet, not turned: Pillow turns TIFFs when it reads them."""
+    tag = orientation(image)
+    if image.format != "TIFF" or tag == 1:
+        return image
+    image.load()
+    return image.transpose(STORED[tag])
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) of a picture as it is stored, from the header alone."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size is the upright one since Pillow 11
+        return image.tag_v2[TiffImagePlugin.IMAGEWIDTH], image.tag_v2[TiffImagePlugin.IMAGELENGTH]
+    return image.size
+
+
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (width, height) of a picture that is turned as its EXIF data says, from the header alone."""
-    try:
-        turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
-    except UNREADABLE:
-        turned = False
-    return (image.height, image.width) if turned else image.size
+    width, height = stored_size(image)
+    return (height, width) if orientation(image) >= 5 else (width, height)
 
 
 def in_srgb(image: Image.Image) -> Image.Image:

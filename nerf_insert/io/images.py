@@ -24,7 +24,6 @@ from nerf_insert.io.files import atomic_write
 
 GROUND = 0.5  # sRGB gray behind a reference image's transparency
 CROP_MARGIN = 0.04  # of its longer side, left around what is opaque of a reference image
-ORIENTATION_TAG = 0x0112
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -50,13 +49,13 @@ def unreadable(path: str | Path, error: Exception) -> InputError:
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Return (width, height), from the header alone.
+    """Return (width, height) of an image as it is stored, from the header alone.
 
     Raises:
         InputError: The file is missing, unreadable, or not an image.
     """
     with open_image(path) as image:
-        return image.size
+        return decoding.stored_size(image)
 
 
 def exif_orientation(path: str | Path) -> int:
@@ -66,11 +65,7 @@ def exif_orientation(path: str | Path) -> int:
         InputError: The file is missing, unreadable, or not an image.
     """
     with open_image(path) as image:
-        try:
-            value = image.getexif().get(ORIENTATION_TAG, 1)
-        except UNREADABLE:  # damaged EXIF data
-            value = 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+        return decoding.orientation(image)
 
 
 def may_be_transparent(path: str | Path) -> bool:
@@ -89,8 +84,8 @@ def oriented_size(path: str | Path) -> tuple[int, int]:
     Raises:
         InputError: The file is missing, unreadable, or not an image.
     """
-    width, height = image_size(path)
-    return (height, width) if exif_orientation(path) >= 5 else (width, height)
+    with open_image(path) as image:
+        return decoding.upright_size(image)
 
 
 def orient(array: np.ndarray, orientation: int) -> np.ndarray:
@@ -105,14 +100,16 @@ def orient(array: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def read_array(path: str | Path) -> np.ndarray:
-    """Decode an image file to float32 [H, W, C] in 0..1: C is 1 or 3, and one more with transparency.
+    """Decode an image file, as it is stored, to float32 [H, W, C] in 0..1.
+
+    C is 1 or 3, and one more with transparency.
 
     Raises:
         InputError: The file is missing, unreadable, or not an image.
     """
     with open_image(path) as image:
         try:
-            return decoding.pixels(image)
+            return decoding.pixels(decoding.as_stored(image))
         except UNREADABLE as error:
             raise unreadable(path, error) from None
 
@@ -204,7 +201,7 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
         InputError: The file is missing or unreadable, has another size, or marks nothing or everything.
     """
     with open_image(path) as image:
-        stored, found = image.size, decoding.upright_size(image)
+        stored, found = decoding.stored_size(image), decoding.upright_size(image)
     if size not in (found, stored):
         raise InputError(
             f"the mask {path} is {found[0]}x{found[1]} pixels but its photograph is {size[0]}x{size[1]}: "

@@ -10,6 +10,9 @@ from PIL import Image, PngImagePlugin
 from nerf_insert.errors import InputError, InputWarning, warnings_to
 from nerf_insert.io.images import (
     contact_sheet,
+    exif_orientation,
+    image_size,
+    oriented_size,
     read_image,
     read_mask,
     read_reference,
@@ -106,6 +109,21 @@ def test_a_reference_is_seen_as_its_photographer_saw_it(tmp_path, tag):
     exif[0x0112] = tag
     Image.fromarray(stored(tag)).save(tmp_path / "a.png", exif=exif)
     assert torch.equal(read_reference(tmp_path / "a.png"), torch.from_numpy(UPRIGHT.astype(np.float32) / 255))
+
+
+@pytest.mark.parametrize("tag", SIDES)
+def test_a_tiff_is_turned_where_it_is_asked_for_and_once(tmp_path, tag):
+    """As any other photograph with the tag, though Pillow turns TIFFs on its own."""
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    file = tmp_path / "a.tif"
+    Image.fromarray(stored(tag)).save(file, exif=exif)
+    upright, turned = UPRIGHT.astype(np.float32) / 255, stored(tag).astype(np.float32) / 255
+    assert np.array_equal(read_image(file)[0].numpy(), turned)
+    assert np.array_equal(read_image(file, tag)[0].numpy(), upright)
+    assert np.array_equal(read_upright(file)[0].numpy(), upright)
+    assert image_size(file) == turned.shape[1::-1] and oriented_size(file) == upright.shape[1::-1]
+    assert exif_orientation(file) == tag
 
 
 def test_what_lies_under_transparency_is_never_seen(tmp_path):
