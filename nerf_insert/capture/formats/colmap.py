@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from nerf_insert.capture.formats.colmap_model import camera_to_world, count_images, read_model
 from nerf_insert.capture.formats.content import OPENCV_TO_OPENGL, Content, frame
-from nerf_insert.capture.photo_files import PhotoFinder, folders_below
+from nerf_insert.capture.photo_files import PhotoFinder, common_tail, folders_below, split_name
 from nerf_insert.capture.reading import FIRST
 from nerf_insert.errors import InputError
 
@@ -87,13 +88,18 @@ def read(model: Path, folder: Path, chosen: str | None = None) -> Content:
 
 def photographs_home(model: Path, folder: Path, names: list[str]) -> Path:
     """Return the folder that a reconstruction's names of photographs are relative to."""
+    if not names or os.path.isabs(names[0]):
+        return folder
     levels = [path for path in (model, *model.parents) if path.is_relative_to(folder)]
     for level in levels:
         for name in ALWAYS_BESIDE:
             home = level / name if name != "." else level
             if home.is_dir() and any((home / photograph).is_file() for photograph in names[:50]):
                 return home
-    finder = PhotoFinder(folder, names[:1])
-    found = finder.path(names[0]) if names else folder
-    depth = len(Path(names[0]).parts) if names else 0
-    return found.parents[depth - 1] if depth and found.is_file() else folder / "images"
+    found = PhotoFinder(folder, names[:1]).path(names[0])
+    if not found.is_file():
+        return folder / "images"
+    listed = PurePosixPath(split_name(names[0])[0]).parts
+    kept = common_tail(found.parent.parts, listed) == len(listed)  # their folders are as listed
+    home = found.parents[len(listed)] if kept else folder
+    return home if home.is_relative_to(folder) else folder

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nerf_insert.capture.formats.content import matrix, rotation_of
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_bytes, read_text
 
@@ -177,11 +178,11 @@ def binary_images(path: Path) -> list[ColmapImage]:
 
 
 def camera_to_world(image: ColmapImage) -> np.ndarray:
-    """Return the pose [4, 4] of an image, OpenCV's axes, in the reconstruction's own coordinates."""
-    from scipy.spatial.transform import Rotation
+    """Return the pose [4, 4] of an image, OpenCV's axes, in the reconstruction's own coordinates.
 
+    Raises:
+        InputError: Its rotation is none.
+    """
     w, x, y, z = image.quaternion
-    rotation = Rotation.from_quat([x, y, z, w]).as_matrix().T
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, -rotation @ np.array(image.translation)
-    return pose
+    rotation = rotation_of(np.array([x, y, z, w]), f"the pose of {image.name} in the COLMAP reconstruction").T
+    return matrix(rotation, -rotation @ np.array(image.translation))

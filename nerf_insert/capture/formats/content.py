@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from nerf_insert.capture.photo_files import NO_PHOTOGRAPHS, SUFFIXES, folders_below
 from nerf_insert.errors import InputError
@@ -33,6 +35,20 @@ def photographs_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
+def files_in(folder: Path, *patterns: str) -> list[Path]:
+    """Return the files below a folder that fit a pattern, sorted: no folders, pipes or broken links."""
+    return sorted(path for pattern in patterns for path in folder.glob(pattern) if os.path.isfile(path))
+
+
+def beginning(file: Path, size: int) -> bytes:
+    """Return the first bytes of a file, nothing of one that cannot be read."""
+    try:
+        with open(file, "rb") as stream:
+            return stream.read(size)
+    except OSError:
+        return b""
+
+
 def folders_of_photographs(folder: Path) -> dict[Path, list[Path]]:
     """Return all folders below one that hold photographs, not masks or depth maps, with these."""
     folders = [f for f in folders_below(folder) if f == folder or not NO_PHOTOGRAPHS.search(f.name)]
@@ -52,6 +68,19 @@ def numbers(values: Sequence[Any], count: int, what: str) -> np.ndarray:
     if len(array) != count or not np.isfinite(array).all():
         raise InputError(f"{what} should be {count} finite numbers")
     return array
+
+
+def rotation_of(quaternion: Float[np.ndarray, " 4"], what: str) -> Float[np.ndarray, "3 3"]:
+    """Return the rotation [3, 3] of a quaternion x, y, z, w of any length but zero.
+
+    Raises:
+        InputError: It is zero or not finite; `what` names it.
+    """
+    from scipy.spatial.transform import Rotation
+
+    if not 0 < np.linalg.norm(quaternion) < np.inf:
+        raise InputError(f"{what} is no rotation: its quaternion is {' '.join(f'{v:g}' for v in quaternion)}")
+    return Rotation.from_quat(quaternion).as_matrix()
 
 
 def frame(name: str, c2w: np.ndarray, lens: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nerf_insert.capture.formats.content import OPENCV_TO_OPENGL, Content, frame, matrix, numbers
+from nerf_insert.capture.formats.content import OPENCV_TO_OPENGL, Content, files_in, frame, matrix, numbers
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
 
@@ -20,7 +20,7 @@ RADIAL = ("pinhole", "radial1", "radial3", "radialk1", "radialk3", "brown", "")
 
 def find(folder: Path) -> Path | None:
     """Return the .sfm file of a folder that holds poses: of several, the largest."""
-    files = [*folder.glob("*.sfm"), *folder.glob("*/*.sfm"), *folder.glob("MeshroomCache/*/*/*.sfm")]
+    files = files_in(folder, "*.sfm", "*/*.sfm", "MeshroomCache/*/*/*.sfm")
     return max(files, key=lambda file: (file.stat().st_size, file.name), default=None)
 
 

@@ -11,7 +11,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from nerf_insert.capture.formats.content import OPENCV_TO_OPENGL, Content, frame, matrix, numbers
+from nerf_insert.capture.formats.content import (
+    OPENCV_TO_OPENGL,
+    Content,
+    beginning,
+    files_in,
+    frame,
+    matrix,
+    numbers,
+)
 from nerf_insert.errors import InputError
 
 MODELS = {"frame": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
@@ -20,9 +28,8 @@ LARGEST = 256 << 20  # bytes
 
 def find(folder: Path) -> Path | None:
     """Return the first XML file of a folder that lists Metashape's cameras."""
-    for file in sorted(folder.glob("*.xml")):
-        with open(file, "rb") as stream:
-            head = stream.read(2000)
+    for file in files_in(folder, "*.xml"):
+        head = beginning(file, 2000)
         if b"<document" in head and b"<chunk" in head:
             return file
     return None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nerf_insert.capture.formats.content import Content, frame, matrix, numbers
+from nerf_insert.capture.formats.content import Content, beginning, files_in, frame, matrix, numbers
 from nerf_insert.capture.photo_files import PhotoFinder
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_text
@@ -22,9 +22,8 @@ LENS = {"k1": "k1", "k2": "k2", "k3": "k3", "k4": "k4", "p1": "t1", "p2": "t2"}
 
 def find(folder: Path) -> Path | None:
     """Return the first CSV file of a folder with RealityCapture's columns."""
-    for file in sorted(folder.glob("*.csv")):
-        with open(file, "rb") as stream:
-            head = stream.readline(4000).decode(errors="replace").lower()
+    for file in files_in(folder, "*.csv"):
+        head = beginning(file, 4000).partition(b"\n")[0].decode(errors="replace").lower()
         if "name" in head and {"heading", "pitch", "roll", "alt"} <= set(head.strip().split(",")):
             return file
     return None
@@ -61,7 +60,8 @@ def read(file: Path, folder: Path) -> Content:
             ours: float(numbers([row.get(theirs) or 0], 1, f"{theirs} of {name} in {file}")[0])
             for ours, theirs in LENS.items()
         }
-        frames.append(frame(path.relative_to(folder).as_posix(), matrix_of(row, file), lens))
+        shown = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+        frames.append(frame(shown, matrix_of(row, file), lens))
     return Content({"frames": frames}, folder, file)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nerf_insert.capture.formats.content import Content, frame, matrix, numbers, photographs_in
+from nerf_insert.capture.formats.content import Content, frame, matrix, numbers, photographs_in, rotation_of
 from nerf_insert.capture.photo_files import natural_key
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
@@ -37,8 +37,6 @@ def read(file: Path, folder: Path) -> Content:
     Raises:
         InputError: The file is damaged, or there are no photographs.
     """
-    from scipy.spatial.transform import Rotation
-
     data = read_json(file)
     photographs = next((p for name in IMAGES if (p := photographs_in(file.parent / name))), [])
     photographs = sorted(photographs, key=natural_key)
@@ -59,6 +57,7 @@ def read(file: Path, folder: Path) -> Content:
             lens |= dict(zip(("fl_x", "fl_y", "cx", "cy"), values.tolist(), strict=True))
         if "w" in data and "h" in data:
             lens |= {"w": data["w"], "h": data["h"]}
-        pose = matrix(Rotation.from_quat(poses[number, :4]).as_matrix(), poses[number, 4:])
+        rotation = rotation_of(poses[number, :4], f"the pose of {path.name} in {file}")
+        pose = matrix(rotation, poses[number, 4:])
         frames.append(frame(path.relative_to(folder).as_posix(), pose, lens))
     return Content({"frames": frames}, folder, file)

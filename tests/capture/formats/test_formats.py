@@ -1,6 +1,7 @@
 """Exports of other programs: the cameras that were written come back, whatever the layout."""
 
 import json
+import os
 import unicodedata
 
 import exports
@@ -150,6 +151,70 @@ def test_colmap_names_with_spaces_and_folders(tmp_path):
     exports.colmap(tmp_path, listed=listed)
     capture = Capture.load(tmp_path)
     assert [view.name for view in capture.views] == sorted(f"images/{name}" for name in listed)
+
+
+@pytest.mark.parametrize(
+    ("home", "listed"),
+    [
+        (".", "images/{}"),  # which are moved out of their folder
+        ("pictures", "rig/front/{}"),
+        ("images", "/home/somebody/a/b/c/d/e/f/g/h/i/j/k/images/{}"),
+        ("images", "C:\\Users\\me\\images\\{}"),
+    ],
+)
+def test_colmap_names_with_folders_that_are_gone(tmp_path, home, listed):
+    exports.photographs(tmp_path / home, [f"{k:03d}.jpg" for k in range(12)])
+    exports.colmap(tmp_path, listed=[listed.format(f"{k:03d}.jpg") for k in range(12)])
+    capture = Capture.load(tmp_path)
+    same_cameras(capture, Z_UP)
+    assert {view.path.parent for view in capture.views} == {tmp_path / home}
+
+
+def test_photographs_that_lie_elsewhere(tmp_path):
+    """Named with their whole paths, by COLMAP's and RealityCapture's users."""
+    elsewhere, model, reality = (tmp_path / name for name in ("elsewhere", "model", "reality"))
+    exports.photographs(elsewhere, [f"{k:03d}.jpg" for k in range(12)])
+    exports.colmap(model, listed=[f"{elsewhere}/{k:03d}.jpg" for k in range(12)])
+    same_cameras(Capture.load(model), Z_UP)
+    exports.reality_capture(reality)
+    (reality / "images").rename(reality / "gone")
+    table = (reality / "cameras.csv").read_text()
+    for k in range(12):
+        (reality / "gone" / f"{k:03d}.jpg").unlink()
+        table = table.replace(f"{k:03d}.jpg", f"{elsewhere}/{k:03d}.jpg")
+    (reality / "cameras.csv").write_text(table)
+    same_cameras(Capture.load(reality))
+
+
+@pytest.mark.parametrize("write", [exports.metashape, exports.reality_capture, exports.meshroom])
+def test_what_is_no_file_is_passed_over(tmp_path, write):
+    """Broken links, as git-annex leaves them, and folders under the names of a format's files."""
+    write(tmp_path)
+    for suffix in ("xml", "csv", "sfm"):
+        (tmp_path / f"a.{suffix}").symlink_to("nowhere")
+        (tmp_path / f"b.{suffix}").mkdir()
+        os.mkfifo(tmp_path / f"c.{suffix}")
+    same_cameras(Capture.load(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["COLMAP", "Record3D"])
+def test_a_pose_without_rotation_is_named(tmp_path, kind):
+    if kind == "COLMAP":
+        exports.photographs(tmp_path / "images", [f"{k:03d}.jpg" for k in range(12)])
+        file = exports.colmap(tmp_path) / "sparse" / "0" / "images.txt"
+        lines = file.read_text().splitlines()
+        words = lines[1 + 2 * 5].split()
+        lines[1 + 2 * 5] = " ".join([words[0], *"0000", *words[5:]])
+        file.write_text("\n".join(lines) + "\n")
+        name = "005.jpg"
+    else:
+        file = exports.record3d(tmp_path) / "metadata.json"
+        data = json.loads(file.read_text())
+        data["poses"][5][:4] = [0, 0, 0, 0]
+        file.write_text(json.dumps(data))
+        name = "5.jpg"
+    with pytest.raises(InputError, match=f"the pose of {name} in .* is no rotation.* 0 0 0 0"):
+        Capture.load(tmp_path)
 
 
 @pytest.mark.parametrize(
