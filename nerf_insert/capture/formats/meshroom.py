@@ -15,6 +15,7 @@ from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
 
 FISHEYE = ("fisheye", "fisheye4", "equidistant")
+RATIO_OF_Y = [1, 2, 5]  # since this version pixelRatio is fl_y / fl_x, before fl_x / fl_y
 RADIAL = ("pinhole", "radial1", "radial3", "radialk1", "radialk3", "brown", "")
 
 
@@ -36,6 +37,7 @@ def read(file: Path, folder: Path) -> Content:
             f"{file} holds no poses: give the cameras.sfm that Meshroom's StructureFromMotion wrote"
         )
     try:
+        version = [int(part) for part in data.get("version", [])]
         intrinsics = {entry["intrinsicId"]: entry for entry in data.get("intrinsics", [])}
         poses = {entry["poseId"]: entry["pose"]["transform"] for entry in data["poses"]}
         frames, skipped = [], 0
@@ -48,14 +50,15 @@ def read(file: Path, folder: Path) -> Content:
             # written column by column: world-to-camera, so the rows are camera-to-world
             rotation = numbers(transform["rotation"], 9, f"the rotation of {name} in {file}").reshape(3, 3)
             center = numbers(transform["center"], 3, f"the center of {name} in {file}")
-            frames.append(frame(name, matrix(rotation, center) @ OPENCV_TO_OPENGL, lens_of(lens, file)))
-    except (KeyError, TypeError) as error:
+            c2w = matrix(rotation, center) @ OPENCV_TO_OPENGL
+            frames.append(frame(name, c2w, lens_of(lens, version, file)))
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} is not a file of Meshroom's cameras, or is damaged: {error!r}") from None
     notes = [f"{skipped} photographs have no pose in {file.name} and are left out"] if skipped else []
     return Content({"frames": frames}, folder, file, notes)
 
 
-def lens_of(entry: dict[str, Any], file: Path) -> dict[str, Any]:
+def lens_of(entry: dict[str, Any], version: list[int], file: Path) -> dict[str, Any]:
     """Return the intrinsics of an entry, as any version of Meshroom writes them."""
     what = f"the intrinsics {entry['intrinsicId']} in {file}"
     width, height = numbers([entry["width"], entry["height"]], 2, what)
@@ -63,8 +66,9 @@ def lens_of(entry: dict[str, Any], file: Path) -> dict[str, Any]:
         given = entry["pxFocalLength"]
         focal = numbers(given if isinstance(given, list) else [given, given], 2, what)
     else:
-        sensor = float(numbers([entry["sensorWidth"]], 1, what)[0])
-        focal = numbers([entry["focalLength"]] * 2, 2, what) * max(width, height) / sensor
+        given = [entry[key] for key in ("sensorWidth", "focalLength")] + [entry.get("pixelRatio", 1)]
+        sensor, length, ratio = numbers(given, 3, what)
+        focal = length * width / sensor * np.array([1, ratio if version >= RATIO_OF_Y else 1 / ratio])
     center = numbers(entry.get("principalPoint", [0, 0]), 2, what)
     if (np.abs(center) < 0.25 * np.array([width, height])).all():  # since 2020 relative to the middle
         center = center + np.array([width, height]) / 2

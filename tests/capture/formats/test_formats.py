@@ -76,6 +76,20 @@ def test_nerfstudios_converters_agree(tmp_path):
     assert np.abs(np.array(poses_of(out))[:, :3] - np.stack(ours)).max() < 1e-5
 
 
+@pytest.mark.parametrize(("version", "down"), [("4", 100 / 1.25), ("5", 100 * 1.25)])
+def test_meshrooms_focal_length_belongs_to_the_width(tmp_path, version, down):
+    """Of portraits too, and its pixelRatio to the height: AliceVision's jsonIO.cpp."""
+    file = exports.meshroom(tmp_path) / "cameras.sfm"
+    data = json.loads(file.read_text())
+    data["version"] = ["1", "2", version]
+    own = {"width": "16", "height": "24", "focalLength": "225", "pixelRatio": "1.25"}  # sensorWidth 36
+    data["intrinsics"][0] |= own
+    file.write_text(json.dumps(data))
+    exports.photographs(tmp_path, exports.names(), (16, 24))
+    camera = Capture.load(tmp_path).views[0].camera
+    assert (camera.fx, camera.fy) == pytest.approx((100, down))
+
+
 def test_metashapes_chunk_transform_places_the_cameras(tmp_path):
     """Into the coordinates of an exported mesh: scaled, turned, moved far away, where float64 is needed."""
     chunk = (
