@@ -64,7 +64,8 @@ FORMATS: dict[str, tuple[Find, Callable[[Path, Path, Reading], Content]]] = {
     "metashape": (metashape.find, lambda file, folder, _: metashape.read(file, folder)),
     "realitycapture": (reality_capture.find, lambda file, folder, _: reality_capture.read(file, folder)),
 }
-TELLING = ("transforms.json", "transforms_train.json", "poses_bounds.npy", "sparse", "colmap")  # in a capture
+TRANSFORMS = ("transforms.json", "transforms_train.json")
+TELLING = (*TRANSFORMS, "poses_bounds.npy", "sparse", "colmap")  # in a capture
 COLMAP_FILES = ("cameras.bin", "cameras.txt")
 DATA_SUFFIXES = (".json", ".bin", ".txt", ".npy", ".xml", ".csv", ".sfm")  # of all formats' own files
 
@@ -162,7 +163,8 @@ def capture_folder(path: Path) -> tuple[Path, str | None]:
     if not path.is_dir():
         return path, None
     kind = kind_of(path)
-    if not kind or not folders_of_photographs(path):
+    own = any((path / name).exists() for name in TRANSFORMS)
+    if not own and (not kind or not folders_of_photographs(path)):
         for parent in path.resolve().parents[:3]:
             if is_part(path, parent):
                 return parent, f"{path} is a part of the capture {parent}, which was read"

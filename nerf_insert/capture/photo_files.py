@@ -13,9 +13,11 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".JPG", ".JPEG", ".PNG", ".webp", ".tif", ".tiff", ".bmp")
+from nerf_insert.io.decoding import SUFFIXES
+
 NO_PHOTOGRAPHS = re.compile(r"mask|depth|normal|truth|confidence|segment|semantic|label", re.IGNORECASE)
 SMALLER_COPY = re.compile(r"^images_(\d+)$")
 MAX_DEPTH, MAX_FILES = 6, 200_000  # of the search below a capture
@@ -127,7 +129,9 @@ class FolderListing:
             return found
         suffix = PurePosixPath(base).suffix
         if suffix.lower() not in SUFFIXES:
-            return next((self._exact[base + end] for end in SUFFIXES if base + end in self._exact), None)
+            named = (self._exact.get(base + end) for end in SUFFIXES)
+            folded = (self._folded.get((base + end).casefold()) for end in SUFFIXES)
+            return next(filter(None, chain(named, folded)), None)
         same = self._stems.get(base.removesuffix(suffix), [])
         return same[0] if len(same) == 1 else None
 

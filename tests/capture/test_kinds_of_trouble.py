@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from nerf_insert.capture.axes import parse_axes
 from nerf_insert.capture.capture import Capture
+from nerf_insert.capture.formats.content import folders_of_photographs
 from nerf_insert.capture.masks_beside import share_note
 from nerf_insert.capture.placement import level_up
 from nerf_insert.capture.reading import AS_BEFORE, Reading, all_axes
@@ -184,6 +185,31 @@ def test_a_folder_above_several_captures(tmp_path, write):
         Capture.load(tmp_path)
     shutil.rmtree(tmp_path / "attic")
     assert len(Capture.load(tmp_path).views) == 12
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".TIF", ".jp2", ".JPEG"])
+def test_photographs_of_every_suffix_are_found(tmp_path, suffix):
+    """By name without suffix, by LLFF's order, and as those of a capture of its own in another one."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    inner = tmp_path / "phone"
+    exports.photographs(inner, exports.names(suffix=suffix))
+    write(inner, exports.names(suffix=""))
+    write(tmp_path, [f"phone/{name}" for name in exports.names(suffix=suffix)])
+    assert all(view.path.suffix == suffix for view in Capture.load(inner).views)
+    (inner / "transforms.json").unlink()
+    exports.llff(inner)
+    assert len(folders_of_photographs(inner)[inner / "images"]) == len(Capture.load(inner).views) == 12
+
+
+def test_poses_beside_those_of_the_capture_above_are_read(tmp_path):
+    """A second transforms.json for the same photographs, in a folder of its own."""
+    exports.photographs(tmp_path, exports.names())
+    write(tmp_path, exports.names())
+    (tmp_path / "mine").mkdir()
+    write(tmp_path / "mine", [f"../{name}" for name in exports.names()])
+    assert Capture.load(tmp_path / "mine").path == tmp_path / "mine"
 
 
 def test_links_into_a_store_of_blobs(tmp_path):

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nerf_insert.capture.photo_files import NO_PHOTOGRAPHS, SUFFIXES, folders_below
+from nerf_insert.capture.photo_files import NO_PHOTOGRAPHS, folders_below
 from nerf_insert.errors import InputError
+from nerf_insert.io.decoding import SUFFIXES
 
 OPENCV_TO_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # of a camera's axes, from the right
 
