@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nerf_insert.geometry.cameras import Camera
-from nerf_insert.io.images import image_size, orient, read_array, read_image, resize
+from nerf_insert.io.images import image_size, orient, read_image, read_kept, resize
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,8 @@ class View:
         """
         if self.mask_path is None:
             return None
-        mask = read_array(self.mask_path)[..., 0]
-        if mask.shape != self.full_size[::-1]:  # painted on the photograph as it is stored
-            mask = orient(mask, self.orientation)
-        ignored = torch.from_numpy((mask == 0) != self.mask_marks_ignored).float()
+        kept = read_kept(self.mask_path)
+        if kept.shape != self.full_size[::-1]:  # painted on the photograph as it is stored
+            kept = orient(kept, self.orientation)
+        ignored = torch.from_numpy(kept == self.mask_marks_ignored).float()
         return resize(ignored, size or self.size) < 1e-3

@@ -209,10 +209,9 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
         )
     color, alpha = read_upright(path) if found == size else read_image(path)
     bright = color @ torch.tensor([0.299, 0.587, 0.114])  # Rec. 601 luma, as Pillow's gray
-    if alpha is not None and alpha.min() < alpha.max():
-        bright = bright * alpha if _is_black_and_white(color[alpha > 0.5], path) else alpha
-    elif alpha is not None:
-        bright = bright * alpha
+    bright, picture = _marked(bright, color, alpha)
+    if picture:
+        warn(f"the mask {path} is a picture that is partly transparent: all that is opaque of it is marked")
     mask = bright > 0.5
     if not mask.any():
         brightest = round(float(bright.max()) * 255)
@@ -225,17 +224,40 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     return mask
 
 
-def _is_black_and_white(visible: Float[Tensor, "N 3"], path: str | Path) -> bool:
-    """Tell whether what is opaque of a mask is black and white, not paint of one color or a cut-out picture.
+def _marked(
+    bright: Float[Tensor, "H W"], color: Float[Tensor, "H W 3"], alpha: Float[Tensor, "H W"] | None
+) -> tuple[Float[Tensor, "H W"], bool]:
+    """Return how strongly a mask marks each pixel, and whether it is a picture that is partly transparent.
 
-    A picture is warned of.
+    That is its brightness times its opacity; where the opacity varies, and what is opaque is not black and
+    white but paint of one color or a picture, the opacity.
     """
-    if not len(visible) or bool((visible.amax(0) - visible.amin(0) < 0.02).all()):
-        return False
-    if float(((visible < 0.1).all(-1) | (visible > 0.9).all(-1)).float().mean()) > 0.9:
-        return True
-    warn(f"the mask {path} is a picture that is partly transparent: all that is opaque of it is marked")
-    return False
+    if alpha is None:
+        return bright, False
+    visible = color[alpha > 0.5]
+    one_color = not len(visible) or bool((visible.amax(0) - visible.amin(0) < 0.02).all())
+    extreme = (visible < 0.1).all(-1) | (visible > 0.9).all(-1)
+    if bool(alpha.min() == alpha.max()) or (not one_color and float(extreme.float().mean()) > 0.9):
+        return bright * alpha, False
+    return alpha, not one_color
+
+
+def read_kept(path: str | Path) -> Bool[np.ndarray, "H W"]:
+    """Read a mask that a capture comes with, as it is stored: false where it is zero.
+
+    Of a palette the indices count, which are labels; of color all channels; and opacity as in `read_mask`.
+
+    Raises:
+        InputError: The file is missing, unreadable, or not an image.
+    """
+    with open_image(path) as image:
+        if image.mode in ("P", "PA"):
+            try:
+                return np.atleast_3d(np.asarray(decoding.as_stored(image)))[..., 0] != 0
+            except UNREADABLE as error:
+                raise unreadable(path, error) from None
+    color, alpha = read_image(path)
+    return _marked(color.amax(-1), color, alpha)[0].numpy() != 0
 
 
 def to_uint8(image: Tensor) -> UInt8[Tensor, "..."]:

@@ -14,6 +14,7 @@ from nerf_insert.io.images import (
     image_size,
     oriented_size,
     read_image,
+    read_kept,
     read_mask,
     read_reference,
     read_upright,
@@ -277,6 +278,35 @@ def rgba(color, alpha):
 )
 def test_masks_are_read_the_way_they_were_meant(tmp_path, array):
     assert torch.equal(read_mask(save(tmp_path / "m.png", array), (30, 20)), SHAPE)
+
+
+def labels(path, palette):
+    """Zero outside SHAPE, 1 and 2 in it."""
+    indexed = Image.fromarray(SHAPE.numpy() * (1 + np.arange(30) % 2).astype(np.uint8), "P")
+    indexed.putpalette(palette)
+    indexed.save(path)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: save(path, WHITE // 255),
+        lambda path: save(path, WHITE.astype(np.uint16)),
+        lambda path: save(path, WHITE[..., None] * np.array([0, 1, 0], np.uint8)),
+        lambda path: save(path, rgba(WHITE[..., None], np.full_like(WHITE, 255))),
+        lambda path: save(path, rgba((255, 255, 255), WHITE)),
+        lambda path: save(path, rgba((0, 0, 0), WHITE)),
+        lambda path: save(
+            path, rgba(WHITE[..., None], np.tile(np.where(np.arange(30) < 24, 255, 0), (20, 1)))
+        ),
+        lambda path: labels(path, [0, 0, 0, 128, 0, 0, 0, 128, 0]),
+        lambda path: labels(path, [0] * 9),
+    ],
+    ids="one;16 bit;green;opaque;white alpha;black alpha;black and white;VOC;labels alone".split(";"),
+)
+def test_a_captures_mask_leaves_out_what_is_zero(tmp_path, write):
+    write(tmp_path / "m.png")
+    assert np.array_equal(read_kept(tmp_path / "m.png"), SHAPE.numpy())
 
 
 def test_a_picture_cut_out_of_its_photograph_marks_all_that_is_left_of_it(tmp_path):
