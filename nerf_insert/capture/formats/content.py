@@ -31,14 +31,16 @@ class Content:
 
 def photographs_in(folder: Path) -> list[Path]:
     """Return the photographs that lie directly in a folder, in the order of their names' text."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    return [path for path in files_in(folder, "*") if path.suffix.lower() in SUFFIXES]
 
 
 def files_in(folder: Path, *patterns: str) -> list[Path]:
-    """Return the files below a folder that fit a pattern, sorted: no folders, pipes or broken links."""
-    return sorted(path for pattern in patterns for path in folder.glob(pattern) if os.path.isfile(path))
+    """Return the files below a folder that fit a pattern, sorted by name.
+
+    Folders, pipes and broken links are left out, and hidden files: a Mac writes ._NAME beside every NAME.
+    """
+    found = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    return [path for path in found if not path.name.startswith(".") and os.path.isfile(path)]
 
 
 def beginning(file: Path, size: int) -> bytes:

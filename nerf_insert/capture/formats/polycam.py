@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nerf_insert.capture.formats.content import Content, frame, numbers, photographs_in
+from nerf_insert.capture.formats.content import Content, files_in, frame, numbers, photographs_in
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
 
@@ -20,8 +20,7 @@ def find(folder: Path) -> Path | None:
     """Return the folder of the cameras."""
     for home in (folder / "keyframes", folder):
         for cameras, images in CAMERAS:
-            some = next((home / cameras).glob("*.json"), None)
-            if some is not None and (home / images).is_dir():
+            if files_in(home / cameras, "*.json") and (home / images).is_dir():
                 return home / cameras
     return None
 
@@ -35,7 +34,7 @@ def read(cameras: Path, folder: Path) -> Content:
     images = cameras.parent / dict(CAMERAS)[cameras.name]
     by_stem = {path.stem: path for path in photographs_in(images)}
     frames = []
-    for file in sorted(cameras.glob("*.json")):
+    for file in files_in(cameras, "*.json"):
         data = read_json(file)
         if not isinstance(data, dict) or not {"t_00", "t_23", *LENS.values()} <= set(data):
             raise InputError(f"{file} is not a camera of Polycam: it lacks t_00 to t_23, fx, fy, cx, cy")

@@ -211,6 +211,16 @@ def test_what_is_no_file_is_passed_over(tmp_path, write):
     same_cameras(Capture.load(tmp_path))
 
 
+@pytest.mark.parametrize("write", [exports.polycam, exports.record3d, exports.metashape, exports.llff])
+def test_the_files_that_a_mac_writes_beside_every_other_are_passed_over(tmp_path, write):
+    if write is exports.llff:
+        exports.photographs(tmp_path / "images", [f"{k:03d}.jpg" for k in range(12)])
+    write(tmp_path)
+    for path in list(tmp_path.rglob("*.*")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7<document<chunk")
+    assert len(Capture.load(tmp_path).views) == 12
+
+
 @pytest.mark.parametrize("kind", ["COLMAP", "Record3D"])
 def test_a_pose_without_rotation_is_named(tmp_path, kind):
     if kind == "COLMAP":
