@@ -84,7 +84,8 @@ class PhotoFinder:
         wanted = PurePosixPath(listed).parts
         ranked = []
         for folder in self._below:
-            if folder.name not in wanted and (self._masks or NO_PHOTOGRAPHS.search(folder.name)):
+            other = self._masks or not may_hold_photographs(folder, self._within)
+            if other and folder.name not in wanted:
                 continue
             hits = self._hits(folder, bases)
             if hits:
@@ -179,6 +180,11 @@ def folders_below(folder: Path) -> list[Path]:
         if files > MAX_FILES:
             break
     return found
+
+
+def may_hold_photographs(folder: Path, capture: Path) -> bool:
+    """Whether a folder is the capture itself, or has a name that tells of no masks, depths and such."""
+    return folder == capture or not NO_PHOTOGRAPHS.search(folder.name)
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:

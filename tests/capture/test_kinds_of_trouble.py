@@ -166,6 +166,15 @@ def test_names_of_other_machines(tmp_path):
         assert ("found by name" in " ".join(capture.warnings)) == (not listed[0].startswith("fotos"))
 
 
+@pytest.mark.parametrize("name", ["normal room", "unlabeled", "deepmasks"])
+def test_a_capture_may_have_any_name(tmp_path, name):
+    """Also one that says of a folder in it that it holds no photographs."""
+    folder = tmp_path / name
+    exports.photographs(folder, exports.names("."))
+    write(folder, exports.names("/home/me/scan"))
+    assert {view.path.parent for view in Capture.load(folder).views} == {folder}
+
+
 def test_a_missing_photograph_is_not_taken_from_another_folder(tmp_path):
     """Two cameras whose photographs share their names: what is missing stays missing."""
     names = [f"images/{('front', 'back')[k % 2]}/{k // 2:04d}.jpg" for k in range(12)]

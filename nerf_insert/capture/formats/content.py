@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nerf_insert.capture.photo_files import NO_PHOTOGRAPHS, folders_below
+from nerf_insert.capture.photo_files import folders_below, may_hold_photographs
 from nerf_insert.errors import InputError
 from nerf_insert.io.decoding import SUFFIXES
 
@@ -54,7 +54,7 @@ def beginning(file: Path, size: int) -> bytes:
 
 def folders_of_photographs(folder: Path) -> dict[Path, list[Path]]:
     """Return all folders below one that hold photographs, not masks or depth maps, with these."""
-    folders = [f for f in folders_below(folder) if f == folder or not NO_PHOTOGRAPHS.search(f.name)]
+    folders = [f for f in folders_below(folder) if may_hold_photographs(f, folder)]
     return {f: found for f in folders if (found := photographs_in(f))}
 
 
