@@ -132,7 +132,7 @@ def text_cameras(path: Path) -> dict[int, ColmapCamera]:
 
 
 def text_images(path: Path) -> list[ColmapImage]:
-    """Read images.txt: two lines an image, the second its 2D points, maybe empty."""
+    """Read images.txt: two lines an image, the second its 2D points, maybe empty or left out."""
     images, lines = [], rows(path)
     index = 0
     while index < len(lines):
@@ -142,8 +142,17 @@ def text_images(path: Path) -> list[ColmapImage]:
         words = lines[index].split(maxsplit=9)
         numbers = tuple(float(value) for value in words[1:8])
         images.append(ColmapImage(words[9].strip(), int(words[8]), numbers[:4], numbers[4:]))
-        index += 2
+        index += 2 if index + 1 < len(lines) and are_points(lines[index + 1]) else 1
     return images
+
+
+def are_points(line: str) -> bool:
+    """Whether a line of images.txt holds 2D points, and not the next image, which ends with a file's name."""
+    try:
+        float((line.rsplit(maxsplit=1) or ["0"])[-1])
+    except ValueError:
+        return False
+    return True
 
 
 def binary_cameras(path: Path) -> dict[int, ColmapCamera]:

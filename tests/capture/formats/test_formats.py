@@ -125,6 +125,14 @@ def test_colmap_in_any_place(tmp_path, model, home, binary):
     assert capture.views[0].name == ("" if home == "." else f"{home}/") + "000.jpg"
 
 
+@pytest.mark.parametrize("points", ["", "\n", "3.0 4.0 -1 5.5 6.5 12\n", "3.0\t4.0\t-1\n", "\n\n"])
+def test_colmaps_text_with_and_without_lines_of_points(tmp_path, points):
+    exports.photographs(tmp_path / "images", [f"{k:03d}.jpg" for k in range(12)])
+    file = exports.colmap(tmp_path) / "sparse" / "0" / "images.txt"
+    file.write_text("".join(f"{line}\n{points}" for line in file.read_text().splitlines()[1::2]))
+    same_cameras(Capture.load(tmp_path), Z_UP)
+
+
 @pytest.mark.parametrize("kind", ["binary", "text"])
 def test_colmaps_rigs_and_frames(tmp_path, kind):
     """Two cameras on a rig, as COLMAP 3.12 and newer write them: each photograph where COLMAP has it."""
