@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nerf_insert.capture.not_modeled import check_lens, notes_of
-from nerf_insert.capture.photo_files import PhotoFinder, compose
+from nerf_insert.capture.photo_files import FolderListing, PhotoFinder, compose, split_name
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
 from nerf_insert.io.images import image_size, oriented_size
@@ -76,11 +76,12 @@ def read_blender(folder: Path, upright: bool = False) -> Listing:
     Raises:
         InputError: The message names the file and the frame at fault.
     """
-    listings = {
-        split: read_transforms(folder / f"transforms_{split}.json", upright)
-        for split in SPLITS
-        if split == "train" or (folder / f"transforms_{split}.json").exists()
-    }
+    listings = {}
+    for split in SPLITS:
+        source = folder / f"transforms_{split}.json"
+        if split == "train" or source.exists():
+            meta = in_own_folder(read_json(source), folder, split)
+            listings[split] = list_frames(meta, folder, source, upright=upright)
     frames = {frame.name: frame for listing in listings.values() for frame in listing.frames}
     return Listing(
         source=folder / "transforms_train.json",
@@ -90,6 +91,24 @@ def read_blender(folder: Path, upright: bool = False) -> Listing:
         notes=list(dict.fromkeys(note for listing in listings.values() for note in listing.notes)),
         up=listings["train"].up,
     )
+
+
+def in_own_folder(meta: Any, folder: Path, split: str) -> Any:
+    """Return the content of a split's file, bare names led to the folder of its name where they are there.
+
+    Splits may number their photographs alike.
+    """
+    if not isinstance(meta, dict) or not isinstance(meta.get("frames"), list):
+        return meta
+    here, own = FolderListing(folder), FolderListing(folder / split)
+    frames = []
+    for entry in meta["frames"]:
+        name = entry.get("file_path") if isinstance(entry, dict) else None
+        listed, base = split_name(name) if isinstance(name, str) else (None, "")
+        if listed in ("", ".") and base and not here.find(base) and own.find(base):
+            entry = {**entry, "file_path": f"{split}/{base}"}
+        frames.append(entry)
+    return {**meta, "frames": frames}
 
 
 def list_frames(meta: Any, folder: Path, source: Path, upright: bool = False) -> Listing:

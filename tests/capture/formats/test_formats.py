@@ -291,6 +291,29 @@ def test_blender_splits_with_photographs(tmp_path):
     assert capture.view("011").camera.cx == pytest.approx(11.5) and capture.view("011").alpha() is None
 
 
+@pytest.mark.parametrize("listed", ["{}", "./{}.jpg", "{part}/{}", "C:\\lego\\{part}\\{}.jpg"])
+def test_blender_splits_that_number_their_photographs_alike(tmp_path, listed):
+    """Each has those of the folder of its name."""
+    for part, indices in {"train": range(6), "val": range(6, 8), "test": range(8, 12)}.items():
+        exports.photographs(tmp_path, [f"{part}/r_{k - indices[0]}.jpg" for k in indices])
+        frames = [
+            {
+                "file_path": listed.format(f"r_{k - indices[0]}", part=part),
+                "transform_matrix": exports.poses()[k].tolist(),
+            }
+            for k in indices
+        ]
+        (tmp_path / f"transforms_{part}.json").write_text(
+            json.dumps({"camera_angle_x": 0.7, "frames": frames})
+        )
+    capture = Capture.load(tmp_path)
+    assert [len(part) for part in (capture.views, capture.train, capture.test)] == [12, 6, 4]
+    for part, first in (("train", 0), ("val", 6), ("test", 8)):
+        for view in (view for view in capture.views if view.path.parent == tmp_path / part):
+            pose = exports.poses()[first + int(view.path.stem[2:])]
+            assert np.abs(view.camera.c2w.numpy() - pose[:3]).max() < 1e-6
+
+
 BAD = {
     "entities": ("cameras.xml", '<!DOCTYPE d [<!ENTITY a "b">]><document><chunk/></document>', "entities"),
     "cut XML": ("cameras.xml", "<document><chunk>", "not valid XML"),
