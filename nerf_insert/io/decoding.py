@@ -8,6 +8,7 @@ its own with little memory.
 from __future__ import annotations
 
 import io
+import os
 import struct
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +49,8 @@ def open_picture(path: str | Path) -> Image.Image:
         UnidentifiedImageError: It is in none of `FORMATS`.
         OSError, ValueError, SyntaxError, EOFError: It cannot be read, or is damaged.
     """
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError("it is a pipe or a device, not a file")  # reading one may never end
     with open(path, "rb") as file:
         start = file.read(12)
     if not start:

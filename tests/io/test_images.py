@@ -1,5 +1,7 @@
 """Pictures of every kind, against the numbers that were written."""
 
+import os
+import signal
 import struct
 
 import numpy as np
@@ -233,6 +235,22 @@ def test_unreadable_pictures_are_named(tmp_path):
         (tmp_path / name).write_bytes(data[: len(data) // 2])
         with pytest.raises(InputError, match=name):
             read_image(tmp_path / name)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+
+    def give_up(*_):
+        raise TimeoutError("it was opened")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(InputError, match=r"pipe\.jpg: it is a pipe or a device, not a file"):
+            image_size(tmp_path / "pipe.jpg")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_picture_bomb_is_refused(tmp_path, monkeypatch):
