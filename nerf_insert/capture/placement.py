@@ -13,6 +13,7 @@ from torch import Tensor
 from nerf_insert.capture.view import View
 
 FAR = 50.0  # distance from zero, in units of the cameras' extent, beyond which float32 gets too coarse
+MOST = 0.9  # share of the cameras whose places are taken for right
 LEVEL = math.sin(math.radians(5.0))  # by which people hold cameras off level
 DOWN = 0.02  # weight of cameras' looking down, which tells up where a drone looks straight down
 SIDEWAYS = 0.2  # by how much more the cameras' right directions have to agree than their up directions
@@ -29,12 +30,18 @@ def choose_origin(centers: np.ndarray) -> tuple[float, float, float]:
         centers: The cameras' centers [N, 3], float64, the capture's coordinates.
     """
     middle = np.median(centers, axis=0)
-    extent = float(np.linalg.norm(centers - middle, axis=1).max())
+    extent = extent_of(centers)
     if np.linalg.norm(middle) <= FAR * extent or extent == 0:
         return (0.0, 0.0, 0.0)
     step = 10.0 ** np.floor(np.log10(extent))
     x, y, z = np.round(middle / step) * step
     return (float(x), float(y), float(z))
+
+
+def extent_of(centers: Float[np.ndarray, "N 3"]) -> float:
+    """Return how far cameras are from the middle of them, but for the farthest tenth, which may be wrong."""
+    distances = np.linalg.norm(centers - np.median(centers, axis=0), axis=1)
+    return float(np.quantile(distances, MOST, method="lower")) or float(distances.max())
 
 
 def place_in_words(point: Float[Tensor, " 3"], extent: float) -> str:

@@ -17,7 +17,7 @@ from nerf_insert.capture.axes import parse_axes
 from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.formats.content import folders_of_photographs
 from nerf_insert.capture.masks_beside import share_note
-from nerf_insert.capture.placement import level_up
+from nerf_insert.capture.placement import choose_origin, level_up
 from nerf_insert.capture.reading import AS_BEFORE, Reading, all_axes
 from nerf_insert.errors import InputError
 from nerf_insert.io.images import orient
@@ -271,6 +271,17 @@ def test_coordinates_far_from_zero(tmp_path, shift):
     again = Capture.load(tmp_path, reading=capture.reading)
     assert again.origin == capture.origin
     assert torch.equal(again.views[3].camera.c2w, capture.views[3].camera.c2w)
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_one_camera_at_a_wrong_place_does_not_hide_that_the_others_are_far_from_zero(count):
+    shift = np.array([500000.0, 5400000.0, 300.0])
+    centers = exports.poses()[:count, :3, 3] + shift
+    centers[1] = 0
+    assert np.abs(choose_origin(centers) - shift).max() < 10
+    at_one_place = np.tile(shift, (count, 1))  # but one
+    at_one_place[0] += 1
+    assert np.abs(choose_origin(at_one_place) - shift).max() < 10
 
 
 def test_a_uniform_scale_is_divided_out_and_shear_refused(tmp_path):

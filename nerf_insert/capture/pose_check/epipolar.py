@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from nerf_insert.capture.placement import extent_of
 from nerf_insert.capture.pose_check.matching import SIDE, Match
 from nerf_insert.geometry.cameras import Camera
 
 PARALLAX = np.radians(1.0)  # between two rays, above which their crossing has a side
-STILL = 1e-4  # baseline, in units of the longest, of photographs taken from the same place
+STILL = 1e-4  # baseline, in units of the cameras' extent, of photographs taken from the same place
 MAX_MATCHES = 60  # of one pair
 
 
@@ -115,7 +116,7 @@ class Rays:
         slope = np.sqrt((normal_a**2).sum(1) + (normal_b**2).sum(1))
         focal = np.sqrt(self.focal[self.first] * self.focal[self.second])
         errors = volume / slope.clip(1e-9) * focal
-        still = length[:, 0] < STILL * max(float(length.max()), 1e-12)  # then rays are parallel
+        still = length[:, 0] < STILL * max(extent_of(c2w[:, :3, 3]), 1e-12)  # then rays are parallel
         apart = np.linalg.norm(np.cross(a, b), axis=1)
         errors[still] = (apart * focal)[still]
         # where the rays come closest: a s - b t = base * length

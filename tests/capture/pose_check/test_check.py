@@ -133,9 +133,14 @@ def test_shuffled_names_are_refused_with_what_was_measured(changed):
         load_checked(folder)
 
 
-def test_some_wrong_photographs_are_named(changed):
+@pytest.mark.parametrize("away", [0, 1e6])
+def test_some_wrong_photographs_are_named(changed, away):
+    """Also one so far away that all others would seem to be at one place."""
+
     def spoil(data):
-        data["frames"][4]["transform_matrix"] = room_poses()[9].tolist()
+        pose = room_poses()[9]
+        pose[0, 3] += away
+        data["frames"][4]["transform_matrix"] = pose.tolist()
 
     check = check_poses(Capture.load(changed(spoil)))
     assert check.verdict == "fits" and check.misfits == ("images/5.png",)
