@@ -16,6 +16,7 @@ from typing import IO
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.io.files import ADVICE, sweep
 
+LOCK = ".lock"  # its name in the folder, where it stays
 BUSY = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 
 
@@ -37,7 +38,7 @@ def only_writer(folder: Path, subfolders: Sequence[str] = ()) -> Iterator[None]:
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / ".lock", "a")  # open until the block ends: closing it releases the lock
+        handle = open(folder / LOCK, "a")  # open until the block ends: closing it releases the lock
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, "choose another folder")
         raise RunError(f"cannot write into {folder}: {error.strerror}; {advice}") from None
@@ -51,8 +52,8 @@ def only_writer(folder: Path, subfolders: Sequence[str] = ()) -> Iterator[None]:
     finally:
         if is_new:
             with suppress(OSError):
-                if os.listdir(folder) == [".lock"]:
-                    os.unlink(folder / ".lock")
+                if os.listdir(folder) == [LOCK]:
+                    os.unlink(folder / LOCK)
                     folder.rmdir()
 
 

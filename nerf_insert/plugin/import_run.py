@@ -28,7 +28,7 @@ from nerf_insert.plugin.splatfacto import SPLATFACTO, splatfacto
 from nerf_insert.rendering.outputs import check_folder
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.scene.adopt_splats import field_scale
-from nerf_insert.scene.scene import Scene, check_free
+from nerf_insert.scene.scene import Scene, check_free, lock_scene
 
 NERFACTOS = (
     "nerfstudio.models.nerfacto.NerfactoModelConfig",
@@ -156,7 +156,9 @@ def import_scene(
     for warning in found.capture.warnings:
         progress.warn(warning)
     check_folder(out)
-    return Scene.create(out, found.capture, found.base, found.dataparser, found.downscale, keep_views=True)
+    how = found.dataparser, found.downscale
+    with lock_scene(out):
+        return Scene.create(out, found.capture, found.base, *how, keep_views=True)
 
 
 def corrections(

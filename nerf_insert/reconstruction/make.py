@@ -17,7 +17,7 @@ from typing import Any
 
 from nerf_insert.capture.dataparsers import capture_folder, kind_of
 from nerf_insert.errors import InputError
-from nerf_insert.io.locks import only_writer
+from nerf_insert.io.locks import LOCK, only_writer
 from nerf_insert.reconstruction.alignment import align
 from nerf_insert.reconstruction.capture_files import write_capture
 from nerf_insert.reconstruction.colmap import Mapping, run_colmap
@@ -202,5 +202,5 @@ def _check_out(source: Path, out: Path) -> None:
     ours = (out / WORK).is_dir()
     if not ours and (out / "transforms.json").exists():
         raise InputError(f"{out} holds a capture already: choose another --out, or remove it first")
-    if not ours and any(path.name != ".lock" for path in (out.iterdir() if out.exists() else ())):
+    if not ours and any(path.name != LOCK for path in (out.iterdir() if out.exists() else ())):
         raise InputError(f"{out} is not empty: choose another --out")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SOURCE = "splats"  # name of the copied file in base/, before its suffix
 UP = {"spz": (0.0, 1.0, 0.0)}  # of formats that define it; files of others mostly point down along +y
+NOTE = "rendered.json"  # in the folder of such renders: of which file they are
 DEFAULT_UP = (0.0, -1.0, 0.0)
 SOLID = 0.3  # opacity from which a splat counts as content
 MIN_CAMERAS = 3
@@ -80,6 +81,9 @@ def adopt_splats(
     check_free(out)
     if capture is not None and cameras is not None:
         raise InputError("give either a capture or cameras: a capture has its own cameras")
+    renders = out / "capture"
+    if capture is None and renders.exists() and not (renders / NOTE).exists():
+        raise InputError(f"{renders} holds something else than renders of splats: choose another --out")
     kind = kind_of(file)
     splats, warnings = read_splats(file)
     found = None
@@ -99,7 +103,8 @@ def adopt_splats(
         if found is None:
             direction = torch.tensor([float(v) for v in up or UP.get(kind, DEFAULT_UP)])
             named = _cameras(field, cameras, direction)
-            found = _write_capture(field, named, out / "capture", progress)
+            write_json(renders / NOTE, {"file": file.name})
+            found = _write_capture(field, named, renders, progress)
         if any(found.origin):  # far from zero, the scene has coordinates of its own
             origin = torch.tensor(found.origin, dtype=torch.float64)
             splats = Splats((splats.means.double() - origin).float(), *splats.tensors()[1:])

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from nerf_insert.errors import InputError
 from nerf_insert.io.files import read_json
-from nerf_insert.io.locks import only_writer
+from nerf_insert.io.locks import LOCK, only_writer
 from nerf_insert.scene import kept_views
 from nerf_insert.scene.scene_file import (
     BASE,
@@ -382,11 +382,16 @@ class Scene:
 def check_free(folder: str | Path) -> None:
     """Check that a new scene may be written to a folder.
 
+    What a run that was interrupted has left there does not matter: it left its lock as well.
+
     Raises:
-        InputError: It already holds a scene, or is a file.
+        InputError: It already holds a scene or a base/ of somebody else, or is a file.
     """
     folder = Path(folder)
     if (folder / NAME).exists():
         raise InputError(f"{folder} already holds a scene: choose another --out, or remove it first")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: choose a folder for --out")
+    base = folder / Path(BASE).parent
+    if base.exists() and not (folder / LOCK).exists():
+        raise InputError(f"{base} holds something else than a scene's base: choose another --out")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from nerf_insert.capture import placed_cameras
+from nerf_insert.capture.capture import Capture
 from nerf_insert.capture.placed_cameras import place_cameras
 from nerf_insert.capture.transforms_writer import camera_fields
 from nerf_insert.cli.main import main
@@ -73,6 +74,35 @@ def test_without_photographs_the_renders_are_the_photographs(file, tmp_path, sma
     assert torch.equal(again.stack().render_image(camera).rgb, scene.stack().render_image(camera).rgb)
     copy = source_file(again)
     assert copy is not None and copy.read_bytes() == file.read_bytes()
+
+
+def test_a_capture_or_a_base_of_somebody_else_is_left_alone(file, tmp_path, small):
+    """Whatever lies where a scene would be written is there unchanged after the refusal."""
+    for name in ("capture/transforms.json", "capture/images/0000.png", "base/splats.ply"):
+        out = tmp_path / name.replace("/", "-")
+        (out / name).parent.mkdir(parents=True)
+        (out / name).write_text("somebody's own")
+        with pytest.raises(
+            InputError, match=f"{out / name.split('/')[0]} holds something else.*another --out"
+        ):
+            adopt_splats(file, out, up=(0, 0, 1))
+        assert [(p, p.read_text()) for p in out.rglob("*") if p.is_file()] == [(out / name, "somebody's own")]
+
+
+def test_what_was_interrupted_can_be_repeated(file, tmp_path, small, monkeypatch):
+    out = tmp_path / "scene"
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    for where in ("Capture.load", "Scene.create"):
+        owner, name = where.split(".")
+        with monkeypatch.context() as patched:
+            patched.setattr({"Capture": Capture, "Scene": Scene}[owner], name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                adopt_splats(file, out, up=(0, 0, 1))
+    assert (out / "base" / "splats.ply").exists() and not (out / "scene.json").exists()
+    assert len(adopt_splats(file, out, up=(0, 0, 1)).capture.views) == 9
 
 
 def test_splats_far_from_zero(tmp_path, small):

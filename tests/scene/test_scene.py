@@ -203,7 +203,7 @@ def test_layers_survive_reopening_and_show_what_they_showed(scene_folder):
 
 def test_a_scene_and_its_capture_can_move_together(tiny_folder, tmp_path):
     there = Path(shutil.copytree(tiny_folder, tmp_path / "there"))
-    (there / "scene" / "scene.json").unlink()
+    shutil.rmtree(there / "scene")
     base = Scene.open(tiny_folder / "scene").base
     Scene.create(there / "scene", Capture.load(there / "capture"), base)
     assert Scene.open(there / "scene").capture.path == there / "capture"
@@ -240,6 +240,12 @@ def test_a_scene_is_not_written_over(tiny_folder, scene_folder, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="is a file: choose a folder"):
         Scene.create(tmp_path / "file", scene.capture, scene.base)
+    own = tmp_path / "own" / "base" / "base.safetensors"
+    own.parent.mkdir(parents=True)
+    own.write_text("somebody's")
+    with pytest.raises(InputError, match="base holds something else than a scene's base"):
+        Scene.create(tmp_path / "own", scene.capture, scene.base)
+    assert own.read_text() == "somebody's"
 
 
 def test_the_base_is_where_scene_json_says(scene_folder):
