@@ -19,7 +19,6 @@ from torch import Tensor
 
 from nerf_insert.app.orbit_view import FOV, scene_radius, scene_up
 from nerf_insert.app.scene_cache import OpenScene
-from nerf_insert.errors import RunError
 from nerf_insert.export.splat_base import divide, shaded_colors
 from nerf_insert.export.splat_layers import splats_of_layer
 from nerf_insert.export.web_splats import pack_splats
@@ -137,13 +136,9 @@ class LiveSplats:
         if entry.folder not in self._shown:
             stack = layer_stack(scene, [number + 1])
             region = stack.fields[0][1].region
-            try:
-                splats = splats_of_layer(
-                    stack, region, (), scene.capture, MOST, 0, views=VIEWS, pixels=PIXELS
-                )
-            except RunError:  # nothing solid: something was removed, and nothing lies behind it
-                splats = None
-            self._shown[entry.folder] = splats
+            self._shown[entry.folder] = splats_of_layer(
+                stack, region, (), scene.capture, MOST, 0, views=VIEWS, pixels=PIXELS
+            )
         return self._shown[entry.folder]
 
 

@@ -53,7 +53,7 @@ def splats_of_layer(
     progress: Progress = SILENT,
     views: int = VIEWS,
     pixels: int = PIXELS,
-) -> Splats:
+) -> Splats | None:
     """Return splats that show what a stack shows in a region.
 
     Args:
@@ -67,6 +67,9 @@ def splats_of_layer(
         progress: Reports the work.
         views: The largest number of images that they are fitted to.
         pixels: The largest number of pixels of these.
+
+    Returns:
+        The splats; None: no view shows anything solid in the region, as where something was removed.
     """
     beyond, targets = _Beyond(region, above), []
     cameras = [
@@ -89,9 +92,8 @@ def splats_of_layer(
                     whole[index] = values
             targets.append(Target(camera, around, *(column[around] for column in image)))
             task.advance(1)
-    if not any(bool((target.accumulation > SOLID).any()) for target in targets):
-        raise RunError("no view shows anything solid in the layer's region")
-    return fit_splats(seed_splats(targets, most), targets, steps, seed, progress)
+    seeds = seed_splats(targets, most)
+    return None if seeds is None else fit_splats(seeds, targets, steps, seed, progress)
 
 
 def splats_of_scene(
@@ -121,11 +123,12 @@ def splats_of_scene(
             depth = torch.where(image.accumulation > SOLID, image.depth, torch.inf)
             targets.append(Target(camera, torch.arange(len(solid)), image.rgb, solid, depth))
             task.advance(1)
-    if not any(bool(target.depth.isfinite().any()) for target in targets):
-        raise RunError("the views show nothing solid: there is nothing to make splats of")
-    far = BEYOND * max(float(t.depth[t.depth.isfinite()].max()) for t in targets if t.depth.isfinite().any())
+    far = BEYOND * max(float(t.depth.nan_to_num(posinf=0.0).max()) for t in targets)
     targets = [target._replace(depth=target.depth.nan_to_num(posinf=far)) for target in targets]
-    return fit_splats(seed_splats(targets, most, SCENE_DEGREE), targets, steps, seed, progress)
+    seeds = seed_splats(targets, most, SCENE_DEGREE) if far > 0 else None
+    if seeds is None:
+        raise RunError("the views show nothing solid: there is nothing to make splats of")
+    return fit_splats(seeds, targets, steps, seed, progress)
 
 
 def _pinhole(camera: Camera) -> Camera:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.export.splat_base import Division, divide, shaded_colors
 from nerf_insert.export.splat_layers import splats_of_layer, splats_of_scene
 from nerf_insert.fields.splat_field import SplatField
@@ -145,7 +145,8 @@ def edited_splats(
     added = []
     for number, region in enumerate(regions):
         how = (count or LAYER_SPLATS, LAYER_STEPS if steps is None else steps, seed, progress)
-        added.append(splats_of_layer(stack, region, regions[number + 1 :], scene.capture, *how))
+        shown = splats_of_layer(stack, region, regions[number + 1 :], scene.capture, *how)
+        added += [] if shown is None else [shown]
     parts = division.parts.with_colors(sh[division.cut])
     return EditedSplats(added, base.splats.with_colors(sh), changed, division._replace(parts=parts))
 
@@ -164,11 +165,19 @@ def _layer_alone(
     shades = [k + 1 for k, other in enumerate(scene.layers) if other.shade_of == entry.folder]
     stack = layer_stack(scene, [number, *shades])
     how = (count or LAYER_SPLATS, LAYER_STEPS if steps is None else steps, seed, progress)
-    return splats_of_layer(stack, stack.fields[0][1].region, (), scene.capture, *how)
+    shown = splats_of_layer(stack, stack.fields[0][1].region, (), scene.capture, *how)
+    if shown is None:
+        raise RunError(
+            f"no view shows anything solid in the region of layer {number} ({entry.name}): export the scene "
+            "as a whole, without --layer"
+        )
+    return shown
 
 
 def _write(scene: Scene, file: Path, edited: EditedSplats) -> None:
     """Write splats; those of a file of the same kind that were not changed, as they are in it."""
+    if not edited.counts()["splats"]:
+        raise InputError(f"{file}: the layers leave no splats to write")
     source, kind = source_file(scene), kind_to_write(file)
     splats, division, changed = edited.base, edited.division, edited.changed
     if splats is None or division is None or changed is None:

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from nerf_insert.errors import RunError
 from nerf_insert.fields.splat_field import image_plane
 from nerf_insert.geometry.cameras import Camera
 from nerf_insert.kernels import plan_raster, project, rasterize, spherical_harmonics
@@ -54,7 +53,7 @@ class Target(NamedTuple):
         return torch.stack([column, row], 1) + 0.5
 
 
-def seed_splats(targets: Sequence[Target], most: int, degree: int = 0) -> Splats:
+def seed_splats(targets: Sequence[Target], most: int, degree: int = 0) -> Splats | None:
     """Place splats on the surfaces that images show, flat and about as far apart as they are wide.
 
     Args:
@@ -62,13 +61,13 @@ def seed_splats(targets: Sequence[Target], most: int, degree: int = 0) -> Splats
         most: Their largest number; the distance between them follows from it.
         degree: Degree of their spherical harmonics.
 
-    Raises:
-        RunError: The images show nothing solid.
+    Returns:
+        The splats; None: the images show nothing solid.
     """
     columns = [_surface(target) for target in targets]
+    if not any(len(points) for points, *_ in columns):
+        return None
     points, normals, rgb, sizes = (torch.cat(column) for column in zip(*columns, strict=True))
-    if not len(points):
-        raise RunError("the views show nothing solid: there is nothing to make splats of")
     spacing = 1.0  # of neighbors, in pixels of the view that sees them best
     while True:
         index, number, width = _thinned(points, spacing * sizes)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +14,16 @@ from splat_scenes import BOX, add_box_and_shadow, cameras_around, cloud
 
 from nerf_insert.cli.main import main
 from nerf_insert.export.splat_base import divide, quaternions_of, shaded_colors
+from nerf_insert.fields.layer import Layer
 from nerf_insert.fields.shade_layer import ShadeLayer
 from nerf_insert.fields.splat_field import SplatField
 from nerf_insert.geometry.color import linear_to_srgb, srgb_to_linear
+from nerf_insert.io.files import write_json
 from nerf_insert.kernels.reference_splatting import rotation_matrices
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack, hits
 from nerf_insert.scene.adopt_splats import adopt_splats
-from nerf_insert.scene.scene import Scene
+from nerf_insert.scene.scene import LayerEntry, Scene
 from nerf_insert.splats.files import read_splats
 from nerf_insert.splats.ply import inria_dtype, rows_of_splats, write_rows
 from nerf_insert.splats.splats import SH_C0, Splats
@@ -215,6 +218,35 @@ def test_a_layer_alone(edited, capsys):
     assert main(["export", str(edited / "scene"), "splat", "--out", str(edited / "no.obj")]) == 2
     assert "splats are written as" in capsys.readouterr().err
     assert main(["export", str(edited / "scene"), "mesh", *out, "--layer", "1"]) == 2
+
+
+def test_what_is_removed_leaves_the_rest(edited, tmp_path, capsys):
+    """The layer shows nothing: what stays is the base without the splats in the region."""
+    shutil.copytree(edited / "scene", tmp_path / "scene")
+    scene = Scene.open(tmp_path / "scene")
+    scene.remove(2)  # with its shadow
+    home = scene.folder / "layers" / "002-gone"
+    write_json(home / "region" / "region.json", BOX.save(home / "region"))
+    Layer(BOX, density_bias=-50.0).save(home / "field.safetensors")
+    scene.add(LayerEntry("002-gone", "gone"))
+    before, after = rows_of(edited / "cloud.ply"), rows_of(export(tmp_path, "out.ply"))
+    means, scales = (
+        torch.from_numpy(np.stack([before[c] for c in names], 1))
+        for names in (["x", "y", "z"], ["scale_0", "scale_1", "scale_2"])
+    )
+    reach = 3 * scales.exp().amax(1, keepdim=True)
+    away = ~BOX.contains(means) & (BOX.distance(means) > reach[:, 0])
+    corners = torch.cartesian_prod(*(torch.tensor([-1.0, 1.0]),) * 3)
+    inside = torch.stack([BOX.contains(means + reach * corner) for corner in corners]).all(0)
+    assert away.sum() > 500 and inside.sum() > 1
+    assert np.isin(before["label"][away.numpy()], after["label"]).all()
+    assert not np.isin(before["label"][inside.numpy()], after["label"]).any()
+    out = ["--out", str(tmp_path / "page.html")]
+    assert main(["export", str(tmp_path / "scene"), "html", *out]) == 0
+    capsys.readouterr()
+    out = ["--out", str(tmp_path / "no.ply"), "--layer", "1"]
+    assert main(["export", str(tmp_path / "scene"), "splat", *out]) == 1
+    assert "in the region of layer 1 (gone): export the scene as a whole" in capsys.readouterr().err
 
 
 def test_a_nerf_becomes_splats(tiny_folder, tmp_path, capsys):

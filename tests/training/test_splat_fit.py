@@ -2,11 +2,9 @@
 
 import math
 
-import pytest
 import torch
 from analytic import look_at
 
-from nerf_insert.errors import RunError
 from nerf_insert.kernels.reference_splatting import rotation_matrices
 from nerf_insert.splats.splats import SH_C0
 from nerf_insert.training.splat_fit import Target, draw, fit_splats, seed_splats
@@ -60,5 +58,4 @@ def test_seeds_and_fit_show_the_images():
 
 def test_nothing_solid_is_told():
     empty = plane(1.0, 1.0)
-    with pytest.raises(RunError, match="nothing solid"):
-        seed_splats([empty._replace(accumulation=torch.zeros_like(empty.accumulation))], 100)
+    assert seed_splats([empty._replace(accumulation=torch.zeros_like(empty.accumulation))], 100) is None
