@@ -51,7 +51,7 @@ def place_in_words(point: Float[Tensor, " 3"], extent: float) -> str:
         point: The capture's own coordinates, float64 where they are far from zero.
         extent: World units.
     """
-    digits = max(0, 2 - math.floor(math.log10(max(extent, 1e-12))))
+    digits = max(0, 2 - math.floor(math.log10(min(max(extent, 1e-12), 1e12))))
     shown = (f"{value:.{digits}f}" for value in point.tolist())
     return ", ".join(text.rstrip("0").rstrip(".") if "." in text else text for text in shown)
 

@@ -127,11 +127,12 @@ def splats_of_rows(path: Path, rows: np.ndarray) -> Splats:
     Raises:
         InputError: They have a number of SH coefficients that no degree has.
     """
-    rest = sorted((n for n in rows.dtype.names or () if n.startswith("f_rest_")), key=lambda n: int(n[7:]))
-    if len(rest) // 3 + 1 not in SH_COUNTS or len(rest) % 3:
+    found = {name for name in rows.dtype.names or () if name.startswith("f_rest_")}
+    rest = [f"f_rest_{k}" for k in range(len(found))]
+    if len(rest) // 3 + 1 not in SH_COUNTS or len(rest) % 3 or found != set(rest):
         raise InputError(
             f"the splats {path} have {len(rest)} SH coefficients above the constant one: 0, 9, 24 or 45 were "
-            "expected"
+            "expected, named f_rest_0 and so on"
         )
 
     def columns(names: list[str]) -> Tensor:

@@ -311,6 +311,10 @@ HOSTILE = {
         header(1, *FULL, "float f_rest_0") + bytes(80),
         "1 SH coefficients above the constant one",
     ),
+    "names.ply": (
+        header(1, *FULL, *(f"float f_rest_{c}" for c in "abcdefghi")) + bytes(104),
+        "9 SH coefficients .* named f_rest_0 and so on",
+    ),
     "chunks.ply": (header(600, "uint packed_position") + bytes(2400), "600 of them need more than 0 chunks"),
     "short.splat": (bytes(33), "33 bytes are no multiple of 32"),
     "other.splat": (b"", "no multiple|empty"),
