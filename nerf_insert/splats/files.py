@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ MAX_BYTES = 4 << 30  # of a file
 MAX_SPLATS = 10_000_000
 MAX_MEMORY = 12 << 30  # bytes of address space for the process that reads a compressed file
 MAX_SECONDS = 180
+OPAQUE = 15.0  # logit of an opacity that is as good as 1
 POSITION_BITS = 24  # of a coordinate in SPZ
 SPZ_UP = (0.0, 1.0, 0.0)  # by the definition of the format
 
@@ -99,8 +101,17 @@ def _check_count(path: Path, count: int) -> None:
         )
 
 
+def _finite(splats: Splats) -> Splats:
+    """Replace the infinities that make sense: of wholly opaque, transparent or flat splats."""
+    logits, log_scales = splats.opacity_logits, splats.log_scales
+    logits = torch.where(logits.isinf(), logits.clamp(-OPAQUE, OPAQUE), logits)
+    log_scales = torch.where(log_scales.isneginf(), math.log(antimatter.SMALLEST), log_scales)
+    return Splats(splats.means, log_scales, splats.quaternions, logits, splats.sh)
+
+
 def _without_bad_numbers(path: Path, splats: Splats) -> tuple[Splats, list[str]]:
     """Make splats invisible whose numbers cannot be computed with; warn of them."""
+    splats = _finite(splats)
     flat = torch.cat(
         [tensor.flatten(1) if tensor.dim() > 1 else tensor[:, None] for tensor in splats.tensors()], 1
     )

@@ -288,6 +288,20 @@ def test_numbers_that_make_no_sense_are_hidden_and_told(tmp_path):
         read_splats(tmp_path / "b.ply")
 
 
+def test_infinite_opacities_and_flat_splats_are_valid(tmp_path):
+    """As SuperSplat writes what is wholly opaque, wholly transparent, or has no extent along an axis."""
+    splats = random_splats(0, 4)
+    splats.opacity_logits[0], splats.opacity_logits[1] = float("inf"), float("-inf")
+    splats.log_scales[2, 1] = splats.log_scales[3, 0] = float("-inf")
+    write_splats(tmp_path / "a.ply", splats)
+    found, warnings = read_splats(tmp_path / "a.ply")
+    assert warnings == [] and all(tensor.isfinite().all() for tensor in found.tensors())
+    opacities = torch.where(splats.opacity_logits > 0, 1.0, 0.0)[:2]
+    torch.testing.assert_close(found.opacities[:2], opacities, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.scales, splats.scales, atol=1e-9, rtol=1e-6)
+    assert torch.equal(found.means, splats.means) and torch.equal(found.sh, splats.sh)
+
+
 def header(count: int, *columns: str, kind: str = "binary_little_endian") -> bytes:
     lines = ["ply", f"format {kind} 1.0", f"element vertex {count}", *(f"property {c}" for c in columns)]
     return ("\n".join([*lines, "end_header"]) + "\n").encode()
