@@ -236,6 +236,7 @@ def _run_child(path: Path, folder: str, request: dict[str, Any]) -> None:
 
     Raises:
         InputError: It refuses, fails or takes too long.
+        OSError: It cannot read or write, because the disk is full for example.
     """
     require("gsply", "splats")
     limits = {"memory": MAX_MEMORY, "seconds": MAX_SECONDS, "splats": MAX_SPLATS}
@@ -248,5 +249,7 @@ def _run_child(path: Path, folder: str, request: dict[str, Any]) -> None:
             f"the splats {path} cannot be read: that needs more than {MAX_MEMORY >> 30} GB of memory or "
             f"{MAX_SECONDS} s, or the file is damaged ({death}); thin it out or export it again"
         ) from None
+    if "system" in answer:
+        raise OSError(*answer["system"])
     if "error" in answer:
         raise InputError(f"the splats {path} {answer['error']}")

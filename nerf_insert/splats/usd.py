@@ -4,12 +4,14 @@
 # pxr fills its modules while they are loaded.
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from nerf_insert.io.files import ADVICE
 from nerf_insert.runtime.extras import require
 from nerf_insert.splats.moving import turn
 from nerf_insert.splats.splats import Splats
@@ -25,9 +27,10 @@ def write_usd(path: Path, splats: Splats, up: Sequence[float] = (0.0, 1.0, 0.0))
 
     Raises:
         InputError: USD's library is not installed.
+        OSError: The file cannot be written.
     """
     require("pxr", "splats", "writing USD")
-    from pxr import Gf, Usd, UsdGeom, UsdVol, Vt
+    from pxr import Gf, Tf, Usd, UsdGeom, UsdVol, Vt
 
     stage = Usd.Stage.CreateNew(str(path))
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
@@ -48,4 +51,8 @@ def write_usd(path: Path, splats: Splats, up: Sequence[float] = (0.0, 1.0, 0.0))
     reach = 3 * scales.max(1, keepdims=True)
     extent = np.stack([(means - reach).min(0), (means + reach).max(0)]).astype(np.float32)
     prim.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(extent))
-    stage.GetRootLayer().Save()
+    try:
+        stage.GetRootLayer().Save()
+    except Tf.ErrorException as cause:  # it holds the system's words, and no number
+        code = next((code for code in ADVICE if os.strerror(code) in str(cause)), 0)
+        raise OSError(code, os.strerror(code) if code else "USD's library failed to write it") from None

@@ -4,7 +4,8 @@ gsply does the work, with compiled code that trusts the sizes a file states and 
 Files come from strangers and can ask for any amount of memory, so this process first limits itself. A request
 comes as JSON on the standard input, {"action": "read" or "write", "kind", "path", "arrays", "memory",
 "seconds", "splats", ...}; `arrays` is an npz file of the splats' tensors, which a reader makes and a writer
-is given. One JSON line goes to the standard output: {} or {"error": what continues "the splats FILE"}.
+is given. One JSON line goes to the standard output: {}, {"error": what continues "the splats FILE"}, or
+{"system": number and words of a failure of the operating system}.
 """
 
 from __future__ import annotations
@@ -115,8 +116,8 @@ def write(request: dict[str, Any]) -> None:
         Path(request["path"]).write_bytes(gsply.compress_to_bytes(data))
 
 
-def answer(request: dict[str, Any]) -> dict[str, str]:
-    """Do what a request asks for; return {} or {"error": what continues "the splats FILE"}."""
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Do what a request asks for; return what the module's description says."""
     try:
         {"read": read, "write": write}[request["action"]](request)
         return {}
@@ -125,6 +126,8 @@ def answer(request: dict[str, Any]) -> dict[str, str]:
     except MemoryError:
         return {"error": "need more memory to read than is allowed; thin them out"}
     except (ImportError, OSError) as cause:
+        if isinstance(cause, OSError) and cause.errno:
+            return {"system": [cause.errno, cause.strerror]}
         return {"error": f"cannot be read: {cause}"}
     except Exception as cause:  # of any library, for any damage
         what = str(cause).replace(str(request["path"]), "the file").rstrip(": ")[:200]

@@ -1,17 +1,20 @@
 """Splat files: every kind and degree written and read again, by libraries and formulas that are not ours."""
 
+import errno
 import gzip
 import io
 import json
+import os
 import struct
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from nerf_insert.errors import InputError
+from nerf_insert.errors import InputError, RunError
 from nerf_insert.splats import files, ply, worker
 from nerf_insert.splats.files import read_splats, write_splats
 from nerf_insert.splats.moving import turn
@@ -25,12 +28,10 @@ COUNT = 700  # more than two chunks of the compressed layout
 def in_process(monkeypatch):
     """Run gsply without a process of its own, which takes two seconds each."""
 
-    def run(path, folder, request):
-        answer = worker.answer({**request, "memory": 1 << 30, "splats": 100_000})
-        if "error" in answer:
-            raise InputError(f"the splats {path} {answer['error']}")
+    def answer(module, request, folder, seconds):
+        return worker.answer({**request, "memory": 1 << 30, "splats": 100_000})
 
-    monkeypatch.setattr(files, "_run_child", run)
+    monkeypatch.setattr(files, "ask", answer)
 
 
 def random_splats(degree: int = 3, count: int = COUNT, seed: int = 0) -> Splats:
@@ -387,6 +388,37 @@ def test_a_process_of_its_own_reads_and_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MAX_MEMORY", 1 << 30)
     with pytest.raises(InputError, match=r"memory|damaged"):
         read_splats(tmp_path / "bomb.spz")
+
+
+@pytest.mark.parametrize("name", ["a.ply", "a.usdc", "a.usda"])
+def test_a_failure_to_write_is_told_as_the_system_says(tmp_path, name):
+    resource = pytest.importorskip("resource")
+    if name != "a.ply":
+        pytest.importorskip("pxr.UsdVol")  # its library is loaded before the limit
+    splats, file = random_splats(3), tmp_path / name
+    file.write_bytes(b"as it was")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # bytes
+    try:
+        with pytest.raises(RunError) as failed:
+            write_splats(file, splats)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(failed.value).startswith(f"cannot write {file}: File too large; nothing that was there has")
+    assert file.read_bytes() == b"as it was" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["a.spz", "a.compressed.ply"])
+def test_a_full_disk_is_told_by_the_process_that_writes(tmp_path, in_process, monkeypatch, name):
+    pytest.importorskip("gsply")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(RunError, match=f"^cannot write {tmp_path / name}: No space left on the disk"):
+        write_splats(tmp_path / name, random_splats(1))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_written(tmp_path):
