@@ -152,6 +152,10 @@ def test_face_colors_and_no_colors(tmp_path, in_process):
     trimesh.creation.box().export(tmp_path / "b.stl")
     mesh = load_mesh(tmp_path / "b.stl")
     assert len(mesh.faces) == 12 and mesh.corner_colors.unique().numel() == 1
+    with (tmp_path / "b.stl").open("ab") as file:
+        file.write(b"\r\n, which some programs put behind the triangles" * 20)
+    longer = load_mesh(tmp_path / "b.stl")
+    assert torch.equal(longer.vertices[longer.faces], mesh.vertices[mesh.faces])
 
 
 @pytest.mark.parametrize("kind", ["glb", "obj", "ply", "stl"])
@@ -229,7 +233,8 @@ POINTS_PLY = (
         ("short.glb", SCENE_GLB[:-100], "is cut off: it should be"),
         ("short.ply", BOX_PLY[:-40], "cut off"),
         ("short text.ply", BOX_TEXT_PLY[:-30], "12 of 'face' were announced, 9 can be read"),
-        ("short.stl", BOX_STL[:300], "cut off"),
+        ("short.stl", BOX_STL[:300], "cut off: 12 triangles are announced and 4 are there"),
+        ("head.stl", BOX_STL[:50], "cut off: 0 triangles"),
         ("short text.stl", BOX_TEXT_STL[:-200], "cut off"),
         ("points.ply", POINTS_PLY, "holds no triangles: it is empty, a point cloud"),
         ("nan.obj", "v nan 0 0\nv 1 0 0\nv 1 1 0\nf 1 2 3\n", "not finite"),

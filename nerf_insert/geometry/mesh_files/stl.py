@@ -22,7 +22,7 @@ def read_stl(path: Path, max_faces: int, max_side: int, notes: Notes) -> MeshFil
     """
     import trimesh
 
-    data = path.read_bytes()
+    data = _as_announced(path.read_bytes())
     start, end = data[:5].lower(), data[-1024:].lower()
     if start == b"solid" and b"facet" in end and b"endsolid" not in end:
         raise Refusal("is cut off: its last line should begin with 'endsolid'; copy or export it again")
@@ -41,6 +41,23 @@ def read_stl(path: Path, max_faces: int, max_side: int, notes: Notes) -> MeshFil
     return MeshFile(parts)
 
 
+def _as_announced(data: bytes) -> bytes:
+    """Return the triangles that a binary file announces, without what programs put behind them.
+
+    Raises:
+        Refusal: There are fewer.
+    """
+    if b"\0" not in data[:HEADER]:  # text has none, a binary count has one
+        return data
+    count = int.from_bytes(data[80:HEADER], "little")
+    there = max(0, len(data) - HEADER) // RECORD
+    if there < count or len(data) < HEADER:
+        raise Refusal(
+            f"is cut off: {count:,} triangles are announced and {there:,} are there; copy or export it again"
+        )
+    return data[: HEADER + RECORD * count]
+
+
 def _colors(data: bytes) -> Float[np.ndarray, "F 3"] | None:
     """Colors of the triangles of a binary file in linear light, None if it has none.
 
@@ -49,7 +66,7 @@ def _colors(data: bytes) -> Float[np.ndarray, "F 3"] | None:
     where a triangle has a color of its own: red, green and blue from the lowest.
     """
     count = int.from_bytes(data[80:HEADER], "little")
-    if len(data) < HEADER + RECORD * count or not count:
+    if b"\0" not in data[:HEADER] or not count:
         return None
     spare = np.frombuffer(data, np.uint8, RECORD * count, HEADER).reshape(count, RECORD)[:, 48:].copy()
     bits = spare.view("<u2")[:, 0].astype(np.int64)
