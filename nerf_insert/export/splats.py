@@ -188,7 +188,9 @@ def _write(scene: Scene, file: Path, edited: EditedSplats) -> None:
     if source is None or kind_of(source) != kind or kind not in ("ply", "splat"):
         same = source is not None and kind_of(source) == kind  # the file's own coordinates come back
         up = SPZ_UP if same and kind == "spz" else _up(scene)
-        write_splats(file, Splats.joined([_outside(scene, splats[kept]), new]), up=up)
+        all_of_them = Splats.joined([_outside(scene, splats[kept]), new])
+        trained_so = isinstance(scene.base, SplatField) and scene.base.antialiased
+        write_splats(file, all_of_them, up=up, antialiased=trained_so)
         return
     recolored = changed[kept].numpy()
     if kind == "ply":

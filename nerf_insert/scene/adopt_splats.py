@@ -43,7 +43,7 @@ def adopt_splats(
     cameras: str | Path | None = None,
     up: Sequence[float] | None = None,
     background: Sequence[float] = (0.0, 0.0, 0.0),
-    antialiased: bool = False,
+    antialiased: bool | None = None,
     dataparser: str | None = None,
     downscale: float | None = None,
     progress: Progress = SILENT,
@@ -58,7 +58,8 @@ def adopt_splats(
             for photographs. Without both, cameras are placed around the content.
         up: Points up in the splats' coordinates, for cameras that are placed. Default: +y for .spz, else -y.
         background: Color behind the splats, sRGB in 0..1.
-        antialiased: Whether the splats were trained with the opacity compensation of Mip-Splatting.
+        antialiased: Whether the splats were trained with the opacity compensation of Mip-Splatting. Default:
+            as the file says, if it is .spz; else not.
         dataparser: Name of a nerfstudio dataparser for `capture`.
         downscale: Read the capture's photographs this many times smaller.
         progress: Where progress and warnings go.
@@ -74,7 +75,7 @@ def adopt_splats(
     from nerf_insert.fields.splat_field import SplatField
     from nerf_insert.reconstruction.zipped_capture import is_zip, unpack_capture
     from nerf_insert.rendering.outputs import check_folder
-    from nerf_insert.splats.files import kind_of, read_splats
+    from nerf_insert.splats.files import kind_of, read_splats, says_antialiased
     from nerf_insert.splats.splats import Splats
 
     file, out = Path(file), Path(out)
@@ -86,6 +87,8 @@ def adopt_splats(
         raise InputError(f"{renders} holds something else than renders of splats: choose another --out")
     kind = kind_of(file)
     splats, warnings = read_splats(file)
+    if antialiased is None:
+        antialiased = says_antialiased(file)
     found = None
     if capture is not None:
         if is_zip(Path(capture)):

@@ -16,7 +16,7 @@ from nerf_insert.errors import InputError, RunError
 from nerf_insert.io.files import replacing
 from nerf_insert.runtime.child import ChildDied, ChildTimeout, ask
 from nerf_insert.runtime.extras import require
-from nerf_insert.splats import antimatter, ply
+from nerf_insert.splats import antimatter, ply, worker
 from nerf_insert.splats.moving import turned_up
 from nerf_insert.splats.splats import Splats
 
@@ -92,6 +92,12 @@ def read_splats(path: str | Path) -> tuple[Splats, list[str]]:
     return _without_bad_numbers(path, splats)
 
 
+def says_antialiased(path: str | Path) -> bool:
+    """Return whether a splat file, which can be read, says that its splats were trained antialiased."""
+    path = Path(path)
+    return kind_of(path) == "spz" and bool(worker.spz_header(path)[worker.SPZ_FLAGS] & worker.SPZ_ANTIALIASED)
+
+
 def _check_count(path: Path, count: int) -> None:
     if not count:
         raise InputError(f"{path} holds no splats")
@@ -148,7 +154,12 @@ def kind_to_write(path: Path) -> str:
 
 
 def write_splats(
-    path: str | Path, splats: Splats, *, up: Sequence[float] = (0.0, 1.0, 0.0), spz_version: int = 3
+    path: str | Path,
+    splats: Splats,
+    *,
+    up: Sequence[float] = (0.0, 1.0, 0.0),
+    spz_version: int = 3,
+    antialiased: bool = False,
 ) -> None:
     """Write splats to a file of the kind that its suffix names.
 
@@ -158,6 +169,7 @@ def write_splats(
         up: The direction that points up in their coordinates: glTF and USD say so, SPZ, whose files are y-up
             by definition, is turned.
         spz_version: 3 (gzip) or 4 (zstd) of the SPZ format.
+        antialiased: Whether they were trained with the opacity compensation of Mip-Splatting; SPZ says so.
 
     Raises:
         InputError: The suffix is unknown, there are no splats, or a library is missing.
@@ -190,7 +202,7 @@ def write_splats(
             options: dict[str, Any] = {}
             if kind == "spz":
                 splats = turned_up(splats, up, SPZ_UP)
-                options = {"version": spz_version, "bits": _position_bits(splats)}
+                options = {"version": spz_version, "bits": _position_bits(splats), "antialiased": antialiased}
             _write_in_child(path, new, kind, splats, options)
 
 

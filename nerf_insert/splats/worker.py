@@ -23,6 +23,8 @@ import numpy as np
 
 from nerf_insert.runtime.child import set_limits
 
+SPZ_FLAGS, SPZ_ANTIALIASED = 14, 1  # the place of a byte in the header, and a bit of it
+
 
 class Refusal(Exception):
     """The file cannot be used; the message continues "the splats FILE ..."."""
@@ -36,8 +38,8 @@ def check_count(count: Any, limit: int) -> None:
         raise Refusal(f"are {count:,}, more than the {limit:,} that can be read; thin them out")
 
 
-def check_spz(path: Path, limit: int) -> None:
-    """Look at the header of an SPZ file, which states the number of splats."""
+def spz_header(path: Path) -> bytes:
+    """Return the header of an SPZ file: 16 bytes."""
     with path.open("rb") as file:
         head = file.read(16)
     if head[:2] == b"\x1f\x8b":
@@ -45,7 +47,16 @@ def check_spz(path: Path, limit: int) -> None:
             head = file.read(16)
     if len(head) < 16 or head[:4] != b"NGSP":
         raise Refusal("are no SPZ file: its header is missing")
-    check_count(struct.unpack_from("<I", head, 8)[0], limit)
+    return head
+
+
+def mark_antialiased(path: Path) -> None:
+    """Set the flag in an SPZ file that its splats were trained antialiased, which gsply leaves clear."""
+    data = path.read_bytes()
+    packed = data[:2] == b"\x1f\x8b"
+    plain = bytearray(gzip.decompress(data) if packed else data)
+    plain[SPZ_FLAGS] |= SPZ_ANTIALIASED
+    path.write_bytes(gzip.compress(plain, 6, mtime=0) if packed else plain)
 
 
 def check_sog(path: Path, limit: int, memory: int) -> None:
@@ -78,7 +89,7 @@ def read(request: dict[str, Any]) -> None:
 
     path, kind = Path(request["path"]), request["kind"]
     if kind == "spz":
-        check_spz(path, request["splats"])
+        check_count(struct.unpack_from("<I", spz_header(path), 8)[0], request["splats"])
         data = gsply.read_spz(path)
     elif kind == "sog":
         check_sog(path, request["splats"], request["memory"])
@@ -112,6 +123,8 @@ def write(request: dict[str, Any]) -> None:
     )
     if request["kind"] == "spz":
         gsply.write_spz(request["path"], data, version=request["version"], fractional_bits=request["bits"])
+        if request["antialiased"]:
+            mark_antialiased(Path(request["path"]))
     else:
         Path(request["path"]).write_bytes(gsply.compress_to_bytes(data))
 

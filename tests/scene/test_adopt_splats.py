@@ -105,6 +105,15 @@ def test_what_was_interrupted_can_be_repeated(file, tmp_path, small, monkeypatch
     assert len(adopt_splats(file, out, up=(0, 0, 1)).capture.views) == 9
 
 
+def test_splats_are_antialiased_as_their_file_says(tmp_path, small):
+    pytest.importorskip("gsply")
+    for antialiased in (False, True):
+        file = tmp_path / f"{antialiased}.spz"
+        write_splats(file, ball_of_splats(), antialiased=antialiased)
+        scene = adopt_splats(file, tmp_path / str(antialiased), up=(0, 0, 1))
+        assert isinstance(scene.base, SplatField) and scene.base.antialiased is antialiased
+
+
 def test_splats_far_from_zero(tmp_path, small):
     """As of a map projection: inside the program they are near zero, as their cameras are."""
     write_splats(tmp_path / "far.ply", ball_of_splats(radius=100.0, center=(4e5, 5e6, 0.0)))

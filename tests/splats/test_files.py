@@ -16,7 +16,7 @@ from PIL import Image
 
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.splats import files, ply, worker
-from nerf_insert.splats.files import read_splats, write_splats
+from nerf_insert.splats.files import read_splats, says_antialiased, write_splats
 from nerf_insert.splats.moving import turn
 from nerf_insert.splats.splats import SH_C0, SH_COUNTS, Splats
 
@@ -147,6 +147,21 @@ def test_spz_of_version_2_by_the_published_layout(tmp_path, in_process):
     torch.testing.assert_close(found.opacities, torch.tensor([128 / 255]))
     torch.testing.assert_close(found.sh[0, 0], torch.tensor([1.0, -1.0, 1 / 255]) / 0.3, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.quaternions[0], torch.tensor([0, 1.0, 0, 0]), atol=0.5 / 127, rtol=0)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_spz_says_whether_its_splats_are_antialiased(tmp_path, in_process, version):
+    splats = random_splats(1)
+    for antialiased in (False, True):
+        file = tmp_path / f"{antialiased}.spz"
+        write_splats(file, splats, spz_version=version, antialiased=antialiased)
+        raw = file.read_bytes()
+        head = raw if version == 4 else gzip.decompress(raw)
+        assert head[14] == antialiased and says_antialiased(file) == antialiased
+        found = read_splats(file)[0]
+        assert_close(found, splats, mean=1.3e-4, scale=0.0313, rotation=1e-5, opacity=2e-3, sh=0.0132)
+    write_splats(tmp_path / "a.ply", splats)
+    assert not says_antialiased(tmp_path / "a.ply")
 
 
 def test_far_splats_get_fewer_binary_places_in_spz(tmp_path, in_process):

@@ -119,7 +119,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--antialiased",
         action="store_true",
-        help="the splats were trained with antialiasing (splatfacto's rasterize-mode antialiased)",
+        help="the splats were trained with antialiasing (splatfacto's rasterize-mode antialiased; default: "
+        "as an .spz file says)",
     )
 
 
@@ -227,7 +228,7 @@ def run_splat(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any
         cameras=args.cameras,
         up=args.up,
         background=args.background or (0.0, 0.0, 0.0),
-        antialiased=args.antialiased,
+        antialiased=args.antialiased or None,
         dataparser=args.dataparser,
         downscale=args.downscale,
         progress=console.progress,
