@@ -222,8 +222,23 @@ def read_yaml(path: str | Path) -> Any:
     """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Refuses keys that come twice, of which YAML's own takes the last one."""
+
+        def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            seen = set()
+            for key, _ in node.value:
+                name = (key.tag, str(key.value))
+                if name in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"{key.value} is given twice: leave one out", problem_mark=key.start_mark
+                    )
+                seen.add(name)
+            return node
+
     try:
-        return yaml.safe_load(read_text(path))
+        return yaml.load(read_text(path), Loader)  # of plain data alone, as the safe one
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""

@@ -153,6 +153,15 @@ def test_json_errors_tell_the_line_and_a_cut_off_file(tmp_path):
         files.read_json(path)
 
 
+def test_a_yaml_key_that_comes_twice_is_refused_by_name_and_line(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 1\nregion:\n  size: 1\n  center: 2\n  size: 3\n")
+    with pytest.raises(InputError, match=r"a\.yaml is not valid YAML: line 5: size is given twice"):
+        files.read_yaml(path)
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\n")  # this is not twice
+    assert files.read_yaml(path)["b"] == {"x": 3, "y": 2}
+
+
 def test_yaml_cannot_run_code(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text(f"x: !!python/object/apply:os.mkdir ['{tmp_path}/made']")
