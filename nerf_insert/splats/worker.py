@@ -59,6 +59,13 @@ def mark_antialiased(path: Path) -> None:
     path.write_bytes(gzip.compress(plain, 6, mtime=0) if packed else plain)
 
 
+def palette_pixels(part: dict[str, Any]) -> int:
+    """Return how many pixels the palette of the higher SH coefficients takes: 64 entries fill a row."""
+    if "count" not in part or "bands" not in part:  # of version 1, which does not state its size
+        return 0
+    return -(-part["count"] // 64) * 64 * ((part["bands"] + 1) ** 2 - 1)
+
+
 def check_sog(path: Path, limit: int, memory: int) -> None:
     """Refuse what gsply would read beyond the end of: images and codebooks smaller than the file states."""
     from PIL import Image
@@ -73,10 +80,10 @@ def check_sog(path: Path, limit: int, memory: int) -> None:
         for part in ("means", "quats", "scales", "sh0", "shN"):
             for name in meta.get(part, {}).get("files", []):
                 with Image.open(io.BytesIO(bundle.read(name))) as image:
-                    if (
-                        name != meta.get("shN", {}).get("files", [None])[0]
-                        and image.width * image.height < count
-                    ):
+                    palette = part == "shN" and name == meta[part]["files"][0]
+                    if palette and image.width * image.height < palette_pixels(meta[part]):
+                        raise Refusal(f"are damaged: {name} has fewer pixels than its palette needs")
+                    if not palette and image.width * image.height < count:
                         raise Refusal(f"are damaged: {name} has fewer pixels than there are splats")
             book = meta.get(part, {}).get("codebook")
             if book is not None and len(book) < 256:

@@ -384,6 +384,21 @@ def test_sog_with_images_that_are_too_small(tmp_path, in_process):
         read_splats(tmp_path / "b.sog")
 
 
+def test_sog_with_a_palette_that_is_too_small(tmp_path, in_process):
+    write_splats(tmp_path / "a.sog", random_splats(2))
+    with zipfile.ZipFile(tmp_path / "a.sog") as old, zipfile.ZipFile(tmp_path / "b.sog", "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if name == "shN_centroids.webp":
+                whole = Image.open(io.BytesIO(data))
+                buffer = io.BytesIO()
+                whole.crop((0, 0, whole.width, whole.height - 1)).save(buffer, "webp", lossless=True)
+                data = buffer.getvalue()
+            new.writestr(name, data)
+    with pytest.raises(InputError, match=r"damaged: shN_centroids.webp has fewer pixels than its palette"):
+        read_splats(tmp_path / "b.sog")
+
+
 def test_every_cut_of_a_file_is_refused(tmp_path):
     write_splats(tmp_path / "a.ply", random_splats(0, 20))
     data = (tmp_path / "a.ply").read_bytes()
