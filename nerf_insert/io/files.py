@@ -225,7 +225,7 @@ def read_yaml(path: str | Path) -> Any:
     class Loader(yaml.SafeLoader):
         """Refuses keys that come twice, of which YAML's own takes the last one."""
 
-        def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
             node = super().compose_mapping_node(anchor)
             seen = set()
             for key, _ in node.value:
