@@ -167,7 +167,7 @@ class Scene:
             path,
             dataparser=location.dataparser,
             downscale=location.downscale,
-            reading=location.reading or AS_BEFORE,
+            reading=replace(location.reading or AS_BEFORE, origin=self.origin),  # whatever is chosen today
         )
 
     @property

@@ -395,3 +395,11 @@ def test_a_folder_that_cannot_be_locked(empty, monkeypatch):
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(RunError, match="cannot write into"), scene.locked():
         pytest.fail("it was locked")
+
+
+def test_its_coordinates_stay_when_another_origin_would_be_chosen(scene_folder, monkeypatch):
+    centers = [view.camera.center for view in Scene.open(scene_folder).capture.views]
+    monkeypatch.setattr("nerf_insert.capture.dataparsers.choose_origin", lambda _: (1.0, 2.0, 3.0))
+    scene = Scene.open(scene_folder)
+    assert scene.capture.origin == (0.0, 0.0, 0.0)
+    assert all(torch.equal(v.camera.center, c) for v, c in zip(scene.capture.views, centers, strict=True))
