@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from nerf_insert.splats.splats import Splats
 
 SOURCE = "splats"  # name of the copied file in base/, before its suffix
-UP = {"spz": (0.0, 1.0, 0.0)}  # of formats that define it; files of others mostly point down along +y
 NOTE = "rendered.json"  # in the folder of such renders: of which file they are
-DEFAULT_UP = (0.0, -1.0, 0.0)
+UP = (0.0, -1.0, 0.0)  # of formats that do not define it: most files point down along +y
 SOLID = 0.3  # opacity from which a splat counts as content
 MIN_CAMERAS = 3
 
@@ -75,7 +74,7 @@ def adopt_splats(
     from nerf_insert.fields.splat_field import SplatField
     from nerf_insert.reconstruction.zipped_capture import is_zip, unpack_capture
     from nerf_insert.rendering.outputs import check_folder
-    from nerf_insert.splats.files import kind_of, read_splats, says_antialiased
+    from nerf_insert.splats.files import SPZ_UP, kind_of, read_splats, says_antialiased
     from nerf_insert.splats.splats import Splats
 
     file, out = Path(file), Path(out)
@@ -104,7 +103,7 @@ def adopt_splats(
         check_free(out)
         field = SplatField(splats, 1.0, color, antialiased)
         if found is None:
-            direction = torch.tensor([float(v) for v in up or UP.get(kind, DEFAULT_UP)])
+            direction = torch.tensor([float(v) for v in up or (SPZ_UP if kind == "spz" else UP)])
             named = _cameras(field, cameras, direction)
             write_json(renders / NOTE, {"file": file.name})
             found = _write_capture(field, named, renders, progress)
