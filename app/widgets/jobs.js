@@ -8,6 +8,7 @@ let at = {}, known = {}, timer = null, asking = false, images = {}, kept = {};
 const escape = (text) => String(text ?? '').replace(/[&<>"]/g, (c) => ({'&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;'}[c]));
 const STATES = {waiting: 'waiting', running: 'running', paused: 'paused', stopping: 'stopping …', stopped: 'stopped', failed: 'failed', done: 'done'};
 const ACTIONS = {waiting: ['stop'], running: ['pause', 'stop'], paused: ['resume', 'stop'], stopping: [], stopped: ['resume', 'forget'], failed: ['resume', 'forget'], done: ['forget']};
+const ENDED = ['done', 'failed', 'stopped'];
 const NAMES = {pause: 'Pause', stop: 'Stop', resume: 'Resume', forget: 'Remove from list'};
 
 async function ask(name, extra) {
@@ -28,7 +29,7 @@ async function refresh(answer) {
   const jobs = answer.jobs.filter((job) => !at.kinds || at.kinds.includes(job.kind));
   element.querySelector('.none').hidden = jobs.length > 0;
   for (const job of jobs) {
-    if (known[job.key] && known[job.key] !== job.state && ['done', 'failed', 'stopped'].includes(job.state)) trigger('ended', {key: job.key, kind: job.kind, state: job.state});
+    if (known[job.key] && known[job.key] !== job.state && ENDED.includes(job.state)) trigger('ended', {key: job.key, kind: job.kind, state: job.state});
     known[job.key] = job.state;
   }
   for (const card of [...list.children]) if (!jobs.some((job) => job.key === card.dataset.key)) card.remove();
@@ -55,16 +56,19 @@ function fill(card, job) {
      <progress max="1" value="${s.fraction}" aria-label="${escape(s.task)}"></progress></div>`).join(''));
   set(card.querySelector('.notes'), (job.message ? `<div class="bad">${escape(job.message)}</div>` : '') + job.warnings.map((w) => `<div class="warning">Warning: ${escape(w)}</div>`).join('') + (job.state === 'done' ? '' : job.notes.map((n) => `<div>${escape(n)}</div>`).join('')));
   set(card.querySelector('.buttons'), ACTIONS[job.state].map((a) => `<button type="button" data-action="${a}">${NAMES[a]}</button>`).join(''));
-  if (['running', 'paused', 'stopping'].includes(job.state) || (job.state === 'done' && !images[job.key])) showImages(card, job);
+  if (job.state !== 'waiting') showImages(card, job);
 }
 
 async function showImages(card, job) {
-  const mine = images[job.key] = images[job.key] || {count: -1, busy: false};
-  if (mine.busy) return;
+  const mine = images[job.key] = images[job.key] || {count: -1, busy: false, complete: false};
+  const ended = ENDED.includes(job.state);
+  if (mine.busy || (ended && mine.complete)) return;
   mine.busy = true;
   const answer = await ask('job_images', {job: job.key, have: mine.count});
   mine.busy = false;
-  if (answer.error || !answer.images) return;
+  if (answer.error) return;
+  mine.complete = ended;  // a job may write its last images after they were asked for
+  if (!answer.images) return;
   mine.count = answer.count;
   set(card.querySelector('.images'), answer.images.map((p) => `<figure><img src="${p.url}" alt="${escape(p.label)}"><figcaption>${escape(p.label)}</figcaption>${p.view && at.draft ? keeper(p) : ''}</figure>`).join(''));
   showKept();
