@@ -32,6 +32,8 @@ DEFAULT_ROUGHNESS = 0.6  # of the object's surface: wood, plastic, paint
 FADE = 0.025  # distance along a surface in which a shadow fades out, as a fraction of the region's diagonal
 FADE_DIRECTIONS = 12  # along the surface in which the region's border is looked for
 MIN_IRRADIANCE = 1e-4
+BOUNCES = 5  # after as many, a fraction of albedo^5 of the light in a closed space is missing
+SETTLED = 0.02  # change of an irradiance by one bounce, relative to the mean, that is not worth another
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +161,13 @@ class ShadedMesh:
         low = at.long().clamp(0, ANGLES - 2)
         return self._reflected_fractions[low].lerp(self._reflected_fractions[low + 1], at - low)
 
+    def differs_little_from(self, other: ShadedMesh) -> bool:
+        """Tell whether no irradiance differs visibly from that of the same samples in other light."""
+        front = self.front - other.front
+        back = front[:0] if self.back is None or other.back is None else self.back - other.back
+        change = torch.cat([front, back]).abs().sum(-1)
+        return float(change.max()) < SETTLED * float(self.front.sum(-1).mean())
+
     @property
     def size(self) -> float:
         """The diagonal of the mesh's bounding box, world units."""
@@ -180,8 +189,8 @@ def shade(
 ) -> ShadedMesh:
     """Light a mesh that stands in a scene.
 
-    The mesh and the scene's surface hide light from each other and give it to each other; light goes once
-    from one point of the mesh to another.
+    The mesh and the scene's surface hide light from each other and give it to each other; light goes up to
+    BOUNCES times from one point of the mesh to another, as it does in a cup.
 
     Args:
         mesh: The mesh; its colors are albedo.
@@ -194,6 +203,13 @@ def shade(
     black = Occluder(mesh.cast, lambda hits, directions: torch.zeros(len(hits.face), 3))
     occluders = [black, surface.as_occluder()]
     coarse = _lit(mesh, COARSE_SPACING * size, MAX_SAMPLES // 8, light, occluders, roughness, surroundings)
+    for _ in range(BOUNCES - 1):
+        before, occluders = coarse, [coarse.as_occluder(), surface.as_occluder()]
+        coarse = _lit(
+            mesh, COARSE_SPACING * size, MAX_SAMPLES // 8, light, occluders, roughness, surroundings
+        )
+        if coarse.differs_little_from(before):
+            break
     vertices = surface.mesh.vertices
     near = ((vertices > mesh.bounds[0] - size) & (vertices < mesh.bounds[1] + size)).all(-1).nonzero()[:, 0]
     radiance = surface.radiance.clone()

@@ -5,14 +5,12 @@ import math
 import pytest
 import torch
 from analytic import look_at
-from lit_ball import plane
+from lit_ball import NO_SURFACE, plane
 
 from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.color import linear_to_srgb
-from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.lighting.light import Light, fibonacci_sphere
 from nerf_insert.lighting.octahedral_map import OctahedralMap, pixel_directions
-from nerf_insert.lighting.surface import SceneSurface
 from nerf_insert.lighting.surroundings import SIDE, Surroundings, picture_surroundings
 from nerf_insert.rendering.depth_view import DepthView
 from nerf_insert.rendering.shaded_samples import Rendered
@@ -21,12 +19,6 @@ UP = torch.tensor([0.0, 0.0, 1.0])
 ROOM = 4.0  # radius of a ball around the origin whose wall is the scene
 MIDDLE = torch.tensor([0.2, -0.1, 0.3])
 BOUNDS = torch.stack([MIDDLE - 0.2, MIDDLE + 0.2])
-NO_SURFACE = SceneSurface(
-    Mesh.plain(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64)),
-    *(torch.zeros(0, 3) for _ in range(3)),
-    torch.zeros(0),
-    0.02,
-)
 
 
 def wall(points):

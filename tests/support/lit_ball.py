@@ -11,6 +11,12 @@ UP = torch.tensor([0.0, 0.0, 1.0])
 RADIUS = 0.3
 LOW = torch.tensor([-RADIUS, -RADIUS, 0.0])
 BOUNDS = torch.stack([LOW, torch.tensor([RADIUS, RADIUS, 2 * RADIUS])])  # the ball lies on z = 0
+NO_SURFACE = SceneSurface(
+    Mesh.plain(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64)),
+    *(torch.zeros(0, 3) for _ in range(3)),
+    torch.zeros(0),
+    0.02,
+)
 
 
 def plane(radiance=None, cells=40, half=1.6):

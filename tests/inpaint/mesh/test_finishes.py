@@ -7,7 +7,7 @@ import pytest
 import torch
 import trimesh
 from analytic import AnalyticField, look_at
-from lit_ball import plane
+from lit_ball import NO_SURFACE, plane
 
 from nerf_insert.capture.capture import View
 from nerf_insert.geometry.cameras import Rays
@@ -23,7 +23,6 @@ from nerf_insert.lighting.finish import LOBE_SAMPLES
 from nerf_insert.lighting.light import DiskLight, Light, fibonacci_sphere
 from nerf_insert.lighting.octahedral_map import OctahedralMap, pixel_directions
 from nerf_insert.lighting.shading import shade
-from nerf_insert.lighting.surface import SceneSurface
 from nerf_insert.lighting.surroundings import SIDE, Surroundings
 from nerf_insert.regions import BoxRegion
 from nerf_insert.rendering.stack import LayerStack
@@ -32,12 +31,6 @@ from nerf_insert.runtime.progress import Progress
 CENTER, RADIUS = torch.tensor([0.0, 0.0, 0.35]), 0.25
 FAR = 50.0  # distance of what is around
 GRADIENT = torch.tensor([0.25, -0.1, 0.2])
-NO_SURFACE = SceneSurface(
-    Mesh.plain(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64)),
-    *(torch.zeros(0, 3) for _ in range(3)),
-    torch.zeros(0),
-    0.02,
-)
 
 
 def finished(mesh, **material):
