@@ -15,6 +15,7 @@ from torch import Tensor
 
 from nerf_insert.editing.region_views import RegionView
 from nerf_insert.errors import InputError, RunError, Stopped
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.inpaint.api import Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.io.images import read_image, resize, to_uint8, write_image
@@ -81,6 +82,28 @@ def run_inpainter(
                 f"the inpainter {name} returned values for {view.name} that are not finite numbers in 0..1"
             )
     return [image.detach().float().cpu().nan_to_num().clamp(0, 1) for image in images]
+
+
+def known_distances(name: str, inpainter: Inpainter, rays: Rays) -> Float[Tensor, " N"] | None:
+    """Ask the inpainter where along rays its surface is, and check the answer.
+
+    Returns:
+        Distances, world units, NaN where it is not known; None: it is known nowhere.
+
+    Raises:
+        RunError: The inpainter failed, or its answer cannot be used.
+    """
+    with wrap_inpainter_errors(name):
+        distances = inpainter.distances(rays)
+    if distances is None:
+        return None
+    if not isinstance(distances, Tensor) or distances.shape != (rays.count,):
+        got = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
+        raise RunError(
+            f"the inpainter {name} returned {got} as the distances along {rays.count} rays: "
+            f"a float tensor of shape ({rays.count},) was expected"
+        )
+    return distances.detach().float()
 
 
 @contextmanager

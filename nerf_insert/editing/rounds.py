@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from nerf_insert.capture.pixel_set import PixelSet
-from nerf_insert.editing.painting import PaintedViews, inpaint_view, run_inpainter
+from nerf_insert.editing.painting import PaintedViews, inpaint_view, known_distances, run_inpainter
 from nerf_insert.editing.schedule import Round
 from nerf_insert.editing.session import EditSession
 from nerf_insert.fields.layer import Layer
@@ -232,6 +232,7 @@ class EditRounds:
             fresh=not this.number,
             eta=self.eta,
             checkpoint=Checkpoint(self.folder / "checkpoint.safetensors", module, same),
+            known=known_distances(session.recipe.inpainter, session.inpainter, cached.rays),
         )
         with closing(fit):  # closing this generator closes the fit, which saves its checkpoint then
             for step in fit:

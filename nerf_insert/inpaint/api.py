@@ -17,7 +17,7 @@ from torch import Tensor
 from nerf_insert.capture.view import View
 from nerf_insert.errors import InputError, RunError
 from nerf_insert.fields.shade_layer import ShadeLayer
-from nerf_insert.geometry.cameras import Camera
+from nerf_insert.geometry.cameras import Camera, Rays
 from nerf_insert.inpaint.guide import Guide
 from nerf_insert.lighting.kept_light import KeptLight
 from nerf_insert.regions.region import Region
@@ -152,6 +152,20 @@ class Inpainter(ABC):
             InputError: The edit cannot be done; the message says what to do.
         """
 
+    def distances(self, rays: Rays) -> Float[Tensor, " N"] | None:
+        """Return where along pixels' rays the painted images show an opaque surface, where that is known.
+
+        The layer is drawn to these places. Called after `prepare`.
+
+        Args:
+            rays: Through the centers of pixels of the views, world coordinates.
+
+        Returns:
+            Distances along the rays, world units, on the CPU; NaN where a pixel shows something else, too, or
+            where it is not known. None: it is known nowhere.
+        """
+        return None
+
     @abstractmethod
     def inpaint(
         self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int
@@ -191,6 +205,10 @@ class AdaptedInpainter(Inpainter):
         if hasattr(self.wrapped, "prepare"):
             self.wrapped.prepare(context)
             _read_attributes(self.wrapped, self, self.name)
+
+    def distances(self, rays: Rays) -> Any:
+        """Call the object's `distances` if there is one; the caller checks what it returns."""
+        return self.wrapped.distances(rays) if hasattr(self.wrapped, "distances") else None
 
     def inpaint(self, views: Sequence[InpaintView], guide: Guide, *, strength: float, seed: int) -> Any:
         """Call the object's `inpaint`; the caller checks what it returns."""

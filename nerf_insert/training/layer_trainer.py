@@ -24,7 +24,7 @@ from nerf_insert.rendering.stack import RAYS_PER_BATCH, LayerStack
 from nerf_insert.runtime.eta import EtaEstimator
 from nerf_insert.runtime.progress import SILENT, Progress
 from nerf_insert.training.checkpoint import Checkpoint
-from nerf_insert.training.losses import mean_distortion_loss
+from nerf_insert.training.losses import mean_distortion_loss, misplacement
 from nerf_insert.training.optimizer import Optimizer, at_step
 from nerf_insert.training.ray_cache import CachedRays, RayEntries, entries_along
 from nerf_insert.training.view_corrections import ViewCorrections
@@ -38,6 +38,8 @@ STAGES_REFINE = ((0.0, 2.0), (0.3, 1.0))  # the same, of a layer that has its sh
 COMPARED_RAYS = 16_384
 TRANSPARENT = 0.5
 DIFFERENT = 0.1
+DEPTH_WEIGHT = 0.003  # of the loss on known distances
+NO_WEIGHT = 1e-3  # weight of a ray in its place that counts as none
 # Fractions of the steps at which the corrections are estimated anew.
 REVISION_STEPS = (0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -88,13 +90,14 @@ def fit_layer(
     fresh: bool = True,
     checkpoint: Checkpoint | None = None,
     eta: EtaEstimator | None = None,
+    known: Float[Tensor, " N"] | None = None,
 ) -> None:
     """Run `fit_steps` to the end.
 
     Raises:
         Stopped: The user stopped the work.
     """
-    for _ in fit_steps(layer, stack, cached, targets, config, progress, label, fresh, checkpoint, eta):
+    for _ in fit_steps(layer, stack, cached, targets, config, progress, label, fresh, checkpoint, eta, known):
         pass
 
 
@@ -109,6 +112,7 @@ def fit_steps(
     fresh: bool = True,
     checkpoint: Checkpoint | None = None,
     eta: EtaEstimator | None = None,
+    known: Float[Tensor, " N"] | None = None,
 ) -> Generator[FitStep, None, None]:
     """Fit the layer so that the cached rays show `targets`, one optimizer step per item.
 
@@ -126,6 +130,8 @@ def fit_steps(
         fresh: Whether the layer has no shape yet.
         checkpoint: Where the state of the fit is kept, if anywhere.
         eta: Told of "steps" and "rays".
+        known: Distances along the rays at which the layer is opaque, NaN where that is not known; None:
+            nowhere.
 
     Raises:
         Stopped: The user stopped the work.
@@ -141,6 +147,7 @@ def fit_steps(
     bounds = [round(fraction * config.steps) for fraction, _ in stages] + [config.steps]
     if not isinstance(targets, ViewCorrections):
         targets = targets.to(cached.rays.origins.device)
+    known = None if known is None else known.to(cached.rays.origins.device)
     revisions = {round(fraction * config.steps) for fraction in REVISION_STEPS} if corrections else set()
     entries = None
     with progress.task(label, total=config.steps, done=start) as task:
@@ -159,7 +166,7 @@ def fit_steps(
                     entries = entries or entries_along(stack, layer, cached, before)
                     compared = torch.randperm(cached.rays.count, generator=at_step(config.seed, begin))
                     compared = compared[:COMPARED_RAYS]
-                    wanted = _where_nothing_shows(layer, cached, entries, targets, compared)
+                    wanted = _where_nothing_shows(layer, cached, entries, targets, compared, known)
                 layer.update_occupancy(wanted)
             with eta.spending("rays", cached.rays.count):
                 entries = entries_along(stack, layer, cached, length * layer.region.step)
@@ -167,7 +174,8 @@ def fit_steps(
                 with eta.spending("steps", 1):
                     if corrections and step in revisions:
                         corrections.revise(_render(layer, cached, entries, corrections.sampled))
-                    loss = fit_loss(layer, cached, entries, targets, config, at_step(config.seed, step))
+                    generator = at_step(config.seed, step)
+                    loss = fit_loss(layer, cached, entries, targets, config, generator, known)
                     optimizer.step(loss, step)
                 if checkpoint:
                     checkpoint.maybe_save(optimizer, step + 1)
@@ -199,22 +207,37 @@ def fit_loss(
     targets: Float[Tensor, "N 3"] | ViewCorrections,
     config: FitConfig,
     generator: torch.Generator,
+    known: Float[Tensor, " N"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Return the loss of one random batch of the cached rays: Huber loss and distortion loss."""
+    """Return the loss of one random batch of the cached rays.
+
+    That is Huber loss, distortion loss, and that of weight which is not at a `known` distance.
+    """
     device = cached.rays.origins.device
     batch = torch.randint(cached.rays.count, (config.rays,), generator=generator).to(device)
     offsets = torch.rand(config.rays, generator=generator).to(device)
-    out, spread = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets)
+    there = None if known is None else known[batch]
+    out, spread = shade_entries(layer, cached.rays[batch], entries.take(batch), offsets, known=there)
     rendered = out.rgb + (1 - out.accumulation)[:, None] * cached.behind[batch]
     if isinstance(targets, ViewCorrections):
         error = targets.loss(rendered, batch, config.huber)
     else:
         error = torch.nn.functional.huber_loss(rendered, targets[batch], delta=config.huber)
-    return error + config.distortion * spread
+    loss = error + config.distortion * spread
+    if there is not None:
+        placed = out.accumulation - out.depth  # weight at the known distance
+        missing = torch.where(there.isnan(), 0, -torch.log((placed + NO_WEIGHT) / (1 + NO_WEIGHT)))
+        loss = loss + DEPTH_WEIGHT * missing.mean()
+    return loss
 
 
 def shade_entries(
-    layer: Layer, rays: Rays, entries: RayEntries, offsets: Float[Tensor, " N"], update: bool = True
+    layer: Layer,
+    rays: Rays,
+    entries: RayEntries,
+    offsets: Float[Tensor, " N"],
+    update: bool = True,
+    known: Float[Tensor, " N"] | None = None,
 ) -> tuple[Composite, Float[Tensor, ""]]:
     """Composite rays along their entries, without a background.
 
@@ -224,6 +247,8 @@ def shade_entries(
         entries: Their entries.
         offsets: Where in each sample a ray evaluates the layer, 0..1.
         update: Whether the layer's occupancy statistics are updated.
+        known: Distances at which the rays' weight should be; the depth of the composite is then its
+            `misplacement`.
 
     Returns:
         The composite and the mean distortion loss, whose distances are in diagonals of the region.
@@ -247,8 +272,11 @@ def shade_entries(
             front = transmittance(optical_depth, samples.offsets).index_select(0, active)
             layer.update_ema(points, front * -torch.expm1(-mixed))
     rgb = entries.rgb.index_copy(0, active, color)
-    loss = mean_distortion_loss(optical_depth, samples.distances / layer.region.diagonal, samples.offsets)
-    return composite(optical_depth, rgb, samples.distances, samples.offsets), loss
+    depth, places = samples.distances, samples.distances / layer.region.diagonal
+    if known is not None:
+        depth = misplacement(places, known / layer.region.diagonal, samples.ray_index)
+    spread = mean_distortion_loss(optical_depth, places, samples.offsets)
+    return composite(optical_depth, rgb, depth, samples.offsets), spread
 
 
 @torch.no_grad()
@@ -258,6 +286,7 @@ def _where_nothing_shows(
     entries: RayEntries,
     targets: Float[Tensor, "N 3"],
     chosen: Int64[Tensor, " B"],
+    known: Float[Tensor, " N"] | None,
 ) -> Float[Tensor, "M 3"]:
     """Return the samples in the region of those rays that see through the layer but should not.
 
@@ -274,7 +303,8 @@ def _where_nothing_shows(
     if not len(through):
         return cached.rays.origins[:0]
     shown = _render(layer, cached, entries, through)
-    missing = through[(shown - targets[through]).abs().amax(-1) > DIFFERENT]
+    differs = (shown - targets[through]).abs().amax(-1) > DIFFERENT
+    missing = through[differs if known is None else differs | ~known[through].isnan()]
     rays, part = cached.rays[missing], entries.take(missing)
     return part.samples.midpoints(rays.origins, rays.directions)[part.weight > 0]
 

@@ -8,8 +8,8 @@ from nerf_insert.app.widgets import HERE
 pytestmark = pytest.mark.skipif(browsing.CHROMIUM is None, reason=browsing.NO_BROWSER)
 WIDGET = """([html, script, states, images]) => {
   document.body.innerHTML = `<div id="widget">${html}</div>`;
-  const job = (state) => ({key: 'a', kind: 'edit', title: 'An edit', state, message: '', stages: [], notes: [],
-    warnings: [], ahead: 0, held_up_by: null, took: '1 s'});
+  const job = (state) => ({key: 'a', kind: 'edit', title: 'An edit', state, message: '', stages: [],
+    notes: [], warnings: [], ahead: 0, held_up_by: null, took: '1 s'});
   const next = (answers) => answers.length > 1 ? answers.shift() : answers[0];
   const server = {
     job_list: async () => ({jobs: [job(next(states))]}),

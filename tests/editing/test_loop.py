@@ -12,14 +12,14 @@ import tiny
 import torch
 from PIL import Image
 
-from nerf_insert.editing import painting
+from nerf_insert.editing import painting, rounds
 from nerf_insert.editing.loop import edit, edit_steps
-from nerf_insert.editing.painting import PaintedViews, inpaint_view, run_inpainter
+from nerf_insert.editing.painting import PaintedViews, inpaint_view, known_distances, run_inpainter
 from nerf_insert.editing.region_views import RegionView
 from nerf_insert.editing.session import prepare
 from nerf_insert.errors import InputError, RunError, Stopped
 from nerf_insert.evaluation.image_metrics import psnr
-from nerf_insert.inpaint.api import EditContext, Inpainter
+from nerf_insert.inpaint.api import EditContext, Inpainter, as_inpainter
 from nerf_insert.io.files import read_json, read_yaml
 from nerf_insert.io.images import read_image, read_mask, to_uint8, write_image
 from nerf_insert.regions import BoxRegion
@@ -537,6 +537,44 @@ def test_running_out_of_memory_is_not_the_inpainters_word(session):
     session.inpainter.wrapped.how = "memory"
     with pytest.raises(MemoryError):
         painted_by(session)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("too few", r"returned \(9,\) as the distances along 10 rays: a float tensor of shape \(10,\) was"),
+        ("a list", "returned list as the distances along 10 rays"),
+        ("lost", "painters:Bad failed: KeyError: 'depth'"),
+    ],
+)
+def test_distances_that_cannot_be_used_are_refused(session, how, message):
+    session.inpainter.wrapped.how = how
+    with pytest.raises(RunError, match=message):
+        known_distances("painters:Bad", session.inpainter, session.views[0].view.camera.rays()[:10])
+
+
+def test_distances_are_the_inpainters_own(session):
+    rays = session.views[0].view.camera.rays()[:10]
+    session.inpainter.wrapped.how = "as many as rays"
+    assert known_distances("painters:Bad", session.inpainter, rays).tolist() == [1.5] * 10
+    assert known_distances("plain", as_inpainter(painters.Quick()), rays) is None
+
+
+def test_the_layer_is_drawn_to_the_inpainters_distances(scene_folder, monkeypatch):
+    given = []
+
+    def fit(*arguments, known, original=rounds.fit_steps, **options):
+        given.append((known, arguments[2].rays.count))
+        return original(*arguments, known=known, **options)
+
+    monkeypatch.setattr(rounds, "fit_steps", fit)
+    edit(
+        Scene.open(scene_folder),
+        recipe("painters:Bad", inpainter_options={"how": "as many as rays"}),
+        SILENT,
+    )
+    ((known, count),) = given
+    assert known.tolist() == [1.5] * count
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,14 @@ class Bad(Quick):
         if self.how == "prepare":
             raise KeyError("weights")
 
+    def distances(self, rays):
+        return {
+            "as many as rays": lambda: torch.full((rays.count,), 1.5),
+            "too few": lambda: torch.ones(rays.count - 1),
+            "a list": lambda: [1.0] * rays.count,
+            "lost": lambda: {}["depth"],
+        }.get(self.how, lambda: None)()
+
     def inpaint(self, views, guide, *, strength, seed):
         good = super().inpaint(views, guide, strength=strength, seed=seed)
         return {

@@ -165,10 +165,10 @@ class Fit:
         pixels, self.cached = cache(self.stack, self.region, pictures)
         self.targets = pixels.rgba(self.cached.pixels)[0]
 
-    def run(self, steps=24, layer=None, checkpoint=None, seed=0, rays=128):
+    def run(self, steps=24, layer=None, seed=0, rays=128, **options):
         layer = layer or Layer(self.region, SMALL, blend_width=0.01, seed=seed)
         config = FitConfig(steps=steps, rays=rays, seed=seed)
-        fit_layer(layer, self.stack, self.cached, self.targets, config, SILENT, checkpoint=checkpoint)
+        fit_layer(layer, self.stack, self.cached, self.targets, config, SILENT, **options)
         return layer
 
     def error(self, layer):
@@ -197,6 +197,26 @@ def test_what_becomes_transparent_at_first_can_appear_later(fit):
     layer = Layer(fit.region, SMALL, blend_width=0.01, density_bias=-8.0)  # nothing is seen of it for long
     before = float(((fit.stack.render(fit.cached.rays).rgb - fit.targets) ** 2).mean())
     assert fit.error(fit.run(steps=150, rays=512, layer=layer)) < before / 10
+
+
+def test_known_distances_show_a_shape_that_color_does_not():
+    """A black ball in a black void. Tolerance: the length of the last samples."""
+    region, radius = BoxRegion((0.0, 0.0, 0.2), (0.5, 0.5, 0.5)), 0.2
+    stack = LayerStack(AnalyticField((), floor=False))
+    _, cached = cache(stack, region)
+    toward = region.bounds.mean(0) - cached.rays.origins
+    along = (toward * cached.rays.directions).sum(-1)
+    known = along - (radius**2 - toward.square().sum(-1) + along**2).sqrt()  # NaN beside the ball
+    meets = ~known.isnan()
+    assert 30 < int(meets.sum()) < len(meets) / 2
+    depth = []
+    for given in (None, known):
+        layer = Layer(region, SMALL)
+        config = FitConfig(steps=150, rays=256)
+        fit_layer(layer, stack, cached, torch.zeros(len(meets), 3), config, SILENT, known=given)
+        depth.append(LayerStack(stack.base, [layer]).render(cached.rays[meets]).depth - known[meets])
+    assert float(depth[1].abs().median()) < 2 * region.step
+    assert float(depth[0].abs().median()) > 10 * region.step
 
 
 def test_the_seed_decides(fit):

@@ -22,6 +22,8 @@ from nerf_insert.rendering.depth_view import DepthView
 PIXELS_AT_ONCE = 1 << 15
 RAYS_PER_SIDE = 6  # of a pixel
 FOOTPRINT = 1.4  # pixels across that light of one comes from: a photograph is a little soft
+CLEAR = 1.5  # pixels beside one that shows the mesh alone that show it, too
+CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
 SHOULDER = 0.8  # linear values above it are compressed so that 1 is never passed
 MIN_SLANT = 0.1  # cosine between ray and surface, at which the tolerance in depth stops growing
 MIN_FLOATER_VIEWS = (
@@ -70,6 +72,23 @@ class MeshCompositor:
             at = tuple(pixels.T)
             linear[at] = light + (1 - coverage[:, None]) * linear[at]
         return torch.where(view.mask[..., None], linear_to_srgb(linear), view.original)
+
+    def distances(self, rays: Rays) -> Float[Tensor, " R"]:
+        """Return where along pixels' rays the mesh is; NaN where a pixel may show something else, too."""
+        rays = rays.to(torch.device("cpu"))
+        distance, known = self._bare(rays)
+        for number, camera in enumerate(rays.cameras):
+            index = (known & (rays.camera_index == number)).nonzero()[:, 0]
+            if len(index):
+                centers = camera.project(rays[index].at(distance[index])).pixels
+                corners = (centers[:, None] + CLEAR * CORNERS).view(-1, 2)
+                known[index] = self._bare(camera.rays_through(corners))[1].view(-1, len(CORNERS)).all(1)
+        return torch.where(known, distance, torch.nan)
+
+    def _bare(self, rays: Rays) -> tuple[Float[Tensor, " R"], Bool[Tensor, " R"]]:
+        """How far each ray goes to the mesh, and whether it meets it before the scene's surface."""
+        scene, mesh = self.surface.cast(rays), self.shaded.mesh.cast(rays)
+        return mesh.distance, mesh.hit & (scene.distance >= mesh.distance - self.margin)
 
     def _near_mesh(self, camera: Camera, mask: Bool[Tensor, "H W"]) -> Bool[Tensor, "H W"]:
         """The masked pixels that may show some of the mesh: a ray near by meets it."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from nerf_insert.capture.placement import up_of
 from nerf_insert.errors import InputError, RunError
+from nerf_insert.geometry.cameras import Rays
 from nerf_insert.geometry.mesh import Mesh
 from nerf_insert.inpaint.api import EditContext, Inpainter, InpaintView
 from nerf_insert.inpaint.guide import Guide
@@ -150,6 +151,10 @@ class MeshInpainter(Inpainter):
         if self._compositor is None:
             raise RunError("the mesh inpainter was not prepared: call prepare(context) before inpaint")
         return [self._compositor.composite(view) for view in views]
+
+    def distances(self, rays: Rays) -> Float[Tensor, " N"] | None:
+        """Return the distances to the mesh along the rays of pixels that show nothing else."""
+        return None if self._compositor is None else self._compositor.distances(rays)
 
     def _shaded(
         self,

@@ -283,6 +283,22 @@ def test_the_back_of_an_open_sheet_has_its_own_light(void):
     assert is_closed(ball()) and not is_closed(mesh)
 
 
+def test_distances_are_known_where_a_pixel_shows_the_mesh_alone(behind):
+    """Against the closed form; what is nearer than 3 % of the radius to a border may count or not."""
+    inpainter = MeshInpainter(light="flat", shadows=False)
+    assert inpainter.distances(behind.views[0].camera.rays()) is None
+    inpainter.prepare(behind.context(ball()))
+    rays = behind.views[0].camera.rays()
+    found = inpainter.distances(rays)
+    own, other = meets(rays, OBJECT, RADIUS), meets(rays, OCCLUDER, 0.2)
+    known = ~found.isnan()
+    # an icosphere's faces lie up to 0.001 of its radius inside the ball
+    torch.testing.assert_close(found[known], own[known], atol=0.005, rtol=0)
+    assert bool((own < other)[known].all())
+    shown = inner(inner((own < other).view(48, 64))).view(-1)
+    assert shown.sum() > 30 and bool(known[shown].all())
+
+
 def test_what_is_in_front_hides_the_object(behind):
     """Painted is where the ball comes before the occluder, of which nobody told; borders apart, where pixels
     show some of both."""
