@@ -15,6 +15,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from nerf_insert.capture.view import View
+from nerf_insert.io.decoding import SUFFIXES
 
 MASKS_READ = 8  # to see how much they leave out
 FOLDERS = ("masks", "mask")
@@ -47,13 +48,40 @@ def with_masks_beside(views: Sequence[View], root: Path) -> tuple[list[View], li
         if len(named) == len(views):
             masked = [replace(view, mask_path=named[view.name]) for view in views]
             return masked, [f"the masks in {folder.name}/ are used: black is ignored"]
-        same_stem = sum((folder / f"{view.path.stem}.png").is_file() for view in views)
-        if max(len(named), same_stem) > len(views) / 2:
-            return list(views), [
-                f"the masks in {folder.name}/, of {max(len(named), same_stem)} of {len(views)} photographs, "
-                "are not used: name them in mask_path of a transforms.json, or as COLMAP does (IMAGE.jpg.png)"
-            ]
-    return list(views), []
+    return list(views), unused_masks(views, root)
+
+
+def unused_masks(views: Sequence[View], root: Path) -> list[str]:
+    """Say which files of most photographs look like masks, but have names that are not read."""
+    notes = []
+    for place, folders in (
+        *((f"in {name}/", {view.path: root / name for view in views}) for name in FOLDERS),
+        ("beside the photographs", {view.path: view.path.parent for view in views}),
+    ):
+        names = {folder: _image_stems(folder) for folder in set(folders.values())}
+        own = [
+            any(stem in names[folder] for stem in _mask_stems(photograph, beside=folder == photograph.parent))
+            for photograph, folder in folders.items()
+        ]
+        if sum(own) > len(own) / 2:
+            notes.append(
+                f"the masks {place}, of {sum(own)} of {len(own)} photographs, are not used: name them in "
+                "mask_path of a transforms.json, or as COLMAP does (masks/IMAGE.jpg.png, for all photographs)"
+            )
+    return notes
+
+
+def _image_stems(folder: Path) -> set[str]:
+    """The names of images in a folder, in lower case and without their last suffix."""
+    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES) if folder.is_dir() else ()
+    return {path.stem.lower() for path in files}
+
+
+def _mask_stems(photograph: Path, beside: bool) -> list[str]:
+    """The names, as `_image_stems` has them, that programs give to a photograph's mask."""
+    stem, name = photograph.stem.lower(), photograph.name.lower()
+    marked = [f"{stem}_mask", f"{stem}-mask", f"{stem}.mask", f"{name}.mask", f"mask_{stem}"]
+    return marked if beside else [stem, name, *marked]
 
 
 def share_note(views: Sequence[View]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a transforms.json can say of a camera that no camera here models: refused, or told."""
+"""What a transforms.json can say of a camera that is not used here: refused, or told."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from nerf_insert.errors import InputError
 LENS_TERMS = ("k5", "k6", "s1", "s2", "s3", "s4", "tauX", "tauY")
 LENS_KINDS = ("ftheta_p0", "latlong", "equirectangular", "orthographic")
 NONE = 1e-6  # values of lens terms below which they are without effect
+LENS_VALUES = ("fl_x", "fl_y", "cx", "cy", "w", "h", "camera_angle_x", "k1", "k2", "k3", "k4", "p1", "p2")
+DIFFERENT = 1e-3  # of two values of a lens, relative to the larger
 SHUTTER = ("rolling_shutter", "rolling_shutter_time", "rolling_shutter_readout_time")
 
 
@@ -29,9 +31,20 @@ def check_lens(meta: dict, entry: dict, where: str) -> None:
 
 
 def notes_of(meta: dict, frames: list[Any]) -> list[str]:
-    """Say what the frames say of time: here a photograph is exposed in one moment, at one pose."""
+    """Say what frames have that is not used.
+
+    Of lenses: what differs from the values for all frames, as nerfstudio does. Of time: here a photograph is
+    exposed in one moment, at one pose.
+    """
     entries = [entry for entry in frames if isinstance(entry, dict)]
     notes = []
+    own = [[key for key in LENS_VALUES if _differ(meta.get(key), entry.get(key))] for entry in entries]
+    if any(own):
+        names = ", ".join(key for key in LENS_VALUES if any(key in keys for keys in own))
+        notes.append(
+            f"{sum(map(bool, own))} photographs have lens values of their own ({names}) beside different "
+            "ones for all of them, which are used, as in nerfstudio: remove those that are wrong"
+        )
     rolling = [e for e in entries if any(not _is_zero(meta.get(key, e.get(key))) for key in SHUTTER)]
     if rolling:
         notes.append(
@@ -46,6 +59,13 @@ def notes_of(meta: dict, frames: list[Any]) -> list[str]:
             "transform_matrix is used"
         )
     return notes
+
+
+def _differ(shared: Any, own: Any) -> bool:
+    """Whether both are numbers, and not the same."""
+    if not all(isinstance(value, int | float) for value in (shared, own)):
+        return False
+    return abs(shared - own) > DIFFERENT * max(abs(shared), abs(own))
 
 
 def _is_zero(value: Any) -> bool:

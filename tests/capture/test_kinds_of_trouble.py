@@ -329,6 +329,31 @@ def test_masks_of_colmap_and_of_instant_ngp(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("pattern", "place"),
+    [
+        ("masks/{stem}.jpg", "in masks/"),
+        ("mask/{stem}_mask.PNG", "in mask/"),
+        ("masks/{stem}.jpg.png", "in masks/"),
+        ("images/{stem}_mask.png", "beside the photographs"),
+        ("images/{stem}.mask.png", "beside the photographs"),
+        ("images/{stem}.jpg.mask.png", "beside the photographs"),
+        ("images/mask_{stem}.tif", "beside the photographs"),
+    ],
+)
+def test_masks_under_names_that_are_not_read_are_told(tmp_path, pattern, place):
+    exports.photographs(tmp_path, exports.names())
+    exports.colmap(tmp_path)
+    for k in range(1, 12):  # not of the first, or those of COLMAP's naming would be used
+        file = tmp_path / pattern.format(stem=f"{k:03d}")
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((16, 24), 255, np.uint8)).save(file)
+    capture = Capture.load(tmp_path)
+    assert len(capture.views) == 12 and capture.views[5].valid() is None
+    (warning,) = capture.warnings
+    assert warning.startswith(f"the masks {place}, of 11 of 12 photographs, are not used")
+
+
 def test_axes_of_every_convention_lead_back(tmp_path):
     """Matrices written in any right-handed convention, or inverted, are those of OpenGL once it is named."""
     exports.photographs(tmp_path, exports.names())

@@ -55,3 +55,15 @@ def test_a_rolling_shutter_and_moving_cameras_are_told(tmp_path):
     capture = Capture.load(write(tmp_path, own=own))
     assert "a rolling shutter is given for 12 photographs and not modeled" in capture.warnings[0]
     assert "6 photographs have two poses" in capture.warnings[1]
+
+
+def test_lens_values_that_are_not_used_are_told(tmp_path):
+    """Those of instant-ngp's frames win there; here those of the file do, as in nerfstudio."""
+    capture = Capture.load(
+        write(tmp_path / "other", own=lambda k: {"fl_x": 20.0 + (k % 3), "cx": 11.5 if k else 12})
+    )
+    (warning,) = capture.warnings
+    assert warning.startswith("9 photographs have lens values of their own (fl_x, cx) beside different ones")
+    assert {view.camera.fx for view in capture.views} == {20.0}
+    same = Capture.load(write(tmp_path / "same", own=lambda k: {"fl_x": 20, "w": 24}))
+    assert same.warnings == ()
