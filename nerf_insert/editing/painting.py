@@ -84,11 +84,20 @@ def run_inpainter(
     return [image.detach().float().cpu().nan_to_num().clamp(0, 1) for image in images]
 
 
-def known_distances(name: str, inpainter: Inpainter, rays: Rays) -> Float[Tensor, " N"] | None:
-    """Ask the inpainter where along rays its surface is, and check the answer.
+def known_distances(
+    name: str, inpainter: Inpainter, rays: Rays, spacing: float
+) -> Float[Tensor, " N"] | None:
+    """Ask the inpainter where along pixels' rays its surface is, and check the answer.
+
+    Args:
+        name: What messages call the inpainter.
+        inpainter: What paints.
+        rays: The rays, world coordinates.
+        spacing: How far apart pixels may be on the surface, world units: a layer that is drawn to places
+            far apart has holes between them.
 
     Returns:
-        Distances, world units, NaN where it is not known; None: it is known nowhere.
+        Distances, world units, NaN where they are not known or too far apart; None: they are known nowhere.
 
     Raises:
         RunError: The inpainter failed, or its answer cannot be used.
@@ -103,7 +112,9 @@ def known_distances(name: str, inpainter: Inpainter, rays: Rays) -> Float[Tensor
             f"the inpainter {name} returned {got} as the distances along {rays.count} rays: "
             f"a float tensor of shape ({rays.count},) was expected"
         )
-    return distances.detach().float()
+    focal = torch.tensor([max(camera.fx, camera.fy) for camera in rays.cameras])[rays.camera_index]
+    distances = distances.detach().float().cpu()
+    return torch.where(distances / focal <= spacing, distances, torch.nan)
 
 
 @contextmanager

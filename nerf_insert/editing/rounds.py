@@ -37,6 +37,7 @@ from nerf_insert.training.view_corrections import ViewCorrections, view_motions
 
 REPAINT_TRUST = 0.5  # trust below which a view is painted again
 CERTAIN = 0.9  # trust of a view below which what a layer has learned from it may be wrong
+MAX_SPACING = 4.0  # of pixels on a surface that a layer is drawn to, in steps of the region
 KEPT = 0.15  # of the features of a layer that was started from such a view
 
 
@@ -232,7 +233,9 @@ class EditRounds:
             fresh=not this.number,
             eta=self.eta,
             checkpoint=Checkpoint(self.folder / "checkpoint.safetensors", module, same),
-            known=known_distances(session.recipe.inpainter, session.inpainter, cached.rays),
+            known=known_distances(
+                session.recipe.inpainter, session.inpainter, cached.rays, MAX_SPACING * session.region.step
+            ),
         )
         with closing(fit):  # closing this generator closes the fit, which saves its checkpoint then
             for step in fit:

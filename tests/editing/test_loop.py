@@ -550,14 +550,17 @@ def test_running_out_of_memory_is_not_the_inpainters_word(session):
 def test_distances_that_cannot_be_used_are_refused(session, how, message):
     session.inpainter.wrapped.how = how
     with pytest.raises(RunError, match=message):
-        known_distances("painters:Bad", session.inpainter, session.views[0].view.camera.rays()[:10])
+        known_distances("painters:Bad", session.inpainter, session.views[0].view.camera.rays()[:10], 1.0)
 
 
 def test_distances_are_the_inpainters_own(session):
     rays = session.views[0].view.camera.rays()[:10]
     session.inpainter.wrapped.how = "as many as rays"
-    assert known_distances("painters:Bad", session.inpainter, rays).tolist() == [1.5] * 10
-    assert known_distances("plain", as_inpainter(painters.Quick()), rays) is None
+    apart = 1.5 / session.views[0].view.camera.fx  # of two pixels at this distance
+    found = known_distances("painters:Bad", session.inpainter, rays, 1.01 * apart)
+    assert found.tolist() == [1.5] * 10
+    assert known_distances("painters:Bad", session.inpainter, rays, 0.99 * apart).isnan().all()
+    assert known_distances("plain", as_inpainter(painters.Quick()), rays, 1.0) is None
 
 
 def test_the_layer_is_drawn_to_the_inpainters_distances(scene_folder, monkeypatch):
@@ -568,6 +571,7 @@ def test_the_layer_is_drawn_to_the_inpainters_distances(scene_folder, monkeypatc
         return original(*arguments, known=known, **options)
 
     monkeypatch.setattr(rounds, "fit_steps", fit)
+    monkeypatch.setattr(rounds, "MAX_SPACING", 100.0)  # the tiny photographs have large pixels
     edit(
         Scene.open(scene_folder),
         recipe("painters:Bad", inpainter_options={"how": "as many as rays"}),
