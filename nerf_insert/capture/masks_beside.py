@@ -55,14 +55,17 @@ def unused_masks(views: Sequence[View], root: Path) -> list[str]:
     """Say which files of most photographs look like masks, but have names that are not read."""
     notes = []
     for place, folders in (
-        *((f"in {name}/", {view.path: root / name for view in views}) for name in FOLDERS),
-        ("beside the photographs", {view.path: view.path.parent for view in views}),
+        *((f"in {name}/", [root / name] * len(views)) for name in FOLDERS),
+        ("beside the photographs", [view.path.parent for view in views]),
     ):
-        names = {folder: _image_stems(folder) for folder in set(folders.values())}
-        own = [
-            any(stem in names[folder] for stem in _mask_stems(photograph, beside=folder == photograph.parent))
-            for photograph, folder in folders.items()
-        ]
+        names = {folder: _image_stems(folder) for folder in set(folders)}
+        own = []
+        for view, folder in zip(views, folders, strict=True):
+            beside = folder == view.path.parent
+            stems = _mask_stems(view.path, beside)
+            own.append(
+                any(s in names[folder] for s in stems) or (not beside and bool(colmap_mask(view, folder)))
+            )
         if sum(own) > len(own) / 2:
             notes.append(
                 f"the masks {place}, of {sum(own)} of {len(own)} photographs, are not used: name them in "

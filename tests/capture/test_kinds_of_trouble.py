@@ -335,6 +335,7 @@ def test_masks_of_colmap_and_of_instant_ngp(tmp_path):
         ("masks/{stem}.jpg", "in masks/"),
         ("mask/{stem}_mask.PNG", "in mask/"),
         ("masks/{stem}.jpg.png", "in masks/"),
+        ("masks/images/{stem}.jpg.png", "in masks/"),
         ("images/{stem}_mask.png", "beside the photographs"),
         ("images/{stem}.mask.png", "beside the photographs"),
         ("images/{stem}.jpg.mask.png", "beside the photographs"),
@@ -346,7 +347,7 @@ def test_masks_under_names_that_are_not_read_are_told(tmp_path, pattern, place):
     exports.colmap(tmp_path)
     for k in range(1, 12):  # not of the first, or those of COLMAP's naming would be used
         file = tmp_path / pattern.format(stem=f"{k:03d}")
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((16, 24), 255, np.uint8)).save(file)
     capture = Capture.load(tmp_path)
     assert len(capture.views) == 12 and capture.views[5].valid() is None
